@@ -1,0 +1,341 @@
+"""The core types, frozen and JSON-able; everything else is a function over these.
+
+Times are float seconds since the start of the recording, on the machine's monotonic clock.
+`--json`, verdict.json and the recording's files use these field names.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+FORMAT = 1
+"""Version of the recording's folder; raised when a reader of the old one would misread the new one."""
+
+Outcome = Literal["leak", "fault", "strained", "inconclusive", "clean"]
+"""In merge order: the first that any check gives is the verdict's."""
+
+OUTCOMES: tuple[Outcome, ...] = ("leak", "fault", "strained", "inconclusive", "clean")
+
+KINDS: dict[str, Outcome] = {
+    "held": "leak",
+    "growth": "leak",
+    "orphaned": "leak",
+    "collected": "leak",
+    "lock-held": "leak",
+    "shared": "fault",
+    "refused": "fault",
+    "lost-slots": "fault",
+    "exhausted": "strained",
+    "over-budget": "strained",
+    "per-client": "strained",
+    "churn": "strained",
+}
+"""Every finding kind with the outcome that it means."""
+
+
+class Error(Exception):
+    """Something a person can meet and mend: what happened with the value that caused it, and what to type next."""
+
+    def __init__(self, message: str, hint: str, *, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.exit_code = exit_code
+
+
+class Struct(msgspec.Struct, frozen=True):
+    """A frozen record."""
+
+
+class Site(Struct):
+    """A line of the app's own code that made a checkout; `file` is relative to the app's folder when it lies in it."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}"
+
+
+class Variant(Struct, kw_only=True):
+    """One file of a target, with the verdict that it must get."""
+
+    name: str
+    module: str
+    expect: Outcome
+    kinds: tuple[str, ...] = ()
+    may: tuple[str, ...] = ()
+    title: str = ""
+    scenario: str
+    serve: str
+    load: str = ""
+    probe: str = "pool"
+    users: int
+    load_seconds: float
+    max_connections: int
+    requirements: tuple[str, ...] = ()
+    python: str = ""
+
+
+class Target(Struct, kw_only=True):
+    """A small app with a story and its variants: what can be run."""
+
+    name: str
+    title: str
+    folder: str
+    pattern: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    scenario: str
+    serve: str
+    database: str = "postgresql"
+    variants: dict[str, Variant]
+
+
+class Database(Struct, kw_only=True):
+    """Where the database comes from; an address in it never holds a password."""
+
+    source: str = "embedded"
+    version: str = ""
+    max_connections: int = 100
+
+
+class Phases(Struct, kw_only=True):
+    """How long each part of a run lasts, in seconds."""
+
+    baseline: float = 0.5
+    load: float = 1.5
+    drain: float = 5.0
+    settle: float = 1.0
+    quiet: float = 1.0
+
+
+class Plan(Struct, kw_only=True):
+    """Everything that is needed to run it again; the first thing that is written."""
+
+    target: str
+    variant: str
+    app: str
+    cwd: str
+    url: str
+    scenario: str
+    users: int
+    phases: Phases
+    cycles: int
+    early_stop: bool = True
+    sample_every: float = 0.1
+    database: Database
+    gc: str = "normal"
+    probe: str = "pool"
+    load: str = "locust"
+    sql: str = ""
+    env: dict[str, str] = {}
+    seed: int = 1
+    expect: str = ""
+    allow_remote: bool = False
+    argv: tuple[str, ...] = ()
+    tool_version: str = ""
+    format: int = FORMAT
+
+
+class Backend(Struct, array_like=True):
+    """One session as the server saw it at a sample."""
+
+    pid: int
+    started: float
+    application_name: str = ""
+    client_port: int | None = None
+    state: str | None = None
+    state_since: float | None = None
+    xact_since: float | None = None
+    wait_event: str | None = None
+    query: str = ""
+    usename: str | None = None
+
+
+class Sample(Struct):
+    """What the server said at t."""
+
+    t: float
+    backends: tuple[Backend, ...]
+    counters: dict[str, float] = {}
+    cost: float = 0.0
+
+
+class Event(Struct, omit_defaults=True):
+    """What the app's pool or driver did, as its probe told."""
+
+    t: float
+    kind: str
+    process: int
+    thread: int = 0
+    backend: int | None = None
+    checkout: int = 0
+    site: Site | None = None
+    stack: tuple[Site, ...] = ()
+    pool: int = 0
+    gc: bool = False
+    overflow: bool = False
+    nested: bool = False
+    seconds: float = 0.0
+    detail: str = ""
+
+
+class Holder(Struct, omit_defaults=True, kw_only=True):
+    """A checkout that was out when its process was asked."""
+
+    process: int
+    checkout: int
+    backend: int | None
+    since: float
+    site: Site | None
+    stack: tuple[Site, ...] = ()
+    thread: int = 0
+    thread_name: str = ""
+    thread_alive: bool = True
+    now: Site | None = None
+    pool: int = 0
+    source: str = "pool"
+
+
+class Pool(Struct, omit_defaults=True, kw_only=True):
+    """A connection pool alive in a process when it was asked."""
+
+    process: int
+    pool: int
+    kind: str
+    size: int
+    max_overflow: int = 0
+    timeout: float = 0.0
+    checked_out: int = 0
+    idle: tuple[int, ...] = ()
+    site: Site | None = None
+    created: float = 0.0
+    used: bool = True
+
+
+class Process(Struct, omit_defaults=True, kw_only=True):
+    """One process of the app, and whether its probe answered."""
+
+    process: int
+    command: str = ""
+    probe: bool = False
+    answered: bool = True
+    armed: bool = False
+    dropped: int = 0
+    unwatched: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+
+
+class Snapshot(Struct, omit_defaults=True, kw_only=True):
+    """The holder tables of all processes at one moment: this decides, events only draw the timeline."""
+
+    t: float
+    label: str
+    cycle: int
+    holders: tuple[Holder, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    processes: tuple[Process, ...] = ()
+    collected: int = 0
+
+
+class Request(Struct, omit_defaults=True):
+    """One request as Locust saw it; t is its start, `seconds` its length."""
+
+    t: float
+    seconds: float
+    name: str
+    method: str = "GET"
+    ok: bool = True
+    error: str = ""
+
+
+class Phase(Struct, omit_defaults=True):
+    """A phase as it happened; `end` is None where the recording broke off."""
+
+    name: str
+    cycle: int
+    begin: float
+    end: float | None = None
+    facts: dict[str, Any] = {}
+
+
+class Note(Struct, omit_defaults=True):
+    """What was off, and why; `about` is one of: probe, sampler, load, app, database, run."""
+
+    t: float
+    about: str
+    text: str
+    facts: dict[str, Any] = {}
+
+
+class Machine(Struct, omit_defaults=True, kw_only=True):
+    """The machine and the versions that a run was made with."""
+
+    cores: int = 0
+    memory: int = 0
+    system: str = ""
+    python: str = ""
+    packages: dict[str, str] = {}
+    started: str = ""
+
+
+class Recording(Struct, kw_only=True):
+    """All that judging may look at: one folder, read."""
+
+    folder: str
+    plan: Plan
+    machine: Machine
+    phases: tuple[Phase, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    events: tuple[Event, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+    requests: tuple[Request, ...] = ()
+    notes: tuple[Note, ...] = ()
+    format: int = FORMAT
+
+
+class Rate(Struct):
+    """A rate with its 95 % interval and the name of the method that made it."""
+
+    value: float
+    low: float
+    high: float
+    per: str
+    method: str
+
+
+class Finding(Struct, omit_defaults=True, kw_only=True):
+    """One thing that is wrong, with its evidence."""
+
+    kind: str
+    claim: str
+    rate: Rate | None = None
+    bounded_by: str = ""
+    requests: tuple[dict[str, Any], ...] = ()
+    backends: tuple[int, ...] = ()
+    sites: tuple[Site, ...] = ()
+    first_seen: float | None = None
+    docs: str = ""
+
+
+class Check(Struct, array_like=True):
+    """How one question ended: its name, its outcome, and why."""
+
+    name: str
+    outcome: Outcome
+    why: str
+
+
+class Verdict(Struct, kw_only=True):
+    """The answer, and why it may be trusted."""
+
+    outcome: Outcome
+    sentence: str
+    findings: tuple[Finding, ...] = ()
+    sensitivity: dict[str, Any] = {}
+    exhaustion: dict[str, Any] | None = None
+    checks: tuple[Check, ...] = ()
+    evidence: dict[str, Any] = {}

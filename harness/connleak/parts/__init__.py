@@ -1,0 +1,1 @@
+"""Things that are started and stopped; each a context manager; none knows another."""

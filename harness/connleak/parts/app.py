@@ -1,0 +1,122 @@
+"""The app as a child process, with the database's address and the probe in its environment."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from connleak.model import Backend, Error, Plan
+from connleak.parts.process import Child, Keeper, died, wait_until_ready
+from connleak.probe import ENTRY
+
+READY_PATH = "/connleak-is-it-up"
+"""Asked for until any answer comes: a 404 is one, and shows that the app itself answers, not only its port."""
+
+
+class App:
+    """The app under test; a context manager that ends it with all its workers."""
+
+    def __init__(self, keeper: Keeper, plan: Plan, folder: Path, environment: Mapping[str, str]) -> None:
+        self._keeper = keeper
+        self._plan = plan
+        self._log = folder / "app.log"
+        self._environment = environment
+        self._ports: dict[int, int] = {}
+        self.child: Child | None = None
+
+    def __enter__(self) -> App:
+        plan = self._plan
+        if plan.url:
+            refuse_port_in_use(plan.url)
+        env = {**os.environ, **self._environment, **plan.env, "PYTHONUNBUFFERED": "1"}
+        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
+        if plan.probe != "off":
+            env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ENTRY), env.get("PYTHONPATH", "")]))
+        self.child = self._keeper.start(
+            "the app", shlex.split(plan.app), cwd=Path(plan.cwd), env=env, log=self._log
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.child is not None:
+            self._keeper.stop(self.child)
+
+    def wait_until_answering(self, timeout: float = 30) -> None:
+        """Returns once the app answers HTTP, or lives when it has no address; else raises Error with its last lines."""
+        assert self.child is not None
+        if self._plan.url:
+            wait_until_ready(self._keeper, self.child, lambda: answers(self._plan.url), timeout, every=0.05)
+
+    def check(self) -> None:
+        """Raises Error with the app's last lines when it has ended."""
+        assert self.child is not None
+        code = self._keeper.exit_code(self.child)
+        if code is not None:
+            raise died(self.child, f"ended with exit code {code}")
+
+    def processes(self) -> dict[int, str]:
+        """Returns {pid: command} of the app's living processes."""
+        assert self.child is not None
+        found: dict[int, str] = {}
+        try:
+            root = psutil.Process(self.child.pid)
+            for process in [root, *root.children(recursive=True)]:
+                try:
+                    found[process.pid] = " ".join(process.cmdline())[:200]
+                except psutil.Error:
+                    continue
+        except psutil.Error:
+            pass
+        return found
+
+    def ports(self) -> dict[int, int]:
+        """Returns {local TCP port: pid} of the app's processes now: a session's client_port names its process."""
+        found: dict[int, int] = {}
+        for pid in self.processes():
+            try:
+                for connection in psutil.Process(pid).net_connections("tcp"):
+                    if connection.laddr:
+                        found.setdefault(connection.laddr.port, pid)
+            except psutil.Error:
+                continue
+        return found
+
+    def owns(self, backend: Backend) -> bool:
+        """Tells whether a session's client port is a socket of one of the app's processes."""
+        if backend.client_port is None or self.child is None:
+            return False
+        if backend.client_port not in self._ports:
+            self._ports = self.ports()
+        return backend.client_port in self._ports
+
+
+def answers(url: str) -> bool:
+    """Tells whether an HTTP server gives any answer at this address."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=2)
+    try:
+        connection.request("GET", READY_PATH)
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def refuse_port_in_use(url: str) -> None:
+    """Raises Error when something answers at the address before the app is started."""
+    parts = urlsplit(url)
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        if probe.connect_ex((parts.hostname or "127.0.0.1", parts.port or 80)) == 0:
+            raise Error(f"port {parts.port or 80} of {parts.hostname} is in use: something answers there already",
+                        f"ss -ltnp 'sport = :{parts.port or 80}'")  # fmt: skip

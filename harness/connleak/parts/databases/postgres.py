@@ -1,0 +1,227 @@
+"""PostgreSQL for one run: a server of ours (embedded or the system's programs), or one at an address."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import secrets
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, parse_dsn
+
+from connleak.model import Error, Plan
+from connleak.parts.databases import Server
+from connleak.parts.databases.binaries import (
+    SUPERUSER,
+    find_programs,
+    reachable_programs,
+    server_account,
+    template_data,
+    version_of,
+)
+from connleak.parts.process import Child, Keeper, free_port, wait_until_ready
+
+SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "shared_buffers": "64MB",
+    "max_wal_size": "256MB",
+    "autovacuum": "off",
+    "max_worker_processes": "0",
+    "log_connections": "on",
+    "log_disconnections": "on",
+    "log_line_prefix": "%m [%p] %e %q%u@%d ",
+    "log_timezone": "UTC",
+}
+"""What every server of ours is started with: nothing durable, everything logged that tells of sessions."""
+
+
+@contextlib.contextmanager
+def open_postgres(keeper: Keeper, plan: Plan, address: str, logs: Path) -> Iterator[Server]:
+    """Yields the server that the plan asks for, with a database of this run's own; gone or dropped afterwards."""
+    if plan.database.source == "url":
+        with foreign_database(address, plan.allow_remote) as server:
+            yield server
+    else:
+        with own_server(keeper, plan, logs) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def own_server(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
+    """Starts a server on loopback from the cached template: superuser by a private socket, the app's role by TCP."""
+    account = server_account()
+    programs = reachable_programs(find_programs(plan.database.source), account)
+    folder = keeper.scratch / "pg"
+    folder.mkdir(mode=0o700)
+    shutil.copytree(template_data(programs, account), folder / "data", symlinks=True)
+    version = version_of(programs)
+    if account:
+        hand_over(folder, account.uid, account.gid)
+    settings = {**SETTINGS, "max_connections": str(plan.database.max_connections)}
+    if int(version.split(".")[0]) >= 16:
+        settings["scram_iterations"] = "1"  # a fresh password each run; hashing it slowly would only cost load
+    for attempt in (1, 2, 3):
+        port = free_port()
+        argv = [str(programs / "postgres"), "-D", str(folder / "data"), "-h", "127.0.0.1", "-p", str(port),
+                "-k", str(folder)]  # fmt: skip
+        for name, value in settings.items():
+            argv += ["-c", f"{name}={value}"]
+        child = keeper.start(
+            "PostgreSQL", argv, cwd=folder, env={"PATH": os.defpath, "LC_ALL": "C"}, log=logs / "postgres.log",
+            stop_signal=signal.SIGINT, account=(account.uid, account.gid) if account else None,
+        )  # fmt: skip
+        admin = {"host": str(folder), "port": port, "user": SUPERUSER, "application_name": "connleak"}
+        try:
+            wait_until_accepting(keeper, child, admin)
+            break
+        except Error:
+            if attempt == 3 or "Address already in use" not in child.log.read_text(errors="replace"):
+                raise
+    server = create_database(admin, "127.0.0.1", port, plan.database.source, ours=True)
+    try:
+        yield server
+    finally:
+        keeper.stop(child)
+
+
+def hand_over(folder: Path, uid: int, gid: int) -> None:
+    """Gives a folder of ours and all in it to the server's account."""
+    os.chown(folder, uid, gid)
+    for parent, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            os.chown(os.path.join(parent, name), uid, gid, follow_symlinks=False)  # noqa: PTH118
+
+
+def wait_until_accepting(keeper: Keeper, child: Child, admin: dict[str, Any]) -> None:
+    """Returns once the server lets the superuser in; raises Error with its log's last lines."""
+
+    def ready() -> bool:
+        try:
+            psycopg2.connect(dbname="postgres", **admin).close()
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    wait_until_ready(keeper, child, ready, timeout=30)
+
+
+def connect(admin: dict[str, Any], dbname: str) -> Any:
+    """Returns an autocommit connection with the sampler's rights."""
+    connection = psycopg2.connect(**{**admin, "dbname": dbname})
+    connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+    return connection
+
+
+def create_database(admin: dict[str, Any], host: str, port: int, source: str, *, ours: bool) -> Server:
+    """Creates this run's database and its ordinary role; returns the server that the app will see."""
+    name = "app" if ours else f"connleak_{secrets.token_hex(4)}"
+    password = secrets.token_urlsafe(12)
+    with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
+        cursor = connection.cursor()
+        identifier = sql.Identifier(name)
+        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(identifier), [password])
+        if not ours:
+            cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(identifier))
+        cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
+        facts = server_facts(cursor)
+    return Server(
+        source=source, **facts, host=host, port=port, user=name, password=password, dbname=name,
+        admin={**admin, "dbname": name}, ours=ours, own_database=True,
+    )  # fmt: skip
+
+
+def server_facts(cursor: Any) -> dict[str, Any]:
+    """Returns version, max_connections and the number of connections reserved for superusers."""
+    cursor.execute(
+        "SELECT current_setting('server_version'), current_setting('max_connections')::int,"
+        " current_setting('superuser_reserved_connections')::int"
+        " + coalesce(current_setting('reserved_connections', true)::int, 0)"
+    )
+    version, max_connections, reserved = cursor.fetchone()
+    return {"version": version.split()[0], "max_connections": max_connections, "reserved": reserved}
+
+
+@contextlib.contextmanager
+def foreign_database(address: str, allow_remote: bool) -> Iterator[Server]:
+    """Yields a database of our own on somebody's server, dropped afterwards; or theirs as it is, and says so."""
+    admin = parse_address(address)
+    refuse_remote(admin, allow_remote)
+    admin["application_name"] = "connleak"
+    admin.setdefault("connect_timeout", 5)
+    try:
+        first = connect(admin, admin.get("dbname", "postgres"))
+    except psycopg2.Error as error:
+        raise Error(f"the database refused: {str(error).strip()}",
+                    "psql with the same address; is the server up?", exit_code=2) from None  # fmt: skip
+    host, port = str(admin.get("host", "127.0.0.1")), int(admin.get("port", 5432))
+    with contextlib.closing(first):
+        cursor = first.cursor()
+        cursor.execute("SELECT rolsuper OR (rolcreatedb AND rolcreaterole) FROM pg_roles WHERE rolname = current_user")
+        may_create = bool(cursor.fetchone()[0])
+        facts = server_facts(cursor)
+    if not may_create:
+        yield Server(
+            source="url", **facts, host=host, port=port, user=str(admin.get("user", "")),
+            password=str(admin.get("password", "")), dbname=str(admin.get("dbname", admin.get("user", ""))),
+            admin=admin, ours=False, own_database=False,
+            notes=("this role may not create a database or a role: the app shares its role and database with the"
+                   " sampler, and sessions are counted by process and application_name",),
+        )  # fmt: skip
+        return
+    server = create_database(admin, host, port, "url", ours=False)
+    try:
+        yield server
+    finally:
+        drop_database(admin, server.dbname)
+
+
+def drop_database(admin: dict[str, Any], name: str) -> None:
+    """Drops what `create_database` made, with the sessions that the ended app left in it."""
+    with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
+        cursor = connection.cursor()
+        force = sql.SQL(" WITH (FORCE)" if connection.server_version >= 130000 else "")
+        cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + force)
+        cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def parse_address(address: str) -> dict[str, Any]:
+    """Returns psycopg2's arguments for an address; a SQLAlchemy driver in its scheme is left out."""
+    scheme, separator, rest = address.partition("://")
+    if separator:
+        address = f"{scheme.partition('+')[0]}://{rest}"
+    try:
+        return dict(parse_dsn(address))
+    except psycopg2.Error as error:
+        reason = str(error).strip().replace(address, "the address")
+        raise Error(f"--postgres is no address that libpq understands: {reason}",
+                    "connleak run ... --postgres postgresql://user:password@127.0.0.1:5432/dbname") from None  # fmt: skip
+
+
+def refuse_remote(admin: dict[str, Any], allow_remote: bool) -> None:
+    """Raises Error for an address that is not on this machine, unless it is allowed."""
+    host = str(admin.get("hostaddr") or admin.get("host") or "127.0.0.1")
+    for one in host.split(","):
+        if not (is_loopback(one) or allow_remote):
+            raise Error(f"{one} is not on this machine; load against a database of others is refused",
+                        "connleak run ... --allow-remote, if it is yours to load")  # fmt: skip
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether a host is this machine's loopback: a socket folder, or a name all of whose addresses are."""
+    if host.startswith("/"):
+        return True
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)

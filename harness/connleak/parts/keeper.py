@@ -1,0 +1,203 @@
+"""The one small process that starts every other and ends them all, whatever becomes of connleak.
+
+Run by file path (`python -I -S keeper.py FD`), standard library only. It reads JSON lines from a socket:
+start, stop, remove; it answers with pids and exit codes. When the socket closes, because connleak ended or
+was killed with -9, it ends every process that it started and everything that those left behind, and removes
+the folders that it was told of.
+
+Why a process of its own: PR_SET_PDEATHSIG is cleared by setuid, is not inherited by the workers of a server, and
+fires when the *thread* that forked ends. PR_SET_CHILD_SUBREAPER makes orphans ours, so that they are found.
+"""
+
+import ctypes
+import errno
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def start(request):
+    """Forks and executes; returns (pid, "") or (0, what went wrong)."""
+    told, tell = os.pipe()  # close-on-exec: a word on it is an error, its end is success
+    pid = os.fork()
+    if pid == 0:
+        try:
+            become(request)
+        except BaseException as error:
+            os.write(tell, str(error).encode("utf-8", "replace")[:500])
+        os._exit(127)
+    os.close(tell)
+    with os.fdopen(told, "rb") as pipe:
+        error = pipe.read().decode("utf-8", "replace")
+    if error:
+        os.waitpid(pid, 0)
+        return 0, error
+    return pid, ""
+
+
+def become(request):
+    """Turns the forked child into the program: session, account, folder, log, environment."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if request.get("uid") is not None:
+        os.setgroups([])
+        os.setgid(request["gid"])
+        os.setuid(request["uid"])
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after setuid, which clears it; the keeper has one thread
+    os.chdir(request["cwd"])
+    os.execvpe(request["argv"][0], request["argv"], request["env"])
+
+
+def processes():
+    """Returns {pid: (parent, session)} of every process that can be seen."""
+    table = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    fields = file.read().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[0] != "Z":
+                table[int(name)] = (int(fields[1]), int(fields[3]))
+    return table
+
+
+def family(leader):
+    """Returns the pids of a child's descendants and of its session, itself included while it lives."""
+    table = processes()
+    found = {pid for pid, (_, session) in table.items() if session == leader or pid == leader}
+    grown = True
+    while grown:
+        more = {pid for pid, (parent, _) in table.items() if parent in found} - found
+        grown = bool(more)
+        found |= more
+    return found
+
+
+def kill(pids, number=signal.SIGKILL):
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError as error:
+            if error.errno not in (errno.ESRCH, errno.EPERM):
+                raise
+
+
+class Keeper:
+    def __init__(self, channel):
+        self.channel = channel
+        self.children = {}  # pid -> the request that started it
+        self.stopping = {}  # pid -> (deadline, its family when it was asked to stop)
+        self.folders = []
+
+    def say(self, **message):
+        try:
+            self.channel.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            pass  # connleak is gone; the end of the channel is read next
+
+    def handle(self, request):
+        if request["op"] == "start":
+            pid, error = start(request)
+            if pid:
+                self.children[pid] = request
+            self.say(key=request["key"], pid=pid, error=error)
+        elif request["op"] == "stop":
+            self.stop(request["pid"], request["signal"], request["grace"])
+        elif request["op"] == "remove":
+            self.folders.append(request["path"])
+            self.say(key=request["key"], pid=0, error="")
+
+    def stop(self, pid, number, grace):
+        if pid in self.children and pid not in self.stopping:
+            self.stopping[pid] = (time.monotonic() + grace, family(pid))
+            kill([pid], number)
+
+    def reap(self):
+        """Collects ended children, adopted ones too; kills what an ended or overdue one left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if not pid:
+                break
+            if pid in self.children:
+                del self.children[pid]
+                _, relatives = self.stopping.pop(pid, (0, set()))
+                kill((relatives | family(pid)) - {pid} & set(processes()))
+                self.say(exit=pid, status=os.waitstatus_to_exitcode(status))
+        for pid, (deadline, relatives) in list(self.stopping.items()):
+            if time.monotonic() > deadline:
+                kill((relatives | family(pid)) & set(processes()))
+
+    def finish(self):
+        """Ends everything: ask, wait two seconds, kill, until no descendant is left; then the folders."""
+        for pid, request in reversed(list(self.children.items())):
+            self.stop(pid, request["signal"], 2.0)
+        while self.children:
+            self.reap()
+            time.sleep(0.01)
+        me = os.getpid()
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            left = family(me) - {me}
+            if not left:
+                break
+            kill(left)
+            self.reap()
+            time.sleep(0.01)
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def run(self):
+        wake, woken = os.pipe()
+        os.set_blocking(woken, False)
+        signal.set_wakeup_fd(woken)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        buffer = b""
+        while True:
+            ready, _, _ = select.select([self.channel, wake], [], [], 0.05 if self.stopping else 1.0)
+            if wake in ready:
+                os.read(wake, 4096)
+            if self.channel in ready:
+                data = self.channel.recv(1 << 16)
+                if not data:
+                    return
+                buffer += data
+                *lines, buffer = buffer.split(b"\n")
+                for line in lines:
+                    self.handle(json.loads(line))
+            self.reap()
+
+
+def main():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)  # only the channel's end ends it
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    keeper = Keeper(socket.socket(fileno=int(sys.argv[1])))
+    try:
+        keeper.run()
+    finally:
+        keeper.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Locust as a child process: one for the whole run, started and stopped once a cycle through a control socket.
+
+A child, since importing Locust patches this process's sockets, and a sampler in its process would stall it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from connleak.model import Error, Plan
+from connleak.parts.process import Child, Keeper, died, wait_until_ready
+
+PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
+STOP_TIMEOUT = 10.0
+
+
+class Load:
+    """The load of a run; a context manager. Without a scenario every step is empty."""
+
+    def __init__(self, keeper: Keeper, plan: Plan, folder: Path, origin: float) -> None:
+        self._keeper = keeper
+        self._plan = plan
+        self._folder = folder
+        self._origin = origin
+        self._buffer = b""
+        self._child: Child | None = None
+        self._channel: socket.socket | None = None
+        self.status: dict[str, Any] = {"users": 0, "requests": 0, "failures": 0}
+        self.ready: dict[str, Any] | None = None
+
+    def __enter__(self) -> Load:
+        if self._plan.load == "none":
+            return self
+        path = self._keeper.scratch / "load.sock"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(1)
+        argv = [
+            sys.executable, "-m", "locust", "-f", f"{self._plan.scenario},{PLUGIN}", "--headless",
+            "--host", self._plan.url, "--only-summary", "--loglevel", "INFO",
+        ]  # fmt: skip
+        self._child = self._keeper.start(
+            "Locust", argv, cwd=Path(self._plan.cwd), log=self._folder / "locust.log",
+            env={
+                **os.environ,
+                "CONNLEAK_LOAD": str(self._folder / "requests.jsonl"),
+                "CONNLEAK_CONTROL": str(path),
+                "CONNLEAK_ORIGIN": repr(self._origin),
+                "CONNLEAK_SEED": str(self._plan.seed),
+                "LOCUST_SKIP_UPDATE_CHECK": "1",
+            },
+        )  # fmt: skip
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._channel is not None:
+            self._channel.close()
+        if self._child is not None:
+            self._listener.close()
+            self._keeper.stop(self._child, grace=2)
+
+    def wait_until_ready(self, timeout: float = 30) -> None:
+        """Returns once the locustfile is loaded; raises Error with Locust's last lines when it is not."""
+        if self._child is None:
+            return
+        wait_until_ready(self._keeper, self._child, self._connected, timeout)
+
+    def start(self) -> None:
+        """Begins a load with the plan's number of users at once."""
+        self._command(do="start", users=self._plan.users)
+
+    def stop(self) -> dict[str, Any]:
+        """Ends the load without cutting a request; returns {cut, requests, failures}."""
+        if self._channel is None:
+            return {"cut": False, **self.status}
+        self._command(do="stop", timeout=STOP_TIMEOUT)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            for message in self._read(0.1):
+                if message["say"] == "stopped":
+                    self.status.update(message)
+                    return message
+            self.check()
+        raise Error("Locust did not stop its users within 120 s", f"less {self._folder / 'locust.log'}", exit_code=4)
+
+    def check(self) -> None:
+        """Takes in what Locust says; raises Error when it has ended."""
+        if self._child is None:
+            return
+        for message in self._read(0.0):
+            if message["say"] == "status":
+                self.status.update(message)
+        if self._keeper.exit_code(self._child) is not None:
+            raise died(self._child, "ended during the load")
+
+    def _connected(self) -> bool:
+        if self._channel is None:
+            ready, _, _ = select.select([self._listener], [], [], 0)
+            if not ready:
+                return False
+            self._channel, _ = self._listener.accept()
+        for message in self._read(0.0):
+            if message["say"] == "ready":
+                self.ready = message
+        return self.ready is not None
+
+    def _command(self, **message: Any) -> None:
+        if self._channel is not None:
+            try:
+                self._channel.sendall(json.dumps(message).encode() + b"\n")
+            except OSError:
+                self.check()
+                raise
+
+    def _read(self, timeout: float) -> list[dict[str, Any]]:
+        if self._channel is None:
+            return []
+        ready, _, _ = select.select([self._channel], [], [], timeout)
+        if not ready:
+            return []
+        try:
+            data = self._channel.recv(1 << 16)
+        except OSError:
+            data = b""
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        return [json.loads(line) for line in lines]

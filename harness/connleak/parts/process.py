@@ -1,0 +1,186 @@
+"""Child processes: started through the keeper, waited for, stopped with all they left, their log's last lines.
+
+No child outlives connleak, however it ends: `parts/keeper.py` says how.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from connleak.model import Error
+
+KEEPER = Path(__file__).with_name("keeper.py")
+
+
+@dataclass(frozen=True)
+class Child:
+    """A started process: its pid, its name in messages, and the file that its output goes to."""
+
+    pid: int
+    name: str
+    log: Path
+    signal: int
+
+
+class Keeper:
+    """The keeper process and the line to it; leaving the context ends every child and removes the scratch folder."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._exits: dict[int, int] = {}
+        self._answers: dict[int, tuple[int, str]] = {}
+        self._buffer = b""
+        self._key = 0
+        self.scratch = Path()
+
+    def __enter__(self) -> Keeper:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(KEEPER), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._channel = ours
+        self.scratch = make_scratch()
+        self._ask({"op": "remove", "path": str(self.scratch)})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+        self._process.wait()
+
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        log: Path,
+        stop_signal: int = signal.SIGTERM,
+        account: tuple[int, int] | None = None,
+    ) -> Child:
+        """Returns the started child; raises Error with the system's reason when it cannot be executed."""
+        request = {
+            "op": "start",
+            "argv": list(argv),
+            "cwd": str(cwd),
+            "env": dict(env),
+            "log": str(log),
+            "signal": int(stop_signal),
+            "uid": account[0] if account else None,
+            "gid": account[1] if account else None,
+        }
+        pid, error = self._ask(request)
+        if not pid:
+            raise Error(
+                f"{name} cannot be started: {argv[0]}: {error}", "connleak doctor", exit_code=4
+            )
+        return Child(pid, name, log, stop_signal)
+
+    def exit_code(self, child: Child) -> int | None:
+        """Returns the exit code of an ended child (negative: the signal), None while it runs."""
+        with self._lock:
+            self._read(0.0)
+            return self._exits.get(child.pid)
+
+    def stop(self, child: Child, grace: float = 5.0) -> int | None:
+        """Asks the child to stop, kills it and its family after `grace` seconds; returns its exit code."""
+        with self._lock:
+            self._send({"op": "stop", "pid": child.pid, "signal": int(child.signal), "grace": grace})
+            deadline = time.monotonic() + grace + 5
+            while child.pid not in self._exits and time.monotonic() < deadline:
+                self._read(0.1)
+            return self._exits.get(child.pid)
+
+    def _ask(self, request: dict[str, object]) -> tuple[int, str]:
+        with self._lock:
+            self._key += 1
+            key = self._key
+            self._send({**request, "key": key})
+            while key not in self._answers:
+                self._read(1.0)
+            return self._answers.pop(key)
+
+    def _send(self, request: dict[str, object]) -> None:
+        self._channel.sendall(json.dumps(request).encode() + b"\n")
+
+    def _read(self, timeout: float) -> None:
+        ready, _, _ = select.select([self._channel], [], [], timeout)
+        if not ready:
+            return
+        data = self._channel.recv(1 << 16)
+        if not data:
+            raise RuntimeError(f"the keeper process ended by itself (exit code {self._process.poll()})")
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if "exit" in message:
+                self._exits[message["exit"]] = message["status"]
+            else:
+                self._answers[message["key"]] = (message["pid"], message["error"])
+
+
+def make_scratch() -> Path:
+    """Returns a new folder for sockets and the server's data: short, since a Unix socket's path has 107 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="connleak-"))
+    if len(str(folder)) > 60:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="connleak-", dir="/tmp"))
+    folder.chmod(0o711)  # ours; an unprivileged server account must pass through it
+    return folder
+
+
+def wait_until_ready(
+    keeper: Keeper, child: Child, ready: Callable[[], bool], timeout: float, every: float = 0.02
+) -> None:
+    """Returns once `ready()` holds; raises Error with the child's last log lines when it ends or takes too long."""
+    deadline = time.monotonic() + timeout
+    while True:
+        if ready():
+            return
+        code = keeper.exit_code(child)
+        if code is not None:
+            raise died(child, f"ended with exit code {code} before it was ready")
+        if time.monotonic() > deadline:
+            raise died(child, f"was not ready after {timeout:.0f} s")
+        time.sleep(every)
+
+
+def died(child: Child, what: str) -> Error:
+    """Returns the error that says what a child did, with its last words."""
+    tail = last_lines(child.log)
+    shown = "\n".join(f"    {line}" for line in tail) or "    (it wrote nothing)"
+    return Error(f"{child.name} {what}; its last lines:\n{shown}", f"less {child.log}", exit_code=4)
+
+
+def last_lines(log: Path, count: int = 12) -> list[str]:
+    """Returns the last lines of a log, without ever reading more than 16 KB of it."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 16384))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return text.splitlines()[-count:]
+
+
+def free_port() -> int:
+    """Returns a TCP port on loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,9 @@
+"""What runs inside the app: standard library only, imports nothing of ours, loaded by file path.
+
+`entry/` is put on the app's PYTHONPATH and holds only sitecustomize.py, which loads `agent/`.
+"""
+
+from pathlib import Path
+
+ENTRY = Path(__file__).with_name("entry")
+"""The folder for PYTHONPATH."""

@@ -1,0 +1,106 @@
+"""A call stack in its cheapest useful form: up to three frames of the app, as (code object, instruction) pairs.
+
+Frames themselves are never kept: they would keep the app's objects alive, and so the very sessions that we watch.
+Lines are looked up later, outside the app's hot path (f_lasti costs half of what f_lineno does).
+"""
+
+import os
+import sys
+
+APP, LIBRARY, PLUMBING = 1, 2, 3
+DEPTH = 64
+"""Autoflush is 28 to 30 frames below the app's line, a lazy load 25: 64 leaves room for a framework between."""
+WANTED = 3
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_ENTRY = os.path.join(os.path.dirname(_HERE), "entry")
+_STDLIB = os.path.dirname(os.path.abspath(os.__file__))
+_kinds = {}
+_PLUMBING_PACKAGES = frozenset(
+    """sqlalchemy flask_sqlalchemy sqlmodel alembic psycopg2 psycopg psycopg_pool asyncpg aiopg pymysql MySQLdb
+    mysql aiomysql aiosqlite sqlite3 greenlet gevent eventlet psycogreen flask werkzeug jinja2 click blinker
+    gunicorn uwsgidecorators waitress uvicorn hypercorn starlette fastapi anyio sniffio asgiref django web
+    celery kombu billiard vine apscheduler tornado bottle falcon opentelemetry sentry_sdk""".split()
+)
+
+
+def classify(filename):
+    """Returns whether a file is the app's own, a library's, or plumbing that every app has below its line."""
+    path = os.path.abspath(filename)
+    if filename.startswith("<") or path.startswith((_HERE, _ENTRY)):
+        kind = PLUMBING
+    else:
+        kind = APP
+        for marker in ("/site-packages/", "/dist-packages/"):
+            _, found, inside = path.rpartition(marker)
+            if found:
+                package = inside.split("/")[0].partition(".")[0]
+                kind = PLUMBING if package in _PLUMBING_PACKAGES else LIBRARY
+                break
+        else:
+            if path.startswith(_STDLIB + os.sep) or os.path.basename(os.path.dirname(path)) == "bin":
+                kind = PLUMBING
+    _kinds[filename] = kind
+    return kind
+
+
+def capture(frame, wanted=APP):
+    """Returns [code, instruction, code, instruction, ...] of the innermost app frames from `frame` outwards."""
+    found = []
+    kinds = _kinds
+    depth = 0
+    first = frame
+    while frame is not None and depth < DEPTH:
+        code = frame.f_code
+        filename = code.co_filename
+        if (kinds[filename] if filename in kinds else classify(filename)) == wanted:
+            found.append(code)
+            found.append(frame.f_lasti)
+            if len(found) == 2 * WANTED:
+                return found
+        frame = frame.f_back
+        depth += 1
+    if frame is None:
+        frame = _outside_greenlet()
+        if frame is not None:
+            found += capture(frame, wanted)[: 2 * WANTED - len(found)]
+    if not found and wanted == APP:
+        return capture(first, LIBRARY)
+    return found
+
+
+def _outside_greenlet():
+    """Returns the frame that an async SQLAlchemy call was awaited from: it is on the parent greenlet, not on f_back."""
+    greenlet = sys.modules.get("greenlet")
+    if greenlet is None:
+        return None
+    try:
+        parent = greenlet.getcurrent().parent
+        return parent.gr_frame if parent is not None else None
+    except Exception:
+        return None
+
+
+def line_of(code, instruction):
+    """Returns the line number of an instruction."""
+    if hasattr(code, "co_lines"):
+        for start, end, line in code.co_lines():
+            if start <= instruction < end and line is not None:
+                return line
+        return code.co_firstlineno
+    import dis
+
+    line = code.co_firstlineno
+    for start, number in dis.findlinestarts(code):
+        if start > instruction:
+            break
+        line = number
+    return line
+
+
+def resolve(found):
+    """Returns [[file, line, function], ...] of what `capture` returned."""
+    return [
+        [os.path.abspath(code.co_filename), line_of(code, instruction), code.co_name]
+        for code, instruction in zip(found[::2], found[1::2])  # noqa: B905
+    ]

@@ -1,0 +1,230 @@
+"""SQLAlchemy's pools (1.4, 2.0, 2.1): its public pool events on the class, and two wrapped methods.
+
+The wraps are there since no event tells it: `Pool.__init__` for the line that made a pool, `QueuePool._do_get` for
+callers that wait. Every listener swallows its own errors: the app comes first.
+"""
+
+import sys
+import weakref
+
+from . import frames, wire
+from .table import (
+    Connection,
+    closed,
+    current,
+    emit,
+    get_ident,
+    given_back,
+    monotonic,
+    opened,
+    taken,
+    watch_end,
+)
+
+
+class PoolMark:
+    """What is known of a pool; `ref` is weak."""
+
+    __slots__ = ("created", "frames", "number", "ref", "used")
+
+    def __init__(self, pools, number, pool, found):
+        key = id(pool)
+
+        def gone(ref):
+            mark = pools.get(key)
+            if mark is not None and mark.ref is ref:
+                del pools[key]
+
+        self.number = number
+        self.ref = weakref.ref(pool, gone)
+        self.frames = found
+        self.created = monotonic()
+        self.used = False
+
+
+def watch(module):
+    """Listens on every pool of the process, those to come and those that are there."""
+    from sqlalchemy import event
+    from sqlalchemy import pool as pools
+
+    Pool = pools.Pool
+    for name, listener in (
+        ("connect", on_connect),
+        ("checkout", on_checkout),
+        ("checkin", on_checkin),
+        ("close", on_close),
+        ("close_detached", on_close_detached),
+        ("detach", on_detach),
+        ("invalidate", on_invalidate),
+    ):
+        event.listen(Pool, name, listener)
+    wrap_init(Pool)
+    wrap_get(pools.QueuePool)
+
+
+def guard(function):
+    """Returns the listener with its errors swallowed; a `try` costs nothing until it is needed."""
+
+    def listener(*args):
+        try:
+            function(*args)
+        except Exception:
+            current().dropped += 1  # what this listener would have told is missing
+
+    return listener
+
+
+def backend_of(connection):
+    """Returns the server's number of the session: Postgres's pid, MySQL's thread id, else None."""
+    raw = getattr(connection, "driver_connection", connection)  # SQLAlchemy's async adapters
+    for name in ("get_backend_pid", "get_server_pid", "thread_id"):
+        method = getattr(raw, name, None)
+        if method is not None:
+            return method()
+    return getattr(getattr(raw, "info", None), "backend_pid", None)
+
+
+def mark_of(state, pool):
+    """Returns the pool's mark; a pool from before the probe gets one without a line."""
+    if pool is None:
+        return None
+    mark = state.pools.get(id(pool))
+    if mark is None or mark.ref() is not pool:
+        mark = state.pools[id(pool)] = PoolMark(state.pools, next(state.numbers), pool, [])
+    return mark
+
+
+@guard
+def on_connect(dbapi_connection, record):
+    state = current()
+    pool = getattr(record, "_ConnectionRecord__pool", None)
+    mark = mark_of(state, pool)
+    number = mark.number if mark else 0
+    connection = Connection(backend_of(dbapi_connection), number, "pool")
+    raw = getattr(dbapi_connection, "driver_connection", dbapi_connection)
+    opened(state, id(dbapi_connection), connection)
+    watch_end(id(dbapi_connection), connection, raw)
+    if mark and not mark.used:
+        mark.used = True
+        emit(state, "pool", pool=number, frames=mark.frames)
+    emit(
+        state,
+        "connect",
+        backend=connection.backend,
+        pool=number,
+        frames=frames.capture(sys._getframe(1)),
+        overflow=getattr(pool, "_overflow", 0) > 0,
+    )
+    wire.arm()
+
+
+@guard
+def on_checkout(dbapi_connection, record, fairy):
+    state = current()
+    connection = state.connections.get(id(dbapi_connection))
+    if connection is None:
+        connection = Connection(backend_of(dbapi_connection), 0, "pool")
+        opened(state, id(dbapi_connection), connection)
+    taken(state, connection, sys._getframe(2))
+    wire.tick()
+
+
+@guard
+def on_checkin(dbapi_connection, record):
+    if dbapi_connection is not None:  # None: it was invalidated, and told as closed
+        state = current()
+        connection = state.connections.get(id(dbapi_connection))
+        if connection is not None:
+            given_back(state, connection)
+
+
+@guard
+def on_close(dbapi_connection, record):
+    closed(current(), id(dbapi_connection))
+
+
+@guard
+def on_close_detached(dbapi_connection):
+    closed(current(), id(dbapi_connection))
+
+
+@guard
+def on_detach(dbapi_connection, record):
+    connection = current().connections.get(id(dbapi_connection))
+    if connection is not None:
+        connection.pool = 0
+        connection.source = "detached"
+
+
+@guard
+def on_invalidate(dbapi_connection, record, exception):
+    connection = current().connections.get(id(dbapi_connection))
+    if connection is not None:
+        emit(current(), "invalidate", backend=connection.backend, detail=type(exception).__name__)
+
+
+def wrap_init(Pool):
+    """Notes the line that makes each pool."""
+    original = Pool.__init__
+
+    def __init__(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        try:
+            state = current()
+            found = frames.capture(sys._getframe(1))
+            state.pools[id(self)] = PoolMark(state.pools, next(state.numbers), self, found)
+        except Exception:
+            pass
+
+    __init__.__wrapped__ = original
+    __init__.__doc__ = original.__doc__
+    Pool.__init__ = __init__
+
+
+def wrap_get(QueuePool):
+    """Notes who waits for a connection, for how long, and in vain; a pool with room costs one comparison."""
+    original = QueuePool._do_get
+
+    def _do_get(self):
+        if not -1 < self._max_overflow <= self._overflow:
+            return original(self)
+        began = monotonic()
+        outcome = "timeout"
+        wait_begins(self, began)
+        try:
+            record = original(self)
+            outcome = "wait"
+            return record
+        finally:
+            wait_ends(self, began, outcome)
+
+    _do_get.__wrapped__ = original
+    QueuePool._do_get = _do_get
+
+
+def wait_begins(pool, began):
+    current().waiting[get_ident()] = began
+
+
+def wait_ends(pool, began, outcome):
+    try:
+        state = current()
+        state.waiting.pop(get_ident(), None)
+        seconds = monotonic() - began
+        if outcome == "timeout" or seconds > 0.001:
+            mark = mark_of(state, pool)
+            me = get_ident()
+            nested = any(
+                checkout.ident == me and checkout.pool == mark.number
+                for checkout in list(state.checkouts.values())
+            )
+            emit(
+                state,
+                outcome,
+                pool=mark.number,
+                seconds=seconds,
+                nested=nested,
+                frames=frames.capture(sys._getframe(2)),
+            )
+    except Exception:
+        pass

@@ -1,0 +1,277 @@
+"""The recording's folder: append while it happens, read after any ending.
+
+plan.json and machine.json are written first, then JSON lines, one file a kind, one line a fact:
+phases, samples (rows only when they change), stacks (numbered), events, snapshots, requests, notes.
+A line that was cut by a crash is left out and told in a note. docs/recording.md describes each file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import msgspec
+
+from connleak.model import (
+    FORMAT,
+    Backend,
+    Error,
+    Event,
+    Machine,
+    Note,
+    Phase,
+    Plan,
+    Recording,
+    Request,
+    Sample,
+    Site,
+    Snapshot,
+    Struct,
+)
+
+T = TypeVar("T")
+FULL_EVERY = 5.0
+"""Seconds after which a sample's line holds all rows again, so that a reader can start anywhere."""
+
+
+class SampleLine(Struct, omit_defaults=True, kw_only=True):
+    """A sample as stored: `rows` are the new and changed sessions, or all when `full`; `gone` the pids that left."""
+
+    t: float
+    full: bool = False
+    rows: tuple[Backend, ...] = ()
+    gone: tuple[int, ...] = ()
+    counters: dict[str, float] = {}
+    cost: float = 0.0
+
+
+class StackLine(Struct):
+    """A call stack, app frames only, innermost first; events and holders name it by its number."""
+
+    id: int
+    stack: tuple[tuple[str, int, str], ...]
+
+
+class EventLine(Struct, omit_defaults=True):
+    """An event as stored: `at` numbers the stack."""
+
+    t: float
+    kind: str
+    process: int
+    thread: int = 0
+    backend: int | None = None
+    checkout: int = 0
+    at: int = -1
+    pool: int = 0
+    gc: bool = False
+    overflow: bool = False
+    nested: bool = False
+    seconds: float = 0.0
+    detail: str = ""
+
+
+class PhaseLine(Struct, omit_defaults=True):
+    """The begin of a phase; the phase before it ends there. `end` closes the recording."""
+
+    t: float
+    name: str
+    cycle: int
+    facts: dict[str, Any] = {}
+
+
+FILES: dict[str, type[Struct]] = {
+    "phases": PhaseLine,
+    "samples": SampleLine,
+    "stacks": StackLine,
+    "events": EventLine,
+    "snapshots": Snapshot,
+    "requests": Request,
+    "notes": Note,
+}
+
+
+class Writer:
+    """Appends to a recording's folder, from several threads; a context manager.
+
+    Small files are flushed line by line; a crash loses at most the last buffer of events.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, machine: Machine) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        write_json(folder / "plan.json", plan)
+        write_json(folder / "machine.json", machine)
+        self._encoder = msgspec.json.Encoder()
+        self._files: dict[str, IO[bytes]] = {
+            name: (folder / f"{name}.jsonl").open("ab", buffering=1 << 16) for name in FILES
+        }
+
+    def append(self, name: str, *rows: Struct) -> None:
+        """Writes rows to the file of that name and hands them to the system."""
+        file = self._files[name]
+        # one write of whole lines: a BufferedWriter locks itself, so rows of two threads never mix
+        file.write(self._encoder.encode_lines(rows))
+        file.flush()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            with contextlib.suppress(OSError):
+                file.close()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes one JSON document, whole or not at all."""
+    data = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def read(folder: Path) -> Recording:
+    """Returns the recording in a folder, as far as it goes; raises Error when it is none or of another format."""
+    plan = read_plan(folder)
+    broken: dict[str, int] = {}
+
+    def lines(name: str, kind: type[T]) -> list[T]:
+        rows, bad = read_lines(folder / f"{name}.jsonl", kind)
+        if bad:
+            broken[name] = bad
+        return rows
+
+    stacks = {line.id: tuple(Site(*frame) for frame in line.stack) for line in lines("stacks", StackLine)}
+    notes = lines("notes", Note)
+    machine, _ = read_lines(folder / "machine.json", Machine, whole=True)
+    recording = Recording(
+        folder=str(folder),
+        plan=plan,
+        machine=machine[0] if machine else Machine(),
+        phases=tuple(phases_of(lines("phases", PhaseLine))),
+        samples=tuple(samples_of(lines("samples", SampleLine))),
+        events=tuple(event_of(line, stacks) for line in lines("events", EventLine)),
+        snapshots=tuple(lines("snapshots", Snapshot)),
+        requests=tuple(sorted(lines("requests", Request), key=lambda request: request.t)),
+        format=plan.format,
+    )
+    for name, count in broken.items():
+        notes.append(Note(t=0.0, about="run", text=f"{count} line(s) of {name}.jsonl could not be read"))
+    return msgspec.structs.replace(recording, notes=tuple(notes))
+
+
+def read_plan(folder: Path) -> Plan:
+    """Returns the plan of a recording's folder; raises Error with the reason when there is none."""
+    path = folder / "plan.json"
+    again = "connleak judge reports/latest"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise Error(f"{folder} is no recording: it has no plan.json", again) from None
+    except OSError as error:
+        raise Error(f"{folder} cannot be read: {error.strerror}", again) from None
+    try:
+        version = msgspec.json.decode(data, type=dict[str, Any]).get("format")
+        if version is None:
+            raise Error(f"{path} names no format version", again)
+        if isinstance(version, int) and version > FORMAT:
+            raise Error(
+                f"{path} has format {version}, newer than this connleak understands ({FORMAT})",
+                "pip install --upgrade connleak",
+            )
+        if version != FORMAT:
+            raise Error(f"{path} has format {version}, which this connleak ({FORMAT}) does not read", again)
+        return msgspec.json.decode(data, type=Plan)
+    except msgspec.MsgspecError as error:
+        raise Error(f"{path} is damaged: {error}", again) from None
+
+
+def read_lines(path: Path, kind: type[T], *, whole: bool = False) -> tuple[list[T], int]:
+    """Returns the readable rows of a file and the number of unreadable ones."""
+    decoder = msgspec.json.Decoder(kind)
+    rows: list[T] = []
+    bad = 0
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return [], 0
+    for line in [data] if whole else data.split(b"\n"):
+        if line.strip():
+            try:
+                rows.append(decoder.decode(line))
+            except msgspec.MsgspecError:
+                bad += 1
+    return rows, bad
+
+
+def phases_of(lines: list[PhaseLine]) -> Iterator[Phase]:
+    """Yields the phases with their ends; the last one of a broken recording has none."""
+    for line, after in zip(lines, [*lines[1:], None], strict=True):
+        if line.name != "end":
+            yield Phase(line.name, line.cycle, line.t, after.t if after else None, line.facts)
+
+
+def samples_of(lines: list[SampleLine]) -> Iterator[Sample]:
+    """Yields whole samples from stored changes; sessions that did not change share one object."""
+    now: dict[int, Backend] = {}
+    counters: dict[str, float] = {}
+    for line in lines:
+        if line.full:
+            now = {}
+        for pid in line.gone:
+            now.pop(pid, None)
+        for row in line.rows:
+            now[row.pid] = row
+        counters = line.counters or counters
+        yield Sample(line.t, tuple(now.values()), counters, line.cost)
+
+
+def event_of(line: EventLine, stacks: dict[int, tuple[Site, ...]]) -> Event:
+    """Returns the event with its stack in place of the stack's number."""
+    stack = stacks.get(line.at, ())
+    return Event(
+        t=line.t,
+        kind=line.kind,
+        process=line.process,
+        thread=line.thread,
+        backend=line.backend,
+        checkout=line.checkout,
+        site=stack[0] if stack else None,
+        stack=stack,
+        pool=line.pool,
+        gc=line.gc,
+        overflow=line.overflow,
+        nested=line.nested,
+        seconds=line.seconds,
+        detail=line.detail,
+    )
+
+
+def new_folder(reports: Path, stem: str) -> Path:
+    """Creates and returns `reports/<time>-<stem>`, with a number behind it when that second is taken."""
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{stem}"
+    for number in range(1, 1000):
+        folder = reports / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise Error(f"cannot write to {reports}: {error.strerror}", "connleak run ... --out DIR") from None
+        return folder
+    raise Error(f"{reports} has a thousand runs of this second", "connleak run ... --out DIR")
+
+
+def point_latest(folder: Path) -> None:
+    """Makes `latest` beside the folder point to it; a file system without links is left alone."""
+    link = folder.parent / "latest"
+    part = folder.parent / f".latest-{os.getpid()}"
+    with contextlib.suppress(OSError):
+        part.symlink_to(folder.name)
+        part.replace(link)
+

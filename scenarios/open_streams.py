@@ -1,0 +1,35 @@
+"""Clients that open an endless page (server-sent events), read it for a while and hang up in the middle.
+
+Stock use: locust -f open_streams.py --headless -u 10 -H http://127.0.0.1:8000
+A request is recorded from its start to the hang-up; a stream that the server ended before is a failure.
+"""
+
+import http.client
+import random
+import time
+from urllib.parse import urlsplit
+
+from locust import User, constant, task
+
+
+class Reader(User):
+    wait_time = constant(0.1)
+
+    @task
+    def stream(self):
+        address = urlsplit(self.host)
+        hang_up = time.monotonic() + random.uniform(2.0, 2.6)
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=5)
+        with self.environment.events.request.measure("GET", "/stream") as measured:
+            try:
+                connection.request("GET", "/stream")
+                response = connection.getresponse()
+                if response.status != 200:
+                    raise RuntimeError(f"answered {response.status}")
+                while time.monotonic() < hang_up:
+                    chunk = response.read1(256)
+                    if not chunk:
+                        raise RuntimeError("the server ended the stream")
+                    measured["response_length"] += len(chunk)
+            finally:
+                connection.close()

@@ -1,0 +1,28 @@
+"""A user list behind Flask: a scoped_session per thread, and nothing that removes it."""
+
+import os
+
+from flask import Flask, jsonify
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, scoped_session, sessionmaker
+
+app = Flask(__name__)
+engine = create_engine(os.environ["DATABASE_URL"])  # pool_size 5, max_overflow 10
+Session = scoped_session(sessionmaker(engine))
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+@app.get("/")
+def list_users():
+    users = Session.scalars(select(User).order_by(User.id)).all()  # leak: nothing ever calls Session.remove()
+    return jsonify([user.name for user in users])

@@ -1,0 +1,16 @@
+"""A slow report behind Flask: everything is given back, but five callers in six must wait for a connection."""
+
+import os
+
+from flask import Flask, jsonify
+from sqlalchemy import create_engine, text
+
+app = Flask(__name__)
+engine = create_engine(os.environ["DATABASE_URL"], pool_size=1, max_overflow=0, pool_timeout=0.3)
+
+
+@app.get("/")
+def report():
+    with engine.connect() as connection:
+        total = connection.scalar(text("SELECT count(*) FROM generate_series(1, 1000), pg_sleep(0.1)"))
+    return jsonify(total=total)
