@@ -86,22 +86,37 @@ def read_target(path: Path) -> Target:
     if not file.variants:
         raise Error(f"{path}: [variants] is empty; it takes at least one variant with `expect`", hint)
     return Target(
-        name=path.parent.name, title=file.title, folder=str(path.parent), pattern=file.pattern, seeds=file.seeds,
-        scenario=file.scenario, serve=file.serve, database=file.database,
+        name=path.parent.name,
+        title=file.title,
+        folder=str(path.parent),
+        pattern=file.pattern,
+        seeds=file.seeds,
+        scenario=file.scenario,
+        serve=file.serve,
+        database=file.database,
         variants={name: variant_of(name, variant, file) for name, variant in file.variants.items()},
-    )  # fmt: skip
+    )
 
 
 def variant_of(name: str, variant: VariantFile, target: TargetFile) -> Variant:
     """Returns a variant with the target's values where it has none of its own."""
     return Variant(
-        name=name, module=variant.module or name, expect=variant.expect, kinds=variant.kinds, may=variant.may,
-        title=variant.title, scenario=variant.scenario or target.scenario, serve=variant.serve or target.serve,
-        load=target.load if variant.load is None else variant.load, probe=variant.probe,
-        users=variant.users or target.users, load_seconds=variant.load_seconds or target.load_seconds,
+        name=name,
+        module=variant.module or name,
+        expect=variant.expect,
+        kinds=variant.kinds,
+        may=variant.may,
+        title=variant.title,
+        scenario=variant.scenario or target.scenario,
+        serve=variant.serve or target.serve,
+        load=target.load if variant.load is None else variant.load,
+        probe=variant.probe,
+        users=variant.users or target.users,
+        load_seconds=variant.load_seconds or target.load_seconds,
         max_connections=variant.max_connections or target.max_connections,
-        requirements=variant.requirements, python=variant.python,
-    )  # fmt: skip
+        requirements=variant.requirements,
+        python=variant.python,
+    )
 
 
 def allowed(message: str) -> str:
@@ -121,8 +136,10 @@ def find(name: str) -> tuple[Target, Variant]:
     variant_name = variant_name or ("buggy" if "buggy" in target.variants else next(iter(target.variants)))
     variant = target.variants.get(variant_name)
     if variant is None:
-        raise Error(f"{target_name} has no variant {variant_name!r}{nearest(variant_name, target.variants)}",
-                    f"connleak show {target_name}")  # fmt: skip
+        raise Error(
+            f"{target_name} has no variant {variant_name!r}{nearest(variant_name, target.variants)}",
+            f"connleak show {target_name}",
+        )
     return target, variant
 
 
@@ -132,8 +149,10 @@ def scenario(name: str) -> Path:
     path = folder / f"{name}.py"
     if not path.exists():
         stems = [file.stem for file in folder.glob("*.py")]
-        raise Error(f"there is no scenario {name!r}{nearest(name, stems)}; there are: {', '.join(sorted(stems))}",
-                    f"ls {folder}")  # fmt: skip
+        raise Error(
+            f"there is no scenario {name!r}{nearest(name, stems)}; there are: {', '.join(sorted(stems))}",
+            f"ls {folder}",
+        )
     return path
 
 

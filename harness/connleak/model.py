@@ -49,7 +49,7 @@ class Struct(msgspec.Struct, frozen=True):
     """A frozen record."""
 
 
-class Site(Struct):
+class Site(Struct, frozen=True):
     """A line of the app's own code that made a checkout; `file` is relative to the app's folder when it lies in it."""
 
     file: str
@@ -60,7 +60,7 @@ class Site(Struct):
         return f"{self.file}:{self.line} in {self.function}"
 
 
-class Variant(Struct, kw_only=True):
+class Variant(Struct, frozen=True, kw_only=True):
     """One file of a target, with the verdict that it must get."""
 
     name: str
@@ -80,7 +80,7 @@ class Variant(Struct, kw_only=True):
     python: str = ""
 
 
-class Target(Struct, kw_only=True):
+class Target(Struct, frozen=True, kw_only=True):
     """A small app with a story and its variants: what can be run."""
 
     name: str
@@ -94,7 +94,7 @@ class Target(Struct, kw_only=True):
     variants: dict[str, Variant]
 
 
-class Database(Struct, kw_only=True):
+class Database(Struct, frozen=True, kw_only=True):
     """Where the database comes from; an address in it never holds a password."""
 
     source: str = "embedded"
@@ -102,7 +102,7 @@ class Database(Struct, kw_only=True):
     max_connections: int = 100
 
 
-class Phases(Struct, kw_only=True):
+class Phases(Struct, frozen=True, kw_only=True):
     """How long each part of a run lasts, in seconds."""
 
     baseline: float = 0.5
@@ -112,7 +112,7 @@ class Phases(Struct, kw_only=True):
     quiet: float = 1.0
 
 
-class Plan(Struct, kw_only=True):
+class Plan(Struct, frozen=True, kw_only=True):
     """Everything that is needed to run it again; the first thing that is written."""
 
     target: str
@@ -140,7 +140,7 @@ class Plan(Struct, kw_only=True):
     format: int = FORMAT
 
 
-class Backend(Struct, array_like=True):
+class Backend(Struct, frozen=True, array_like=True):
     """One session as the server saw it at a sample."""
 
     pid: int
@@ -155,7 +155,7 @@ class Backend(Struct, array_like=True):
     usename: str | None = None
 
 
-class Sample(Struct):
+class Sample(Struct, frozen=True):
     """What the server said at t."""
 
     t: float
@@ -164,7 +164,7 @@ class Sample(Struct):
     cost: float = 0.0
 
 
-class Event(Struct, omit_defaults=True):
+class Event(Struct, frozen=True, omit_defaults=True):
     """What the app's pool or driver did, as its probe told."""
 
     t: float
@@ -183,7 +183,7 @@ class Event(Struct, omit_defaults=True):
     detail: str = ""
 
 
-class Holder(Struct, omit_defaults=True, kw_only=True):
+class Holder(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A checkout that was out when its process was asked."""
 
     process: int
@@ -200,7 +200,7 @@ class Holder(Struct, omit_defaults=True, kw_only=True):
     source: str = "pool"
 
 
-class Pool(Struct, omit_defaults=True, kw_only=True):
+class Pool(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A connection pool alive in a process when it was asked."""
 
     process: int
@@ -216,7 +216,7 @@ class Pool(Struct, omit_defaults=True, kw_only=True):
     used: bool = True
 
 
-class Process(Struct, omit_defaults=True, kw_only=True):
+class Process(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One process of the app, and whether its probe answered."""
 
     process: int
@@ -229,7 +229,7 @@ class Process(Struct, omit_defaults=True, kw_only=True):
     ports: tuple[int, ...] = ()
 
 
-class Snapshot(Struct, omit_defaults=True, kw_only=True):
+class Snapshot(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The holder tables of all processes at one moment: this decides, events only draw the timeline."""
 
     t: float
@@ -241,7 +241,7 @@ class Snapshot(Struct, omit_defaults=True, kw_only=True):
     collected: int = 0
 
 
-class Request(Struct, omit_defaults=True):
+class Request(Struct, frozen=True, omit_defaults=True):
     """One request as Locust saw it; t is its start, `seconds` its length."""
 
     t: float
@@ -252,7 +252,7 @@ class Request(Struct, omit_defaults=True):
     error: str = ""
 
 
-class Phase(Struct, omit_defaults=True):
+class Phase(Struct, frozen=True, omit_defaults=True):
     """A phase as it happened; `end` is None where the recording broke off."""
 
     name: str
@@ -262,7 +262,7 @@ class Phase(Struct, omit_defaults=True):
     facts: dict[str, Any] = {}
 
 
-class Note(Struct, omit_defaults=True):
+class Note(Struct, frozen=True, omit_defaults=True):
     """What was off, and why; `about` is one of: probe, sampler, load, app, database, run."""
 
     t: float
@@ -271,7 +271,7 @@ class Note(Struct, omit_defaults=True):
     facts: dict[str, Any] = {}
 
 
-class Machine(Struct, omit_defaults=True, kw_only=True):
+class Machine(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The machine and the versions that a run was made with."""
 
     cores: int = 0
@@ -282,7 +282,7 @@ class Machine(Struct, omit_defaults=True, kw_only=True):
     started: str = ""
 
 
-class Recording(Struct, kw_only=True):
+class Recording(Struct, frozen=True, kw_only=True):
     """All that judging may look at: one folder, read."""
 
     folder: str
@@ -297,7 +297,7 @@ class Recording(Struct, kw_only=True):
     format: int = FORMAT
 
 
-class Rate(Struct):
+class Rate(Struct, frozen=True):
     """A rate with its 95 % interval and the name of the method that made it."""
 
     value: float
@@ -307,7 +307,7 @@ class Rate(Struct):
     method: str
 
 
-class Finding(Struct, omit_defaults=True, kw_only=True):
+class Finding(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One thing that is wrong, with its evidence."""
 
     kind: str
@@ -321,7 +321,7 @@ class Finding(Struct, omit_defaults=True, kw_only=True):
     docs: str = ""
 
 
-class Check(Struct, array_like=True):
+class Check(Struct, frozen=True, array_like=True):
     """How one question ended: its name, its outcome, and why."""
 
     name: str
@@ -329,7 +329,7 @@ class Check(Struct, array_like=True):
     why: str
 
 
-class Verdict(Struct, kw_only=True):
+class Verdict(Struct, frozen=True, kw_only=True):
     """The answer, and why it may be trusted."""
 
     outcome: Outcome

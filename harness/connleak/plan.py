@@ -17,7 +17,7 @@ from connleak.parts.process import free_port
 DEFAULT_USERS = 16
 
 
-class Options(Struct, kw_only=True):
+class Options(Struct, frozen=True, kw_only=True):
     """What the command line said; None is what it did not."""
 
     target: str | None = None
@@ -50,22 +50,30 @@ def resolve(options: Options) -> tuple[Plan, str]:
         phases = msgspec.structs.replace(phases, load=options.load)
     if options.drain is not None:
         phases = msgspec.structs.replace(phases, drain=options.drain)
-    database = Database(
-        source=source, max_connections=options.max_connections or plan.database.max_connections
-    )
+    database = Database(source=source, max_connections=options.max_connections or plan.database.max_connections)
     return msgspec.structs.replace(
-        plan, phases=phases, cycles=options.cycles, early_stop=options.early_stop, database=database,
-        users=options.users or plan.users, seed=options.seed, probe=options.probe or plan.probe,
-        expect=options.expect or "", allow_remote=options.allow_remote, argv=options.argv,
+        plan,
+        phases=phases,
+        cycles=options.cycles,
+        early_stop=options.early_stop,
+        database=database,
+        users=options.users or plan.users,
+        seed=options.seed,
+        probe=options.probe or plan.probe,
+        expect=options.expect or "",
+        allow_remote=options.allow_remote,
+        argv=options.argv,
         tool_version=__version__,
-    ), address  # fmt: skip
+    ), address
 
 
 def validate(options: Options) -> None:
     """Raises Error for an option whose value makes no sense."""
     example = "connleak run missing_remove"
     if bool(options.target) == bool(options.app):
-        raise Error("run takes a target or --app, one of them", f"{example}, or: connleak run --app 'COMMAND' --url URL")
+        raise Error(
+            "run takes a target or --app, one of them", f"{example}, or: connleak run --app 'COMMAND' --url URL"
+        )
     for name, seconds in (("--load", options.load), ("--drain", options.drain)):
         if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
             raise Error(f"{name} is {seconds:g}; it is a number of seconds above 0", f"{example} {name} 2")
@@ -78,8 +86,10 @@ def validate(options: Options) -> None:
             raise Error(f"{name} is {count}; it is at least {least}", f"{example} {name} {max(least, 3)}")
     if options.expect and options.expect not in OUTCOMES:
         close = catalog.nearest(options.expect, OUTCOMES)
-        raise Error(f"--expect {options.expect}: no such outcome{close}; there are: {', '.join(OUTCOMES)}",
-                    f"{example} --expect leak")  # fmt: skip
+        raise Error(
+            f"--expect {options.expect}: no such outcome{close}; there are: {', '.join(OUTCOMES)}",
+            f"{example} --expect leak",
+        )
 
 
 def database_source(text: str) -> tuple[str, str]:
@@ -88,8 +98,10 @@ def database_source(text: str) -> tuple[str, str]:
         return text, ""
     if "://" in text:
         return "url", text
-    raise Error(f"--postgres {text}: it takes embedded, system or an address postgresql://...",
-                "connleak run missing_remove --postgres embedded")  # fmt: skip
+    raise Error(
+        f"--postgres {text}: it takes embedded, system or an address postgresql://...",
+        "connleak run missing_remove --postgres embedded",
+    )
 
 
 def target_plan(options: Options) -> Plan:
@@ -100,13 +112,21 @@ def target_plan(options: Options) -> Plan:
     locustfile = options.locustfile or str(catalog.scenario(variant.scenario))
     schema = Path(target.folder, "schema.sql")
     return Plan(
-        target=target.name, variant=variant.name, app=command, cwd=target.folder,
+        target=target.name,
+        variant=variant.name,
+        app=command,
+        cwd=target.folder,
         url=f"http://127.0.0.1:{port}" if "{port}" in variant.serve else "",
-        scenario=existing_file(locustfile, "--locustfile"), users=variant.users,
-        phases=Phases(load=variant.load_seconds), cycles=options.cycles,
-        database=Database(max_connections=variant.max_connections), probe=variant.probe,
-        load=variant.load or "locust", env=environment(options.env), sql=str(schema) if schema.exists() else "",
-    )  # fmt: skip
+        scenario=existing_file(locustfile, "--locustfile"),
+        users=variant.users,
+        phases=Phases(load=variant.load_seconds),
+        cycles=options.cycles,
+        database=Database(max_connections=variant.max_connections),
+        probe=variant.probe,
+        load=variant.load or "locust",
+        env=environment(options.env),
+        sql=str(schema) if schema.exists() else "",
+    )
 
 
 def app_plan(options: Options) -> Plan:
@@ -124,15 +144,25 @@ def app_plan(options: Options) -> Plan:
         loopback_url(options.url, options.allow_remote)
     load = "locust" if options.url else "none"
     if options.locustfile and not options.url:
-        raise Error("--locustfile needs the address that the app answers at",
-                    "connleak run --app ... --url http://127.0.0.1:8000 --locustfile FILE")  # fmt: skip
+        raise Error(
+            "--locustfile needs the address that the app answers at",
+            "connleak run --app ... --url http://127.0.0.1:8000 --locustfile FILE",
+        )
     scenario = options.locustfile or (str(catalog.scenario("steady_load")) if options.url else "")
     return Plan(
-        target="app", variant=Path(words[0]).name, app=options.app or "", cwd=str(cwd),
-        url=(options.url or "").rstrip("/"), scenario=existing_file(scenario, "--locustfile") if scenario else "",
-        users=DEFAULT_USERS, phases=Phases(), cycles=options.cycles, database=Database(), load=load,
+        target="app",
+        variant=Path(words[0]).name,
+        app=options.app or "",
+        cwd=str(cwd),
+        url=(options.url or "").rstrip("/"),
+        scenario=existing_file(scenario, "--locustfile") if scenario else "",
+        users=DEFAULT_USERS,
+        phases=Phases(),
+        cycles=options.cycles,
+        database=Database(),
+        load=load,
         env=environment(options.env),
-    )  # fmt: skip
+    )
 
 
 def loopback_url(url: str, allow_remote: bool) -> None:
@@ -143,10 +173,14 @@ def loopback_url(url: str, allow_remote: bool) -> None:
     except ValueError:
         port = -1
     if parts.scheme != "http" or not parts.hostname or port == -1:
-        raise Error(f"--url {url} is no address of the form http://HOST:PORT", "connleak run ... --url http://127.0.0.1:8000")
+        raise Error(
+            f"--url {url} is no address of the form http://HOST:PORT", "connleak run ... --url http://127.0.0.1:8000"
+        )
     if parts.hostname not in ("127.0.0.1", "localhost", "::1") and not allow_remote:
-        raise Error(f"{parts.hostname} is not on this machine; load against hosts of others is refused",
-                    "connleak run ... --allow-remote, if it is yours to load")  # fmt: skip
+        raise Error(
+            f"{parts.hostname} is not on this machine; load against hosts of others is refused",
+            "connleak run ... --allow-remote, if it is yours to load",
+        )
 
 
 def environment(words: Sequence[str]) -> dict[str, str]:

@@ -34,7 +34,7 @@ PROBE_ANSWERS = 0.6
 """Seconds to read the server again after a collection: a close that was begun by it needs a moment to arrive."""
 
 
-class Progress(Struct, kw_only=True):
+class Progress(Struct, frozen=True, kw_only=True):
     """Where a run is, for whoever shows it."""
 
     phase: str
@@ -60,7 +60,7 @@ class Run:
 
     def __init__(self, plan: Plan, folder: Path, report: Report) -> None:
         self.plan = plan
-        self.folder = folder
+        self.folder = folder.resolve()  # the children have working folders of their own
         self.report = report
         self.origin = time.monotonic()
         self.phase = "start"
@@ -88,6 +88,7 @@ class Run:
 def record(plan: Plan, address: str, folder: Path, report: Report) -> None:
     """Leaves a recording in `folder`; raises Error when nothing could be run, with all processes ended."""
     run = Run(plan, folder, report)
+    folder = run.folder
     with contextlib.ExitStack() as parts:
         run.writer = parts.enter_context(Writer(folder, plan, machine()))
         try:
@@ -130,11 +131,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, address: str) -> None:
 
 def is_ours(run: Run, backend: Backend) -> bool:
     """Tells whether a session on a shared server is the app's: by name, by the probe's word, or by its port."""
-    return (
-        backend.application_name == "connleak-app"
-        or run.collector.knows(backend.pid)
-        or run.app.owns(backend)
-    )
+    return backend.application_name == "connleak-app" or run.collector.knows(backend.pid) or run.app.owns(backend)
 
 
 def execute_file(server: Server, path: Path) -> None:
@@ -154,9 +151,14 @@ def walk(run: Run) -> None:
     plan = run.plan
     server = run.server
     run.begin(
-        "baseline", 0, version=server.version, max_connections=server.max_connections,
-        reserved=server.reserved, ours=server.ours, own_database=server.own_database,
-    )  # fmt: skip
+        "baseline",
+        0,
+        version=server.version,
+        max_connections=server.max_connections,
+        reserved=server.reserved,
+        ours=server.ours,
+        own_database=server.own_database,
+    )
     pass_time(run, plan.phases.baseline)
     take_snapshot(run, "baseline", 0)
     for cycle in range(1, plan.cycles + 1):
@@ -185,8 +187,14 @@ def one_cycle(run: Run, cycle: int) -> None:
         run.begin("rest", cycle, began, settled=True)
     else:
         settled = wait_until_settled(run)
-        run.begin("rest", cycle, run.now() - plan.phases.settle, settled=settled, out=run.collector.out,
-                  waiting=run.collector.waiting)  # fmt: skip
+        run.begin(
+            "rest",
+            cycle,
+            run.now() - plan.phases.settle,
+            settled=settled,
+            out=run.collector.out,
+            waiting=run.collector.waiting,
+        )
     take_snapshot(run, "rest", cycle)
 
 
@@ -249,7 +257,7 @@ def collect(run: Run) -> None:
     run.begin("collect", run.cycle)
     if run.plan.probe == "off":
         return
-    came_back, silent = run.collector.collect()
+    _, silent = run.collector.collect()
     if silent:
         run.note("probe", f"collect unavailable in {silent} process(es): their probe's thread does not run")
     pass_time(run, PROBE_ANSWERS)
@@ -294,12 +302,17 @@ def show(run: Run) -> None:
     left = (plan.cycles - run.cycle) * one + plan.phases.quiet + PROBE_ANSWERS
     run.report(
         Progress(
-            phase=run.phase, cycle=run.cycle, cycles=plan.cycles, elapsed=run.now(), remaining=round(left, 1),
-            states=dict(states), out=run.collector.out if started else 0,
+            phase=run.phase,
+            cycle=run.cycle,
+            cycles=plan.cycles,
+            elapsed=run.now(),
+            remaining=round(left, 1),
+            states=dict(states),
+            out=run.collector.out if started else 0,
             requests=run.load.status["requests"] if hasattr(run, "load") else 0,
             failures=run.load.status["failures"] if hasattr(run, "load") else 0,
         )
-    )  # fmt: skip
+    )
 
 
 def machine() -> Machine:
@@ -309,7 +322,10 @@ def machine() -> Machine:
         with contextlib.suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
     return Machine(
-        cores=os.cpu_count() or 0, memory=psutil.virtual_memory().total, system=platform.platform(),
-        python=platform.python_version(), packages=packages,
+        cores=os.cpu_count() or 0,
+        memory=psutil.virtual_memory().total,
+        system=platform.platform(),
+        python=platform.python_version(),
+        packages=packages,
         started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    )  # fmt: skip
+    )

@@ -38,7 +38,7 @@ FULL_EVERY = 5.0
 """Seconds after which a sample's line holds all rows again, so that a reader can start anywhere."""
 
 
-class SampleLine(Struct, omit_defaults=True, kw_only=True):
+class SampleLine(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A sample as stored: `rows` are the new and changed sessions, or all when `full`; `gone` the pids that left."""
 
     t: float
@@ -49,14 +49,14 @@ class SampleLine(Struct, omit_defaults=True, kw_only=True):
     cost: float = 0.0
 
 
-class StackLine(Struct):
+class StackLine(Struct, frozen=True):
     """A call stack, app frames only, innermost first; events and holders name it by its number."""
 
     id: int
     stack: tuple[tuple[str, int, str], ...]
 
 
-class EventLine(Struct, omit_defaults=True):
+class EventLine(Struct, frozen=True, omit_defaults=True):
     """An event as stored: `at` numbers the stack."""
 
     t: float
@@ -74,7 +74,7 @@ class EventLine(Struct, omit_defaults=True):
     detail: str = ""
 
 
-class PhaseLine(Struct, omit_defaults=True):
+class PhaseLine(Struct, frozen=True, omit_defaults=True):
     """The begin of a phase; the phase before it ends there. `end` closes the recording."""
 
     t: float
@@ -274,4 +274,3 @@ def point_latest(folder: Path) -> None:
     with contextlib.suppress(OSError):
         part.symlink_to(folder.name)
         part.replace(link)
-

@@ -40,9 +40,7 @@ class App:
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
         if plan.probe != "off":
             env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ENTRY), env.get("PYTHONPATH", "")]))
-        self.child = self._keeper.start(
-            "the app", shlex.split(plan.app), cwd=Path(plan.cwd), env=env, log=self._log
-        )
+        self.child = self._keeper.start("the app", shlex.split(plan.app), cwd=Path(plan.cwd), env=env, log=self._log)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,5 +116,7 @@ def refuse_port_in_use(url: str) -> None:
     with socket.socket() as probe:
         probe.settimeout(0.5)
         if probe.connect_ex((parts.hostname or "127.0.0.1", parts.port or 80)) == 0:
-            raise Error(f"port {parts.port or 80} of {parts.hostname} is in use: something answers there already",
-                        f"ss -ltnp 'sport = :{parts.port or 80}'")  # fmt: skip
+            raise Error(
+                f"port {parts.port or 80} of {parts.hostname} is in use: something answers there already",
+                f"ss -ltnp 'sport = :{parts.port or 80}'",
+            )

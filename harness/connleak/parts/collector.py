@@ -127,14 +127,24 @@ class Collector:
             else:
                 pools.append(self._pool(peer, row))
         snapshot = Snapshot(
-            t=self._now(), label=label, cycle=cycle, holders=tuple(holders), pools=tuple(pools),
+            t=self._now(),
+            label=label,
+            cycle=cycle,
+            holders=tuple(holders),
+            pools=tuple(pools),
             processes=tuple(
-                Process(process=peer.pid, command=peer.command, probe=True, armed=peer.armed,
-                        answered=peer.pid not in question.waiting_for, dropped=peer.dropped,
-                        unwatched=peer.unwatched)
+                Process(
+                    process=peer.pid,
+                    command=peer.command,
+                    probe=True,
+                    armed=peer.armed,
+                    answered=peer.pid not in question.waiting_for,
+                    dropped=peer.dropped,
+                    unwatched=peer.unwatched,
+                )
                 for peer in asked
             ),
-        )  # fmt: skip
+        )
         return snapshot
 
     def collect(self, timeout: float = 5.0) -> tuple[int, int]:
@@ -270,13 +280,20 @@ class Collector:
         if kind == "connect" and backend is not None:
             peer.backends.add(backend)
         return EventLine(
-            t=self._time(at), kind="checkin" if kind == "collected" else kind, process=peer.pid,
-            thread=facts.get("thread", 0), backend=backend, checkout=facts.get("checkout", 0),
-            at=peer.stacks.get(str(facts.get("at", -1)), -1), pool=facts.get("pool", 0),
-            gc=kind == "collected" or bool(facts.get("gc")), overflow=bool(facts.get("overflow")),
-            nested=bool(facts.get("nested")), seconds=round(facts.get("seconds", 0.0), 4),
+            t=self._time(at),
+            kind="checkin" if kind == "collected" else kind,
+            process=peer.pid,
+            thread=facts.get("thread", 0),
+            backend=backend,
+            checkout=facts.get("checkout", 0),
+            at=peer.stacks.get(str(facts.get("at", -1)), -1),
+            pool=facts.get("pool", 0),
+            gc=kind == "collected" or bool(facts.get("gc")),
+            overflow=bool(facts.get("overflow")),
+            nested=bool(facts.get("nested")),
+            seconds=round(facts.get("seconds", 0.0), 4),
             detail=facts.get("detail", ""),
-        )  # fmt: skip
+        )
 
     def _sites_at(self, peer: Peer, number: object) -> tuple[Site, ...]:
         return self._sites.get(peer.stacks.get(str(number), -1), ())
@@ -284,16 +301,32 @@ class Collector:
     def _holder(self, peer: Peer, row: dict[str, Any]) -> Holder:
         stack, now = self._sites_at(peer, row["at"]), self._sites_at(peer, row["now"])
         return Holder(
-            process=peer.pid, checkout=row["checkout"], backend=row["backend"], since=self._time(row["since"]),
-            site=stack[0] if stack else None, stack=stack, thread=row["thread"], thread_name=row["thread_name"],
-            thread_alive=row["thread_alive"], now=now[0] if now else None, pool=row["pool"], source=row["source"],
-        )  # fmt: skip
+            process=peer.pid,
+            checkout=row["checkout"],
+            backend=row["backend"],
+            since=self._time(row["since"]),
+            site=stack[0] if stack else None,
+            stack=stack,
+            thread=row["thread"],
+            thread_name=row["thread_name"],
+            thread_alive=row["thread_alive"],
+            now=now[0] if now else None,
+            pool=row["pool"],
+            source=row["source"],
+        )
 
     def _pool(self, peer: Peer, row: dict[str, Any]) -> Pool:
         stack = self._sites_at(peer, row["at"])
         return Pool(
-            process=peer.pid, pool=row["pool"], kind=row["kind"], size=row["size"],
-            max_overflow=row.get("max_overflow", 0), timeout=float(row.get("timeout") or 0.0),
-            checked_out=row.get("checked_out", 0), idle=tuple(row["idle"]), site=stack[0] if stack else None,
-            created=self._time(row["created"]), used=row.get("used", True),
-        )  # fmt: skip
+            process=peer.pid,
+            pool=row["pool"],
+            kind=row["kind"],
+            size=row["size"],
+            max_overflow=row.get("max_overflow", 0),
+            timeout=float(row.get("timeout") or 0.0),
+            checked_out=row.get("checked_out", 0),
+            idle=tuple(row["idle"]),
+            site=stack[0] if stack else None,
+            created=self._time(row["created"]),
+            used=row.get("used", True),
+        )

@@ -37,10 +37,10 @@ def start(request):
         os._exit(127)
     os.close(tell)
     with os.fdopen(told, "rb") as pipe:
-        error = pipe.read().decode("utf-8", "replace")
-    if error:
+        words = pipe.read().decode("utf-8", "replace")
+    if words:
         os.waitpid(pid, 0)
-        return 0, error
+        return 0, words
     return pid, ""
 
 

@@ -43,11 +43,23 @@ class Load:
         self._listener.bind(str(path))
         self._listener.listen(1)
         argv = [
-            sys.executable, "-m", "locust", "-f", f"{self._plan.scenario},{PLUGIN}", "--headless",
-            "--host", self._plan.url, "--only-summary", "--loglevel", "INFO",
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "locust",
+            "-f",
+            f"{self._plan.scenario},{PLUGIN}",
+            "--headless",
+            "--host",
+            self._plan.url,
+            "--only-summary",
+            "--loglevel",
+            "INFO",
+        ]
         self._child = self._keeper.start(
-            "Locust", argv, cwd=Path(self._plan.cwd), log=self._folder / "locust.log",
+            "Locust",
+            argv,
+            cwd=Path(self._plan.cwd),
+            log=self._folder / "locust.log",
             env={
                 **os.environ,
                 "CONNLEAK_LOAD": str(self._folder / "requests.jsonl"),
@@ -56,7 +68,7 @@ class Load:
                 "CONNLEAK_SEED": str(self._plan.seed),
                 "LOCUST_SKIP_UPDATE_CHECK": "1",
             },
-        )  # fmt: skip
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -86,9 +86,7 @@ class Keeper:
         }
         pid, error = self._ask(request)
         if not pid:
-            raise Error(
-                f"{name} cannot be started: {argv[0]}: {error}", "connleak doctor", exit_code=4
-            )
+            raise Error(f"{name} cannot be started: {argv[0]}: {error}", "connleak doctor", exit_code=4)
         return Child(pid, name, log, stop_signal)
 
     def exit_code(self, child: Child) -> int | None:

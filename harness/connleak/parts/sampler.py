@@ -64,9 +64,7 @@ class Sampler:
             self._connection.close()
         facts = {"samples": self.taken, "seconds": round(self.cost, 4), "others": dict(self.others)}
         mean = 1000 * self.cost / max(1, self.taken)
-        self._writer.append(
-            "notes", Note(self._now(), "sampler", f"{self.taken} samples, {mean:.1f} ms each", facts)
-        )
+        self._writer.append("notes", Note(self._now(), "sampler", f"{self.taken} samples, {mean:.1f} ms each", facts))
 
     def _connect(self) -> Any:
         connection = connect(self._server.admin, self._server.admin["dbname"])
@@ -93,9 +91,13 @@ class Sampler:
             if self.latest.t - before > max(GAP, 5 * self._every):
                 self._writer.append(
                     "notes",
-                    Note(before, "sampler", f"no sample for {self.latest.t - before:.1f} s",
-                         {"gap": round(self.latest.t - before, 3)}),
-                )  # fmt: skip
+                    Note(
+                        before,
+                        "sampler",
+                        f"no sample for {self.latest.t - before:.1f} s",
+                        {"gap": round(self.latest.t - before, 3)},
+                    ),
+                )
 
     def _reconnect(self, error: Exception) -> None:
         """Tries until the server answers again or we are closed."""
@@ -140,17 +142,29 @@ class Sampler:
         elif abs(offset - self._offset) > 0.25:
             self._writer.append(
                 "notes",
-                Note(self._now(), "database", f"the server's clock jumped by {self._offset - offset:+.2f} s",
-                     {"clock": round(self._offset - offset, 3)}),
-            )  # fmt: skip
+                Note(
+                    self._now(),
+                    "database",
+                    f"the server's clock jumped by {self._offset - offset:+.2f} s",
+                    {"clock": round(self._offset - offset, 3)},
+                ),
+            )
             self._offset = offset
 
     def _backend(self, row: tuple[Any, ...]) -> Backend:
         _, pid, started, name, port, state, state_since, xact_since, wait_event, query, usename = row
         return Backend(
-            pid, self._time(started) or 0.0, name or "", port, state, self._time(state_since),
-            self._time(xact_since), wait_event, query or "", usename,
-        )  # fmt: skip
+            pid,
+            self._time(started) or 0.0,
+            name or "",
+            port,
+            state,
+            self._time(state_since),
+            self._time(xact_since),
+            wait_event,
+            query or "",
+            usename,
+        )
 
     def _time(self, epoch: float | None) -> float | None:
         return None if epoch is None else round(epoch + (self._offset or 0.0), 3)

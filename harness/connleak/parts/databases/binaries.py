@@ -13,12 +13,10 @@ import pwd
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
+from connleak.cache import build_once, cache_folder
 from connleak.model import Error
 
 SUPERUSER = "connleak"
@@ -45,24 +43,11 @@ def server_account() -> Account | None:
         except KeyError:
             continue
         return Account(name, entry.pw_uid, entry.pw_gid)
-    raise Error("PostgreSQL does not run as root, and there is neither an account postgres nor nobody",
-                "useradd --system postgres", exit_code=4)  # fmt: skip
-
-
-def cache_folder() -> Path:
-    """Returns our cache folder, created when new; root's lies where the server's account can reach it."""
-    if os.environ.get("CONNLEAK_CACHE"):
-        folder = Path(os.environ["CONNLEAK_CACHE"])
-    elif os.geteuid() == 0:
-        folder = Path(platformdirs.site_cache_dir("connleak", appauthor=False))
-    else:
-        folder = Path(platformdirs.user_cache_dir("connleak", appauthor=False))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Error(f"cannot write to the cache folder {folder}: {error.strerror}",
-                    "CONNLEAK_CACHE=DIR connleak ...", exit_code=4) from None  # fmt: skip
-    return folder
+    raise Error(
+        "PostgreSQL does not run as root, and there is neither an account postgres nor nobody",
+        "useradd --system postgres",
+        exit_code=4,
+    )
 
 
 def find_programs(source: str) -> Path:
@@ -80,8 +65,11 @@ def find_programs(source: str) -> Path:
     for folder in candidates:
         if (folder / "postgres").exists() and (folder / "initdb").exists():
             return folder
-    raise Error("no PostgreSQL server is installed on this system (looked on PATH and in /usr/lib/postgresql)",
-                "apt-get install postgresql, or: connleak run ... --postgres embedded", exit_code=4)  # fmt: skip
+    raise Error(
+        "no PostgreSQL server is installed on this system (looked on PATH and in /usr/lib/postgresql)",
+        "apt-get install postgresql, or: connleak run ... --postgres embedded",
+        exit_code=4,
+    )
 
 
 def version_of(programs: Path) -> str:
@@ -132,36 +120,27 @@ def template_data(programs: Path, account: Account | None) -> Path:
         if account:
             os.chown(folder, account.uid, account.gid)
         initdb = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "--no-sync"]
-        initdb += ["--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+        initdb += [
+            "--auth-local=trust",
+            "--auth-host=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--wal-segsize=1",
+        ]
         pwfile = folder / "pw"
         pwfile.write_text(os.urandom(16).hex())  # nobody logs in by it: the superuser uses the private socket
         pwfile.chmod(0o644)
         run = subprocess.run(
             [*initdb, "--pwfile", str(pwfile)],
-            capture_output=True, text=True, cwd="/",
-            user=account.uid if account else None, group=account.gid if account else None,
+            capture_output=True,
+            text=True,
+            cwd="/",
+            user=account.uid if account else None,
+            group=account.gid if account else None,
             extra_groups=[] if account else None,
-        )  # fmt: skip
+        )
         pwfile.unlink()
         if run.returncode:
             raise Error(f"initdb failed: {run.stderr.strip()[-600:]}", "connleak doctor", exit_code=4)
 
-    return build_once(cache_folder() / f"template-{version}-{owner}", initialise) / "data"
-
-
-def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
-    """Returns the folder, built aside and renamed into place, so that two runs at once never see half of one."""
-    if folder.exists():
-        return folder
-    part = folder.with_name(f"{folder.name}.{os.getpid()}")
-    part.mkdir(mode=0o755)
-    try:
-        build(part)
-        try:
-            part.rename(folder)
-        except OSError:
-            if not folder.exists():  # another run was first: theirs is as good
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
+    return build_once(cache_folder() / f"template-{version}-{owner}-1", initialise) / "data"

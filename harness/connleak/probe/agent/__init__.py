@@ -20,7 +20,5 @@ def install():
     hooks.after_import("sqlalchemy", pools.watch)
     hooks.after_import("psycopg2", drivers.watch_psycopg2)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=wire.pause, after_in_parent=wire.resume, after_in_child=table.current
-        )
+        os.register_at_fork(before=wire.pause, after_in_parent=wire.resume, after_in_child=table.current)
     wire.hello()

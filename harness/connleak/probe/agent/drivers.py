@@ -32,8 +32,8 @@ def entered(raw, frame):
     connection = Connection(backend_of(raw), 0, "direct")
     opened(state, id(raw), connection)
     watch_end(id(raw), connection, raw)
-    emit(state, "connect", backend=connection.backend)
     taken(state, connection, frame)
+    emit(state, "connect", backend=connection.backend, frames=connection.checkout.frames)
     wire.arm()
 
 

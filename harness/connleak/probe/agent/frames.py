@@ -15,12 +15,56 @@ WANTED = 3
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _ENTRY = os.path.join(os.path.dirname(_HERE), "entry")
 _STDLIB = os.path.dirname(os.path.abspath(os.__file__))
-_kinds = {}
+_kinds = {}  # type: dict
 _PLUMBING_PACKAGES = frozenset(
-    """sqlalchemy flask_sqlalchemy sqlmodel alembic psycopg2 psycopg psycopg_pool asyncpg aiopg pymysql MySQLdb
-    mysql aiomysql aiosqlite sqlite3 greenlet gevent eventlet psycogreen flask werkzeug jinja2 click blinker
-    gunicorn uwsgidecorators waitress uvicorn hypercorn starlette fastapi anyio sniffio asgiref django web
-    celery kombu billiard vine apscheduler tornado bottle falcon opentelemetry sentry_sdk""".split()
+    [
+        "sqlalchemy",
+        "flask_sqlalchemy",
+        "sqlmodel",
+        "alembic",
+        "psycopg2",
+        "psycopg",
+        "psycopg_pool",
+        "asyncpg",
+        "aiopg",
+        "pymysql",
+        "MySQLdb",
+        "mysql",
+        "aiomysql",
+        "aiosqlite",
+        "sqlite3",
+        "greenlet",
+        "gevent",
+        "eventlet",
+        "psycogreen",
+        "flask",
+        "werkzeug",
+        "jinja2",
+        "click",
+        "blinker",
+        "gunicorn",
+        "uwsgidecorators",
+        "waitress",
+        "uvicorn",
+        "hypercorn",
+        "starlette",
+        "fastapi",
+        "anyio",
+        "sniffio",
+        "asgiref",
+        "django",
+        "web",
+        "celery",
+        "kombu",
+        "billiard",
+        "vine",
+        "apscheduler",
+        "tornado",
+        "bottle",
+        "falcon",
+        "opentelemetry",
+        "sentry_sdk",
+    ]
 )
 
 
@@ -99,8 +143,12 @@ def line_of(code, instruction):
 
 
 def resolve(found):
-    """Returns [[file, line, function], ...] of what `capture` returned."""
-    return [
+    """Returns [[file, line, function], ...] of what `capture` returned; a comprehension bears its function's name."""
+    rows = [
         [os.path.abspath(code.co_filename), line_of(code, instruction), code.co_name]
-        for code, instruction in zip(found[::2], found[1::2])  # noqa: B905
+        for code, instruction in zip(found[::2], found[1::2])
     ]
+    for inner, outer in reversed(list(zip(rows, rows[1:]))):
+        if inner[2] in ("<listcomp>", "<genexpr>", "<dictcomp>", "<setcomp>") and inner[0] == outer[0]:
+            inner[2] = outer[2]
+    return rows

@@ -2,7 +2,7 @@
 
 import sys
 
-_waiting = {}
+_waiting = {}  # type: dict
 
 
 class _Finder:

@@ -1,6 +1,6 @@
 """SQLAlchemy's pools (1.4, 2.0, 2.1): its public pool events on the class, and two wrapped methods.
 
-The wraps are there since no event tells it: `Pool.__init__` for the line that made a pool, `QueuePool._do_get` for
+The wraps are there since no event tells it: `Pool.__new__` for the line that made a pool, `QueuePool._do_get` for
 callers that wait. Every listener swallows its own errors: the app comes first.
 """
 
@@ -58,7 +58,7 @@ def watch(module):
         ("invalidate", on_invalidate),
     ):
         event.listen(Pool, name, listener)
-    wrap_init(Pool)
+    wrap_new(Pool)
     wrap_get(pools.QueuePool)
 
 
@@ -163,22 +163,25 @@ def on_invalidate(dbapi_connection, record, exception):
         emit(current(), "invalidate", backend=connection.backend, detail=type(exception).__name__)
 
 
-def wrap_init(Pool):
-    """Notes the line that makes each pool."""
-    original = Pool.__init__
+def wrap_new(Pool):
+    """Notes the line that makes each pool.
 
-    def __init__(self, *args, **kwargs):
-        original(self, *args, **kwargs)
+    By __new__, not __init__: create_engine() reads the arguments of __init__ from its code object, and refuses
+    `echo_pool` and others when that is somebody's wrapper.
+    """
+    original = Pool.__new__
+
+    def __new__(cls, *args, **kwargs):
+        self = original(cls) if original is object.__new__ else original(cls, *args, **kwargs)
         try:
             state = current()
             found = frames.capture(sys._getframe(1))
             state.pools[id(self)] = PoolMark(state.pools, next(state.numbers), self, found)
         except Exception:
             pass
+        return self
 
-    __init__.__wrapped__ = original
-    __init__.__doc__ = original.__doc__
-    Pool.__init__ = __init__
+    Pool.__new__ = __new__
 
 
 def wrap_get(QueuePool):
@@ -215,8 +218,7 @@ def wait_ends(pool, began, outcome):
             mark = mark_of(state, pool)
             me = get_ident()
             nested = any(
-                checkout.ident == me and checkout.pool == mark.number
-                for checkout in list(state.checkouts.values())
+                checkout.ident == me and checkout.pool == mark.number for checkout in list(state.checkouts.values())
             )
             emit(
                 state,

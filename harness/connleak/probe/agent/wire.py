@@ -240,8 +240,15 @@ def answer():
             before = table.state.collected
             found = gc.collect()
             flush(table.current())
-            send({"process": getpid(), "answer": command["key"], "final": True,
-                  "collected": table.state.collected - before, "found": found})  # fmt: skip
+            send(
+                {
+                    "process": getpid(),
+                    "answer": command["key"],
+                    "final": True,
+                    "collected": table.state.collected - before,
+                    "found": found,
+                }
+            )
         elif command["do"] == "snapshot":
             snapshot(table.current(), command["key"])
 

@@ -1,0 +1,282 @@
+"""The command line: parse, call, print, exit code. Thin: what a command does is elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import msgspec
+from rich.console import Console
+
+from connleak import __version__, catalog, doctor, plan, recording, results
+from connleak.model import OUTCOMES, Error, Outcome, Verdict
+from connleak.render import text
+from connleak.show import progress, show_target, table_of_targets
+
+EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
+COULD_NOT_RUN = 4
+AFTER = """
+\b
+Exit codes: 0 clean (or strained), 1 leak or fault (or strained with --strict), 2 wrong usage,
+3 inconclusive, 4 could not run. With --expect OUTCOME: 0 when that is the verdict, else 1.
+"""
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Group(click.Group):
+    """Commands whose expected errors are one sentence and the next command to type."""
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        try:
+            super().main(*args, **{**kwargs, "standalone_mode": False})
+        except Error as error:
+            fail(error.message, error.hint, error.exit_code)
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else "connleak"
+            fail(error.format_message(), f"{path} --help", 2)
+        except click.exceptions.Exit as stop:
+            sys.exit(stop.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            fail("interrupted", "connleak list", 130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(0)
+        sys.exit(0)
+
+
+def fail(message: str, hint: str, code: int) -> NoReturn:
+    """Prints an error and the next command to type, and ends."""
+    err.print(f"[bold red]connleak:[/] {escaped(message)}\n  next: {escaped(hint)}")
+    sys.exit(code)
+
+
+def escaped(words: str) -> str:
+    return words.replace("[", "\\[")
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="connleak")
+def main() -> None:
+    """Reproduces database connection leaks under load, names the line of code that holds the connections,
+    and draws the growth.
+
+    \b
+    Start here:   connleak run missing_remove        one known leak, on a real PostgreSQL
+                  connleak list                      every known one
+                  connleak run --app 'gunicorn app:app' --url http://127.0.0.1:8000     your own app
+    """
+
+
+@main.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def list_(as_json: bool) -> None:
+    """Lists the targets: small apps with a known bug, and their fixes."""
+    targets = catalog.targets()
+    if as_json:
+        rows = [
+            {
+                "name": target.name,
+                "title": target.title,
+                "pattern": target.pattern,
+                "seeds": target.seeds,
+                "variants": {
+                    name: {"expect": variant.expect, "kinds": variant.kinds}
+                    for name, variant in target.variants.items()
+                },
+            }
+            for target in targets.values()
+        ]
+        emit({"targets": rows})
+    else:
+        Console(highlight=False).print(table_of_targets(list(targets.values())))
+
+
+@main.command()
+@click.argument("target")
+def show(target: str) -> None:
+    """Shows a target: its story, its variants, and how the fix differs from the bug."""
+    found, _ = catalog.find(target)
+    Console(highlight=False, soft_wrap=True).print(show_target(found))
+
+
+@main.command(epilog=AFTER)
+@click.argument("target", required=False)
+@click.option("--app", help="Start command of an app of your own, instead of a target (no shell).")
+@click.option("--url", help="Where that app answers, such as http://127.0.0.1:8000; without it no load is made.")
+@click.option("--locustfile", metavar="FILE", help="The load; default: the target's scenario, or steady GET /.")
+@click.option("--cwd", metavar="DIR", help="Folder to start the app in.")
+@click.option("--env", multiple=True, metavar="NAME=VALUE", help="A variable for the app; may be repeated.")
+@click.option(
+    "--postgres",
+    default="embedded",
+    show_default=True,
+    metavar="SOURCE",
+    help="Where the database comes from: embedded, system, or an address postgresql://...",
+)
+@click.option("--allow-remote", is_flag=True, help="Allow a database or an app that is not on this machine.")
+@click.option("--max-connections", type=int, help="max_connections of a server that we start.")
+@click.option("--users", type=int, help="Locust users at once.")
+@click.option("--cycles", type=int, default=3, show_default=True, help="How often to load and let rest.")
+@click.option("--load", type=float, metavar="SECONDS", help="How long each load lasts.")
+@click.option("--drain", type=float, metavar="SECONDS", help="How long at most to wait for rest after a load.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the load's random choices.")
+@click.option(
+    "--probe", type=click.Choice(["pool", "off"]), help="Watch from inside the app, or from the server alone."
+)
+@click.option("--all-cycles", is_flag=True, help="Do not stop early once the verdict is certain.")
+@click.option("--expect", metavar="OUTCOME", help=f"Exit 0 when that is the verdict: {', '.join(OUTCOMES)}.")
+@click.option("--strict", is_flag=True, help="Exit 1 for strained, too.")
+@click.option("--out", metavar="DIR", help="The run's folder; default: reports/<time>-<target>-<variant>.")
+@click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on stdout; progress goes to stderr.")
+def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **options: Any) -> None:
+    """Runs TARGET[:VARIANT] (or --app) under load on a real database, and says whether connections leak.
+
+    TARGET is a name from `connleak list`; its variant is `buggy` when none is named.
+    """
+    argv = tuple(without_secrets(sys.argv[1:]))
+    chosen = plan.Options(**options, early_stop=not all_cycles, argv=argv)
+    made, address = plan.resolve(chosen)
+    need_lab(made.load)
+    from connleak.record import record
+
+    folder = own_folder(out) if out else recording.new_folder(Path("reports"), f"{made.target}-{made.variant}")
+    with terminating(), progress(err, made) as report:
+        record(made, address, folder, report)
+    if not out:
+        recording.point_latest(folder)
+    verdict = results.judge_folder(folder)
+    results.render_folder(folder, verdict)
+    shown = f"report: {folder}/report.html   chart: {folder}/growth.svg"
+    answer(made, verdict, shown, as_json)
+    sys.exit(exit_code(verdict.outcome, made.expect, strict))
+
+
+@main.command(epilog=AFTER)
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@click.option("--expect", metavar="OUTCOME", help="Exit 0 when that is the verdict.")
+@click.option("--strict", is_flag=True, help="Exit 1 for strained, too.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="The verdict as JSON on stdout; a list of them for several folders."
+)
+def judge(folders: tuple[str, ...], expect: str | None, strict: bool, as_json: bool) -> None:
+    """Judges recordings again, and writes verdict.json into each FOLDER."""
+    if expect and expect not in OUTCOMES:
+        raise Error(f"--expect {expect}: no such outcome", "connleak judge --help")
+    verdicts = []
+    code = 0
+    for name in folders:
+        verdict = results.judge_folder(Path(name))
+        verdicts.append(verdict)
+        made = recording.read_plan(Path(name))
+        if not as_json:
+            Console(highlight=False, soft_wrap=True).print(text.answer(made, verdict, where=f"recording: {name}"))
+        code = max(code, exit_code(verdict.outcome, expect or "", strict))
+    if as_json:
+        emit(verdicts[0] if len(verdicts) == 1 else verdicts)
+    sys.exit(code)
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+def render(folders: tuple[str, ...]) -> None:
+    """Draws growth.svg, growth.png and report.html of recordings anew."""
+    for name in folders:
+        folder = Path(name)
+        results.render_folder(folder, results.judge_folder(folder))
+        click.echo(f"{folder}/report.html")
+
+
+@main.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def doctor_(as_json: bool) -> None:
+    """Says what is here, what is missing, and how to get it."""
+    rows = doctor.examine()
+    if as_json:
+        emit({"checks": rows})
+    else:
+        Console(highlight=False, soft_wrap=True).print(doctor.table(rows))
+    sys.exit(0 if all(row.ok or not row.needed for row in rows) else COULD_NOT_RUN)
+
+
+def emit(value: object) -> None:
+    """Prints one JSON document and nothing else."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def answer(made: Any, verdict: Verdict, shown: str, as_json: bool) -> None:
+    """Prints the verdict: for a person, or as JSON with the folder on stderr."""
+    if as_json:
+        emit(verdict)
+        err.print(escaped(shown))
+    else:
+        Console(highlight=False, soft_wrap=True).print(text.answer(made, verdict, where=shown))
+
+
+def exit_code(outcome: Outcome, expect: str, strict: bool) -> int:
+    """Returns the exit code for an outcome."""
+    if expect:
+        return 0 if outcome == expect else 1
+    return 1 if strict and outcome == "strained" else EXIT[outcome]
+
+
+def own_folder(name: str) -> Path:
+    """Returns the folder of --out, empty; raises Error when something lies in it."""
+    folder = Path(name)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Error(f"--out {name} is not an empty folder; a recording is never overwritten", f"ls {name}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Error(f"--out {name}: {error.strerror}", "connleak run ... --out DIR") from None
+    return folder
+
+
+def need_lab(load: str) -> None:
+    """Raises Error with what to install when the packages for running are missing."""
+    from importlib.util import find_spec
+
+    needed = {"altair": "altair", "vl_convert": "vl-convert-python"} | ({"locust": "locust"} if load != "none" else {})
+    missing = [package for module, package in needed.items() if find_spec(module) is None]
+    if missing:
+        raise Error(
+            f"running needs {', '.join(missing)}, not installed here", "pip install 'connleak[lab]'", exit_code=4
+        )
+
+
+def without_secrets(argv: list[str]) -> Iterator[str]:
+    """Yields the words of the command line, passwords in addresses and values of --env left out."""
+    hide_next = False
+    for word in argv:
+        scheme, found, rest = word.partition("://")
+        login, at, place = rest.rpartition("@")
+        if hide_next or word.startswith("--env="):
+            name, _, _ = word.removeprefix("--env=").partition("=")
+            yield f"{'--env=' if word.startswith('--env=') else ''}{name}=***"
+        elif found and at and ":" in login:
+            yield f"{scheme}://{login.partition(':')[0]}:***@{place}"
+        else:
+            yield word
+        hide_next = word == "--env"
+
+
+@contextlib.contextmanager
+def terminating() -> Iterator[None]:
+    """Turns SIGTERM and SIGHUP into what Ctrl-C does: an orderly end with a readable recording."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, stop) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,150 @@
+"""Whether the evidence can carry a verdict: each question ends clean, or inconclusive with what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from connleak.judge.facts import Facts, is_unsent, plural
+from connleak.model import Check
+
+GAP = 1.0
+LANDED = 0.5
+
+
+def load_landed(facts: Facts) -> Check:
+    """Did the requests reach the app, and were there enough to say anything?"""
+    if facts.job_only:
+        return Check("load", "clean", "the app works by itself: no requests were sent")
+    requests = facts.recording.requests
+    if not requests:
+        return Check("load", "inconclusive", "no request was sent; look into locust.log")
+    unsent = sum(is_unsent(request.error) for request in requests)
+    failed = sum(not request.ok for request in requests)
+    if unsent > LANDED * len(requests):
+        return Check(
+            "load", "inconclusive", f"{unsent} of {len(requests)} requests did not reach the app: is --url right?"
+        )
+    gave_up = len(facts.events("timeout"))  # the pool refused them: that is a finding, not a load that went astray
+    if failed - gave_up > LANDED * len(requests):
+        errors = sorted({request.error for request in requests if not request.ok})
+        return Check(
+            "load",
+            "inconclusive",
+            f"{failed} of {len(requests)} requests failed ({errors[0][:80]}); "
+            "the app's usual work was not exercised: look into app.log",
+        )
+    cut = [phase.cycle for phase in facts.recording.phases if phase.name == "drain" and phase.facts.get("cut")]
+    if cut:
+        return Check("load", "inconclusive", f"requests were cut at the end of cycle {cut[0]}: they took too long")
+    return Check("load", "clean", f"{plural(len(requests), 'request')}, {failed} failed")
+
+
+def came_to_rest(facts: Facts) -> Check:
+    """Did the run end as planned, with the app at rest?"""
+    names = [phase.name for phase in facts.recording.phases]
+    if "quiet" not in names or not facts.rests:
+        return Check(
+            "rest", "inconclusive", f"the run broke off in phase {names[-1] if names else 'none'}: run it again"
+        )
+    if len(facts.rests[-1].samples) < 5:
+        count = len(facts.rests[-1].samples)
+        return Check("rest", "inconclusive", f"the quiet window has {count} reads of the 5 it takes: let it be longer")
+    restless = [rest for rest in facts.rests if not rest.settled]
+    if restless:
+        still = restless[-1].facts.get("out", 0)
+        return Check(
+            "rest",
+            "inconclusive",
+            f"{plural(int(still), 'checkout')} still coming and going after the drain: use a longer --drain",
+        )
+    return Check("rest", "clean", f"{plural(len(facts.rests), 'cycle')} came to rest")
+
+
+def sampler_kept_up(facts: Facts) -> Check:
+    """Was the server read all the time?"""
+    samples = facts.recording.samples
+    if len(samples) < 2:
+        return Check("sampler", "inconclusive", "the server was read less than twice")
+    gaps = [b.t - a.t for a, b in pairwise(samples)]
+    worst = max(gaps)
+    if worst > max(GAP, 5 * facts.plan.sample_every):
+        at = samples[gaps.index(worst)].t
+        return Check("sampler", "inconclusive", f"the server was not read for {worst:.1f} s from {at:.1f} s on")
+    if any(row.state is None and row.usename for sample in samples[-5:] for row in sample.backends):
+        return Check(
+            "sampler", "inconclusive", "the states of some sessions are hidden from this role: GRANT pg_monitor TO it"
+        )
+    return Check("sampler", "clean", f"{plural(len(samples), 'sample')}, the longest pause {worst:.2f} s")
+
+
+def probe_attached(facts: Facts) -> Check:
+    """Did a probe answer in every process that has a session?"""
+    if facts.plan.probe == "off":
+        return Check("probe", "clean", "switched off: the verdict is from the server's side alone")
+    last = facts.last
+    for snapshot in last.snapshots if last else ():
+        for process in snapshot.processes:
+            if process.ports and not process.probe:
+                return Check(
+                    "probe",
+                    "inconclusive",
+                    f"probe absent in pid {process.process} ({process.command[:60]}), which has "
+                    f"{plural(len(process.ports), 'session')}: is it Python started with -I or -E?",
+                )
+            if process.probe and not process.answered:
+                return Check("probe", "inconclusive", f"the probe in pid {process.process} did not answer")
+            if process.dropped:
+                return Check(
+                    "probe",
+                    "inconclusive",
+                    f"the probe in pid {process.process} dropped {plural(process.dropped, 'event')}",
+                )
+    if not facts.probed and last is not None and any(rest.level for rest in facts.rests):
+        return Check("probe", "inconclusive", "no probe told of a connection, but the server has sessions")
+    if not facts.probed and not any(sample.backends for sample in facts.recording.samples):
+        return Check("probe", "inconclusive", "the app opened no session on this server: was it told its address?")
+    return Check("probe", "clean", "attached in every process that has a session")
+
+
+def app_lived(facts: Facts) -> Check:
+    """Did the app and the server live through the run, with their processes?"""
+    for note in facts.recording.notes:
+        if note.about == "run" and ("ended" in note.text or "interrupted" in note.text):
+            return Check("app", "inconclusive", note.text.splitlines()[0])
+        if note.about == "database" and ("did not answer" in note.text or "clock" in note.facts):
+            return Check("app", "inconclusive", note.text)
+    starts = {phase.name: phase.begin for phase in facts.recording.phases if phase.cycle in (0, 1)}
+    begin = starts.get("load", float("inf"))
+    quiet = next((p.begin for p in facts.recording.phases if p.name == "collect"), float("inf"))
+    restarted = [event for event in facts.events("bye") if begin < event.t < quiet]
+    if restarted:
+        return Check(
+            "app",
+            "inconclusive",
+            f"{plural(len(restarted), 'process')} of the app ended during the run, with what they held: "
+            "keep its workers alive, or watch more cycles",
+        )
+    return Check("app", "clean", "its processes lived through the run")
+
+
+def ceiling(facts: Facts) -> Check:
+    """Could more sessions have been seen, had there been more? A full server or pool hides growth."""
+    most = max((len(sample.backends) for sample in facts.recording.samples), default=0)
+    if facts.rests and facts.rests[-1].level >= facts.room:
+        return Check(
+            "ceiling",
+            "inconclusive",
+            f"the server is full at rest ({facts.rests[-1].level} of {facts.room}): raise --max-connections",
+        )
+    if not facts.probed and most >= facts.room:
+        return Check(
+            "ceiling", "inconclusive", f"the server was full ({most} of {facts.room}): raise --max-connections"
+        )
+    return Check("ceiling", "clean", f"at most {most} of {facts.room} connections")
+
+
+def audit(facts: Facts) -> Iterator[Check]:
+    """Yields the audit's checks in the order in which a reader wants them."""
+    for question in (load_landed, came_to_rest, sampler_kept_up, probe_attached, app_lived, ceiling):
+        yield question(facts)

@@ -1,0 +1,56 @@
+"""When the first wall is reached, in requests (or hours of a job-only app): a projection with a band."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+from connleak.judge.facts import Facts
+from connleak.judge.rates import compact
+from connleak.model import Finding
+
+
+def exhaustion(facts: Facts, findings: list[Finding]) -> dict[str, Any] | None:
+    """Returns {wall, limit, now, left: {value, low, high, unit}}; None where nothing grows or the wall is not known."""
+    growing = [
+        finding
+        for finding in findings
+        if finding.kind in ("held", "growth") and finding.rate and not finding.bounded_by
+    ]
+    if not growing or facts.last is None:
+        return None
+    rate = growing[0].rate
+    assert rate is not None
+    wall, limit, now, share = first_wall(facts)
+    unit, scale = ("hours", 1.0) if facts.job_only else ("requests", 1000.0)
+
+    def left(per: float) -> float | None:
+        return None if per <= 0 else round((limit - now) / (per * share) * scale, 3)
+
+    low, high = left(rate.high), left(rate.low)
+    text = f"{wall} is full after {compact(low or 0)} to {compact(high) if high else 'unknown'} more {unit}"
+    return {
+        "wall": wall,
+        "limit": limit,
+        "now": now,
+        "unit": unit,
+        "left": {"value": left(rate.value), "low": low, "high": high},
+        "text": text,
+    }
+
+
+def first_wall(facts: Facts) -> tuple[str, int, int, float]:
+    """Returns (name, limit, now, its part of the growth) of the first wall: a process's pool, or the server."""
+    assert facts.last is not None
+    walls = [("the server", facts.room, facts.last.level, 1.0)]
+    held = Counter((holder.process, holder.pool) for holder in facts.persistent if holder.pool)
+    total = sum(held.values())
+    snapshot = facts.last.snapshot
+    for pool in snapshot.pools if snapshot else ():
+        count = held[pool.process, pool.pool]
+        if count and pool.size > 0 and pool.max_overflow >= 0:
+            limit = pool.size + pool.max_overflow
+            name = f"the pool of process {pool.process} ({pool.size} + {pool.max_overflow})"
+            walls.append((name, limit, count, count / total))
+    return min(walls, key=lambda wall: (wall[1] - wall[2]) / wall[3] if wall[3] else math.inf)

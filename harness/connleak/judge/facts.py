@@ -1,0 +1,215 @@
+"""What the questions are asked of: the recording's quiet moments, who was out in them, how much load came before."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import pairwise
+
+from connleak.model import Backend, Event, Holder, Phase, Pool, Recording, Sample, Site, Snapshot
+
+Key = tuple[int, int]
+"""A checkout: (process, its number there)."""
+
+
+class Rest:
+    """One window in which nothing was asked of the app, at the end of a cycle."""
+
+    def __init__(self, recording: Recording, phase: Phase) -> None:
+        self.cycle = phase.cycle
+        self.begin = phase.begin
+        self.end = phase.end if phase.end is not None else max((s.t for s in recording.samples), default=phase.begin)
+        self.settled = bool(phase.facts.get("settled", True))
+        self.facts = phase.facts
+        self.samples: list[Sample] = [s for s in recording.samples if self.begin <= s.t <= self.end]
+        # a snapshot is written with the moment at which its last answer came, which may be just after the phase
+        self.snapshots: list[Snapshot] = [
+            s for s in recording.snapshots if s.cycle == self.cycle and s.label == phase.name
+        ]
+
+    @cached_property
+    def stayed(self) -> dict[int, list[Backend]]:
+        """The sessions that the server showed in every read of the window, with each read's row."""
+        if not self.samples:
+            return {}
+        reads = [{row.pid: row for row in sample.backends} for sample in self.samples]
+        common = set(reads[0]).intersection(*reads[1:])
+        return {pid: [read[pid] for read in reads] for pid in sorted(common)}
+
+    @property
+    def level(self) -> int:
+        """Sessions at rest."""
+        return len(self.stayed)
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        return self.snapshots[-1] if self.snapshots else None
+
+    def in_transaction(self, pid: int | None) -> bool:
+        """Tells whether a session had a transaction open in every read."""
+        rows = self.stayed.get(pid or 0, [])
+        return bool(rows) and all(row.xact_since is not None for row in rows)
+
+
+class Facts:
+    """A recording with what follows from it, worked out once."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.plan = recording.plan
+
+    @cached_property
+    def rests(self) -> list[Rest]:
+        """The window at the end of each cycle; the last cycle's is the quiet one when the run got there."""
+        rests = {phase.cycle: Rest(self.recording, phase) for phase in self.recording.phases if phase.name == "rest"}
+        for phase in self.recording.phases:
+            if phase.name == "quiet":
+                quiet = Rest(self.recording, phase)
+                if len(quiet.samples) >= 2:
+                    quiet.settled = rests[phase.cycle].settled if phase.cycle in rests else True
+                    rests[phase.cycle] = quiet
+        return [rest for _, rest in sorted(rests.items()) if rest.samples]
+
+    @property
+    def last(self) -> Rest | None:
+        return self.rests[-1] if self.rests else None
+
+    @cached_property
+    def server(self) -> dict[str, int]:
+        """What the server said of itself: max_connections, reserved, whether the database is ours."""
+        for phase in self.recording.phases:
+            if phase.name == "baseline":
+                return dict(phase.facts)
+        return {}
+
+    @property
+    def room(self) -> int:
+        """Connections that an ordinary role may open."""
+        limit = self.server.get("max_connections", self.plan.database.max_connections)
+        return limit - self.server.get("reserved", 0)
+
+    @property
+    def probed(self) -> bool:
+        """Whether any probe has told of a connection."""
+        return self.plan.probe != "off" and any(
+            process.armed for snapshot in self.recording.snapshots for process in snapshot.processes
+        )
+
+    @property
+    def job_only(self) -> bool:
+        """Whether the load is none: the app works by itself, and rates are per hour."""
+        return self.plan.load == "none"
+
+    @cached_property
+    def baseline(self) -> int:
+        """Sessions that were there before the load."""
+        phases = {phase.name: phase for phase in self.recording.phases}
+        if "baseline" not in phases:
+            return 0
+        begin, end = phases["baseline"].begin, phases["baseline"].end or 0.0
+        return max((len(s.backends) for s in self.recording.samples if begin <= s.t <= end), default=0)
+
+    def amount(self, after: float, before: float) -> int:
+        """Returns the load between two moments: requests that were answered, or milliseconds of a job-only app."""
+        if self.job_only:
+            return round(1000 * (before - after))
+        return sum(after < request.t <= before and not is_unsent(request.error) for request in self.recording.requests)
+
+    @cached_property
+    def amounts(self) -> list[int]:
+        """The load before each rest, since the one before it."""
+        times = [0.0, *(rest.begin for rest in self.rests)]
+        return [self.amount(a, b) for a, b in pairwise(times)]
+
+    @property
+    def total(self) -> int:
+        return self.amount(0.0, float("inf")) if not self.job_only else sum(self.amounts)
+
+    @cached_property
+    def persistent(self) -> list[Holder]:
+        """The checkouts that were out all through the last window: in its first and its last snapshot."""
+        rest = self.last
+        if rest is None or not rest.snapshots:
+            return []
+        first = {key_of(holder) for holder in rest.snapshots[0].holders}
+        return [
+            holder
+            for holder in rest.snapshots[-1].holders
+            if key_of(holder) in first
+            and holder.since <= rest.begin
+            and (holder.backend is None or holder.backend in rest.stayed)
+        ]
+
+    def holders_at(self, site: Site | None) -> list[int]:
+        """Returns how many checkouts of a site were out at each rest."""
+        return [
+            sum(holder.site == site and holder.since <= rest.begin for holder in rest.snapshot.holders)
+            if rest.snapshot
+            else 0
+            for rest in self.rests
+        ]
+
+    @cached_property
+    def budget(self) -> int:
+        """Idle sessions that the app's pools may keep: alive at baseline each, later once a process and line."""
+        counted: dict[object, int] = {}
+        baseline_end = next((p.end or 0.0 for p in self.recording.phases if p.name == "baseline"), 0.0)
+        for snapshot in self.recording.snapshots:
+            for pool in snapshot.pools:
+                if pool.pool == 0 or not pool.used:
+                    continue
+                early = pool.created <= baseline_end
+                key = (pool.process, pool.pool) if early else (pool.process, str(pool.site))
+                counted[key] = max(counted.get(key, 0), kept(pool))
+        return sum(counted.values())
+
+    @property
+    def known(self) -> set[int]:
+        """Sessions that a holder or a pool of the app knows, in the last window."""
+        snapshots = self.last.snapshots if self.last else []
+        return {
+            pid
+            for snapshot in snapshots
+            for pid in (
+                *(holder.backend for holder in snapshot.holders),
+                *(idle for pool in snapshot.pools for idle in pool.idle),
+            )
+            if pid is not None
+        }
+
+    def events(self, *kinds: str) -> list[Event]:
+        return [event for event in self.recording.events if event.kind in kinds]
+
+    def after_first_cycle(self) -> float:
+        """Returns the moment at which the first cycle had come to rest."""
+        return self.rests[0].end if self.rests else float("inf")
+
+
+def key_of(holder: Holder) -> Key:
+    return holder.process, holder.checkout
+
+
+def kept(pool: Pool) -> int:
+    """Returns how many idle connections a pool may keep; an unlimited one (size -1) what it has."""
+    return pool.size if pool.size >= 0 else len(pool.idle) + pool.checked_out
+
+
+def is_unsent(error: str) -> bool:
+    """Tells whether a request never reached the app."""
+    return any(words in error for words in ("ConnectionRefused", "refused", "RetriesExceeded"))
+
+
+def unit(facts: Facts) -> tuple[str, float]:
+    """Returns (what a rate is per, what one of `amount` is of it)."""
+    return ("hour", 3_600_000.0) if facts.job_only else ("1000 requests", 1000.0)
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def per_site(holders: list[Holder]) -> list[tuple[Site | None, list[Holder]]]:
+    """Returns holders grouped by their line, the largest group first."""
+    groups: dict[Site | None, list[Holder]] = {}
+    for holder in holders:
+        groups.setdefault(holder.site, []).append(holder)
+    return sorted(groups.items(), key=lambda item: (-len(item[1]), str(item[0])))

@@ -1,0 +1,120 @@
+"""growth: the sessions at rest grow beyond what the app's pools may keep."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from connleak.judge.facts import Facts, plural, unit
+from connleak.judge.rates import increments, rate, spoken
+from connleak.model import Check, Event, Finding, Site
+
+
+def growth(facts: Facts) -> tuple[list[Finding], Check]:
+    """Returns findings for lines that go on making pools, and for a level that climbs with every cycle."""
+    if not facts.rests:
+        return [], Check("growth", "inconclusive", "no cycle came to rest")
+    findings = remade_pools(facts) if facts.probed else []
+    if not findings:
+        findings = climbing(facts)
+    levels = ", ".join(str(rest.level) for rest in facts.rests)
+    if facts.probed:
+        why = f"sessions at rest: {levels}; the pools may keep {facts.budget}"
+    else:
+        why = f"sessions at rest: {levels}; before the load: {facts.baseline}"
+    outcome = "leak" if findings else "clean"
+    if not findings and not facts.probed and facts.rests[-1].level > facts.baseline:
+        return [], Check(
+            "growth",
+            "inconclusive",
+            f"{why}; without a probe it cannot be told whether pools keep them (run with --probe pool)",
+        )
+    return findings, Check("growth", outcome, why)  # type: ignore[arg-type]
+
+
+def remade_pools(facts: Facts) -> list[Finding]:
+    """Pools that are still made at a line, in a process that had made one there, and that leave sessions at rest.
+
+    Engines that are disposed of each time leave none: that is churn, not growth.
+    """
+    first_end = facts.after_first_cycle()
+    made: dict[Site | None, list[Event]] = {}
+    seen: set[tuple[int, Site | None]] = set()
+    for event in facts.events("pool"):
+        if (event.process, event.site) in seen and event.t > first_end:
+            made.setdefault(event.site, []).append(event)
+        seen.add((event.process, event.site))
+    findings = []
+    for site, events in made.items():
+        levels = [over_budget(facts, site, index) for index in range(len(facts.rests))]
+        if site is None or not all(levels):
+            continue
+        amount = sum(facts.amounts[1:])
+        per, scale = unit(facts)
+        found = rate(len(events), amount, per, scale)
+        claim = (
+            f"{plural(len(events), 'connection pool')} made at {site} after the first cycle, {spoken(found)}; "
+            f"their sessions at rest after each cycle: {', '.join(map(str, levels))}, "
+            f"where one pool a process may keep {facts.budget}"
+        )
+        by_collector = sum(event.gc for event in facts.events("close"))
+        if by_collector:
+            claim += f"; only the garbage collector closes them ({by_collector} so far)"
+        pids = idle_of(facts, site, len(facts.rests) - 1)
+        findings.append(
+            Finding(
+                kind="growth",
+                claim=claim,
+                rate=found,
+                backends=tuple(sorted(pids)),
+                sites=events[-1].stack or (site,),
+                first_seen=events[0].t,
+                bounded_by="collector" if by_collector else "",
+                docs="docs/findings.md#growth",
+            )
+        )
+    return findings
+
+
+def idle_of(facts: Facts, site: Site | None, index: int) -> set[int]:
+    """Returns the idle sessions of all pools made at a line, at a rest."""
+    snapshot = facts.rests[index].snapshot
+    pools = snapshot.pools if snapshot else ()
+    return {pid for pool in pools if pool.site == site for pid in pool.idle}
+
+
+def over_budget(facts: Facts, site: Site | None, index: int) -> int:
+    """Returns how many sessions of the line's pools are at rest, beyond one pool's a process: 0 when no more."""
+    snapshot = facts.rests[index].snapshot
+    pools = [pool for pool in snapshot.pools if pool.site == site and pool.idle] if snapshot else []
+    processes = Counter(pool.process for pool in pools)
+    return len(idle_of(facts, site, index)) if any(count > 1 for count in processes.values()) else 0
+
+
+def climbing(facts: Facts) -> list[Finding]:
+    """A level that rises in every cycle, over three or more, beyond the budget (the baseline without a probe)."""
+    allowed = facts.budget if facts.probed else facts.baseline
+    over = [max(0, rest.level - allowed) for rest in facts.rests]
+    steps = increments(over)
+    if len(over) < 3 or not all(step > 0 for step in steps):
+        return []
+    explained = {holder.backend for holder in facts.persistent}
+    last = facts.rests[-1]
+    pids = tuple(pid for pid in last.stayed if pid not in explained)
+    if facts.probed and len(pids) <= allowed:
+        return []  # the holders say more about them
+    per, scale = unit(facts)
+    found = rate(sum(steps), sum(facts.amounts[1:]), per, scale)
+    claim = (
+        f"sessions at rest rose with every cycle, {', '.join(str(rest.level) for rest in facts.rests)}, "
+        f"beyond the {allowed} that were allowed for: {spoken(found)}"
+    )
+    return [
+        Finding(
+            kind="growth",
+            claim=claim,
+            rate=found,
+            backends=pids,
+            first_seen=facts.rests[0].begin,
+            docs="docs/findings.md#growth",
+        )
+    ]

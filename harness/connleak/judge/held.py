@@ -1,0 +1,161 @@
+"""held: the same checkout still out all through the quiet window, for a reason that is no purpose."""
+
+from __future__ import annotations
+
+from connleak.judge.facts import Facts, per_site, plural, unit
+from connleak.judge.rates import has_stopped, increments, rate, spoken
+from connleak.model import Backend, Check, Finding, Holder, Rate, Site
+
+
+def held(facts: Facts) -> tuple[list[Finding], Check]:
+    """Returns a finding for each line that holds connections at rest."""
+    if facts.last is None:
+        return [], Check(
+            "held", "inconclusive", "no cycle came to rest, so nothing can be said about what was given back"
+        )
+    if not facts.probed:
+        return held_by_server(facts)
+    findings = []
+    for site, holders in per_site(facts.persistent):
+        guilty = [holder for holder in holders if reason(facts, holder)]
+        if guilty:
+            findings.append(finding(facts, site, guilty))
+    out = sum(len(found.backends) for found in findings)
+    kept = len(residents(facts))
+    why = f"{plural(out, 'checkout')} out all through {facts.last.end - facts.last.begin:.1f} s of rest"
+    if kept:
+        why += f"; {plural(kept, 'more')} kept on purpose" if kept == 1 else f"; {kept} more kept on purpose"
+    return findings, Check("held", "leak" if findings else "clean", why)
+
+
+def reason(facts: Facts, holder: Holder) -> str:
+    """Returns why a persistent checkout is no resident: it is in a transaction, its thread is dead, its line grows."""
+    assert facts.last is not None
+    if facts.last.in_transaction(holder.backend):
+        return "in a transaction"
+    if not holder.thread_alive:
+        return "thread ended"
+    counts = facts.holders_at(holder.site)
+    if len(counts) >= 2 and counts[-1] > counts[0]:
+        return "more after each cycle"
+    return ""
+
+
+def residents(facts: Facts) -> list[Holder]:
+    """Returns the connections that are kept on purpose: out at rest, and none of the reasons holds."""
+    if facts.last is None or not facts.probed:
+        return []
+    return [holder for holder in facts.persistent if not reason(facts, holder)]
+
+
+def finding(facts: Facts, site: Site | None, holders: list[Holder]) -> Finding:
+    """Returns the finding of one line, with the rate from the steps between rests."""
+    assert facts.last is not None
+    counts = facts.holders_at(site)
+    bounded = bounded_by(facts, site, holders, counts)
+    found = None if bounded else slope(facts, counts)
+    age = facts.last.end - max((r.t + r.seconds for r in facts.recording.requests), default=facts.last.begin)
+    before = "" if facts.baseline == 0 else f" (before it: {facts.baseline})"
+    where = f"taken at {site}" if site else "taken where no line of the app's own was on the stack"
+    when = f"{age:.1f} s after the load ended{before}" if not facts.job_only else "all through the quiet window"
+    claim = f"{plural(len(holders), 'connection')} still held {when}, {where}; {states(facts, holders)}"
+    claim += f"; held after each cycle: {', '.join(map(str, counts))}"
+    if found:
+        claim += f", that is {spoken(found)}"
+    if bounded:
+        claim += f"; it grows no further, bounded by {BOUNDS[bounded]}"
+    return Finding(
+        kind="held",
+        claim=claim,
+        rate=found,
+        bounded_by=bounded,
+        backends=tuple(sorted(holder.backend for holder in holders if holder.backend is not None)),
+        sites=tuple(dict.fromkeys(s for holder in holders[:1] for s in holder.stack)),
+        first_seen=min(holder.since for holder in holders),
+        docs="docs/findings.md#held",
+    )
+
+
+BOUNDS = {
+    "pool": "the pool, which is full: further callers wait and give up",
+    "threads": "the number of threads, each of which keeps one",
+    "collector": "the garbage collector, which now and then finds them",
+    "unknown": "something that this run does not show",
+}
+
+
+def slope(facts: Facts, counts: list[int]) -> Rate | None:
+    """Returns the rate of growth from the steps after the first rest; None when there is none."""
+    steps, amounts = increments(counts), facts.amounts[1:]
+    if not steps or sum(steps) <= 0:
+        return None
+    per, scale = unit(facts)
+    return rate(sum(steps), sum(amounts), per, scale)
+
+
+def bounded_by(facts: Facts, site: Site | None, holders: list[Holder], counts: list[int]) -> str:
+    """Returns what keeps the number from growing further, when it has stopped: pool, threads, collector, unknown."""
+    steps = increments(counts)
+    if not steps:
+        return ""
+    if pools_full(facts):
+        return "pool"
+    if not levels_off(counts, facts.amounts):
+        return ""
+    if any(event.gc and event.site == site for event in facts.events("checkin")):
+        return "collector"
+    threads = {(holder.process, holder.thread) for holder in holders}
+    if len(threads) == len(holders) and all(holder.thread_alive for holder in holders):
+        return "threads"
+    return "unknown" if has_stopped(counts) else ""
+
+
+def levels_off(counts: list[int], amounts: list[int]) -> bool:
+    """Tells whether the last cycle added little: less than a quarter of what the first did for the same load."""
+    last = (counts[-1] - counts[-2]) / max(1, amounts[-1])
+    return last < 0.25 * counts[0] / max(1, amounts[0])
+
+
+def pools_full(facts: Facts) -> bool:
+    """Tells whether every used pool has all its connections out at rest."""
+    assert facts.last is not None
+    snapshot = facts.last.snapshot
+    pools = [pool for pool in snapshot.pools if pool.pool and pool.used] if snapshot else []
+    bounded = [pool for pool in pools if pool.size > 0 and pool.max_overflow >= 0]
+    return bool(bounded) and all(pool.checked_out >= pool.size + pool.max_overflow for pool in bounded)
+
+
+def states(facts: Facts, holders: list[Holder]) -> str:
+    """Returns what is striking about the holders: open transactions, dead threads."""
+    assert facts.last is not None
+    total = len(holders)
+    parts = []
+    for count, words in (
+        (sum(facts.last.in_transaction(holder.backend) for holder in holders), "in an open transaction"),
+        (sum(not holder.thread_alive for holder in holders), "by threads that have ended"),
+    ):
+        if count:
+            parts.append(f"{'all' if count == total else count} {words}")
+    return ", ".join(parts) or "idle, with no transaction open"
+
+
+def held_by_server(facts: Facts) -> tuple[list[Finding], Check]:
+    """The server's side alone: sessions whose same transaction is open in every read of the window."""
+    assert facts.last is not None
+    stuck: list[Backend] = []
+    for rows in facts.last.stayed.values():
+        if len({row.xact_since for row in rows}) == 1 and rows[0].xact_since is not None:
+            stuck.append(rows[-1])
+    if not stuck:
+        return [], Check("held", "clean", "no transaction stayed open; without a probe, idle checkouts are not seen")
+    queries = sorted({row.query for row in stuck})
+    claim = (
+        f"{plural(len(stuck), 'session')} kept the same transaction open through "
+        f"{facts.last.end - facts.last.begin:.1f} s of rest; last query: {queries[0][:80]}"
+        + (f" and {len(queries) - 1} others" if len(queries) > 1 else "")
+        + "; run with the probe to see the line of code"
+    )
+    backends = tuple(sorted(row.pid for row in stuck))
+    first = min(row.xact_since for row in stuck if row.xact_since is not None)
+    found = Finding(kind="held", claim=claim, backends=backends, first_seen=first, docs="docs/findings.md#held")
+    return [found], Check("held", "leak", f"{plural(len(stuck), 'session')} in one transaction throughout")

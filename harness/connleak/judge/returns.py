@@ -1,0 +1,87 @@
+"""orphaned: sessions that nothing in the app knows. collected: connections that only the garbage collector returned."""
+
+from __future__ import annotations
+
+from connleak.judge.facts import Facts, per_site, plural, unit
+from connleak.judge.rates import rate, spoken
+from connleak.model import Check, Event, Finding, Site
+
+
+def orphaned(facts: Facts) -> tuple[list[Finding], Check]:
+    """Returns a finding when the server has sessions at rest that no holder and no pool of the app knows."""
+    last = facts.last
+    if not facts.probed:
+        return [], Check("orphaned", "clean", "not judged: it takes the probe's side")
+    if last is None or not last.snapshots:
+        return [], Check("orphaned", "inconclusive", "no cycle came to rest")
+    unknown = [pid for pid in last.stayed if pid not in facts.known]
+    processes = {process.process: process for snapshot in last.snapshots for process in snapshot.processes}
+    blind = unwatched(facts, unknown)
+    if blind:
+        return [], Check("orphaned", "inconclusive", blind)
+    if any(process.dropped for process in processes.values()):
+        return [], Check("orphaned", "inconclusive", "the probe dropped events, so it may have missed connections")
+    if not unknown:
+        return [], Check("orphaned", "clean", f"all {plural(last.level, 'session')} at rest are known to the app")
+    rows = [last.stayed[pid][-1] for pid in unknown]
+    oldest = min(row.started for row in rows)
+    claim = (
+        f"{plural(len(unknown), 'session')} at rest that no pool and no holder of the app knows, the oldest opened at "
+        f"{oldest:.1f} s; last query: {rows[0].query[:80] or '(none)'}"
+    )
+    found = Finding(
+        kind="orphaned", claim=claim, backends=tuple(unknown), first_seen=oldest, docs="docs/findings.md#orphaned"
+    )
+    return [found], Check("orphaned", "leak", f"{plural(len(unknown), 'session')} unknown to the app")
+
+
+def unwatched(facts: Facts, unknown: list[int]) -> str:
+    """Returns why unknown sessions prove nothing: a process without probe has them, or a driver is not watched."""
+    if not unknown or facts.last is None:
+        return ""
+    ports = {facts.last.stayed[pid][-1].client_port for pid in unknown}
+    for snapshot in facts.last.snapshots:
+        for process in snapshot.processes:
+            if not process.probe and ports & set(process.ports):
+                return f"probe absent in pid {process.process} ({process.command[:60]})"
+            if not process.answered:
+                return f"the probe in pid {process.process} did not answer"
+            if process.unwatched and ports & set(process.ports):
+                names = ", ".join(process.unwatched)
+                return f"pid {process.process} has sessions that the probe did not see open; it uses {names}"
+    return ""
+
+
+def collected(facts: Facts) -> tuple[list[Finding], Check]:
+    """Returns a finding for each line whose connections came back only through the cyclic garbage collector."""
+    if not facts.probed:
+        return [], Check("collected", "clean", "not judged: it takes the probe's side")
+    events = [event for event in facts.events("checkin") if event.gc]
+    by_site: dict[Site | None, list[Event]] = {}
+    for event in events:
+        by_site.setdefault(event.site, []).append(event)
+    still = {site: len(holders) for site, holders in per_site(facts.persistent)}
+    findings = []
+    for site, returns in sorted(by_site.items(), key=lambda item: -len(item[1])):
+        of = max(1, sum(event.site == site for event in facts.events("checkout")))
+        per, scale = unit(facts)
+        found = rate(len(returns), max(1, facts.total), per, scale)
+        claim = (
+            f"{plural(len(returns), 'connection')} of {of} taken at {site or 'an unknown line'} came back only through "
+            f"the garbage collector, {spoken(found)}: nothing in the app gave them back"
+        )
+        if still.get(site):
+            claim += f"; {still[site]} more were still waiting for it at rest"
+        findings.append(
+            Finding(
+                kind="collected",
+                claim=claim,
+                rate=found,
+                backends=tuple(sorted({e.backend for e in returns if e.backend is not None})),
+                sites=returns[0].stack,
+                first_seen=returns[0].t,
+                docs="docs/findings.md#collected",
+            )
+        )
+    why = f"{plural(len(events), 'connection')} came back through the garbage collector"
+    return findings, Check("collected", "leak" if findings else "clean", why)

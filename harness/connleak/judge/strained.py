@@ -1,0 +1,214 @@
+"""What comes back but will not hold: exhausted, per-client, churn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from statistics import median
+
+from connleak.judge.facts import Facts, plural
+from connleak.judge.rates import compact
+from connleak.model import Check, Event, Finding, Pool, Sample
+
+CHURN = 500
+"""Opens per 1000 requests from which it is a finding: every second request pays for a connection."""
+CLIENTS = 5
+CLIENT_SHARE = 0.8
+LONG = 1.0
+SLOW_HOLDER = 5.0
+
+
+def exhausted(facts: Facts) -> tuple[list[Finding], Check]:
+    """Returns a finding when callers waited for a connection and gave up, with what it was that they waited for."""
+    if not facts.probed:
+        return [], Check("exhausted", "clean", "not judged: it takes the probe's side")
+    timeouts = facts.events("timeout")
+    waits = facts.events("wait")
+    if not timeouts:
+        longest = max((event.seconds for event in waits), default=0.0)
+        text = f"no caller gave up; {plural(len(waits), 'caller')} waited, {longest:.2f} s at most"
+        return [], Check("exhausted", "clean", text)
+    pools = {(pool.process, pool.pool): pool for snapshot in facts.recording.snapshots for pool in snapshot.pools}
+    worst = Counter((event.process, event.pool) for event in timeouts).most_common(1)[0][0]
+    pool = pools.get(worst)
+    size = f"pool_size {pool.size} + max_overflow {pool.max_overflow}" if pool else "an unknown pool"
+    waited = median(event.seconds for event in timeouts)
+    cause = cause_of(facts, timeouts, pool)
+    claim = f"{plural(len(timeouts), 'caller')} gave up after waiting {waited:.2f} s for a connection ({size}); {cause}"
+    sites = [event.site for event in timeouts if event.site]
+    common = Counter(sites).most_common(1)[0][0] if sites else None
+    found = Finding(
+        kind="exhausted",
+        claim=claim,
+        bounded_by="pool",
+        sites=(common,) if common else (),
+        first_seen=timeouts[0].t,
+        docs="docs/findings.md#exhausted",
+    )
+    return [found], Check("exhausted", "strained", f"{plural(len(timeouts), 'caller')} gave up")
+
+
+def cause_of(facts: Facts, timeouts: list[Event], pool: Pool | None) -> str:
+    """Returns the cause with its arithmetic: held, nested, slow-holder or undersized."""
+    if facts.persistent:
+        return f"cause: held, for {len(facts.persistent)} connections were never given back"
+    nested = sum(event.nested for event in timeouts)
+    if nested:
+        return f"cause: nested, {nested} of them already held a connection of the same pool"
+    hold, active = hold_times(facts)
+    if active and hold > SLOW_HOLDER * active:
+        return (
+            f"cause: slow-holder, a connection is held for {1000 * hold:.0f} ms, in which the server works "
+            f"{1000 * active:.0f} ms"
+        )
+    asked = most_at_once(facts)
+    capacity = pool.size + max(0, pool.max_overflow) if pool else 0
+    return (
+        f"cause: undersized, up to {asked} callers at once want one of {capacity}, and each holds it for "
+        f"{1000 * hold:.0f} ms"
+    )
+
+
+def hold_times(facts: Facts) -> tuple[float, float]:
+    """Returns the median time that a checkout was out, and the part of it in which its session was active."""
+    taken = {(event.process, event.checkout): event for event in facts.events("checkout")}
+    holds = []
+    for event in facts.events("checkin"):
+        start = taken.get((event.process, event.checkout))
+        if start is not None:
+            holds.append(event.t - start.t)
+    if not holds:
+        return 0.0, 0.0
+    busy = Counter(
+        backend.state == "active" for sample in loaded(facts) for backend in sample.backends if is_out(backend.state)
+    )
+    share = busy[True] / sum(busy.values()) if busy else 1.0
+    return median(holds), median(holds) * share
+
+
+def is_out(state: str | None) -> bool:
+    return state is not None and state != "idle"
+
+
+def loaded(facts: Facts) -> list[Sample]:
+    """Returns the samples taken while the load ran."""
+    loads = [(phase.begin, phase.end or 0.0) for phase in facts.recording.phases if phase.name == "load"]
+    return [s for s in facts.recording.samples if any(begin <= s.t <= end for begin, end in loads)]
+
+
+def most_at_once(facts: Facts) -> int:
+    """Returns the largest number of callers of one process that had or wanted a connection at the same time."""
+    steps: dict[int, list[tuple[float, int]]] = {}
+    for event in facts.recording.events:
+        changes = steps.setdefault(event.process, [])
+        if event.kind == "checkout":
+            changes.append((event.t, 1))
+        elif event.kind == "checkin":
+            changes.append((event.t, -1))
+        elif event.kind in ("wait", "timeout"):
+            changes += [(event.t - event.seconds, 1), (event.t, -1)]
+    most = 0
+    for changes in steps.values():
+        now = 0
+        for _, change in sorted(changes):
+            now += change
+            most = max(most, now)
+    return most
+
+
+def per_client(facts: Facts) -> tuple[list[Finding], Check]:
+    """Returns a finding when each open client holds a connection: idle ones as many as long requests, gone at rest."""
+    best: tuple[int, int, float] = (0, 0, 0.0)
+    for sample in facts.recording.samples:
+        clients = sum(
+            request.t + LONG <= sample.t <= request.t + request.seconds for request in facts.recording.requests
+        )
+        if clients >= CLIENTS:
+            idle = len(long_idle(facts, sample))
+            if idle >= CLIENT_SHARE * clients and clients > best[0]:
+                best = (clients, idle, sample.t)
+    clients, idle, moment = best
+    if not clients:
+        return [], Check("per-client", "clean", "no connection for each open client")
+    if facts.persistent and len(facts.persistent) >= CLIENT_SHARE * clients:
+        return [], Check("per-client", "clean", "connections are held beyond the clients' time: see held")
+    claim = (
+        f"{idle} connections were out and did nothing for more than {LONG:.0f} s while {clients} clients had a request "
+        f"open; all came back when the clients left: each open client costs a connection of {facts.room}"
+    )
+    event = next((event for event in facts.events("checkout") if event.t <= moment), None)
+    found = Finding(
+        kind="per-client",
+        claim=claim,
+        sites=event.stack[:1] if event else (),
+        first_seen=moment,
+        docs="docs/findings.md#per-client",
+    )
+    return [found], Check("per-client", "strained", f"{idle} idle connections for {clients} open clients")
+
+
+def long_idle(facts: Facts, sample: Sample) -> list[int]:
+    """Returns the sessions that are out (as far as is known) and have not been active for a second."""
+    pids = [
+        row.pid
+        for row in sample.backends
+        if row.state != "active" and row.state_since is not None and sample.t - row.state_since > LONG
+    ]
+    if not facts.probed:
+        return pids
+    return [pid for pid in pids if out_at(facts, pid, sample.t)]
+
+
+def out_at(facts: Facts, pid: int, moment: float) -> bool:
+    """Tells whether a session was checked out at a moment, by its events."""
+    last = None
+    for event in by_backend(facts).get(pid, ()):
+        if event.t > moment:
+            break
+        last = event
+    return last is not None and last.kind == "checkout"
+
+
+def by_backend(facts: Facts) -> dict[int, list[Event]]:
+    """Returns each session's checkouts and checkins in order; worked out once."""
+    if not hasattr(facts, "_by_backend"):
+        table: dict[int, list[Event]] = {}
+        for event in facts.events("checkout", "checkin"):
+            if event.backend is not None:
+                table.setdefault(event.backend, []).append(event)
+        for events in table.values():
+            events.sort(key=lambda event: event.t)
+        facts._by_backend = table  # type: ignore[attr-defined]
+    return facts._by_backend  # type: ignore[attr-defined,no-any-return]
+
+
+def churn(facts: Facts) -> tuple[list[Finding], Check]:
+    """Returns a finding when connections are opened anew for every second request or more, after the first cycle."""
+    if not facts.probed or facts.job_only or len(facts.rests) < 2:
+        return [], Check("churn", "clean", "not judged: it takes the probe's side, requests and two cycles")
+    first_end, last_end = facts.after_first_cycle(), facts.rests[-1].begin
+    opens = [event for event in facts.events("connect") if first_end < event.t <= last_end]
+    beyond = [event for event in opens if not event.overflow]
+    amount = sum(facts.amounts[1:])
+    if not amount:
+        return [], Check("churn", "clean", "no requests after the first cycle")
+    per_1000, overflow = 1000 * len(beyond) / amount, 1000 * (len(opens) - len(beyond)) / amount
+    why = f"{compact(per_1000)} connections opened per 1000 requests after the first cycle"
+    if overflow >= 50:
+        why += f", and {compact(overflow)} beyond pool_size (overflow churn: a larger pool_size would keep them)"
+    if per_1000 < CHURN:
+        return [], Check("churn", "clean", why)
+    sites = Counter(event.stack for event in beyond if event.stack).most_common(1)
+    site = sites[0][0] if sites else ()
+    claim = (
+        f"{compact(per_1000)} connections opened per 1000 requests after the first cycle ({len(beyond)} for {amount})"
+    )
+    if site:
+        claim += f", most of them at {site[0]}"
+    found = Finding(
+        kind="churn",
+        claim=claim + ": every request pays for a new session",
+        sites=site[:1],
+        first_seen=beyond[0].t,
+        docs="docs/findings.md#churn",
+    )
+    return [found], Check("churn", "strained", why)

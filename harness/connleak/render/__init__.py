@@ -1,0 +1,1 @@
+"""Recording + Verdict -> files and text: pure functions, one format a file."""

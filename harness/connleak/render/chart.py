@@ -1,0 +1,192 @@
+"""The growth chart: sessions stacked by state over time, cycles shaded, limits as lines, the request rate beneath.
+
+One description (Vega-Lite, made with Altair) gives SVG, PNG and the interactive page.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from connleak.judge.rates import compact
+from connleak.model import Error, Recording, Verdict
+from connleak.render import series
+
+COLOURS = {"idle in transaction": "#D55E00", "active": "#009E73", "idle": "#56B4E9", "other": "#8A8A8A"}
+"""Okabe and Ito's, which the colour-blind can tell apart."""
+WIDTH, HEIGHT, RATE_HEIGHT = 760, 300, 70
+MARK = {"leak": "LEAK", "fault": "FAULT", "strained": "STRAINED", "inconclusive": "INCONCLUSIVE", "clean": "CLEAN"}
+
+
+def growth_chart(recording: Recording, verdict: Verdict, *, interactive: bool = False) -> dict[str, Any]:
+    """Returns the Vega-Lite description of the growth chart."""
+    alt = altair()
+    begin, end = series.span(recording)
+    rows = series.sessions(recording)
+    rate = series.request_rate(recording)
+    layers = [*shades(alt, recording, begin, end), area(alt, rows, begin, end, last=not rate)]
+    layers += [*limits(alt, rows, verdict, begin), *answer(alt, verdict, end)]
+    upper = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    if interactive:
+        upper = upper.add_params(alt.selection_interval(bind="scales", encodings=["x"], name="zoom"))
+    parts = [upper, rates(alt, rate, begin, end)] if rate else [upper]
+    chart = (
+        alt.vconcat(*parts, spacing=10)
+        .resolve_scale(color="independent", x="shared" if interactive else "independent")
+        .properties(title=title(alt, recording, verdict))
+        .configure_view(stroke=None)
+        .configure_axis(grid=True, gridOpacity=0.35, labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
+        .configure_legend(labelFontSize=11, titleFontSize=11, orient="right")
+    )
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    return spec
+
+
+def altair() -> Any:
+    """Returns the altair module, imported late: it takes half a second."""
+    try:
+        import altair as alt
+    except ImportError:
+        raise Error(
+            "charts need the packages altair and vl-convert-python", "pip install 'connleak[lab]'", exit_code=4
+        ) from None
+    alt.data_transformers.disable_max_rows()
+    return alt
+
+
+def title(alt: Any, recording: Recording, verdict: Verdict) -> Any:
+    """Returns the title: what was run and the outcome, and the sentence beneath."""
+    plan = recording.plan
+    lines = textwrap.wrap(verdict.sentence.splitlines()[0], 118)[:3]
+    return alt.TitleParams(
+        f"{plan.target}:{plan.variant}: {MARK[verdict.outcome]}",
+        subtitle=lines,
+        anchor="start",
+        fontSize=15,
+        subtitleFontSize=11,
+        subtitlePadding=4,
+        offset=10,
+    )
+
+
+def seconds(alt: Any, begin: float, end: float, *, last: bool, field: str = "t:Q") -> Any:
+    """Returns the time axis; only the lowest chart's bears the title."""
+    name = "seconds since the start of the run" if last else None
+    scale = alt.Scale(domain=[begin, end], nice=False, zero=False)
+    return alt.X(field, title=name, scale=scale, axis=alt.Axis(tickCount=12))
+
+
+def area(alt: Any, rows: list[dict[str, float]], begin: float, end: float, *, last: bool) -> Any:
+    """Returns the sessions, stacked by state; a level holds until the next sample. Above it is room for the answer."""
+    used = [state for state in series.STATES if any(row[state] for row in rows)] or ["idle"]
+    most = max((sum(row[state] for state in series.STATES) for row in rows), default=1) or 1
+    return (
+        alt.Chart(alt.Data(values=rows))
+        .transform_fold(used, as_=["state", "sessions"])
+        .transform_calculate(order=f"indexof({list(series.STATES)!r}, datum.state)")
+        .mark_area(interpolate="step-after", opacity=0.85, clip=True)
+        .encode(
+            x=seconds(alt, begin, end, last=last),
+            y=alt.Y(
+                "sessions:Q",
+                stack="zero",
+                title="sessions on the server",
+                axis=alt.Axis(tickMinStep=1),
+                scale=alt.Scale(domain=[0, 1.22 * most], nice=False),
+            ),
+            color=alt.Color(
+                "state:N",
+                title="state",
+                sort=list(series.STATES),
+                scale=alt.Scale(domain=used, range=[COLOURS[state] for state in used]),
+            ),
+            order=alt.Order("order:Q"),
+            tooltip=[alt.Tooltip("t:Q", title="seconds"), "state:N", "sessions:Q"],
+        )
+    )
+
+
+def shades(alt: Any, recording: Recording, begin: float, end: float) -> list[Any]:
+    """Returns the loads as shaded stretches with their names."""
+    rows = series.loads(recording)
+    if not rows:
+        return []
+    data = alt.Data(values=rows)
+    x = seconds(alt, begin, end, last=False, field="begin:Q")
+    shade = alt.Chart(data).mark_rect(color="#888888", opacity=0.13, clip=True).encode(x=x, x2="end:Q")
+    label = alt.Chart(data).mark_text(align="left", baseline="top", dx=3, dy=3, fontSize=10, color="#777777")
+    return [shade, label.encode(x=x, y=alt.value(0), text="label:N")]
+
+
+def limits(alt: Any, rows: list[dict[str, float]], verdict: Verdict, begin: float) -> list[Any]:
+    """Returns lines for what the pools may keep and for max_connections, when these are near what was seen."""
+    top = 1.22 * max((sum(row[state] for state in series.STATES) for row in rows), default=1)
+    budget, most = verdict.evidence.get("budget"), verdict.evidence.get("max_connections")
+    lines = [(budget, f"the pools may keep {budget}"), (most, f"max_connections {most}")]
+    found = [{"y": level, "label": label, "t": begin} for level, label in lines if level and level <= top]
+    if not found:
+        return []
+    data = alt.Data(values=found)
+    line = alt.Chart(data).mark_rule(strokeDash=[5, 4], color="#555555").encode(y="y:Q")
+    text = alt.Chart(data).mark_text(align="left", baseline="bottom", dx=4, dy=-2, fontSize=11, color="#444444")
+    return [line, text.encode(x="t:Q", y="y:Q", text="label:N")]
+
+
+def answer(alt: Any, verdict: Verdict, end: float) -> list[Any]:
+    """Returns the answer written on the chart: the rate or the bound, and the line of code."""
+    if not verdict.findings:
+        return []
+    finding = verdict.findings[0]
+    words = [finding.kind]
+    if finding.rate and not finding.bounded_by:
+        words = [f"+{compact(finding.rate.value)} per {finding.rate.per}"]
+    elif finding.bounded_by:
+        words = [f"{finding.kind}: {len(finding.backends)}" if finding.backends else finding.kind]
+        words.append(f"bounded by {finding.bounded_by}")
+    if finding.sites:
+        words.append(f"{finding.sites[0].file}:{finding.sites[0].line}")
+    row = {"t": round(end, 1), "text": ", ".join(words)}
+    mark = alt.Chart(alt.Data(values=[row])).mark_text(
+        align="right", baseline="top", dx=-6, dy=18, fontSize=14, fontWeight="bold", color="#B03A00"
+    )
+    return [mark.encode(x="t:Q", y=alt.value(0), text="text:N")]
+
+
+def rates(alt: Any, rows: list[dict[str, Any]], begin: float, end: float) -> Any:
+    """Returns the request rate, answered and failed."""
+    return (
+        alt.Chart(alt.Data(values=rows))
+        .mark_rect(clip=True)
+        .encode(
+            x=seconds(alt, begin, end, last=True),
+            x2="to:Q",
+            y=alt.Y("rate:Q", title=["requests", "a second"], axis=alt.Axis(tickCount=3)),
+            y2="zero:Q",
+            color=alt.Color(
+                "outcome:N",
+                title="requests",
+                scale=alt.Scale(domain=["answered", "failed"], range=["#7A8FA6", "#CC3311"]),
+            ),
+            tooltip=[alt.Tooltip("t:Q", title="seconds"), "outcome:N", alt.Tooltip("rate:Q", format=".0f")],
+        )
+        .properties(width=WIDTH, height=RATE_HEIGHT)
+    )
+
+
+def converter() -> Any:
+    """Returns vl-convert, which draws without a browser."""
+    try:
+        import vl_convert
+    except ImportError:
+        raise Error("charts need the package vl-convert-python", "pip install 'connleak[lab]'", exit_code=4) from None
+    return vl_convert
+
+
+def to_svg(spec: dict[str, Any]) -> str:
+    """Returns the chart as SVG text."""
+    return str(converter().vegalite_to_svg({**spec, "background": "white"}))
+
+
+def to_png(svg: str) -> bytes:
+    """Returns the drawn chart as a PNG of twice the nominal size."""
+    return bytes(converter().svg_to_png(svg, scale=2))

@@ -1,0 +1,91 @@
+"""The numbers that are drawn: sessions by state over time, requests a second, phases; thinned with their peaks kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from connleak.model import Recording, Sample
+
+STATES = ("idle in transaction", "active", "idle", "other")
+POINTS = 600
+BIN = 0.25
+
+
+def category(state: str | None) -> str:
+    """Returns the drawn state for the server's: aborted transactions are open ones, what is hidden is other."""
+    if state is None:
+        return "other"
+    if state.startswith("idle in transaction"):
+        return "idle in transaction"
+    return state if state in STATES else "other"
+
+
+def span(recording: Recording) -> tuple[float, float]:
+    """Returns the stretch of time worth drawing: from the baseline to the end of the last phase."""
+    samples = recording.samples
+    begin = next((p.begin for p in recording.phases if p.name == "baseline"), samples[0].t if samples else 0.0)
+    last = samples[-1].t if samples else begin + 1.0
+    ends = [phase.end for phase in recording.phases if phase.end is not None and phase.name != "start"]
+    return round(begin, 2), round(min(last, max(ends, default=last)), 2)
+
+
+def sessions(recording: Recording, points: int = POINTS) -> list[dict[str, float]]:
+    """Returns rows {t, one count per state}, at most about `points` of them."""
+    begin, end = span(recording)
+    rows = []
+    for sample in thin([sample for sample in recording.samples if begin <= sample.t <= end], points):
+        counts = Counter(category(backend.state) for backend in sample.backends)
+        rows.append({"t": round(sample.t, 2), **{state: counts[state] for state in STATES}})
+    return rows
+
+
+def thin(samples: list[Sample], points: int) -> list[Sample]:
+    """Returns at most about `points` samples: of each stretch of time its lowest and its highest, so peaks stay."""
+    if len(samples) <= points:
+        return samples
+    size = 2 * len(samples) / points
+    kept: list[Sample] = []
+    start = 0.0
+    while round(start) < len(samples):
+        part = samples[round(start) : max(round(start) + 1, round(start + size))]
+        low = min(part, key=lambda sample: len(sample.backends))
+        high = max(part, key=lambda sample: len(sample.backends))
+        kept += sorted({low.t: low, high.t: high}.values(), key=lambda sample: sample.t)
+        start += size
+    if kept[-1] is not samples[-1]:
+        kept.append(samples[-1])
+    return kept
+
+
+def request_rate(recording: Recording, points: int = POINTS) -> list[dict[str, Any]]:
+    """Returns rows {t, outcome, rate} of requests a second by the moment they ended."""
+    if not recording.requests or not recording.samples:
+        return []
+    begin, end = span(recording)
+    width = max(BIN, end / points)
+    good: Counter[int] = Counter()
+    bad: Counter[int] = Counter()
+    for request in recording.requests:
+        (good if request.ok else bad)[int((request.t + request.seconds) / width)] += 1
+    return [
+        {
+            "t": round(bin_ * width, 2),
+            "to": round((bin_ + 1) * width, 2),
+            "outcome": outcome,
+            "rate": counts[bin_] / width,
+            "zero": 0,
+        }
+        for outcome, counts in (("answered", good), ("failed", bad))
+        for bin_ in range(int(begin / width), int(end / width) + 1)
+        if counts[bin_]
+    ]
+
+
+def loads(recording: Recording) -> list[dict[str, Any]]:
+    """Returns rows {begin, end, label} of the phases in which requests were sent (or jobs ran)."""
+    return [
+        {"begin": phase.begin, "end": phase.end or phase.begin, "label": f"load {phase.cycle}"}
+        for phase in recording.phases
+        if phase.name == "load"
+    ]
