@@ -142,13 +142,13 @@ def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **option
     """
     argv = tuple(without_secrets(sys.argv[1:]))
     chosen = plan.Options(**options, early_stop=not all_cycles, argv=argv)
-    made, address = plan.resolve(chosen)
+    made, private = plan.resolve(chosen)
     need_lab(made.load)
     from connleak.record import record
 
     folder = own_folder(out) if out else recording.new_folder(Path("reports"), f"{made.target}-{made.variant}")
     with terminating(), progress(err, made) as report:
-        record(made, address, folder, report)
+        record(made, private, folder, report)
     if not out:
         recording.point_latest(folder)
     verdict = results.judge_folder(folder)

@@ -40,8 +40,15 @@ class Options(Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...] = ()
 
 
-def resolve(options: Options) -> tuple[Plan, str]:
-    """Returns the plan, and the database's address, which may hold a password and so is not in the plan."""
+class Private(Struct, frozen=True):
+    """What a run needs and a recording must not hold: the database's address, and the values of --env."""
+
+    address: str = ""
+    env: dict[str, str] = {}
+
+
+def resolve(options: Options) -> tuple[Plan, Private]:
+    """Returns the plan, and what is too private to be written into it."""
     validate(options)
     source, address = database_source(options.postgres)
     plan = target_plan(options) if options.target else app_plan(options)
@@ -51,7 +58,8 @@ def resolve(options: Options) -> tuple[Plan, str]:
     if options.drain is not None:
         phases = msgspec.structs.replace(phases, drain=options.drain)
     database = Database(source=source, max_connections=options.max_connections or plan.database.max_connections)
-    return msgspec.structs.replace(
+    env = environment(options.env)
+    made = msgspec.structs.replace(
         plan,
         phases=phases,
         cycles=options.cycles,
@@ -64,7 +72,9 @@ def resolve(options: Options) -> tuple[Plan, str]:
         allow_remote=options.allow_remote,
         argv=options.argv,
         tool_version=__version__,
-    ), address
+        env={name: "***" for name in env},
+    )
+    return made, Private(address, env)
 
 
 def validate(options: Options) -> None:
@@ -124,7 +134,6 @@ def target_plan(options: Options) -> Plan:
         database=Database(max_connections=variant.max_connections),
         probe=variant.probe,
         load=variant.load or "locust",
-        env=environment(options.env),
         sql=str(schema) if schema.exists() else "",
     )
 
@@ -161,7 +170,6 @@ def app_plan(options: Options) -> Plan:
         cycles=options.cycles,
         database=Database(),
         load=load,
-        env=environment(options.env),
     )
 
 

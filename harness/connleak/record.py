@@ -27,6 +27,7 @@ from connleak.parts.databases.postgres import open_postgres
 from connleak.parts.load import Load
 from connleak.parts.process import Keeper
 from connleak.parts.sampler import Sampler
+from connleak.plan import Private
 from connleak.recording import PhaseLine, Writer
 
 PACKAGES = ("SQLAlchemy", "psycopg2-binary", "Flask", "Flask-SQLAlchemy", "gunicorn", "locust")
@@ -85,14 +86,14 @@ class Run:
         self.writer.append("notes", Note(self.now(), about, text, facts))
 
 
-def record(plan: Plan, address: str, folder: Path, report: Report) -> None:
+def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
     """Leaves a recording in `folder`; raises Error when nothing could be run, with all processes ended."""
     run = Run(plan, folder, report)
     folder = run.folder
     with contextlib.ExitStack() as parts:
         run.writer = parts.enter_context(Writer(folder, plan, machine()))
         try:
-            open_parts(run, parts, address)
+            open_parts(run, parts, private)
             walk(run)
         except KeyboardInterrupt:
             run.note("run", f"interrupted in phase {run.phase} of cycle {run.cycle}")
@@ -105,21 +106,21 @@ def record(plan: Plan, address: str, folder: Path, report: Report) -> None:
             run.begin("end", run.cycle)
 
 
-def open_parts(run: Run, parts: contextlib.ExitStack, address: str) -> None:
+def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     """Starts server, sampler, collector, app and load, as much side by side as they allow."""
     plan = run.plan
     run.begin("start", 0)
     show(run)
     keeper = parts.enter_context(Keeper())
     run.load = parts.enter_context(Load(keeper, plan, run.folder, run.origin))
-    run.server = parts.enter_context(open_postgres(keeper, plan, address, run.folder))
+    run.server = parts.enter_context(open_postgres(keeper, plan, private.address, run.folder))
     if plan.sql:
         execute_file(run.server, Path(plan.sql))
     run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
     environment = run.server.environment()
     if plan.probe != "off":
         environment |= run.collector.environment()
-    run.app = App(keeper, plan, run.folder, environment)
+    run.app = App(keeper, plan, run.folder, environment | private.env)
     belongs = None if run.server.own_database else lambda backend: is_ours(run, backend)
     run.sampler = parts.enter_context(Sampler(run.server, run.writer, run.origin, plan.sample_every, belongs))
     parts.enter_context(run.app)

@@ -211,7 +211,9 @@ def read_lines(path: Path, kind: type[T], *, whole: bool = False) -> tuple[list[
 
 def phases_of(lines: list[PhaseLine]) -> Iterator[Phase]:
     """Yields the phases with their ends; the last one of a broken recording has none."""
-    for line, after in zip(lines, [*lines[1:], None], strict=True):
+    following = iter([*lines[1:], None])
+    for line in lines:
+        after = next(following)
         if line.name != "end":
             yield Phase(line.name, line.cycle, line.t, after.t if after else None, line.facts)
 

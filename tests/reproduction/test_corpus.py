@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from connleak import catalog
 from connleak.model import Variant
 

@@ -65,7 +65,8 @@ class Facts:
             if phase.name == "quiet":
                 quiet = Rest(self.recording, phase)
                 if len(quiet.samples) >= 2:
-                    quiet.settled = rests[phase.cycle].settled if phase.cycle in rests else True
+                    if phase.cycle in rests:
+                        quiet.settled, quiet.facts = rests[phase.cycle].settled, rests[phase.cycle].facts
                     rests[phase.cycle] = quiet
         return [rest for _, rest in sorted(rests.items()) if rest.samples]
 
@@ -106,7 +107,7 @@ class Facts:
         if "baseline" not in phases:
             return 0
         begin, end = phases["baseline"].begin, phases["baseline"].end or 0.0
-        return max((len(s.backends) for s in self.recording.samples if begin <= s.t <= end), default=0)
+        return max((len(s.backends) for s in self.recording.samples if begin <= s.t < end), default=0)
 
     def amount(self, after: float, before: float) -> int:
         """Returns the load between two moments: requests that were answered, or milliseconds of a job-only app."""

@@ -111,9 +111,9 @@ def bounded_by(facts: Facts, site: Site | None, holders: list[Holder], counts: l
 
 
 def levels_off(counts: list[int], amounts: list[int]) -> bool:
-    """Tells whether the last cycle added little: less than a quarter of what the first did for the same load."""
-    last = (counts[-1] - counts[-2]) / max(1, amounts[-1])
-    return last < 0.25 * counts[0] / max(1, amounts[0])
+    """Tells whether the last cycle added little: at most a quarter of what the one before did for the same load."""
+    before, last = ([counts[0], *increments(counts)][i] / max(1, amounts[i]) for i in (-2, -1))
+    return last <= 0.25 * before
 
 
 def pools_full(facts: Facts) -> bool:

@@ -36,7 +36,7 @@ class App:
         plan = self._plan
         if plan.url:
             refuse_port_in_use(plan.url)
-        env = {**os.environ, **self._environment, **plan.env, "PYTHONUNBUFFERED": "1"}
+        env = {**os.environ, **self._environment, "PYTHONUNBUFFERED": "1"}
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
         if plan.probe != "off":
             env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ENTRY), env.get("PYTHONPATH", "")]))

@@ -1,0 +1,43 @@
+# connleak: `make demo` shows the main job, `make test` runs the tests. Both set everything up in .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+.PHONY: demo test lint reproduction all-tests clean
+
+# The lock holds hashes and no addresses: the packages come from wherever pip or uv is set up to look.
+$(VENV)/installed: requirements.lock pyproject.toml
+ifneq ($(UV),)
+	uv venv --quiet --allow-existing $(VENV)
+	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+else
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+endif
+	@touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/connleak run missing_remove:buggy --expect leak
+	$(BIN)/connleak run missing_remove:fixed --expect clean
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest tests/unit tests/database tests/reproduction/test_smoke.py
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# every variant of every target, for real (about ten minutes)
+reproduction: $(VENV)/installed
+	$(BIN)/python -m pytest tests/reproduction
+
+all-tests: lint test reproduction
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache

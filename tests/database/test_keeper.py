@@ -1,0 +1,92 @@
+"""No child outlives us: stopped with its family, ended with us when we are killed with -9."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import wait_until
+from connleak.model import Error
+from connleak.parts.process import Keeper, died, free_port, last_lines, wait_until_ready
+
+FAMILY = "sleep 1000 & (setsid sleep 1001 &) ; (setsid sh -c 'sleep 1002 & sleep 1003' &) ; sleep 1004"
+
+
+def sh(keeper: Keeper, script: str):
+    return keeper.start(
+        "a shell", ["sh", "-c", script], cwd=Path("/"), env=dict(os.environ), log=keeper.scratch / "log"
+    )
+
+
+def sleepers() -> list[str]:
+    return [
+        " ".join(p.info["cmdline"])
+        for p in psutil.process_iter(["cmdline"])
+        if p.info["cmdline"] and p.info["cmdline"][0] == "sleep" and p.info["cmdline"][1].startswith("100")
+    ]
+
+
+def test_leaving_ends_every_descendant_also_those_with_a_session_of_their_own() -> None:
+    with Keeper() as keeper:
+        sh(keeper, FAMILY)
+        wait_until(lambda: len(sleepers()) == 5, "the family is up")
+        scratch = keeper.scratch
+        assert scratch.exists()
+    assert sleepers() == []
+    assert not scratch.exists()
+
+
+def test_a_child_that_ignores_the_signal_is_killed_after_its_grace(keeper: Keeper) -> None:
+    child = sh(keeper, "trap '' TERM; sleep 1005 & while true; do wait; done")
+    wait_until(lambda: sleepers(), "it is up")
+    assert keeper.stop(child, grace=0.3) == -signal.SIGKILL
+    wait_until(lambda: not sleepers(), "its child is gone too")
+
+
+def test_exit_codes_and_last_words_are_known(keeper: Keeper) -> None:
+    child = sh(keeper, "echo first; echo last; exit 7")
+    wait_until(lambda: keeper.exit_code(child) is not None, "it ended")
+    assert keeper.exit_code(child) == 7
+    assert last_lines(child.log) == ["first", "last"]
+    assert "exit code 7" in died(child, "ended with exit code 7").message
+
+
+def test_a_program_that_is_not_there_is_told(keeper: Keeper) -> None:
+    with pytest.raises(Error, match="no-such-program"):
+        keeper.start("it", ["no-such-program"], cwd=Path("/"), env={}, log=keeper.scratch / "log")
+
+
+def test_a_child_that_dies_before_it_is_ready_is_told_with_its_log(keeper: Keeper) -> None:
+    child = sh(keeper, "echo no such module >&2; exit 3")
+    with pytest.raises(Error, match=r"exit code 3 before it was ready(.|\n)*no such module"):
+        wait_until_ready(keeper, child, lambda: False, timeout=5)
+
+
+def test_killed_with_minus_9_nothing_is_left() -> None:
+    script = f"""
+import os, sys, time
+from pathlib import Path
+from connleak.parts.process import Keeper
+with Keeper() as keeper:
+    keeper.start("a", ["sh", "-c", {FAMILY!r}], cwd=Path("/"), env=dict(os.environ), log=keeper.scratch / "log")
+    print(keeper.scratch, flush=True)
+    time.sleep(1000)
+"""
+    us = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert us.stdout is not None
+    scratch = Path(us.stdout.readline().strip())
+    wait_until(lambda: len(sleepers()) == 5, "the family is up")
+    us.kill()
+    us.wait()
+    us.stdout.close()
+    wait_until(lambda: not sleepers(), "the family is gone")
+    wait_until(lambda: not scratch.exists(), "the scratch folder is gone")
+
+
+def test_free_ports_differ() -> None:
+    assert free_port() > 1023

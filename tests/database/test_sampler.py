@@ -1,0 +1,89 @@
+"""The sampler sees every session of the app with its ages, through refusal and reconnection, and stores changes only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from pathlib import Path
+
+import psycopg2
+import psycopg2.extensions
+import pytest
+from conftest import wait_until
+from connleak.parts.databases import Server
+from connleak.parts.databases.postgres import connect
+from connleak.parts.sampler import Sampler
+from connleak.recording import Writer, read
+
+
+def state_of(sampler: Sampler, pid: int) -> str | None:
+    return next((row.state for row in sampler.latest.backends if row.pid == pid), "absent")
+
+
+def test_sessions_appear_change_and_leave_with_their_ages_on_one_clock(server: Server, writer: Writer) -> None:
+    origin = time.monotonic()
+    with Sampler(server, writer, origin, 0.05) as sampler:
+        connection = psycopg2.connect(server.url())
+        opened = time.monotonic() - origin
+        pid = connection.info.backend_pid
+        wait_until(lambda: state_of(sampler, pid) == "idle", "it is seen idle")
+        connection.cursor().execute("SELECT 42 AS answer")
+        wait_until(lambda: state_of(sampler, pid) == "idle in transaction", "it is seen in its transaction")
+        row = next(row for row in sampler.latest.backends if row.pid == pid)
+        assert abs(row.started - opened) < 1
+        assert row.xact_since is not None and opened - 0.5 <= row.xact_since <= sampler.latest.t
+        assert row.query == "SELECT 42 AS answer"
+        assert row.client_port == port_of(connection)
+        connection.close()
+        wait_until(lambda: state_of(sampler, pid) == "absent", "it is gone")
+    made = read(Path(writer.folder))
+    seen = [any(row.pid == pid for row in sample.backends) for sample in made.samples]
+    assert seen.index(True) > 0 and not seen[-1]
+    assert made.samples[-1].counters["sessions"] >= 1
+    assert "ms each" in made.notes[-1].text
+
+
+def port_of(connection: psycopg2.extensions.connection) -> int:
+    with socket.socket(fileno=os.dup(connection.fileno())) as copy:
+        return copy.getsockname()[1]
+
+
+def test_only_changes_are_stored(server: Server, writer: Writer) -> None:
+    with contextlib.closing(psycopg2.connect(server.url())), Sampler(server, writer, time.monotonic(), 0.02) as sampler:
+        wait_until(lambda: sampler.taken > 40, "forty samples")
+    lines = (writer.folder / "samples.jsonl").read_text().splitlines()
+    assert sum('"rows"' in line for line in lines) < len(lines) / 4
+
+
+def test_it_goes_on_when_the_server_refuses_everybody_else(server: Server, writer: Writer) -> None:
+    with Sampler(server, writer, time.monotonic(), 0.05) as sampler, contextlib.ExitStack() as stack:
+        opened = 0
+        with pytest.raises(psycopg2.OperationalError, match="remaining connection slots"):
+            while True:
+                stack.enter_context(contextlib.closing(psycopg2.connect(server.url())))
+                opened += 1
+        assert opened >= server.max_connections - server.reserved - 2
+        wait_until(lambda: len(sampler.latest.backends) == opened, "all are seen")
+
+
+def test_it_comes_back_when_its_own_session_is_ended_and_says_so(server: Server, writer: Writer) -> None:
+    with (
+        Sampler(server, writer, time.monotonic(), 0.05) as sampler,
+        contextlib.closing(connect(server.admin, server.dbname)) as admin,
+        admin.cursor() as cursor,
+    ):
+        taken = sampler.taken
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'connleak' AND pid <> pg_backend_pid()"
+        )
+        wait_until(lambda: sampler.taken > taken + 5, "it samples again")
+    assert any("did not answer" in note.text for note in read(writer.folder).notes)
+
+
+def test_it_only_reads(server: Server, writer: Writer, tmp_path: Path) -> None:
+    with Sampler(server, writer, time.monotonic(), 0.05) as sampler, sampler._connection.cursor() as cursor:
+        cursor.execute("SHOW default_transaction_read_only")
+        assert cursor.fetchone()[0] == "on"

@@ -1,0 +1,43 @@
+"""The main job as a newcomer does it, for real: the bug is named, the fix is clean, the pictures are there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.reproduction
+
+
+def connleak(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "connleak", *words], capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def test_the_bug_is_a_leak_at_its_line_and_the_report_is_written(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = connleak("run", "missing_remove:buggy", "--expect", "leak", "--out", str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith(" LEAK  missing_remove:buggy")
+    assert "buggy.py:27 in list_users" in done.stdout
+    verdict = json.loads((out / "verdict.json").read_text())
+    assert verdict["findings"][0]["kind"] == "held"
+    assert verdict["findings"][0]["bounded_by"] == "threads"
+    assert (out / "growth.svg").read_text().startswith("<svg")
+    assert (out / "growth.png").read_bytes().startswith(b"\x89PNG")
+    assert "vegaEmbed(" in (out / "report.html").read_text()
+
+
+def test_the_fix_is_clean_and_says_down_to_which_rate(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = connleak("run", "missing_remove:fixed", "--json", "--out", str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdict = json.loads(done.stdout)
+    assert verdict["outcome"] == "clean"
+    assert 0 < verdict["sensitivity"]["value"] < 20
+    again = connleak("judge", str(out), "--json")
+    assert again.stdout == done.stdout == (out / "verdict.json").read_text()

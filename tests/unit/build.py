@@ -1,0 +1,140 @@
+"""Builds recordings of a few numbers by hand, for the judge: two processes of an app, cycles of one second each."""
+
+from __future__ import annotations
+
+from connleak.model import (
+    Backend,
+    Database,
+    Event,
+    Holder,
+    Machine,
+    Phase,
+    Phases,
+    Plan,
+    Pool,
+    Process,
+    Recording,
+    Request,
+    Sample,
+    Site,
+    Snapshot,
+)
+
+SITE = Site("app.py", 31, "list_users")
+OTHER = Site("app.py", 77, "listen")
+PROCESS = 100
+CYCLE = 4.0
+
+
+def plan(**changes: object) -> Plan:
+    values: dict = {
+        "target": "shop",
+        "variant": "buggy",
+        "app": "gunicorn app:app",
+        "cwd": "/nowhere",
+        "url": "http://127.0.0.1:1",
+        "scenario": "steady_load.py",
+        "users": 4,
+        "phases": Phases(),
+        "cycles": 3,
+        "database": Database(max_connections=100),
+    }
+    return Plan(**{**values, **changes})
+
+
+def backend(pid: int, *, xact: float | None = None, state: str = "idle", since: float = 0.5) -> Backend:
+    return Backend(pid, 0.5, "app", 40000 + pid, state, since, xact, None, "SELECT 1", "app")
+
+
+def holder(number: int, *, site: Site | None = SITE, alive: bool = True, since: float = 0.9, thread: int = 0) -> Holder:
+    return Holder(
+        process=PROCESS,
+        checkout=number,
+        backend=number,
+        since=since,
+        site=site,
+        stack=(site,) if site else (),
+        thread=thread or number,
+        thread_alive=alive,
+        pool=1,
+    )
+
+
+def pool(number: int = 1, *, size: int = 5, overflow: int = 10, out: int = 0, **facts: object) -> Pool:
+    values = {"kind": "QueuePool", "created": 0.1, "used": True}
+    return Pool(process=PROCESS, pool=number, size=size, max_overflow=overflow, checked_out=out, **{**values, **facts})
+
+
+def recording(
+    levels: list[list[Backend]],
+    *,
+    holders: list[list[Holder]] | None = None,
+    pools: list[list[Pool]] | None = None,
+    events: tuple[Event, ...] = (),
+    requests: int = 100,
+    probed: bool = True,
+    facts: dict | None = None,
+    extra_samples: tuple[Sample, ...] = (),
+    more_requests: tuple[Request, ...] = (),
+    **changes: object,
+) -> Recording:
+    """Returns a recording whose cycle k ends with the sessions levels[k] and the holders holders[k] at rest.
+
+    Cycle k's load lasts from 4k+1 to 4k+2, its rest from 4k+3 to 4k+4; the last rest is the quiet window.
+    """
+    cycles = len(levels)
+    holders = holders or [[] for _ in levels]
+    pools = pools or [[pool()] for _ in levels]
+    phases = [
+        Phase("start", 0, 0.0, 0.2),
+        Phase("baseline", 0, 0.2, 1.0, {"max_connections": 100, "reserved": 3}),
+    ]
+    samples = [Sample(t / 10, ()) for t in range(2, 10)]
+    snapshots = []
+    sent = []
+    armed = (Process(process=PROCESS, probe=True, armed=probed),) if probed else ()
+    for k in range(cycles):
+        begin = CYCLE * k + 1
+        phases += [
+            Phase("load", k + 1, begin, begin + 1),
+            Phase("drain", k + 1, begin + 1, begin + 2),
+            Phase("rest", k + 1, begin + 2, begin + 3, {"settled": True, **(facts or {})}),
+        ]
+        sent += [Request(begin + i / (requests + 1), 0.01, "/") for i in range(requests)]
+        rows = tuple(levels[k])
+        samples += [Sample(round(begin + t / 10, 1), rows) for t in range(40)]
+        snapshots.append(
+            Snapshot(
+                t=begin + 3,
+                label="rest",
+                cycle=k + 1,
+                holders=tuple(holders[k]),
+                pools=tuple(pools[k]),
+                processes=armed,
+            )
+        )
+    end = CYCLE * cycles + 1
+    phases += [Phase("quiet", cycles, end - 1, end), Phase("collect", cycles, end, end + 0.6)]
+    phases[-3] = Phase("rest", cycles, end - 2, end - 1, phases[-3].facts)
+    samples += [Sample(round(end + t / 10, 1), tuple(levels[-1])) for t in range(7)]
+    for moment in (end - 1, end):
+        snapshots.append(
+            Snapshot(
+                t=moment,
+                label="quiet",
+                cycle=cycles,
+                holders=tuple(holders[-1]),
+                pools=tuple(pools[-1]),
+                processes=armed,
+            )
+        )
+    return Recording(
+        folder="/nowhere",
+        plan=plan(**{"probe": "pool" if probed else "off", **changes}),
+        machine=Machine(),
+        phases=tuple(phases),
+        samples=tuple(sorted([*samples, *extra_samples], key=lambda sample: sample.t)),
+        events=events,
+        snapshots=tuple(snapshots),
+        requests=tuple(sorted([*sent, *more_requests], key=lambda request: request.t)),
+    )

@@ -1,0 +1,357 @@
+"""What the judge says of recordings of a few numbers."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from build import OTHER, PROCESS, SITE, backend, holder, pool, recording
+from connleak import judge
+from connleak.judge import merge
+from connleak.model import Event, Note, Phase, Process, Request, Sample, Site
+
+
+def kinds(verdict) -> list[str]:
+    return [finding.kind for finding in verdict.findings]
+
+
+def check(verdict, name: str):
+    return next(check for check in verdict.checks if check.name == name)
+
+
+def in_transaction(count: int, first: int = 1) -> list:
+    return [backend(pid, xact=0.9, state="idle in transaction") for pid in range(first, first + count)]
+
+
+def idle(count: int, first: int = 1) -> list:
+    return [backend(pid) for pid in range(first, first + count)]
+
+
+def leaking(counts: list[int], **changes):
+    """A recording in which so many checkouts, each in a transaction, are out after each cycle."""
+    return recording(
+        [in_transaction(count) for count in counts],
+        holders=[[holder(n) for n in range(1, count + 1)] for count in counts],
+        pools=[[pool(out=count, size=50, overflow=50)] for count in counts],
+        **changes,
+    )
+
+
+def test_nothing_out_at_rest_is_clean_and_says_down_to_which_rate() -> None:
+    verdict = judge.judge(recording([idle(3)] * 3, pools=[[pool(idle=(1, 2, 3))]] * 3))
+    assert verdict.outcome == "clean"
+    assert verdict.sensitivity["value"] == pytest.approx(1000 * 3 / 300)
+    assert "10.0 or more per 1000 requests" in verdict.sentence
+
+
+def test_checkouts_in_a_transaction_at_rest_are_held_at_their_line() -> None:
+    verdict = judge.judge(leaking([4, 8, 12]))
+    assert verdict.outcome == "leak"
+    assert kinds(verdict) == ["held"]
+    finding = verdict.findings[0]
+    assert finding.sites == (SITE,)
+    assert finding.backends == tuple(range(1, 13))
+    assert "12 connections still held" in finding.claim
+    assert "app.py:31 in list_users" in finding.claim
+
+
+def test_the_rate_comes_from_the_steps_between_quiets_not_from_held_by_requests() -> None:
+    rate = judge.judge(leaking([20, 24, 28])).findings[0].rate
+    assert rate.value == pytest.approx(40.0)  # 8 in 200, not 28 in 300
+    assert rate.low < 40 < rate.high
+    assert "Wilson" in rate.method
+
+
+def test_one_checkout_for_each_thread_that_grows_no_further_is_bounded_by_threads_and_has_no_projection() -> None:
+    verdict = judge.judge(leaking([16, 16, 16]))
+    finding = verdict.findings[0]
+    assert finding.bounded_by == "threads"
+    assert finding.rate is None
+    assert verdict.exhaustion is None
+
+
+def test_a_full_pool_bounds_the_growth() -> None:
+    made = recording(
+        [in_transaction(15)] * 3,
+        holders=[[holder(n) for n in range(1, 16)]] * 3,
+        pools=[[pool(out=15)]] * 3,
+    )
+    assert judge.judge(made).findings[0].bounded_by == "pool"
+
+
+def test_a_projection_names_the_first_wall() -> None:
+    verdict = judge.judge(leaking([4, 8, 12]))
+    assert verdict.exhaustion["wall"] == "the server"  # 97 for it, 100 for the pool
+    assert verdict.exhaustion["left"]["value"] == pytest.approx((97 - 12) / 0.04)
+    assert verdict.exhaustion["left"]["low"] < verdict.exhaustion["left"]["value"] < verdict.exhaustion["left"]["high"]
+
+
+def test_a_listener_without_transaction_on_a_living_thread_is_resident_and_no_finding() -> None:
+    made = recording([idle(1)] * 3, holders=[[holder(1, site=OTHER)]] * 3, pools=[[pool(out=1)]] * 3)
+    verdict = judge.judge(made)
+    assert verdict.outcome == "clean"
+    assert verdict.evidence["residents"][0]["site"] == str(OTHER)
+
+
+def test_a_checkout_without_transaction_is_held_when_its_thread_has_ended() -> None:
+    made = recording([idle(1)] * 3, holders=[[holder(1, alive=False)]] * 3)
+    assert kinds(judge.judge(made)) == ["held"]
+
+
+def test_checkouts_without_transaction_are_held_when_their_line_has_more_after_each_cycle() -> None:
+    made = recording([idle(n) for n in (2, 4, 6)], holders=[[holder(i + 1) for i in range(n)] for n in (2, 4, 6)])
+    verdict = judge.judge(made)
+    assert kinds(verdict) == ["held"]
+    assert "idle, with no transaction open" in verdict.sentence
+
+
+def test_a_checkout_that_is_only_in_the_last_snapshot_is_a_job_at_work_not_held() -> None:
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    last = made.snapshots[-1]
+    late = msgspec.structs.replace(last, holders=(holder(1, since=12.9),))
+    verdict = judge.judge(msgspec.structs.replace(made, snapshots=(*made.snapshots[:-1], late)))
+    assert verdict.outcome == "clean"
+
+
+def test_two_lines_are_two_findings_the_larger_first() -> None:
+    made = recording(
+        [in_transaction(5)] * 3,
+        holders=[[*[holder(n) for n in (1, 2, 3)], *[holder(n, site=OTHER) for n in (4, 5)]]] * 3,
+    )
+    assert [finding.sites[0] for finding in judge.judge(made).findings] == [SITE, OTHER]
+
+
+def test_pools_made_again_and_again_at_one_line_are_growth_though_the_level_saws() -> None:
+    site = Site("app.py", 25, "view")
+    levels = [62, 20, 76]
+    pools = [
+        [pool(number, idle=(number,), site=site, created=1.5) for number in range(1, level + 1)] for level in levels
+    ]
+    events = tuple(
+        Event(4.0 * k + 1.5, "pool", PROCESS, pool=k * 100 + i, site=site, stack=(site,))
+        for k in range(3)
+        for i in range(50)
+    )
+    verdict = judge.judge(recording([idle(level) for level in levels], pools=pools, events=events))
+    assert kinds(verdict) == ["growth"]
+    assert verdict.findings[0].sites[0] == site
+    assert verdict.findings[0].rate.value == pytest.approx(500.0)
+
+
+def test_engines_that_are_disposed_of_each_time_are_churn_not_growth() -> None:
+    site = Site("app.py", 25, "view")
+    events = tuple(
+        Event(4.0 * k + 1.5, kind, PROCESS, pool=k * 100 + i, site=site, stack=(site,))
+        for k in range(3)
+        for i in range(100)
+        for kind in ("pool", "connect")
+    )
+    verdict = judge.judge(recording([[], [], []], pools=[[]] * 3, events=events))
+    assert verdict.outcome == "strained"
+    assert kinds(verdict) == ["churn"]
+
+
+def test_opens_beyond_pool_size_are_no_churn_but_are_told() -> None:
+    events = tuple(Event(4.0 * k + 1.5, "connect", PROCESS, pool=1, overflow=True) for k in range(3) for _ in range(80))
+    verdict = judge.judge(recording([[]] * 3, events=events))
+    assert verdict.outcome == "clean"
+    assert "overflow churn" in check(verdict, "churn").why
+
+
+def test_a_session_that_no_pool_and_no_holder_knows_is_orphaned() -> None:
+    verdict = judge.judge(recording([idle(3)] * 3, pools=[[pool(idle=(1, 2))]] * 3))
+    assert kinds(verdict) == ["orphaned"]
+    assert verdict.findings[0].backends == (3,)
+
+
+def test_an_unknown_session_of_a_process_without_probe_proves_nothing() -> None:
+    made = recording([idle(3)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
+    blind = Process(process=7, command="python -I job.py", ports=(40003,))
+    snapshots = tuple(
+        msgspec.structs.replace(snapshot, processes=(*snapshot.processes, blind)) for snapshot in made.snapshots
+    )
+    verdict = judge.judge(msgspec.structs.replace(made, snapshots=snapshots))
+    assert verdict.outcome == "inconclusive"
+    assert "probe absent in pid 7 (python -I job.py)" in check(verdict, "orphaned").why
+
+
+def test_what_only_the_garbage_collector_returns_is_collected_with_its_rate() -> None:
+    events = tuple(
+        Event(1.2 + n / 100, kind, PROCESS, 1, n, n, SITE, (SITE,), 1, gc=kind == "checkin")
+        for n in range(1, 31)
+        for kind in ("checkout", "checkin")
+    )
+    verdict = judge.judge(recording([[]] * 3, events=events))
+    assert kinds(verdict) == ["collected"]
+    assert verdict.findings[0].rate.value == pytest.approx(100.0)
+    assert "30 connections of 30" in verdict.sentence
+
+
+def test_callers_that_gave_up_are_exhausted_with_the_arithmetic_of_an_undersized_pool() -> None:
+    events = (
+        *(Event(1.2, "checkout", PROCESS, n, 1, n, pool=1) for n in (1, 2)),
+        *(Event(1.3, "checkin", PROCESS, n, 1, n, pool=1) for n in (1, 2)),
+        *(Event(1.5, "timeout", PROCESS, n, pool=1, seconds=0.4, site=SITE) for n in (3, 4, 5)),
+    )
+    busy = tuple(Sample(1.01 + n / 10, (backend(1, state="active"),)) for n in range(9))
+    made = recording([[]] * 3, pools=[[pool(size=2, overflow=0)]] * 3, events=events, extra_samples=busy)
+    verdict = judge.judge(made)
+    assert verdict.outcome == "strained"
+    assert "3 callers gave up" in verdict.sentence
+    assert "undersized, up to 5 callers at once want one of 2" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("nested", "state", "cause"), [(True, "active", "nested"), (False, "idle in transaction", "slow-holder")]
+)
+def test_the_cause_of_exhaustion_is_told(nested: bool, state: str, cause: str) -> None:
+    events = (
+        Event(1.1, "checkout", PROCESS, 1, 1, 1, pool=1),
+        Event(1.9, "checkin", PROCESS, 1, 1, 1, pool=1),
+        Event(1.5, "timeout", PROCESS, 2, pool=1, seconds=0.3, nested=nested),
+    )
+    rows = [(backend(1, state="active"),)] + [(backend(1, state=state),)] * 8
+    busy = tuple(Sample(1.01 + n / 10, row) for n, row in enumerate(rows))
+    verdict = judge.judge(recording([[]] * 3, events=events, extra_samples=busy))
+    assert f"cause: {cause}" in verdict.sentence
+
+
+def streaming(all_back: bool = True):
+    """Six clients with a request of two seconds, each with an idle connection of its own."""
+    rows = tuple(idle(6, first=11))
+    long = tuple(Request(1.1, 2.4, "/stream") for _ in range(6))
+    events = tuple(Event(1.2, "checkout", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
+    if all_back:
+        events += tuple(Event(3.6, "checkin", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
+    samples = tuple(Sample(1.25 + n / 10, rows) for n in range(22))
+    return recording([[]] * 3, events=events, extra_samples=samples, more_requests=long)
+
+
+def test_an_idle_connection_for_each_open_client_is_per_client() -> None:
+    verdict = judge.judge(streaming())
+    assert kinds(verdict) == ["per-client"]
+    assert "6 clients had a request open" in verdict.sentence
+
+
+def test_without_a_probe_a_climbing_level_is_growth_and_a_raised_one_cannot_be_told() -> None:
+    climbing = judge.judge(recording([idle(n) for n in (4, 8, 12)], probed=False))
+    assert kinds(climbing) == ["growth"]
+    raised = judge.judge(recording([idle(5)] * 3, probed=False))
+    assert raised.outcome == "inconclusive"
+    assert "without a probe" in raised.sentence
+
+
+def test_without_a_probe_one_transaction_open_throughout_is_held() -> None:
+    verdict = judge.judge(recording([in_transaction(3)] * 3, probed=False))
+    assert "held" in kinds(verdict)
+    assert "last query: SELECT 1" in verdict.findings[0].claim
+
+
+def without_phase(made, *names: str):
+    return msgspec.structs.replace(made, phases=tuple(phase for phase in made.phases if phase.name not in names))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "words"),
+    [
+        (lambda r: msgspec.structs.replace(r, requests=()), "load", "no request"),
+        (
+            lambda r: msgspec.structs.replace(
+                r, requests=tuple(msgspec.structs.replace(q, ok=False, error="HTTP 500") for q in r.requests)
+            ),
+            "load",
+            "requests failed (HTTP 500)",
+        ),
+        (
+            lambda r: msgspec.structs.replace(r, samples=tuple(s for s in r.samples if not 6 < s.t < 8)),
+            "sampler",
+            "not read for",
+        ),
+        (lambda r: without_phase(r, "quiet", "collect"), "rest", "broke off in phase rest"),
+        (
+            lambda r: msgspec.structs.replace(r, notes=(Note(3.0, "run", "the app ended with exit code 1"),)),
+            "app",
+            "exit code 1",
+        ),
+        (lambda r: msgspec.structs.replace(r, events=(Event(6.0, "bye", PROCESS),)), "app", "ended during the run"),
+        (
+            lambda r: msgspec.structs.replace(
+                r,
+                snapshots=tuple(
+                    msgspec.structs.replace(
+                        s, processes=tuple(msgspec.structs.replace(p, dropped=5) for p in s.processes)
+                    )
+                    for s in r.snapshots
+                ),
+            ),
+            "probe",
+            "dropped 5 events",
+        ),
+        (
+            lambda r: msgspec.structs.replace(
+                r,
+                phases=tuple(
+                    msgspec.structs.replace(p, facts={"settled": False, "out": 2}) if p.name == "rest" else p
+                    for p in r.phases
+                ),
+            ),
+            "rest",
+            "2 checkouts still coming and going",
+        ),
+    ],
+)
+def test_evidence_that_cannot_carry_a_clean_is_inconclusive_and_says_why(spoil, name: str, words: str) -> None:
+    made = recording([idle(2)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
+    assert judge.judge(made).outcome == "clean"
+    verdict = judge.judge(spoil(made))
+    assert verdict.outcome == "inconclusive"
+    assert words in check(verdict, name).why
+
+
+def test_a_server_that_is_full_at_rest_is_never_clean() -> None:
+    made = recording([idle(97)] * 3, pools=[[pool(size=100, idle=tuple(range(1, 98)))]] * 3)
+    verdict = judge.judge(made)
+    assert verdict.outcome == "inconclusive"
+    assert "full at rest" in check(verdict, "ceiling").why
+
+
+def test_a_check_that_raises_makes_the_verdict_inconclusive_with_its_traceback(monkeypatch) -> None:
+    def broken(facts):
+        raise ZeroDivisionError("division of a check")
+
+    monkeypatch.setattr(judge, "CHECKS", (("broken", broken),))
+    verdict = judge.judge(recording([[]] * 3))
+    assert verdict.outcome == "inconclusive"
+    assert "ZeroDivisionError: division of a check" in check(verdict, "broken").why
+
+
+def test_a_recording_that_broke_off_at_once_is_inconclusive() -> None:
+    made = recording([[]])
+    verdict = judge.judge(
+        msgspec.structs.replace(made, phases=(Phase("start", 0, 0.0),), samples=(), snapshots=(), requests=())
+    )
+    assert verdict.outcome == "inconclusive"
+
+
+def test_outcomes_merge_in_their_order_and_nothing_is_inconclusive() -> None:
+    assert merge(["clean", "strained", "inconclusive"]) == "strained"
+    assert merge(["strained", "fault", "leak", "clean"]) == "leak"
+    assert merge(["clean", "inconclusive"]) == "inconclusive"
+    assert merge([]) == "inconclusive"
+
+
+def test_a_leak_that_grows_as_fast_as_at_first_needs_no_third_cycle_but_one_that_levels_off_does() -> None:
+    assert judge.is_settled(leaking([4, 8]))
+    assert not judge.is_settled(leaking([15, 16]))
+    assert not judge.is_settled(leaking([4]))
+    assert not judge.is_settled(recording([idle(2)] * 2, pools=[[pool(idle=(1, 2))]] * 2))
+
+
+def test_the_same_recording_always_gets_the_same_verdict() -> None:
+    made = leaking([4, 8, 12])
+    assert msgspec.json.encode(judge.judge(made)) == msgspec.json.encode(judge.judge(made))
+
+
+def test_the_rarest_endpoint_bounds_the_sensitivity() -> None:
+    rare = tuple(Request(1.5 + n / 10, 0.01, "/rare", "POST") for n in range(3))
+    verdict = judge.judge(recording([[]] * 3, more_requests=rare))
+    assert verdict.sensitivity["rarest"] == {"name": "POST /rare", "requests": 3, "value": 1000.0}

@@ -1,0 +1,153 @@
+"""Bad input gets one clear sentence that names the value, and the next command to type."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from connleak import catalog, plan
+from connleak.model import Error
+from connleak.parts.app import refuse_port_in_use
+from connleak.parts.databases.postgres import is_loopback, parse_address, refuse_remote
+from connleak.plan import Options, resolve
+
+GOOD = """
+title = "A shop"
+serve = "gunicorn -b {host}:{port} {module}:app"
+[variants.buggy]
+expect = "leak"
+kinds = ["held"]
+"""
+
+
+def refused(**options: object) -> Error:
+    with pytest.raises(Error) as caught:
+        resolve(Options(**options))
+    assert caught.value.exit_code == 2
+    assert caught.value.hint
+    return caught.value
+
+
+def test_a_target_becomes_a_plan_with_its_variants_values() -> None:
+    made, private = resolve(Options(target="listen_held:fixed", users=3, load=0.5))
+    assert (made.target, made.variant, made.users, made.phases.load) == ("listen_held", "fixed", 3, 0.5)
+    assert "fixed:app" in made.app and made.url in made.app.replace("-b ", "http://")
+    assert made.scenario.endswith("scenarios/open_streams.py")
+    assert private.address == ""
+
+
+def test_a_target_without_variant_is_buggy_and_a_control_where_there_is_no_bug() -> None:
+    assert resolve(Options(target="missing_remove"))[0].variant == "buggy"
+    assert resolve(Options(target="pool_too_small"))[0].variant == "control"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "a target or --app"),
+        ({"target": "missing_remov"}, "did you mean 'missing_remove'?"),
+        ({"target": "missing_remove:fixd"}, "did you mean 'fixed'?"),
+        ({"target": "missing_remove", "load": -1.0}, "--load is -1"),
+        ({"target": "missing_remove", "load": float("inf")}, "--load is inf"),
+        ({"target": "missing_remove", "drain": 0.0}, "--drain is 0"),
+        ({"target": "missing_remove", "users": 0}, "--users is 0"),
+        ({"target": "missing_remove", "cycles": -2}, "--cycles is -2"),
+        ({"target": "missing_remove", "postgres": "mysql"}, "--postgres mysql"),
+        ({"target": "missing_remove", "expect": "leek"}, "did you mean 'leak'?"),
+        ({"target": "missing_remove", "locustfile": "no/such.py"}, "no such file"),
+        ({"target": "missing_remove", "env": ("DEBUG",)}, "NAME=VALUE"),
+        ({"app": "'unclosed"}, "cannot be split"),
+        ({"app": " "}, "--app is empty"),
+        ({"app": "flask run", "cwd": "/no/such"}, "is no folder"),
+        ({"app": "flask run", "url": "127.0.0.1:80"}, "no address of the form"),
+        ({"app": "flask run", "url": "http://127.0.0.1:99999"}, "no address of the form"),
+        ({"app": "flask run", "url": "http://example.org:80"}, "example.org is not on this machine"),
+        ({"app": "flask run", "locustfile": "x.py"}, "needs the address"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_with_its_value(options: dict, words: str) -> None:
+    assert words in refused(**options).message
+
+
+def test_an_app_of_ones_own_becomes_a_plan(tmp_path: Path) -> None:
+    made, private = resolve(
+        Options(app="gunicorn 'my shop:app'", cwd=str(tmp_path), url="http://127.0.0.1:8000/", env=("A=b=c",),
+                postgres="postgresql://u:secret@127.0.0.1/db")
+    )  # fmt: skip
+    assert made.cwd == str(tmp_path)
+    assert made.url == "http://127.0.0.1:8000"
+    assert private.env == {"A": "b=c"} and made.env == {"A": "***"}
+    assert made.database.source == "url"
+    assert "secret" in private.address and "secret" not in str(made)
+
+
+def test_an_app_without_address_gets_no_load() -> None:
+    assert resolve(Options(app="python worker.py"))[0].load == "none"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("title = ", "is no TOML"),
+        (GOOD.replace("expect", "expected"), "unknown field `expected`"),
+        (GOOD.replace("expect", "expected"), "known keys: expect, kinds, load"),
+        (GOOD.replace('"leak"', '"leaks"'), "$.variants[...].expect"),
+        (GOOD.replace('"held"', '"hold"'), "'hold' is no finding kind"),
+        (GOOD.replace("buggy", "bugy"), "there is no bugy.py beside it"),
+        (GOOD.replace('title = "A shop"', ""), "missing required field `title`"),
+        ('title = "A"\nserve = "x"\n[variants]\n', "[variants] is empty"),
+    ],
+)
+def test_a_broken_target_toml_is_told_with_file_and_key(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "buggy.py").touch()
+    path = tmp_path / "target.toml"
+    path.write_text(text)
+    with pytest.raises(Error) as caught:
+        catalog.read_target(path)
+    assert str(path) in caught.value.message
+    assert words in caught.value.message
+
+
+def test_every_target_in_the_corpus_is_whole() -> None:
+    for target in catalog.targets().values():
+        assert (Path(target.folder) / "README.md").exists(), target.name
+        for name, variant in target.variants.items():
+            text = (Path(target.folder) / f"{variant.module}.py").read_text()
+            if variant.expect == "leak":
+                assert "# leak: " in text, f"{target.name}:{name} marks no line"
+            else:
+                assert "# leak" not in text, f"{target.name}:{name} marks a line but leaks not"
+
+
+def test_scenarios_are_named_in_two_words_and_found() -> None:
+    assert plan.catalog.scenario("steady_load").name == "steady_load.py"
+    with pytest.raises(Error, match="did you mean 'steady_load'"):
+        catalog.scenario("steady_loud")
+
+
+def test_a_port_in_use_is_told_before_anything_starts() -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        with pytest.raises(Error, match=f"port {port} of 127.0.0.1 is in use"):
+            refuse_port_in_use(f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "/var/run/postgresql"])
+def test_loopback_is_known(host: str) -> None:
+    assert is_loopback(host)
+
+
+def test_a_database_of_others_is_refused_unless_it_is_allowed() -> None:
+    with pytest.raises(Error, match="192.0.2.7 is not on this machine"):
+        refuse_remote({"host": "127.0.0.1,192.0.2.7"}, False)
+    refuse_remote({"host": "192.0.2.7"}, True)
+
+
+def test_an_address_with_a_sqlalchemy_driver_is_understood_and_a_broken_one_keeps_its_secret() -> None:
+    assert parse_address("postgresql+psycopg2://u:p@127.0.0.1:5433/db")["port"] == "5433"
+    with pytest.raises(Error) as caught:
+        parse_address("postgresql://u:secret@127.0.0.1/db?colour=red")
+    assert "secret" not in caught.value.message

@@ -1,0 +1,90 @@
+"""The recording's folder: what is written is read, after any ending, and anything else gets a clear sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from build import backend, plan
+from connleak import judge, recording
+from connleak.model import FORMAT, Error, Machine, Note, Phase, Request, Sample, Site, Snapshot
+from connleak.recording import EventLine, PhaseLine, SampleLine, StackLine, Writer, read
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with Writer(tmp_path / "run", plan(), Machine(cores=2)) as writer:
+        writer.append("phases", PhaseLine(0.0, "baseline", 0), PhaseLine(1.0, "load", 1))
+        writer.append("samples", SampleLine(t=0.1, full=True, rows=(backend(1), backend(2)), counters={"sessions": 2}))
+        writer.append("samples", SampleLine(t=0.2, rows=(backend(3, state="active"),), gone=(1,)))
+        writer.append("stacks", StackLine(0, (("app.py", 31, "view"), ("lib.py", 4, "inner"))))
+        writer.append("events", EventLine(0.15, "checkout", 100, 1, 3, 7, 0))
+        writer.append("snapshots", Snapshot(t=0.9, label="baseline", cycle=0))
+        writer.append("requests", Request(1.2, 0.01, "/", ok=False, error="HTTP 500"))
+        writer.append("notes", Note(0.3, "probe", "something was off"))
+    return tmp_path / "run"
+
+
+def test_what_was_written_is_read(folder: Path) -> None:
+    made = read(folder)
+    assert made.plan == plan()
+    assert made.phases == (Phase("baseline", 0, 0.0, 1.0), Phase("load", 1, 1.0, None))
+    assert made.samples[0] == Sample(0.1, (backend(1), backend(2)), {"sessions": 2.0}, 0.0)
+    assert [row.pid for row in made.samples[1].backends] == [2, 3]
+    assert made.samples[1].counters == {"sessions": 2.0}
+    assert made.events[0].site == Site("app.py", 31, "view")
+    assert made.events[0].stack[1].function == "inner"
+    assert made.requests[0].error == "HTTP 500"
+    assert made.notes[0].text == "something was off"
+
+
+def test_a_recording_cut_at_any_byte_is_read_and_judged(folder: Path) -> None:
+    for name in ("samples", "events", "phases", "snapshots", "stacks", "requests"):
+        path = folder / f"{name}.jsonl"
+        whole = path.read_bytes()
+        for length in range(len(whole)):
+            path.write_bytes(whole[:length])
+            made = read(folder)
+            assert judge.judge(made).outcome == "inconclusive"
+        path.write_bytes(whole)
+
+
+def test_lines_that_cannot_be_read_are_told(folder: Path) -> None:
+    with (folder / "events.jsonl").open("a") as file:
+        file.write('{"t": 1.0, "kind"')
+    assert "1 line(s) of events.jsonl could not be read" in [note.text for note in read(folder).notes]
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [(FORMAT + 1, "newer than this connleak understands"), (None, "names no format"), (0, "which this connleak")],
+)
+def test_an_unknown_format_is_told(folder: Path, version: int | None, words: str) -> None:
+    data = json.loads((folder / "plan.json").read_text())
+    data["format"] = version
+    (folder / "plan.json").write_text(json.dumps(data))
+    with pytest.raises(Error, match=words):
+        read(folder)
+
+
+def test_a_folder_without_plan_is_no_recording(tmp_path: Path) -> None:
+    with pytest.raises(Error, match="is no recording"):
+        read(tmp_path)
+
+
+def test_a_damaged_plan_is_told_with_its_path(folder: Path) -> None:
+    (folder / "plan.json").write_text('{"format": 1, "target": 5}')
+    with pytest.raises(Error, match=r"plan\.json is damaged"):
+        read(folder)
+
+
+def test_a_recording_is_its_owners_only(folder: Path) -> None:
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_two_runs_in_one_second_get_two_folders(tmp_path: Path) -> None:
+    made = {recording.new_folder(tmp_path, "shop-buggy") for _ in range(3)}
+    assert len(made) == 3
+    recording.point_latest(max(made))
+    assert (tmp_path / "latest").resolve() == max(made).resolve()
