@@ -1,4 +1,4 @@
-"""The sampler sees every session of the app with its ages, through refusal and reconnection, and stores changes only."""
+"""The sampler sees every session of the app through refusal and reconnection; it stores changes only."""
 
 from __future__ import annotations
 

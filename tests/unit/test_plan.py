@@ -141,7 +141,7 @@ def test_loopback_is_known(host: str) -> None:
 
 
 def test_a_database_of_others_is_refused_unless_it_is_allowed() -> None:
-    with pytest.raises(Error, match="192.0.2.7 is not on this machine"):
+    with pytest.raises(Error, match=r"192\.0\.2\.7 is not on this machine"):
         refuse_remote({"host": "127.0.0.1,192.0.2.7"}, False)
     refuse_remote({"host": "192.0.2.7"}, True)
 

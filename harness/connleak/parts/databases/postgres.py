@@ -20,6 +20,7 @@ from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, parse_dsn
 from connleak.model import Error, Plan
 from connleak.parts.databases import Server
 from connleak.parts.databases.binaries import (
+    DATABASE,
     SUPERUSER,
     find_programs,
     reachable_programs,
@@ -61,8 +62,7 @@ def own_server(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
     """Starts a server on loopback from the cached template: superuser by a private socket, the app's role by TCP."""
     account = server_account()
     programs = reachable_programs(find_programs(plan.database.source), account)
-    folder = keeper.scratch / "pg"
-    folder.mkdir(mode=0o700)
+    folder = keeper.scratch_in_memory("pg")
     # cp, not shutil: a thousand small files take it a tenth of the time, and it keeps their owner
     subprocess.run(["cp", "-a", str(template_data(programs, account)), str(folder / "data")], check=True)
     version = version_of(programs)
@@ -102,9 +102,8 @@ def own_server(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
         except Error:
             if attempt == 3 or "Address already in use" not in child.log.read_text(errors="replace"):
                 raise
-    server = create_database(admin, "127.0.0.1", port, plan.database.source, ours=True)
     try:
-        yield server
+        yield hand_over_database(admin, port, plan.database.source)
     finally:
         keeper.stop(child)
 
@@ -114,7 +113,7 @@ def wait_until_accepting(keeper: Keeper, child: Child, admin: dict[str, Any]) ->
 
     def ready() -> bool:
         try:
-            psycopg2.connect(dbname="postgres", **admin).close()
+            psycopg2.connect(dbname=DATABASE, **admin).close()
         except psycopg2.OperationalError:
             return False
         return True
@@ -129,20 +128,41 @@ def connect(admin: dict[str, Any], dbname: str) -> Any:
     return connection
 
 
-def create_database(admin: dict[str, Any], host: str, port: int, source: str, *, ours: bool) -> Server:
-    """Creates this run's database and its ordinary role; returns the server that the app will see."""
-    name = "app" if ours else f"connleak_{secrets.token_hex(4)}"
+def hand_over_database(admin: dict[str, Any], port: int, source: str) -> Server:
+    """Creates the app's ordinary role on a server of ours and gives it the database; returns what the app will see."""
+    password = secrets.token_urlsafe(12)
+    owner = sql.Identifier(DATABASE)
+    with contextlib.closing(connect(admin, DATABASE)) as connection, connection.cursor() as cursor:
+        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(owner), [password])
+        cursor.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(owner, owner))
+        facts = server_facts(cursor)
+    return Server(
+        source=source,
+        **facts,
+        host="127.0.0.1",
+        port=port,
+        user=DATABASE,
+        password=password,
+        dbname=DATABASE,
+        admin={**admin, "dbname": DATABASE},
+        ours=True,
+        own_database=True,
+    )
+
+
+def create_database(admin: dict[str, Any], host: str, port: int) -> Server:
+    """Creates a database and an ordinary role of this run's own on somebody's server."""
+    name = f"connleak_{secrets.token_hex(4)}"
     password = secrets.token_urlsafe(12)
     with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
         cursor = connection.cursor()
         identifier = sql.Identifier(name)
         cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(identifier), [password])
-        if not ours:
-            cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(identifier))
+        cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(identifier))
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
         facts = server_facts(cursor)
     return Server(
-        source=source,
+        source="url",
         **facts,
         host=host,
         port=port,
@@ -150,7 +170,7 @@ def create_database(admin: dict[str, Any], host: str, port: int, source: str, *,
         password=password,
         dbname=name,
         admin={**admin, "dbname": name},
-        ours=ours,
+        ours=False,
         own_database=True,
     )
 
@@ -203,7 +223,7 @@ def foreign_database(address: str, allow_remote: bool) -> Iterator[Server]:
             ),
         )
         return
-    server = create_database(admin, host, port, "url", ours=False)
+    server = create_database(admin, host, port)
     try:
         yield server
     finally:
