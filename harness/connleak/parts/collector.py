@@ -203,7 +203,8 @@ class Collector:
                 self._gone(channel)
                 return
             try:
-                self._message(channel, json.loads(data))
+                if not self._message(channel, json.loads(data)):
+                    return
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 self._writer.append(
                     "notes", Note(self._now(), "probe", f"a message could not be understood: {error!r}")
@@ -221,20 +222,21 @@ class Collector:
                 self._answered(question, peer.pid)
             self._writer.append("events", EventLine(self._now(), "bye", peer.pid))
 
-    def _message(self, channel: socket.socket, message: dict[str, Any]) -> None:
+    def _message(self, channel: socket.socket, message: dict[str, Any]) -> bool:
+        """Takes a message in; False when it was a stranger's, whose line is closed now."""
         peer = self._by_fd.get(channel.fileno())
         if peer is None:
             if message.get("token") != self.token:
                 self._selector.unregister(channel)
                 channel.close()
-                return
+                return False
             peer = Peer(int(message["hello"]), str(message.get("command", "")), channel)
             with self._lock:
                 self._peers[peer.pid] = peer
                 self._by_fd[channel.fileno()] = peer
             detail = f"Python {message.get('python', '?')}, parent {message.get('parent', '?')}"
             self._writer.append("events", EventLine(self._now(), "hello", peer.pid, detail=detail))
-            return
+            return True
         for number, frames in message.get("stacks", {}).items():
             peer.stacks[str(number)] = self._stack(frames)
         if "events" in message:
@@ -246,6 +248,7 @@ class Collector:
             peer.dropped = int(message["dropped"])
         if "answer" in message:
             self._answer(peer, message)
+        return True
 
     def _answer(self, peer: Peer, message: dict[str, Any]) -> None:
         with self._lock:

@@ -88,41 +88,43 @@ def classify(filename):
     return kind
 
 
-def capture(frame, wanted=APP):
+def capture(frame):
     """Returns [code, instruction, code, instruction, ...] of the innermost app frames from `frame` outwards."""
     found = []
+    if not walk(frame, APP, found) and "greenlet" in sys.modules:
+        walk_outer_greenlets(found)
+    if not found:
+        walk(frame, LIBRARY, found)
+    return found
+
+
+def walk(frame, wanted, found):
+    """Adds the frames of a kind to `found`; True when it has as many as are wanted, or the walk was long enough."""
     kinds = _kinds
     depth = 0
-    first = frame
-    while frame is not None and depth < DEPTH:
+    while frame is not None:
         code = frame.f_code
         filename = code.co_filename
         if (kinds[filename] if filename in kinds else classify(filename)) == wanted:
             found.append(code)
             found.append(frame.f_lasti)
-            if len(found) == 2 * WANTED:
-                return found
-        frame = frame.f_back
+            if len(found) >= 2 * WANTED:
+                return True
         depth += 1
-    if frame is None:
-        frame = _outside_greenlet()
-        if frame is not None:
-            found += capture(frame, wanted)[: 2 * WANTED - len(found)]
-    if not found and wanted == APP:
-        return capture(first, LIBRARY)
-    return found
+        if depth == DEPTH:
+            return True
+        frame = frame.f_back
+    return False
 
 
-def _outside_greenlet():
-    """Returns the frame that an async SQLAlchemy call was awaited from: it is on the parent greenlet, not on f_back."""
-    greenlet = sys.modules.get("greenlet")
-    if greenlet is None:
-        return None
+def walk_outer_greenlets(found):
+    """Goes on where an async SQLAlchemy call was awaited from: that is on the parent greenlet, not on f_back."""
     try:
-        parent = greenlet.getcurrent().parent
-        return parent.gr_frame if parent is not None else None
+        outer = sys.modules["greenlet"].getcurrent().parent
+        while outer is not None and not walk(outer.gr_frame, APP, found):
+            outer = outer.parent
     except Exception:
-        return None
+        pass
 
 
 def line_of(code, instruction):

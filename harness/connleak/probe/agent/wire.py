@@ -23,6 +23,7 @@ UNWATCHED = ("psycopg", "asyncpg", "pymysql", "MySQLdb", "pg8000", "aiomysql")
 
 # kept from before gevent or eventlet replace them
 start_new_thread = _thread.start_new_thread
+allocate_lock = _thread.allocate_lock
 poll = getattr(select, "poll", None)
 write = os.write
 
@@ -39,8 +40,8 @@ class Line:
         self.armed = False
         self.sent_at = 0.0
         self.last_counts = None
-        self.lock = _thread.allocate_lock()
-        self.ended = _thread.allocate_lock()
+        self.lock = allocate_lock()
+        self.ended = allocate_lock()
         self.wake = None
 
 
@@ -95,7 +96,7 @@ def arm():
 def _start():
     line.running = True
     line.wake = os.pipe()
-    line.ended = _thread.allocate_lock()
+    line.ended = allocate_lock()
     line.ended.acquire()
     start_new_thread(_run, (line,))
 

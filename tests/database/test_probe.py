@@ -1,0 +1,398 @@
+"""The probe in real processes on a real server: the app's line, whatever the app is and does, without harm to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+from connleak.model import Event, Holder, Snapshot
+from connleak.parts.collector import Collector
+from connleak.parts.databases import Server
+from connleak.parts.process import Keeper
+from connleak.probe import ENTRY
+from connleak.recording import Writer, read
+
+
+class Lab:
+    """Runs scripts with the probe, and asks the collector about them."""
+
+    def __init__(self, server: Server, writer: Writer, keeper: Keeper, folder: Path, stack: ExitStack) -> None:
+        self.server = server
+        self.writer = writer
+        self.folder = folder
+        self.stack = stack
+        self.collector = stack.enter_context(Collector(writer, keeper.scratch, time.monotonic(), folder))
+
+    def start(self, script: str, *, env: dict[str, str] | None = None, python: tuple[str, ...] = (sys.executable,)):
+        """Starts a script that ends when its standard input does; returns once it has printed `ready`."""
+        head = "import os, sys, time, threading, gc\nURL = os.environ['DATABASE_URL']\n"
+        tail = "\nprint('ready', flush=True)\nsys.stdin.read()\n"
+        (self.folder / "app.py").write_text(head + textwrap.dedent(script) + tail)
+        environment = {
+            **os.environ,
+            **self.server.environment(),
+            **self.collector.environment(),
+            "PYTHONPATH": str(ENTRY),
+            "PYTHONWARNINGS": "error",
+            **(env or {}),
+        }
+        process = subprocess.Popen(
+            [*python, "app.py"],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.stack.callback(self.end, process)
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "ready"
+        return process
+
+    def end(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        process.stdout.close()
+
+    def snapshot(self) -> Snapshot:
+        return self.collector.snapshot("test", 1)
+
+    def holders(self, count: int) -> list[Holder]:
+        wait_until(lambda: len(self.snapshot().holders) == count, f"{count} holders")
+        return list(self.snapshot().holders)
+
+    def events(self, kind: str, count: int) -> list[Event]:
+        def found() -> list[Event]:
+            return [event for event in read(self.writer.folder).events if event.kind == kind]
+
+        wait_until(lambda: len(found()) >= count, f"{count} {kind} events")
+        return found()
+
+    def line(self, mark: str) -> int:
+        lines = (self.folder / "app.py").read_text().splitlines()
+        return next(number for number, line in enumerate(lines, 1) if f"# {mark}" in line)
+
+
+@pytest.fixture
+def lab(server: Server, writer: Writer, keeper: Keeper, tmp_path: Path) -> Iterator[Lab]:
+    folder = tmp_path / "app"
+    folder.mkdir()
+    with ExitStack() as stack:
+        yield Lab(server, writer, keeper, folder, stack)
+
+
+def backends(server: Server) -> set[int]:
+    import psycopg2
+
+    connection = psycopg2.connect(server.url())
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user"
+            " AND pid <> pg_backend_pid()"
+        )
+        found = {pid for (pid,) in cursor.fetchall()}
+    connection.close()
+    return found
+
+
+def test_a_checkout_is_joined_to_its_line_its_thread_and_its_session(lab: Lab) -> None:
+    lab.start("""
+        from sqlalchemy import create_engine, text
+        from sqlalchemy.orm import Session
+        engine = create_engine(URL)
+        kept = []
+        def view():
+            session = Session(engine)
+            kept.append(session)
+            session.execute(text("SELECT 1"))  # here
+        worker = threading.Thread(target=view, name="worker-7")
+        worker.start(); worker.join()
+    """)
+    (holder,) = lab.holders(1)
+    assert (holder.site.file, holder.site.line, holder.site.function) == ("app.py", lab.line("here"), "view")
+    assert {holder.backend} == backends(lab.server)
+    assert holder.thread_name == "worker-7"
+    assert not holder.thread_alive
+    (pool,) = lab.snapshot().pools
+    assert (pool.kind, pool.size, pool.max_overflow, pool.checked_out) == ("QueuePool", 5, 10, 1)
+
+
+def test_a_living_thread_is_told_from_a_dead_one_whose_number_it_has(lab: Lab) -> None:
+    lab.start("""
+        from sqlalchemy import create_engine
+        engine = create_engine(URL)
+        kept = []
+        dead = threading.Thread(target=lambda: kept.append(engine.connect()))
+        dead.start(); dead.join()
+        living = threading.Thread(target=lambda: (kept.append(engine.connect()), time.sleep(100)), daemon=True)
+        living.start()
+        while len(kept) < 2: time.sleep(0.01)
+    """)
+    assert sorted(holder.thread_alive for holder in lab.holders(2)) == [False, True]
+
+
+def test_what_is_given_back_is_idle_in_its_pool(lab: Lab) -> None:
+    lab.start("""
+        from sqlalchemy import create_engine, text
+        engine = create_engine(URL)
+        for _ in range(3):
+            with engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+    """)
+    events = lab.events("checkin", 3)
+    assert not any(event.gc for event in events)
+    snapshot = lab.snapshot()
+    assert snapshot.holders == ()
+    assert set(snapshot.pools[0].idle) == backends(lab.server)
+
+
+def test_a_line_is_found_through_the_orms_depths(lab: Lab) -> None:
+    lab.start("""
+        from sqlalchemy import ForeignKey, create_engine
+        from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+        class Base(DeclarativeBase): pass
+        class Parent(Base):
+            __tablename__ = "parent"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            children: Mapped[list["Child"]] = relationship()
+        class Child(Base):
+            __tablename__ = "child"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            parent_id: Mapped[int] = mapped_column(ForeignKey("parent.id"))
+        engine = create_engine(URL)
+        Base.metadata.create_all(engine)
+        session = Session(engine)
+        session.add(Parent(id=1)); session.commit()
+        parent = session.get(Parent, 1); session.commit()
+        def template():
+            return [len(p.children) for p in [parent]]  # here
+        template()
+    """)
+    (holder,) = lab.holders(1)
+    assert (holder.site.line, holder.site.function) == (lab.line("here"), "template")
+
+
+def test_direct_connections_are_out_until_they_are_closed_or_forgotten(lab: Lab) -> None:
+    lab.start("""
+        import psycopg2
+        def listen():
+            return psycopg2.connect(URL.replace("+psycopg2", ""))  # here
+        kept, closed, forgotten = listen(), listen(), listen()
+        closed.close()
+        del forgotten
+    """)
+    (holder,) = lab.holders(1)
+    assert holder.source == "direct"
+    assert (holder.site.line, holder.site.function) == (lab.line("here"), "listen")
+    assert len(lab.events("close", 2)) == 2
+
+
+def test_a_connection_that_a_pool_gets_from_the_apps_own_function_is_the_pools(lab: Lab) -> None:
+    lab.start("""
+        import psycopg2
+        from sqlalchemy import create_engine
+        engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(URL.replace("+psycopg2", "")))
+        engine.connect().close()
+    """)
+    lab.events("checkin", 1)
+    assert lab.snapshot().holders == ()
+    assert len(lab.snapshot().pools[0].idle) == 1
+
+
+def test_what_the_cyclic_collector_returns_is_told_from_what_the_app_returns(lab: Lab) -> None:
+    lab.start("""
+        from sqlalchemy import create_engine
+        engine = create_engine(URL)
+        gc.disable()
+        class Holder: pass
+        def leak():
+            holder = Holder()
+            holder.me, holder.connection = holder, engine.connect()  # here
+        leak(); leak()
+        engine.connect().close()
+    """)
+    assert len(lab.holders(2)) == 2
+    came_back, silent = lab.collector.collect()
+    assert (came_back, silent) == (2, 0)
+    gone = [event for event in lab.events("checkin", 3) if event.gc]
+    assert [event.site.line for event in gone] == [lab.line("here")] * 2
+    lab.holders(0)
+
+
+def test_a_forked_child_speaks_for_itself_and_the_parent_goes_on(lab: Lab) -> None:
+    process = lab.start("""
+        from sqlalchemy import create_engine
+        engine = create_engine(URL)
+        parents = engine.connect()  # parent
+        time.sleep(0.3)
+        if os.fork() == 0:
+            engine.dispose(close=False)
+            childs = engine.connect()  # child
+            time.sleep(100)
+        later = engine.connect()  # parent too
+        time.sleep(0.3)
+    """)
+    holders = lab.holders(3)
+    by_line = {holder.site.line: holder for holder in holders}
+    assert by_line[lab.line("parent")].process == process.pid
+    assert by_line[lab.line("child")].process != process.pid
+    assert len({holder.backend for holder in holders}) == 3
+    os.kill(by_line[lab.line("child")].process, signal.SIGKILL)
+
+
+def test_waiting_callers_and_those_that_gave_up_are_told(lab: Lab) -> None:
+    lab.start("""
+        from sqlalchemy import create_engine
+        from sqlalchemy.exc import TimeoutError
+        engine = create_engine(URL, pool_size=1, max_overflow=0, pool_timeout=0.2)
+        kept = engine.connect()
+        try:
+            engine.connect()  # here
+        except TimeoutError:
+            pass
+        threading.Timer(0.1, kept.close).start()
+        def other():
+            engine.connect().close()
+        thread = threading.Thread(target=other); thread.start(); thread.join()
+    """)
+    (gave_up,) = lab.events("timeout", 1)
+    assert gave_up.nested and gave_up.seconds == pytest.approx(0.2, abs=0.1)
+    assert gave_up.site.line == lab.line("here")
+    (waited,) = lab.events("wait", 1)
+    assert not waited.nested and waited.seconds > 0.02
+
+
+def test_create_engine_takes_all_its_arguments_as_without_a_probe(lab: Lab) -> None:
+    lab.start("""
+        from sqlalchemy import create_engine
+        from sqlalchemy.pool import NullPool, StaticPool
+        engines = [
+            create_engine(URL, echo_pool=True, pool_recycle=5, pool_use_lifo=True, pool_logging_name="a"),
+            create_engine(URL, poolclass=NullPool),
+            create_engine(URL, poolclass=StaticPool),
+        ]
+        [engine.connect().close() for engine in engines]
+    """)
+    lab.events("checkin", 3)
+    sizes = {pool.kind: pool.size for pool in lab.snapshot().pools}
+    assert sizes == {"QueuePool": 5, "StaticPool": 1, "NullPool": 0}
+
+
+def test_the_apps_own_sitecustomize_runs_too(lab: Lab) -> None:
+    theirs = lab.folder / "theirs"
+    theirs.mkdir()
+    (theirs / "sitecustomize.py").write_text("import builtins\nbuiltins.THEIRS = 'was here'\n")
+    lab.start(
+        """
+        assert THEIRS == "was here"
+        import sitecustomize
+        assert "theirs" in sitecustomize.__file__
+        from sqlalchemy import create_engine
+        kept = create_engine(URL).connect()
+        """,
+        env={"PYTHONPATH": os.pathsep.join([str(ENTRY), str(theirs)])},
+    )
+    assert len(lab.holders(1)) == 1
+
+
+def test_it_works_where_connleak_is_not_installed(lab: Lab, tmp_path: Path) -> None:
+    site_packages = tmp_path / "packages"
+    site_packages.mkdir()
+    import psycopg2
+    import sqlalchemy
+    import typing_extensions
+
+    for module in (psycopg2, sqlalchemy):
+        folder = Path(module.__file__).parent
+        (site_packages / folder.name).symlink_to(folder)
+    binary = Path(psycopg2.__file__).parent.parent / "psycopg2_binary.libs"
+    (site_packages / binary.name).symlink_to(binary)
+    (site_packages / "typing_extensions.py").symlink_to(typing_extensions.__file__)
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    lab.start(
+        """
+        try:
+            import connleak
+        except ImportError:
+            pass
+        else:
+            raise SystemExit("connleak is here after all")
+        from sqlalchemy import create_engine
+        kept = create_engine(URL).connect()
+        """,
+        env={"PYTHONPATH": os.pathsep.join([str(ENTRY), str(site_packages)])},
+        python=(str(bare / "bin" / "python"),),
+    )
+    assert len(lab.holders(1)) == 1
+
+
+def test_without_its_variables_it_is_not_there(lab: Lab) -> None:
+    lab.start("assert '_connleak_probe' not in sys.modules", env={"CONNLEAK_SOCKET": ""})
+    assert lab.collector.watched() == set()
+
+
+def test_without_a_collector_the_app_works(lab: Lab) -> None:
+    lab.start(
+        """
+        from sqlalchemy import create_engine
+        with create_engine(URL).connect(): pass
+        """,
+        env={"CONNLEAK_SOCKET": "/nowhere/probe.sock"},
+    )
+
+
+def test_a_stranger_without_the_token_is_not_heard(lab: Lab) -> None:
+    lab.start(
+        "from sqlalchemy import create_engine; kept = create_engine(URL).connect()", env={"CONNLEAK_TOKEN": "guessed"}
+    )
+    assert lab.collector.watched() == set()
+
+
+def test_a_full_buffer_drops_and_counts_and_never_blocks(lab: Lab) -> None:
+    lab.start("""
+        from sqlalchemy import create_engine
+        probe = sys.modules["_connleak_probe"]
+        probe.table.LIMIT = 10
+        probe.wire.EVERY = 5
+        engine = create_engine(URL)
+        engine.connect().close()
+        for _ in range(200):
+            engine.connect().close()
+        probe.wire.EVERY = 0.1
+    """)
+    wait_until(lambda: any(p.dropped > 100 for p in lab.snapshot().processes), "drops are counted", timeout=15)
+
+
+@pytest.mark.parametrize("patch", ["", "from gevent import monkey; monkey.patch_all()"])
+def test_gevents_patching_leaves_it_working(lab: Lab, patch: str) -> None:
+    pytest.importorskip("gevent")
+    lab.start(
+        patch
+        + textwrap.dedent("""
+        import warnings; warnings.simplefilter("ignore")
+        from sqlalchemy import create_engine
+        engine = create_engine(URL)
+        kept = []
+        def view():
+            kept.append(engine.connect())  # here
+        threads = [threading.Thread(target=view) for _ in range(3)]
+        [thread.start() for thread in threads]; [thread.join() for thread in threads]
+        """),
+    )
+    holders = lab.holders(3)
+    assert {holder.site.line for holder in holders} == {lab.line("here")}
