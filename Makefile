@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint reproduction all-tests clean
+.PHONY: demo test lint reproduction faults all-tests clean
 
 # The lock holds hashes and no addresses: the packages come from wherever pip or uv is set up to look.
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -37,7 +37,11 @@ lint: $(VENV)/installed
 reproduction: $(VENV)/installed
 	$(BIN)/python -m pytest tests/reproduction
 
-all-tests: lint test reproduction
+# kills and interruptions at random moments (about six minutes)
+faults: $(VENV)/installed
+	$(BIN)/python -m pytest tests/faults
+
+all-tests: lint test reproduction faults
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache

@@ -97,7 +97,7 @@ def reachable_programs(programs: Path, account: Account | None) -> Path:
     if account is None or (can_reach(programs, account) and can_reach(programs / "postgres", account)):
         return programs
     install = programs.parent
-    key = hashlib.sha256(f"{install}:{(programs / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    key = hashlib.sha256((programs / "postgres").read_bytes()).hexdigest()[:12]
 
     def copy(folder: Path) -> None:
         shutil.copytree(install, folder / "pginstall", symlinks=True)
