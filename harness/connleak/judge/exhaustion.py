@@ -29,7 +29,8 @@ def exhaustion(facts: Facts, findings: list[Finding]) -> dict[str, Any] | None:
         return None if per <= 0 else round((limit - now) / (per * share) * scale, 3)
 
     low, high = left(rate.high), left(rate.low)
-    text = f"{wall} is full after {compact(low or 0)} to {compact(high) if high else 'unknown'} more {unit}"
+    band = [compact(side) if facts.job_only else f"{side:.0f}" for side in (low, high) if side is not None]
+    text = f"{wall} is full after {' to '.join(band)} more {unit}"
     return {
         "wall": wall,
         "limit": limit,

@@ -25,8 +25,8 @@ def exhausted(facts: Facts) -> tuple[list[Finding], Check]:
     waits = facts.events("wait")
     if not timeouts:
         longest = max((event.seconds for event in waits), default=0.0)
-        text = f"no caller gave up; {plural(len(waits), 'caller')} waited, {longest:.2f} s at most"
-        return [], Check("exhausted", "clean", text)
+        text = f"; {plural(len(waits), 'caller')} waited, {longest:.2f} s at most" if waits else ""
+        return [], Check("exhausted", "clean", f"no caller gave up{text}")
     pools = {(pool.process, pool.pool): pool for snapshot in facts.recording.snapshots for pool in snapshot.pools}
     worst = Counter((event.process, event.pool) for event in timeouts).most_common(1)[0][0]
     pool = pools.get(worst)
