@@ -152,7 +152,7 @@ def test_engines_that_are_disposed_of_each_time_are_churn_not_growth() -> None:
 
 def test_opens_beyond_pool_size_are_no_churn_but_are_told() -> None:
     events = tuple(Event(4.0 * k + 1.5, "connect", PROCESS, pool=1, overflow=True) for k in range(3) for _ in range(80))
-    verdict = judge.judge(recording([[]] * 3, events=events))
+    verdict = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events))
     assert verdict.outcome == "clean"
     assert "overflow churn" in check(verdict, "churn").why
 
@@ -305,6 +305,16 @@ def test_evidence_that_cannot_carry_a_clean_is_inconclusive_and_says_why(spoil, 
     verdict = judge.judge(spoil(made))
     assert verdict.outcome == "inconclusive"
     assert words in check(verdict, name).why
+
+
+def test_an_app_whose_sessions_are_on_another_server_is_never_clean() -> None:
+    opened = (Event(1.2, "connect", PROCESS, backend=900, pool=1),)
+    nowhere = judge.judge(recording([[]] * 3, pools=[[pool(idle=(900,))]] * 3, events=opened))
+    assert nowhere.outcome == "inconclusive"
+    assert "no session on this server, but 1 elsewhere" in nowhere.sentence
+    partly = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1, 900))]] * 3, events=opened))
+    assert partly.outcome == "inconclusive"
+    assert "uses another one, too" in partly.sentence
 
 
 def test_a_server_that_is_full_at_rest_is_never_clean() -> None:

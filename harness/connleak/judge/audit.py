@@ -102,9 +102,31 @@ def probe_attached(facts: Facts) -> Check:
                 )
     if not facts.probed and last is not None and any(rest.level for rest in facts.rests):
         return Check("probe", "inconclusive", "no probe told of a connection, but the server has sessions")
-    if not facts.probed and not any(sample.backends for sample in facts.recording.samples):
-        return Check("probe", "inconclusive", "the app opened no session on this server: was it told its address?")
     return Check("probe", "clean", "attached in every process that has a session")
+
+
+def same_server(facts: Facts) -> Check:
+    """Are the app's sessions on the server that was watched?"""
+    here = {row.pid for sample in facts.recording.samples for row in sample.backends}
+    opened = {event.backend for event in facts.events("connect") if event.backend is not None}
+    if not here and not short_sessions(facts):
+        elsewhere = f", but {len(opened)} elsewhere" if opened else ""
+        why = f"the app opened no session on this server{elsewhere}: tell it the address that is in DATABASE_URL"
+        return Check("server", "inconclusive", why)
+    strangers = facts.known - here if facts.probed else set()
+    if strangers:
+        return Check(
+            "server",
+            "inconclusive",
+            f"{plural(len(strangers), 'session')} of the app that the server never showed: it uses another one, too",
+        )
+    return Check("server", "clean", "the app's sessions are on the server that was watched")
+
+
+def short_sessions(facts: Facts) -> float:
+    """Returns how many sessions the server counted, seen or too short to be seen."""
+    counted = [sample.counters["sessions"] for sample in facts.recording.samples if "sessions" in sample.counters]
+    return counted[-1] - counted[0] if counted else 0.0
 
 
 def app_lived(facts: Facts) -> Check:
@@ -146,5 +168,5 @@ def ceiling(facts: Facts) -> Check:
 
 def audit(facts: Facts) -> Iterator[Check]:
     """Yields the audit's checks in the order in which a reader wants them."""
-    for question in (load_landed, came_to_rest, sampler_kept_up, probe_attached, app_lived, ceiling):
+    for question in (load_landed, came_to_rest, sampler_kept_up, probe_attached, same_server, app_lived, ceiling):
         yield question(facts)
