@@ -26,12 +26,10 @@ class VariantFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scenario: str | None = None
     serve: str | None = None
     load: Literal["", "none"] | None = None
-    probe: Literal["pool", "queries", "off"] = "pool"
+    probe: Literal["pool", "off"] = "pool"
     users: int | None = None
     load_seconds: float | None = None
     max_connections: int | None = None
-    requirements: tuple[str, ...] = ()
-    python: str = ""
 
 
 class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,8 +112,6 @@ def variant_of(name: str, variant: VariantFile, target: TargetFile) -> Variant:
         users=variant.users or target.users,
         load_seconds=variant.load_seconds or target.load_seconds,
         max_connections=variant.max_connections or target.max_connections,
-        requirements=variant.requirements,
-        python=variant.python,
     )
 
 

@@ -151,8 +151,9 @@ def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **option
         record(made, private, folder, report)
     if not out:
         recording.point_latest(folder)
-    verdict = results.judge_folder(folder)
-    results.render_folder(folder, verdict)
+    with err.status("judging, and drawing the charts"):
+        verdict = results.judge_folder(folder)
+        results.render_folder(folder, verdict)
     shown = f"report: {folder}/report.html   chart: {folder}/growth.svg"
     answer(made, verdict, shown, as_json)
     sys.exit(exit_code(verdict.outcome, made.expect, strict))

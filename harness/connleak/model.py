@@ -76,8 +76,6 @@ class Variant(Struct, frozen=True, kw_only=True):
     users: int
     load_seconds: float
     max_connections: int
-    requirements: tuple[str, ...] = ()
-    python: str = ""
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -127,7 +125,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     early_stop: bool = True
     sample_every: float = 0.1
     database: Database
-    gc: str = "normal"
     probe: str = "pool"
     load: str = "locust"
     sql: str = ""
@@ -238,7 +235,6 @@ class Snapshot(Struct, frozen=True, omit_defaults=True, kw_only=True):
     holders: tuple[Holder, ...] = ()
     pools: tuple[Pool, ...] = ()
     processes: tuple[Process, ...] = ()
-    collected: int = 0
 
 
 class Request(Struct, frozen=True, omit_defaults=True):

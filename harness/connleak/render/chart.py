@@ -92,7 +92,7 @@ def area(alt: Any, rows: list[dict[str, float]], begin: float, end: float, *, la
                 stack="zero",
                 title="sessions on the server",
                 axis=alt.Axis(tickMinStep=1),
-                scale=alt.Scale(domain=[0, 1.22 * most], nice=False),
+                scale=alt.Scale(domain=[0, ceiling(most)], nice=False),
             ),
             color=alt.Color(
                 "state:N",
@@ -104,6 +104,11 @@ def area(alt: Any, rows: list[dict[str, float]], begin: float, end: float, *, la
             tooltip=[alt.Tooltip("t:Q", title="seconds"), "state:N", "sessions:Q"],
         )
     )
+
+
+def ceiling(most: float) -> float:
+    """Returns the top of the sessions' axis: room for the answer, and two sessions must not look like many."""
+    return max(10.0, 1.22 * most)
 
 
 def shades(alt: Any, recording: Recording, begin: float, end: float) -> list[Any]:
@@ -120,7 +125,7 @@ def shades(alt: Any, recording: Recording, begin: float, end: float) -> list[Any
 
 def limits(alt: Any, rows: list[dict[str, float]], verdict: Verdict, begin: float) -> list[Any]:
     """Returns lines for what the pools may keep and for max_connections, when these are near what was seen."""
-    top = 1.22 * max((sum(row[state] for state in series.STATES) for row in rows), default=1)
+    top = ceiling(max((sum(row[state] for state in series.STATES) for row in rows), default=1))
     budget, most = verdict.evidence.get("budget"), verdict.evidence.get("max_connections")
     lines = [(budget, f"the pools may keep {budget}"), (most, f"max_connections {most}")]
     found = [{"y": level, "label": label, "t": begin} for level, label in lines if level and level <= top]

@@ -15,6 +15,7 @@ import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from connleak.cache import build_once, cache_folder
 from connleak.model import Error
@@ -118,6 +119,10 @@ def template_data(programs: Path, account: Account | None) -> Path:
     owner = account.name if account else str(os.getuid())
     version = version_of(programs)
 
+    as_account: dict[str, Any] = {}
+    if account:
+        as_account = {"user": account.uid, "group": account.gid, "extra_groups": []}
+
     def initialise(folder: Path) -> None:
         if account:
             os.chown(folder, account.uid, account.gid)
@@ -137,9 +142,7 @@ def template_data(programs: Path, account: Account | None) -> Path:
             capture_output=True,
             text=True,
             cwd="/",
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
+            **as_account,
         )
         pwfile.unlink()
         if run.returncode:
@@ -152,9 +155,7 @@ def template_data(programs: Path, account: Account | None) -> Path:
             text=True,
             check=True,
             cwd="/",
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
+            **as_account,
         )
 
     return build_once(cache_folder() / f"template-{version}-{owner}-2", initialise) / "data"
