@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg2
 from conftest import wait_until
 from connleak.model import Event, Holder, Snapshot
 from connleak.parts.collector import Collector
@@ -83,3 +84,15 @@ class Lab:
     def line(self, mark: str) -> int:
         lines = (self.folder / "app.py").read_text().splitlines()
         return next(number for number, line in enumerate(lines, 1) if f"# {mark}" in line)
+
+
+def backends(server: Server) -> set[int]:
+    connection = psycopg2.connect(server.url())
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user"
+            " AND pid <> pg_backend_pid()"
+        )
+        found = {pid for (pid,) in cursor.fetchall()}
+    connection.close()
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 from conftest import wait_until
 from connleak.cache import build_once, cache_folder
 from connleak.parts.databases import Server
-from connleak.parts.process import Keeper
+from connleak.parts.process import Keeper, free_port, wait_until_ready
+from connleak.probe import ENTRY
 from connleak.recording import Writer
-from lab import Lab
+from lab import Lab, backends
 
 pytestmark = pytest.mark.matrix
 
@@ -89,8 +91,8 @@ def find_python(version: str) -> str:
     pytest.skip(f"no Python {version} on PATH or in pyenv: pyenv install {version}")
 
 
-def environment(version: str, sqlalchemy: str) -> Path:
-    """Returns the interpreter of a kept virtual environment with that SQLAlchemy and psycopg2."""
+def environment(version: str, sqlalchemy: str, *more: str) -> Path:
+    """Returns the interpreter of a kept virtual environment with that SQLAlchemy, psycopg2 and more packages."""
 
     def build(folder: Path) -> None:
         subprocess.run([find_python(version), "-m", "venv", str(folder / "venv")], check=True, capture_output=True)
@@ -102,9 +104,11 @@ def environment(version: str, sqlalchemy: str) -> Path:
             "--quiet",
             "--disable-pip-version-check",
         ]
-        subprocess.run([*pip, f"sqlalchemy=={sqlalchemy}", "psycopg2-binary"], check=True, capture_output=True)
+        subprocess.run([*pip, f"sqlalchemy=={sqlalchemy}", "psycopg2-binary", *more], check=True, capture_output=True)
 
-    return build_once(cache_folder() / f"matrix-{version}-{sqlalchemy}", build) / "venv" / "bin" / "python"
+    return (
+        build_once(cache_folder() / "-".join(["matrix", version, sqlalchemy, *more]), build) / "venv" / "bin" / "python"
+    )
 
 
 @pytest.mark.parametrize(("version", "sqlalchemy"), MATRIX)
@@ -124,3 +128,105 @@ def test_the_probe_tells_the_same_in_every_python_and_sqlalchemy(lab: Lab, versi
     assert (came_back, silent) == (1, 0)
     assert not any(process.dropped for process in lab.snapshot().processes)
     os.kill(holders[lab.line("child")].process, 9)
+
+
+UWSGI = """
+import os
+from sqlalchemy import create_engine, text
+engine = create_engine(os.environ["DATABASE_URL"], pool_size=3)
+kept = []
+def app(environ, start_response):
+    connection = engine.connect()
+    connection.execute(text("SELECT 1"))  # here
+    if environ["PATH_INFO"] == "/leak":
+        kept.append(connection)
+    else:
+        connection.close()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.parametrize("threads", [(), ("--enable-threads",)])
+def test_a_plain_uwsgi_which_runs_no_threads_between_requests_tells_its_holders(
+    lab: Lab, keeper: Keeper, server: Server, threads: tuple[str, ...]
+) -> None:
+    python = environment("3.11", "2.1.9", "pyuwsgi")
+    (lab.folder / "shop.py").write_text(UWSGI)
+    port = free_port()
+    argv = [
+        str(python), "-c", "import pyuwsgi; pyuwsgi.run()", "--http-socket", f"127.0.0.1:{port}", "--master",
+        "--processes", "2", "--die-on-term", "--virtualenv", str(python.parent.parent), "--module", "shop:app", *threads,
+    ]  # fmt: skip
+    env = {**os.environ, **server.environment(), **lab.collector.environment(), "PYTHONPATH": str(ENTRY)}
+    child = keeper.start("uWSGI", argv, cwd=lab.folder, env=env, log=lab.folder / "log")
+    wait_until_ready(keeper, child, lambda: get(port, "/"), timeout=20)
+    assert all(get(port, "/leak") for _ in range(3))
+    assert all(get(port, "/") for _ in range(5))
+    holders = lab.holders(3)
+    assert {holder.site.function for holder in holders} == {"app"}
+    snapshot = lab.snapshot()
+    known = {h.backend for h in snapshot.holders} | {pid for pool in snapshot.pools for pid in pool.idle}
+    assert known == backends(server)
+    _, silent = lab.collector.collect(timeout=1)
+    assert (silent > 0) == (threads == ())
+    keeper.stop(child)
+
+
+def get(port: int, path: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+DRIVERS = """
+import asyncio, psycopg, psycopg_pool, asyncpg
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+PLAIN = URL.replace("+psycopg2", "")
+kept = []
+def by_hand():
+    kept.append(psycopg.connect(PLAIN))  # psycopg
+    psycopg.connect(PLAIN).close()
+def from_pool():
+    pool = psycopg_pool.ConnectionPool(PLAIN, min_size=2, open=True)
+    pool.wait()
+    kept.extend([pool, pool.getconn()])  # psycopg_pool
+    with pool.connection() as connection:
+        connection.execute("SELECT 1")
+def through_sqlalchemy():
+    kept.append(create_engine(PLAIN.replace("postgresql:", "postgresql+psycopg:")).connect())  # sync engine
+async def handler(session):
+    await session.execute(text("SELECT 1"))  # async asyncpg
+async def other(session):
+    await session.execute(text("SELECT 1"))  # async psycopg
+async def main():
+    kept.append(await asyncpg.connect(PLAIN))  # asyncpg
+    await (await asyncpg.connect(PLAIN)).close()
+    for driver, use in (("asyncpg", handler), ("psycopg", other)):
+        session = AsyncSession(create_async_engine(PLAIN.replace("postgresql:", f"postgresql+{driver}:")))
+        kept.append(session)
+        await use(session)
+by_hand()
+from_pool()
+through_sqlalchemy()
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+"""
+
+
+def test_drivers_past_sqlalchemys_pool_and_async_engines_are_joined_to_their_lines(lab: Lab, server: Server) -> None:
+    python = environment("3.11", "2.1.9", "psycopg[binary]", "psycopg_pool", "asyncpg", "greenlet")
+    lab.start(DRIVERS, python=(str(python),), env={"PYTHONWARNINGS": "default"})
+    marks = ("psycopg", "psycopg_pool", "sync engine", "async asyncpg", "async psycopg", "asyncpg")
+    holders = lab.holders(len(marks))
+    assert {holder.site.line for holder in holders} == {lab.line(mark) for mark in marks}
+    wait_until(lambda: known(lab) == backends(server), "every session is known, idle ones of the pool too")
+    assert not any(process.dropped for process in lab.snapshot().processes)
+
+
+def known(lab: Lab) -> set[int | None]:
+    snapshot = lab.snapshot()
+    return {h.backend for h in snapshot.holders} | {pid for pool in snapshot.pools for pid in pool.idle}

@@ -17,7 +17,7 @@ from connleak.parts.databases import Server
 from connleak.parts.process import Keeper
 from connleak.probe import ENTRY
 from connleak.recording import Writer
-from lab import Lab
+from lab import Lab, backends
 
 
 @pytest.fixture
@@ -26,20 +26,6 @@ def lab(server: Server, writer: Writer, keeper: Keeper, tmp_path: Path) -> Itera
     folder.mkdir()
     with ExitStack() as stack:
         yield Lab(server, writer, keeper, folder, stack)
-
-
-def backends(server: Server) -> set[int]:
-    import psycopg2
-
-    connection = psycopg2.connect(server.url())
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user"
-            " AND pid <> pg_backend_pid()"
-        )
-        found = {pid for (pid,) in cursor.fetchall()}
-    connection.close()
-    return found
 
 
 def test_a_checkout_is_joined_to_its_line_its_thread_and_its_session(lab: Lab) -> None:

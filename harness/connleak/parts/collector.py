@@ -34,6 +34,10 @@ class Peer:
     waiting: int = 0
     dropped: int = 0
     unwatched: tuple[str, ...] = ()
+    alone: bool = False
+    """No thread of the probe's runs there between requests: it cannot be asked, its events are all there is."""
+    taken: dict[int, EventLine] = field(default_factory=dict)
+    open: set[int] = field(default_factory=set)
     stacks: dict[str, int] = field(default_factory=dict)
     backends: set[int] = field(default_factory=set)
 
@@ -46,6 +50,20 @@ class Question:
     rows: list[tuple[Peer, dict[str, Any]]] = field(default_factory=list)
     collected: int = 0
     done: threading.Event = field(default_factory=threading.Event)
+
+
+def follow(peer: Peer, row: EventLine) -> None:
+    """Keeps the table of what a process has open and has taken, event by event."""
+    if row.kind == "connect" and row.backend is not None:
+        peer.open.add(row.backend)
+    elif row.kind == "close" and row.backend is not None:
+        peer.open.discard(row.backend)
+    elif row.kind == "checkout":
+        peer.taken[row.checkout] = row
+        if row.backend is not None:
+            peer.open.add(row.backend)
+    elif row.kind == "checkin":
+        peer.taken.pop(row.checkout, None)
 
 
 class Collector:
@@ -126,6 +144,11 @@ class Collector:
                 holders.append(self._holder(peer, row))
             else:
                 pools.append(self._pool(peer, row))
+        for peer in asked:
+            if peer.alone:
+                told, idle = self._by_events(peer)
+                holders += told
+                pools.append(idle)
         snapshot = Snapshot(
             t=self._now(),
             label=label,
@@ -149,8 +172,8 @@ class Collector:
 
     def collect(self, timeout: float = 5.0) -> tuple[int, int]:
         """Runs the cyclic collector in every process; returns (checkouts that came back by it, silent processes)."""
-        _, question = self._ask("collect", timeout)
-        return question.collected, len(question.waiting_for)
+        peers, question = self._ask("collect", timeout)
+        return question.collected, len(question.waiting_for) + sum(peer.alone for peer in peers)
 
     # the thread
 
@@ -159,7 +182,7 @@ class Collector:
 
     def _ask(self, what: str, timeout: float) -> tuple[list[Peer], Question]:
         peers = self.living()
-        asked = [peer for peer in peers if peer.armed]
+        asked = [peer for peer in peers if peer.armed and not peer.alone]
         with self._lock:
             self._key += 1
             key = self._key
@@ -241,7 +264,10 @@ class Collector:
             peer.stacks[str(number)] = self._stack(frames)
         if "events" in message:
             peer.armed = True
+            peer.alone = bool(message.get("alone"))
             rows = [self._event(peer, *row) for row in message["events"]]
+            for row in rows:
+                follow(peer, row)
             if rows:
                 self._writer.append("events", *rows)
             peer.out, peer.waiting = int(message["out"]), int(message["waiting"])
@@ -317,6 +343,25 @@ class Collector:
             pool=row["pool"],
             source=row["source"],
         )
+
+    def _by_events(self, peer: Peer) -> tuple[list[Holder], Pool]:
+        """Returns the holders of a process that cannot be asked, and its idle sessions, as its events tell them."""
+        holders = [
+            Holder(
+                process=peer.pid,
+                checkout=row.checkout,
+                backend=row.backend,
+                since=row.t,
+                site=next(iter(self._sites.get(row.at, ())), None),
+                stack=self._sites.get(row.at, ()),
+                thread=row.thread,
+                pool=row.pool,
+                source="events",
+            )
+            for row in peer.taken.values()
+        ]
+        idle = peer.open - {row.backend for row in peer.taken.values()}
+        return holders, Pool(process=peer.pid, pool=0, kind="events", size=0, idle=tuple(sorted(idle)))
 
     def _pool(self, peer: Peer, row: dict[str, Any]) -> Pool:
         stack = self._sites_at(peer, row["at"])

@@ -18,7 +18,10 @@ def install():
     """Starts watching: hooks for the libraries that the app will import, and a word to the collector."""
     gc.callbacks.append(table.on_collector)
     hooks.after_import("sqlalchemy", pools.watch)
-    hooks.after_import("psycopg2", drivers.watch_psycopg2)
+    for name in ("psycopg2", "pymysql", "asyncpg"):
+        hooks.after_import(name, drivers.watch_module)
+    hooks.after_import("psycopg", drivers.watch_psycopg)
+    hooks.after_import("psycopg_pool", drivers.watch_psycopg_pool)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=wire.pause, after_in_parent=wire.resume, after_in_child=table.current)
     wire.hello()

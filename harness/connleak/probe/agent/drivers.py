@@ -1,46 +1,153 @@
-"""Connections that an app opens itself, past any pool: the driver's own connect is wrapped."""
+"""Connections that an app opens itself, past SQLAlchemy's pool: the driver's own connect is wrapped.
+
+SQLAlchemy's calls of it are left to its pool events; psycopg_pool's connections are idle until getconn().
+"""
 
 import functools
+import inspect
 import sys
 
 from . import wire
 from .pools import backend_of
-from .table import Connection, closed, current, emit, opened, taken, watch_end
+from .table import Connection, closed, current, emit, given_back, opened, taken, watch_end
 
 
-def watch_psycopg2(module):
-    """Wraps psycopg2.connect; SQLAlchemy's own calls of it are left to its pool events."""
-    original = module.connect
+def watch_module(module):
+    """Wraps the `connect` of psycopg2, pymysql or asyncpg."""
+    module.connect = wrapped(module.connect)
 
-    @functools.wraps(original)
-    def connect(*args, **kwargs):
-        connection = original(*args, **kwargs)
-        try:
+
+def watch_psycopg(module):
+    """Wraps psycopg 3's connect: a class method of both connection classes, and the module's own name for it."""
+    for kind in (module.Connection, module.AsyncConnection):
+        original = kind.__dict__["connect"].__func__ if "connect" in kind.__dict__ else None
+        if original is not None:
+            kind.connect = classmethod(wrapped(original))
+    module.connect = module.Connection.connect
+
+
+def wrapped(original):
+    """Returns the driver's connect with what it returns entered under the caller's line; sync or async."""
+    if inspect.iscoroutinefunction(original):
+
+        @functools.wraps(original)
+        async def connect(*args, **kwargs):
             caller = sys._getframe(1)
-            if not caller.f_globals.get("__name__", "").startswith("sqlalchemy."):
-                entered(connection, caller)
-        except Exception:
-            current().dropped += 1
-        return connection
+            connection = await original(*args, **kwargs)
+            entered(connection, caller)
+            return connection
 
-    module.connect = connect
+    else:
+
+        @functools.wraps(original)
+        def connect(*args, **kwargs):
+            connection = original(*args, **kwargs)
+            if inspect.isawaitable(connection):
+                return awaited(connection, sys._getframe(1))
+            entered(connection, sys._getframe(1))
+            return connection
+
+    return connect
+
+
+async def awaited(coming, caller):
+    connection = await coming
+    entered(connection, caller)
+    return connection
 
 
 def entered(raw, frame):
     """Enters a connection that was opened by hand: it is out from now until it is closed."""
-    state = current()
-    connection = Connection(backend_of(raw), 0, "direct")
-    opened(state, id(raw), connection)
-    watch_end(id(raw), connection, raw)
-    taken(state, connection, frame)
-    emit(state, "connect", backend=connection.backend, frames=connection.checkout.frames)
-    wire.arm()
+    try:
+        owner = frame.f_globals.get("__name__", "").partition(".")[0]
+        if owner == "sqlalchemy":
+            return
+        state = current()
+        connection = Connection(backend_of(raw), 0, "psycopg_pool" if owner == "psycopg_pool" else "direct")
+        opened(state, id(raw), connection)
+        watch_end(id(raw), connection, raw)
+        if connection.source == "direct":
+            taken(state, connection, frame)
+            emit(state, "connect", backend=connection.backend, frames=connection.checkout.frames)
+        else:
+            emit(state, "connect", backend=connection.backend)
+        wire.arm()
+    except Exception:
+        current().dropped += 1
+
+
+def watch_psycopg_pool(module):
+    """Wraps getconn and putconn of psycopg_pool: `pool.connection()` goes through them, too."""
+    for kind in (module.ConnectionPool, module.NullConnectionPool, module.AsyncConnectionPool):
+        for name, listener in (("getconn", got), ("putconn", put)):
+            if name in kind.__dict__:
+                setattr(kind, name, with_listener(kind.__dict__[name], listener))
+
+
+def with_listener(original, listener):
+    """Returns a pool's method that tells the listener (connection, caller): after getconn, before putconn."""
+    if inspect.iscoroutinefunction(original):
+
+        @functools.wraps(original)
+        async def method(self, *args, **kwargs):
+            caller = sys._getframe(1)
+            if listener is put:
+                listener(args[0] if args else kwargs.get("conn"), caller)
+            connection = await original(self, *args, **kwargs)
+            if listener is got:
+                listener(connection, caller)
+            return connection
+
+    else:
+
+        @functools.wraps(original)
+        def method(self, *args, **kwargs):
+            caller = sys._getframe(1)
+            if listener is put:
+                listener(args[0] if args else kwargs.get("conn"), caller)
+            connection = original(self, *args, **kwargs)
+            if listener is got:
+                listener(connection, caller)
+            return connection
+
+    return method
+
+
+def got(raw, frame):
+    try:
+        state = current()
+        connection = state.connections.get(id(raw))
+        if connection is not None:
+            taken(state, connection, frame)
+            wire.tick()
+    except Exception:
+        current().dropped += 1
+
+
+def put(raw, frame):
+    try:
+        state = current()
+        connection = state.connections.get(id(raw))
+        if connection is not None:
+            given_back(state, connection)
+            wire.tick()
+    except Exception:
+        current().dropped += 1
 
 
 def sweep(state):
     """Ends direct connections that the app has closed: a driver's close() cannot be overridden from outside."""
     for key, connection in list(state.connections.items()):
-        if connection.source == "direct" and connection.ref is not None:
+        if connection.source in ("direct", "psycopg_pool") and connection.ref is not None:
             raw = connection.ref()
-            if raw is not None and getattr(raw, "closed", 0):
+            if raw is not None and is_closed(raw):
                 closed(state, key)
+
+
+def is_closed(raw):
+    """Tells whether a driver's connection is closed: psycopg's `closed`, asyncpg's `is_closed()`, pymysql's `open`."""
+    if hasattr(raw, "is_closed"):
+        return raw.is_closed()
+    if hasattr(raw, "closed"):
+        return bool(raw.closed)
+    return not getattr(raw, "open", True)

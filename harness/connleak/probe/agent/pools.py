@@ -136,6 +136,7 @@ def on_checkin(dbapi_connection, record):
         connection = state.connections.get(id(dbapi_connection))
         if connection is not None:
             given_back(state, connection)
+            wire.tick()
 
 
 @guard

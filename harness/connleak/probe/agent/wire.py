@@ -19,7 +19,7 @@ EVERY = 0.1
 OVERDUE = 0.5
 """Without a thread that sends, an event does it, when the last sending is longer ago than this."""
 BATCH = 300
-UNWATCHED = ("psycopg", "asyncpg", "pymysql", "MySQLdb", "pg8000", "aiomysql")
+UNWATCHED = ("MySQLdb", "pg8000", "aiomysql", "pgdb", "psycopg2cffi")
 
 # kept from before gevent or eventlet replace them
 start_new_thread = _thread.start_new_thread
@@ -38,6 +38,7 @@ class Line:
         self.new_stacks = {}
         self.running = False
         self.armed = False
+        self.alone = False
         self.sent_at = 0.0
         self.last_counts = None
         self.lock = allocate_lock()
@@ -90,7 +91,15 @@ def arm():
     if line.socket is not None and not line.armed:
         line.armed = True
         line.sent_at = monotonic()
+        line.alone = no_threads()
         _start()
+
+
+def no_threads():
+    """Tells whether between requests no thread of Python's runs here: uWSGI keeps the interpreter's lock then."""
+    uwsgi = sys.modules.get("uwsgi")
+    options = getattr(uwsgi, "opt", None)
+    return options is not None and not any(name in options for name in ("enable-threads", "threads"))
 
 
 def _start():
@@ -134,11 +143,11 @@ def _run(mine):
 
 def tick():
     """At an event: does the thread's work where the thread does not get to it."""
-    if monotonic() - line.sent_at > OVERDUE and line.socket is not None:
-        if not line.armed:
-            arm()
-        else:
+    if line.alone or monotonic() - line.sent_at > OVERDUE:
+        if line.armed:
             work()
+        else:
+            arm()
 
 
 def work():
@@ -182,6 +191,7 @@ def flush(state):
             "out": counts[0],
             "waiting": counts[1],
             "dropped": counts[2],
+            "alone": line.alone,
         }
         if not send(message):
             state.events.extendleft(reversed(batch))
