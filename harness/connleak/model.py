@@ -159,6 +159,8 @@ class Sample(Struct, frozen=True):
     backends: tuple[Backend, ...]
     counters: dict[str, float] = {}
     cost: float = 0.0
+    locks: tuple[int, ...] = ()
+    """Sessions that have an advisory lock; read once a second, the last reading otherwise."""
 
 
 class Event(Struct, frozen=True, omit_defaults=True):

@@ -27,6 +27,7 @@ from connleak.parts.databases.postgres import open_postgres
 from connleak.parts.load import Load
 from connleak.parts.process import Keeper
 from connleak.parts.sampler import Sampler
+from connleak.parts.words import REFUSALS, TOO_MANY, words_in
 from connleak.plan import Private
 from connleak.recording import PhaseLine, Writer
 
@@ -104,6 +105,7 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
             raise
         finally:
             run.begin("end", run.cycle)
+            note_words(run)
 
 
 def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
@@ -251,6 +253,13 @@ def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:
     run.writer.append("snapshots", snapshot)
     run.last_snapshot = snapshot
     return snapshot
+
+
+def note_words(run: Run) -> None:
+    """Notes what the app's and the server's log say of sessions that were refused or misused."""
+    for about, name, phrases in (("app", "app.log", REFUSALS), ("database", "postgres.log", (TOO_MANY,))):
+        for phrase, count in words_in(run.folder / name, phrases).items():
+            run.note(about, f"{name} says {count} times: {phrase.strip()}", words=phrase, count=count)
 
 
 def collect(run: Run) -> None:

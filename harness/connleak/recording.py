@@ -47,6 +47,7 @@ class SampleLine(Struct, frozen=True, omit_defaults=True, kw_only=True):
     gone: tuple[int, ...] = ()
     counters: dict[str, float] = {}
     cost: float = 0.0
+    locks: tuple[int, ...] | None = None
 
 
 class StackLine(Struct, frozen=True):
@@ -222,6 +223,7 @@ def samples_of(lines: list[SampleLine]) -> Iterator[Sample]:
     """Yields whole samples from stored changes; sessions that did not change share one object."""
     now: dict[int, Backend] = {}
     counters: dict[str, float] = {}
+    locks: tuple[int, ...] = ()
     for line in lines:
         if line.full:
             now = {}
@@ -230,7 +232,8 @@ def samples_of(lines: list[SampleLine]) -> Iterator[Sample]:
         for row in line.rows:
             now[row.pid] = row
         counters = line.counters or counters
-        yield Sample(line.t, tuple(now.values()), counters, line.cost)
+        locks = locks if line.locks is None else line.locks
+        yield Sample(line.t, tuple(now.values()), counters, line.cost, locks)
 
 
 def event_of(line: EventLine, stacks: dict[int, tuple[Site, ...]]) -> Event:

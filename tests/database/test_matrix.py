@@ -156,7 +156,8 @@ def test_a_plain_uwsgi_which_runs_no_threads_between_requests_tells_its_holders(
     port = free_port()
     argv = [
         str(python), "-c", "import pyuwsgi; pyuwsgi.run()", "--http-socket", f"127.0.0.1:{port}", "--master",
-        "--processes", "2", "--die-on-term", "--virtualenv", str(python.parent.parent), "--module", "shop:app", *threads,
+        "--processes", "2", "--die-on-term", "--virtualenv", str(python.parent.parent), "--module", "shop:app",
+        *threads,
     ]  # fmt: skip
     env = {**os.environ, **server.environment(), **lab.collector.environment(), "PYTHONPATH": str(ENTRY)}
     child = keeper.start("uWSGI", argv, cwd=lab.folder, env=env, log=lab.folder / "log")

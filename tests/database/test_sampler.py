@@ -87,3 +87,14 @@ def test_it_only_reads(server: Server, writer: Writer, tmp_path: Path) -> None:
     with Sampler(server, writer, time.monotonic(), 0.05) as sampler, sampler._connection.cursor() as cursor:
         cursor.execute("SHOW default_transaction_read_only")
         assert cursor.fetchone()[0] == "on"
+
+
+def test_it_knows_who_has_an_advisory_lock(server: Server, writer: Writer) -> None:
+    with (
+        Sampler(server, writer, time.monotonic(), 0.05),
+        contextlib.closing(psycopg2.connect(server.url())) as connection,
+    ):
+        connection.cursor().execute("SELECT pg_advisory_lock(42)")
+        wait_until(
+            lambda: connection.info.backend_pid in (read(writer.folder).samples or [None])[-1].locks, "the lock is seen"
+        )

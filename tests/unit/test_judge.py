@@ -365,3 +365,56 @@ def test_the_rarest_endpoint_bounds_the_sensitivity() -> None:
     rare = tuple(Request(1.5 + n / 10, 0.01, "/rare", "POST") for n in range(3))
     verdict = judge.judge(recording([[]] * 3, more_requests=rare))
     assert verdict.sensitivity["rarest"] == {"name": "POST /rare", "requests": 3, "value": 1000.0}
+
+
+def with_locks(made, *pids: int):
+    return msgspec.structs.replace(
+        made, samples=tuple(msgspec.structs.replace(sample, locks=pids) for sample in made.samples)
+    )
+
+
+def test_an_idle_session_with_an_advisory_lock_is_lock_held_but_a_leaders_is_not() -> None:
+    made = recording([idle(2)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
+    verdict = judge.judge(with_locks(made, 2))
+    assert (verdict.outcome, kinds(verdict)) == ("leak", ["lock-held"])
+    assert verdict.findings[0].backends == (2,)
+    leader = recording([idle(2)] * 3, holders=[[holder(2, site=OTHER)]] * 3, pools=[[pool(idle=(1,), out=1)]] * 3)
+    assert judge.judge(with_locks(leader, 2)).outcome == "clean"
+
+
+def test_a_pool_that_counts_connections_nobody_has_has_lost_slots() -> None:
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,), out=3)]] * 3)
+    verdict = judge.judge(made)
+    assert (verdict.outcome, kinds(verdict)) == ("fault", ["lost-slots"])
+    assert "counts 3 connections as out, of which nobody has 3" in verdict.sentence
+    forked = recording([idle(1)] * 3, pools=[[pool(idle=(1,)), pool(2, out=3, used=False)]] * 3)
+    assert judge.judge(forked).outcome == "clean"
+
+
+def test_a_drivers_own_words_in_the_apps_log_are_refused() -> None:
+    words = Note(9.0, "app", "app.log says", {"words": "another operation is in progress", "count": 4})
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    verdict = judge.judge(msgspec.structs.replace(made, notes=(words,)))
+    assert (verdict.outcome, kinds(verdict)) == ("fault", ["refused"])
+    assert "says 4 times: another operation is in progress" in verdict.sentence
+
+
+def test_a_server_that_refused_is_exhausted_bounded_by_the_server() -> None:
+    words = Note(9.0, "database", "postgres.log says", {"words": " 53300 ", "count": 7})
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    verdict = judge.judge(msgspec.structs.replace(made, notes=(words,)))
+    assert (verdict.outcome, verdict.findings[0].bounded_by) == ("strained", "server")
+    assert "refused 7 connections" in verdict.sentence
+
+
+def test_pools_that_may_open_more_than_the_server_has_are_over_budget_as_far_as_threads_were_seen() -> None:
+    events = tuple(
+        Event(1.5, kind, PROCESS, thread, 1, thread, pool=1)
+        for thread in range(1, 121)
+        for kind in ("checkout", "checkin")
+    )
+    big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
+    verdict = judge.judge(recording([idle(1)] * 3, pools=big, events=events))
+    assert (verdict.outcome, kinds(verdict)) == ("strained", ["over-budget"])
+    assert "may open 150, and with the threads seen 120, of 97" in verdict.sentence
+    assert judge.judge(recording([idle(1)] * 3, pools=big, events=events[:100])).outcome == "clean"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from connleak.judge import audit, growth, held, returns, strained
+from connleak.judge import audit, growth, held, misuse, returns, strained
 from connleak.judge.exhaustion import exhaustion
 from connleak.judge.facts import Facts, unit
 from connleak.judge.rates import compact, increments, smallest_visible
@@ -24,7 +24,11 @@ CHECKS: tuple[tuple[str, Question], ...] = (
     ("growth", growth.growth),
     ("orphaned", returns.orphaned),
     ("collected", returns.collected),
+    ("lock-held", misuse.lock_held),
+    ("refused", misuse.refused),
+    ("lost-slots", misuse.lost_slots),
     ("exhausted", strained.exhausted),
+    ("over-budget", strained.over_budget),
     ("per-client", strained.per_client),
     ("churn", strained.churn),
 )

@@ -19,6 +19,9 @@ SLOW_HOLDER = 5.0
 
 def exhausted(facts: Facts) -> tuple[list[Finding], Check]:
     """Returns a finding when callers waited for a connection and gave up, with what it was that they waited for."""
+    turned_away = refusals(facts)
+    if turned_away:
+        return turned_away, Check("exhausted", "strained", "the server itself refused connections")
     if not facts.probed:
         return [], Check("exhausted", "clean", "not judged: it takes the probe's side")
     timeouts = facts.events("timeout")
@@ -45,6 +48,40 @@ def exhausted(facts: Facts) -> tuple[list[Finding], Check]:
         docs="docs/findings.md#exhausted",
     )
     return [found], Check("exhausted", "strained", f"{plural(len(timeouts), 'caller')} gave up")
+
+
+def refusals(facts: Facts) -> list[Finding]:
+    """Returns a finding when the server itself had no connection left for the app."""
+    counts = [note.facts["count"] for note in facts.recording.notes if note.facts.get("words") == " 53300 "]
+    if not counts:
+        return []
+    peak = max((len(sample.backends) for sample in facts.recording.samples), default=0)
+    claim = (
+        f"the server refused {plural(sum(counts), 'connection')} (SQLSTATE 53300, too many clients): "
+        f"{peak} of {facts.room} were in use"
+    )
+    return [Finding(kind="exhausted", claim=claim, bounded_by="server", docs="docs/findings.md#exhausted")]
+
+
+def over_budget(facts: Facts) -> tuple[list[Finding], Check]:
+    """Returns a finding when the app's pools, as far as its threads can fill them, may open too many."""
+    if not facts.probed or facts.last is None or facts.last.snapshot is None:
+        return [], Check("over-budget", "clean", "not judged: it takes the probe's side")
+    threads: dict[int, set[int]] = {}
+    for event in facts.events("checkout"):
+        threads.setdefault(event.process, set()).add(event.thread)
+    may = declared = 0
+    for pool in facts.last.snapshot.pools:
+        if pool.pool and pool.used and pool.size > 0 and pool.max_overflow >= 0:
+            declared += pool.size + pool.max_overflow
+            may += min(pool.size + pool.max_overflow, len(threads.get(pool.process, ())))
+    why = f"the pools may open {declared}, and with the threads seen {may}, of {facts.room} connections"
+    if may <= facts.room:
+        return [], Check("over-budget", "clean", why)
+    claim = f"{why}: under full load the server will refuse"
+    return [Finding(kind="over-budget", claim=claim, docs="docs/findings.md#over-budget")], Check(
+        "over-budget", "strained", why
+    )
 
 
 def cause_of(facts: Facts, timeouts: list[Event], pool: Pool | None) -> str:

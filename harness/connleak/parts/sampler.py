@@ -120,19 +120,25 @@ class Sampler:
             cursor.execute(sql.load("activity_postgres"))
             rows = cursor.fetchall()
             answered = time.monotonic()
-            counters: dict[str, float] = {}
-            if answered - self._counted_at >= COUNTERS_EVERY and self._connection.server_version >= 140000:
-                self._counted_at = answered
-                cursor.execute(sql.load("counters_postgres_14"))
-                counters = {
-                    column.name: float(value or 0)
-                    for column, value in zip(cursor.description, cursor.fetchone(), strict=True)
-                }
+            counters, locks = self._once_a_second(cursor, answered)
         if rows:
             self._follow_clock(rows[0][0], (began + answered) / 2)
         backends = self._ours([self._backend(row) for row in rows])
         sample = Sample(round((began + answered) / 2 - self._origin, 4), tuple(backends), counters)
-        self._store(sample, began)
+        self._store(sample, locks, began)
+
+    def _once_a_second(self, cursor: Any, now: float) -> tuple[dict[str, float], tuple[int, ...] | None]:
+        """Returns the database's counters and the sessions with an advisory lock; nothing when they are fresh."""
+        if now - self._counted_at < COUNTERS_EVERY:
+            return {}, None
+        self._counted_at = now
+        cursor.execute(sql.load("locks_postgres"))
+        locks = tuple(sorted(pid for (pid,) in cursor.fetchall()))
+        if self._connection.server_version < 140000:
+            return {}, locks
+        cursor.execute(sql.load("counters_postgres_14"))
+        names = [column.name for column in cursor.description]
+        return {name: float(value or 0) for name, value in zip(names, cursor.fetchone(), strict=True)}, locks
 
     def _follow_clock(self, server_now: float, local_now: float) -> None:
         """Keeps one offset between the clocks, so that the same instant always gets the same number."""
@@ -182,7 +188,7 @@ class Sampler:
                 self.others[name] = max(self.others[name], 1)
         return ours
 
-    def _store(self, sample: Sample, began: float) -> None:
+    def _store(self, sample: Sample, locks: tuple[int, ...] | None, began: float) -> None:
         now = {backend.pid: backend for backend in sample.backends}
         full = sample.t - self._full_at >= FULL_EVERY
         if full:
@@ -193,7 +199,7 @@ class Sampler:
             gone = tuple(pid for pid in self._stored if pid not in now)
             line = SampleLine(t=sample.t, rows=changed, gone=gone, counters=sample.counters)
         cost = time.monotonic() - began
-        self._writer.append("samples", msgspec.structs.replace(line, cost=round(cost, 5)))
+        self._writer.append("samples", msgspec.structs.replace(line, cost=round(cost, 5), locks=locks))
         self._stored = now
         self.latest = sample
         self.taken += 1

@@ -94,6 +94,8 @@ def current():
         for connection in parent.connections.values():
             connection.checkout = None  # that checkout is the parent's
         state = State(parent)
+        for mark in state.pools.values():
+            mark.used = False  # until this process has opened a connection with it
         from . import wire
 
         wire.after_fork(bool(parent.connections))

@@ -1,0 +1,41 @@
+"""What drivers and servers say when a session is misused or refused, looked for in their logs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+REFUSALS = (
+    "SQLite objects created in a thread can only be used in that same thread",
+    "another operation is in progress",
+    "another command is already in progress",
+    "lost synchronization with server",
+    "decryption failed or bad record mac",
+    "PGRES_TUPLES_OK and no message from the libpq",
+    "server closed the connection unexpectedly",
+    "Packet sequence number wrong",
+)
+"""The drivers' own words: sqlite3, asyncpg, psycopg, libpq, OpenSSL, PyMySQL."""
+
+TOO_MANY = " 53300 "
+"""PostgreSQL's SQLSTATE for `too many connections`, as our server's log_line_prefix (%e) writes it."""
+
+LARGEST = 64 << 20
+
+
+def words_in(log: Path, phrases: Iterable[str]) -> dict[str, int]:
+    """Returns how many lines of a log hold each phrase, of its first 64 MB, those that none holds left out."""
+    found: Counter[str] = Counter()
+    wanted = [(phrase, phrase.encode()) for phrase in phrases]
+    try:
+        with log.open("rb") as file:
+            for line in file:
+                for phrase, raw in wanted:
+                    if raw in line:
+                        found[phrase] += 1
+                if file.tell() > LARGEST:
+                    break
+    except OSError:
+        return {}
+    return dict(found)

@@ -1,0 +1,16 @@
+"""The drivers' own words are found in a log, whatever else is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from connleak.parts.words import REFUSALS, TOO_MANY, words_in
+
+
+def test_words_are_counted_by_lines_and_a_missing_log_has_none(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_bytes(b"\xff\xfe hello\nerror: lost synchronization with server: got\n" * 3)
+    assert words_in(log, REFUSALS) == {"lost synchronization with server": 3}
+    log.write_text("2026-11-23 10:00:00 UTC [7] 53300 app@app FATAL:  remaining connection slots are reserved\n")
+    assert words_in(log, (TOO_MANY,)) == {TOO_MANY: 1}
+    assert words_in(tmp_path / "none.log", REFUSALS) == {}
