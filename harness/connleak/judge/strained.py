@@ -70,11 +70,12 @@ def over_budget(facts: Facts) -> tuple[list[Finding], Check]:
     threads: dict[int, set[int]] = {}
     for event in facts.events("checkout"):
         threads.setdefault(event.process, set()).add(event.thread)
-    may = declared = 0
+    room: Counter[int] = Counter()
     for pool in facts.last.snapshot.pools:
         if pool.pool and pool.used and pool.size > 0 and pool.max_overflow >= 0:
-            declared += pool.size + pool.max_overflow
-            may += min(pool.size + pool.max_overflow, len(threads.get(pool.process, ())))
+            room[pool.process] += pool.size + pool.max_overflow
+    declared = room.total()
+    may = sum(min(most, len(threads.get(process, ()))) for process, most in room.items())
     why = f"the pools may open {declared}, and with the threads seen {may}, of {facts.room} connections"
     if may <= facts.room:
         return [], Check("over-budget", "clean", why)

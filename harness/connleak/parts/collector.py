@@ -10,60 +10,14 @@ import selectors
 import socket
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from connleak.model import Holder, Note, Pool, Process, Site, Snapshot
-from connleak.recording import EventLine, StackLine, Writer
+from connleak.model import Holder, Note, Pool, Process, Snapshot
+from connleak.parts.peers import Peer, Question, Translation, follow
+from connleak.recording import EventLine, Writer
 
-Frames = tuple[tuple[str, int, str], ...]
 LARGEST = 1 << 20
-
-
-@dataclass
-class Peer:
-    """One process of the app that said hello."""
-
-    pid: int
-    command: str
-    channel: socket.socket
-    connected: bool = True
-    armed: bool = False
-    out: int = 0
-    waiting: int = 0
-    dropped: int = 0
-    unwatched: tuple[str, ...] = ()
-    alone: bool = False
-    """No thread of the probe's runs there between requests: it cannot be asked, its events are all there is."""
-    taken: dict[int, EventLine] = field(default_factory=dict)
-    open: set[int] = field(default_factory=set)
-    stacks: dict[str, int] = field(default_factory=dict)
-    backends: set[int] = field(default_factory=set)
-
-
-@dataclass
-class Question:
-    """What was asked of several processes at once, and what came back."""
-
-    waiting_for: set[int]
-    rows: list[tuple[Peer, dict[str, Any]]] = field(default_factory=list)
-    collected: int = 0
-    done: threading.Event = field(default_factory=threading.Event)
-
-
-def follow(peer: Peer, row: EventLine) -> None:
-    """Keeps the table of what a process has open and has taken, event by event."""
-    if row.kind == "connect" and row.backend is not None:
-        peer.open.add(row.backend)
-    elif row.kind == "close" and row.backend is not None:
-        peer.open.discard(row.backend)
-    elif row.kind == "checkout":
-        peer.taken[row.checkout] = row
-        if row.backend is not None:
-            peer.open.add(row.backend)
-    elif row.kind == "checkin":
-        peer.taken.pop(row.checkout, None)
 
 
 class Collector:
@@ -72,14 +26,12 @@ class Collector:
     def __init__(self, writer: Writer, scratch: Path, origin: float, cwd: Path) -> None:
         self._writer = writer
         self._origin = origin
-        self._cwd = str(cwd.resolve()) + os.sep
+        self._translation = Translation(writer, origin, cwd)
         self.path = scratch / "probe.sock"
         self.token = secrets.token_hex(16)
         self._lock = threading.Lock()
         self._peers: dict[int, Peer] = {}
         self._by_fd: dict[int, Peer] = {}
-        self._stacks: dict[Frames, int] = {}
-        self._sites: dict[int, tuple[Site, ...]] = {}
         self._questions: dict[int, Question] = {}
         self._key = 0
         self._stop = False
@@ -141,12 +93,12 @@ class Collector:
         pools: list[Pool] = []
         for peer, row in question.rows:
             if row["row"] == "holder":
-                holders.append(self._holder(peer, row))
+                holders.append(self._translation.holder(peer, row))
             else:
-                pools.append(self._pool(peer, row))
+                pools.append(self._translation.pool(peer, row))
         for peer in asked:
             if peer.alone:
-                told, idle = self._by_events(peer)
+                told, idle = self._translation.by_events(peer)
                 holders += told
                 pools.append(idle)
         snapshot = Snapshot(
@@ -261,13 +213,15 @@ class Collector:
             self._writer.append("events", EventLine(self._now(), "hello", peer.pid, detail=detail))
             return True
         for number, frames in message.get("stacks", {}).items():
-            peer.stacks[str(number)] = self._stack(frames)
+            peer.stacks[str(number)] = self._translation.stack(frames)
         if "events" in message:
             peer.armed = True
             peer.alone = bool(message.get("alone"))
-            rows = [self._event(peer, *row) for row in message["events"]]
-            for row in rows:
+            rows = []
+            for told in message["events"]:
+                row = self._translation.event(peer, *told)
                 follow(peer, row)
+                rows.append(row)
             if rows:
                 self._writer.append("events", *rows)
             peer.out, peer.waiting = int(message["out"]), int(message["waiting"])
@@ -287,94 +241,3 @@ class Collector:
         peer.unwatched = tuple(message.get("unwatched", peer.unwatched))
         if message.get("final"):
             self._answered(question, peer.pid)
-
-    def _stack(self, frames: list[list[Any]]) -> int:
-        """Returns the number of a stack in this recording; a new one is written first."""
-        key: Frames = tuple((self._inside(str(file)), int(line), str(name)) for file, line, name in frames)
-        number = self._stacks.get(key)
-        if number is None:
-            number = self._stacks[key] = len(self._stacks)
-            self._sites[number] = tuple(Site(*frame) for frame in key)
-            self._writer.append("stacks", StackLine(number, key))
-        return number
-
-    def _inside(self, file: str) -> str:
-        return file[len(self._cwd) :] if file.startswith(self._cwd) else file
-
-    def _time(self, monotonic: float) -> float:
-        return round(monotonic - self._origin, 4)
-
-    def _event(self, peer: Peer, at: float, kind: str, facts: dict[str, Any]) -> EventLine:
-        backend = facts.get("backend")
-        if kind == "connect" and backend is not None:
-            peer.backends.add(backend)
-        return EventLine(
-            t=self._time(at),
-            kind="checkin" if kind == "collected" else kind,
-            process=peer.pid,
-            thread=facts.get("thread", 0),
-            backend=backend,
-            checkout=facts.get("checkout", 0),
-            at=peer.stacks.get(str(facts.get("at", -1)), -1),
-            pool=facts.get("pool", 0),
-            gc=kind == "collected" or bool(facts.get("gc")),
-            overflow=bool(facts.get("overflow")),
-            nested=bool(facts.get("nested")),
-            seconds=round(facts.get("seconds", 0.0), 4),
-            detail=facts.get("detail", ""),
-        )
-
-    def _sites_at(self, peer: Peer, number: object) -> tuple[Site, ...]:
-        return self._sites.get(peer.stacks.get(str(number), -1), ())
-
-    def _holder(self, peer: Peer, row: dict[str, Any]) -> Holder:
-        stack, now = self._sites_at(peer, row["at"]), self._sites_at(peer, row["now"])
-        return Holder(
-            process=peer.pid,
-            checkout=row["checkout"],
-            backend=row["backend"],
-            since=self._time(row["since"]),
-            site=stack[0] if stack else None,
-            stack=stack,
-            thread=row["thread"],
-            thread_name=row["thread_name"],
-            thread_alive=row["thread_alive"],
-            now=now[0] if now else None,
-            pool=row["pool"],
-            source=row["source"],
-        )
-
-    def _by_events(self, peer: Peer) -> tuple[list[Holder], Pool]:
-        """Returns the holders of a process that cannot be asked, and its idle sessions, as its events tell them."""
-        holders = [
-            Holder(
-                process=peer.pid,
-                checkout=row.checkout,
-                backend=row.backend,
-                since=row.t,
-                site=next(iter(self._sites.get(row.at, ())), None),
-                stack=self._sites.get(row.at, ()),
-                thread=row.thread,
-                pool=row.pool,
-                source="events",
-            )
-            for row in peer.taken.values()
-        ]
-        idle = peer.open - {row.backend for row in peer.taken.values()}
-        return holders, Pool(process=peer.pid, pool=0, kind="events", size=0, idle=tuple(sorted(idle)))
-
-    def _pool(self, peer: Peer, row: dict[str, Any]) -> Pool:
-        stack = self._sites_at(peer, row["at"])
-        return Pool(
-            process=peer.pid,
-            pool=row["pool"],
-            kind=row["kind"],
-            size=row["size"],
-            max_overflow=row.get("max_overflow", 0),
-            timeout=float(row.get("timeout") or 0.0),
-            checked_out=row.get("checked_out", 0),
-            idle=tuple(row["idle"]),
-            site=stack[0] if stack else None,
-            created=self._time(row["created"]),
-            used=row.get("used", True),
-        )

@@ -203,31 +203,37 @@ def flush(state):
 
 
 def row_of(event):
-    """Returns an event as [t, kind, facts], its frames replaced by the number of its stack."""
+    """Returns an event for sending. The two that come with every request are short:
+
+    [t, "checkout", number, thread, backend, pool, stack] and [t, "checkin" or "collected", number]; all others are
+    [t, kind, facts].
+    """
     at, kind, facts = event
-    if kind in ("checkout", "checkin", "collected"):
-        checkout = facts
-        facts = {
-            "thread": checkout.ident,
-            "backend": checkout.connection.backend,
-            "checkout": checkout.number,
-            "pool": checkout.pool,
-            "at": stack_number(checkout.frames),
-        }
-        if checkout.connection.process != table.state.pid:
-            facts["detail"] = "opened in process %d" % checkout.connection.process
-    else:
-        facts = dict(facts, thread=get_ident()) if "thread" not in facts else facts
-        if "frames" in facts:
-            facts["at"] = stack_number(facts.pop("frames"))
-    return [round(at, 4), kind, facts]
+    if kind == "checkout":
+        connection = facts.connection
+        row = [at, kind, facts.number, facts.ident, connection.backend, facts.pool, stack_number(facts.frames)]
+        if connection.process != table.state.pid:
+            row.append("opened in process %d" % connection.process)
+        return row
+    if kind == "checkin" or kind == "collected":
+        return [at, kind, facts.number]
+    facts = dict(facts)
+    facts.setdefault("thread", get_ident())
+    if "frames" in facts:
+        facts["at"] = stack_number(facts.pop("frames"))
+    return [at, kind, facts]
 
 
 def stack_number(found):
     """Returns the number of a stack in this process; a new one goes out with the next message."""
     if not found:
         return -1
-    key = tuple(id(part) if index % 2 == 0 else part for index, part in enumerate(found))
+    if len(found) == 2:
+        key = (id(found[0]), found[1])
+    elif len(found) == 4:
+        key = (id(found[0]), found[1], id(found[2]), found[3])
+    else:
+        key = (id(found[0]), found[1], id(found[2]), found[3], id(found[4]), found[5])
     entry = line.stacks.get(key)
     if entry is None:
         entry = line.stacks[key] = (len(line.stacks), found)  # `found` keeps the code objects, so ids stay theirs

@@ -1,0 +1,193 @@
+"""What the collector knows of each process, and how the probe's messages become the recording's types."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from connleak.model import Holder, Pool, Site
+from connleak.recording import EventLine, StackLine, Writer
+
+Frames = tuple[tuple[str, int, str], ...]
+
+
+@dataclass
+class Peer:
+    """One process of the app that said hello."""
+
+    pid: int
+    command: str
+    channel: socket.socket
+    connected: bool = True
+    armed: bool = False
+    out: int = 0
+    waiting: int = 0
+    dropped: int = 0
+    unwatched: tuple[str, ...] = ()
+    alone: bool = False
+    """No thread of the probe's runs there between requests: it cannot be asked, its events are all there is."""
+    taken: dict[int, EventLine] = field(default_factory=dict)
+    open: set[int] = field(default_factory=set)
+    stacks: dict[str, int] = field(default_factory=dict)
+    backends: set[int] = field(default_factory=set)
+
+
+@dataclass
+class Question:
+    """What was asked of several processes at once, and what came back."""
+
+    waiting_for: set[int]
+    rows: list[tuple[Peer, dict[str, Any]]] = field(default_factory=list)
+    collected: int = 0
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+def follow(peer: Peer, row: EventLine) -> None:
+    """Keeps the table of what a process has open and has taken, event by event."""
+    if row.kind == "connect" and row.backend is not None:
+        peer.open.add(row.backend)
+    elif row.kind == "close" and row.backend is not None:
+        peer.open.discard(row.backend)
+    elif row.kind == "checkout":
+        peer.taken[row.checkout] = row
+        if row.backend is not None:
+            peer.open.add(row.backend)
+    elif row.kind == "checkin":
+        peer.taken.pop(row.checkout, None)
+
+
+class Translation:
+    """Numbers the stacks of a recording, and turns what processes tell into events, holders and pools.
+
+    Files inside the app's folder are named relative to it.
+    """
+
+    def __init__(self, writer: Writer, origin: float, cwd: Path) -> None:
+        self._writer = writer
+        self._origin = origin
+        self._cwd = str(cwd.resolve()) + os.sep
+        self._stacks: dict[Frames, int] = {}
+        self._sites: dict[int, tuple[Site, ...]] = {}
+
+    def stack(self, frames: list[list[Any]]) -> int:
+        """Returns the number of a stack in this recording; a new one is written first."""
+        key: Frames = tuple((self._inside(str(file)), int(line), str(name)) for file, line, name in frames)
+        number = self._stacks.get(key)
+        if number is None:
+            number = self._stacks[key] = len(self._stacks)
+            self._sites[number] = tuple(Site(*frame) for frame in key)
+            self._writer.append("stacks", StackLine(number, key))
+        return number
+
+    def _inside(self, file: str) -> str:
+        return file[len(self._cwd) :] if file.startswith(self._cwd) else file
+
+    def time(self, monotonic: float) -> float:
+        """Returns a monotonic reading as seconds of this recording."""
+        return round(monotonic - self._origin, 4)
+
+    def event(self, peer: Peer, at: float, kind: str, *facts: Any) -> EventLine:
+        """Returns an event as it is stored; a checkin bears what its checkout did."""
+        if kind == "checkout":
+            return self._checkout(peer, at, *facts)
+        if kind in ("checkin", "collected"):
+            taken = peer.taken.get(facts[0]) or EventLine(0.0, "", peer.pid, checkout=facts[0])
+            collected = kind == "collected"
+            return msgspec.structs.replace(taken, t=self.time(at), kind="checkin", gc=collected)
+        return self._other(peer, at, kind, facts[0])
+
+    def _checkout(
+        self,
+        peer: Peer,
+        at: float,
+        number: int,
+        thread: int,
+        backend: int | None,
+        pool: int,
+        stack: int,
+        detail: str = "",
+    ) -> EventLine:
+        place = peer.stacks.get(str(stack), -1)
+        return EventLine(self.time(at), "checkout", peer.pid, thread, backend, number, place, pool, detail=detail)
+
+    def _other(self, peer: Peer, at: float, kind: str, facts: dict[str, Any]) -> EventLine:
+        backend = facts.get("backend")
+        if kind == "connect" and backend is not None:
+            peer.backends.add(backend)
+        return EventLine(
+            t=self.time(at),
+            kind=kind,
+            process=peer.pid,
+            thread=facts.get("thread", 0),
+            backend=backend,
+            at=peer.stacks.get(str(facts.get("at", -1)), -1),
+            pool=facts.get("pool", 0),
+            gc=bool(facts.get("gc")),
+            overflow=bool(facts.get("overflow")),
+            nested=bool(facts.get("nested")),
+            seconds=round(facts.get("seconds", 0.0), 4),
+            detail=facts.get("detail", ""),
+        )
+
+    def _sites_at(self, peer: Peer, number: object) -> tuple[Site, ...]:
+        return self._sites.get(peer.stacks.get(str(number), -1), ())
+
+    def holder(self, peer: Peer, row: dict[str, Any]) -> Holder:
+        """Returns a row of a process's holder table."""
+        stack, now = self._sites_at(peer, row["at"]), self._sites_at(peer, row["now"])
+        return Holder(
+            process=peer.pid,
+            checkout=row["checkout"],
+            backend=row["backend"],
+            since=self.time(row["since"]),
+            site=stack[0] if stack else None,
+            stack=stack,
+            thread=row["thread"],
+            thread_name=row["thread_name"],
+            thread_alive=row["thread_alive"],
+            now=now[0] if now else None,
+            pool=row["pool"],
+            source=row["source"],
+        )
+
+    def by_events(self, peer: Peer) -> tuple[list[Holder], Pool]:
+        """Returns the holders of a process that cannot be asked, and its idle sessions, as its events tell them."""
+        holders = [
+            Holder(
+                process=peer.pid,
+                checkout=row.checkout,
+                backend=row.backend,
+                since=row.t,
+                site=next(iter(self._sites.get(row.at, ())), None),
+                stack=self._sites.get(row.at, ()),
+                thread=row.thread,
+                pool=row.pool,
+                source="events",
+            )
+            for row in peer.taken.values()
+        ]
+        idle = peer.open - {row.backend for row in peer.taken.values()}
+        return holders, Pool(process=peer.pid, pool=0, kind="events", size=0, idle=tuple(sorted(idle)))
+
+    def pool(self, peer: Peer, row: dict[str, Any]) -> Pool:
+        """Returns a row of a process's pools."""
+        stack = self._sites_at(peer, row["at"])
+        return Pool(
+            process=peer.pid,
+            pool=row["pool"],
+            kind=row["kind"],
+            size=row["size"],
+            max_overflow=row.get("max_overflow", 0),
+            timeout=float(row.get("timeout") or 0.0),
+            checked_out=row.get("checked_out", 0),
+            idle=tuple(row["idle"]),
+            site=stack[0] if stack else None,
+            created=self.time(row["created"]),
+            used=row.get("used", True),
+        )
