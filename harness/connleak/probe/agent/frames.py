@@ -7,7 +7,7 @@ Lines are looked up later, outside the app's hot path (f_lasti costs half of wha
 import os
 import sys
 
-APP, LIBRARY, PLUMBING = 1, 2, 3
+PLUMBING, APP, LIBRARY, BOUNDARY = 0, 1, 2, 3
 DEPTH = 64
 """Autoflush is 28 to 30 frames below the app's line, a lazy load 25: 64 leaves room for a framework between."""
 WANTED = 3
@@ -15,7 +15,6 @@ WANTED = 3
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _ENTRY = os.path.join(os.path.dirname(_HERE), "entry")
 _STDLIB = os.path.dirname(os.path.abspath(os.__file__))
-_kinds = {}  # type: dict
 _PLUMBING_PACKAGES = frozenset(
     [
         "sqlalchemy",
@@ -68,24 +67,42 @@ _PLUMBING_PACKAGES = frozenset(
 )
 
 
+_BOUNDARIES = (
+    "/flask/app.py", "/werkzeug/serving.py", "/web/application.py", "/django/core/handlers/base.py",
+    "/starlette/routing.py", "/celery/app/trace.py", "/threading.py", "/concurrent/futures/thread.py",
+    "/asyncio/events.py",
+)  # fmt: skip
+
+
 def classify(filename):
-    """Returns whether a file is the app's own, a library's, or plumbing that every app has below its line."""
+    """Returns whether a file is the app's own, a library's, or plumbing that every app has below or above its lines.
+
+    A boundary is plumbing that calls the app: outside of it there is no line worth knowing once one was found.
+    """
     path = os.path.abspath(filename)
     if filename.startswith("<") or path.startswith((_HERE, _ENTRY)):
-        kind = PLUMBING
-    else:
-        kind = APP
-        for marker in ("/site-packages/", "/dist-packages/"):
-            _, found, inside = path.rpartition(marker)
-            if found:
-                package = inside.split("/")[0].partition(".")[0]
-                kind = PLUMBING if package in _PLUMBING_PACKAGES else LIBRARY
-                break
-        else:
-            if path.startswith(_STDLIB + os.sep) or os.path.basename(os.path.dirname(path)) == "bin":
-                kind = PLUMBING
-    _kinds[filename] = kind
-    return kind
+        return PLUMBING
+    if path.endswith(_BOUNDARIES):
+        return BOUNDARY
+    for marker in ("/site-packages/", "/dist-packages/"):
+        _, found, inside = path.rpartition(marker)
+        if found:
+            package = inside.split("/")[0].partition(".")[0]
+            return PLUMBING if package in _PLUMBING_PACKAGES else LIBRARY
+    if path.startswith(_STDLIB + os.sep) or os.path.basename(os.path.dirname(path)) == "bin":
+        return PLUMBING
+    return APP
+
+
+class _Kinds(dict):
+    """File name -> kind, found on first use: a plain lookup ever after."""
+
+    def __missing__(self, filename):
+        kind = self[filename] = classify(filename)
+        return kind
+
+
+_kinds = _Kinds()
 
 
 def capture(frame):
@@ -99,22 +116,23 @@ def capture(frame):
 
 
 def walk(frame, wanted, found):
-    """Adds the frames of a kind to `found`; True when it has as many as are wanted, or the walk was long enough."""
+    """Adds the frames of a kind to `found`; False when the stack ended before it had enough."""
     kinds = _kinds
-    depth = 0
-    while frame is not None:
+    for _ in range(DEPTH):
+        if frame is None:
+            return False
         code = frame.f_code
-        filename = code.co_filename
-        if (kinds[filename] if filename in kinds else classify(filename)) == wanted:
-            found.append(code)
-            found.append(frame.f_lasti)
-            if len(found) >= 2 * WANTED:
+        kind = kinds[code.co_filename]
+        if kind:
+            if kind == wanted:
+                found.append(code)
+                found.append(frame.f_lasti)
+                if len(found) >= 2 * WANTED:
+                    return True
+            elif kind == BOUNDARY and found:
                 return True
-        depth += 1
-        if depth == DEPTH:
-            return True
         frame = frame.f_back
-    return False
+    return True
 
 
 def walk_outer_greenlets(found):
