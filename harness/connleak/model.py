@@ -180,6 +180,7 @@ class Event(Struct, frozen=True, omit_defaults=True):
     nested: bool = False
     seconds: float = 0.0
     detail: str = ""
+    request: str = ""
 
 
 class Holder(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -197,6 +198,8 @@ class Holder(Struct, frozen=True, omit_defaults=True, kw_only=True):
     now: Site | None = None
     pool: int = 0
     source: str = "pool"
+    request: str = ""
+    """Method and route of the request that it was taken for, where the framework tells; at rest that is over."""
 
 
 class Pool(Struct, frozen=True, omit_defaults=True, kw_only=True):

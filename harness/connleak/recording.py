@@ -73,6 +73,7 @@ class EventLine(Struct, frozen=True, omit_defaults=True):
     nested: bool = False
     seconds: float = 0.0
     detail: str = ""
+    request: str = ""
 
 
 class PhaseLine(Struct, frozen=True, omit_defaults=True):
@@ -254,6 +255,7 @@ def event_of(line: EventLine, stacks: dict[int, tuple[Site, ...]]) -> Event:
         nested=line.nested,
         seconds=line.seconds,
         detail=line.detail,
+        request=line.request,
     )
 
 

@@ -315,3 +315,22 @@ def test_gevents_patching_leaves_it_working(lab: Lab, patch: str) -> None:
     )
     holders = lab.holders(3)
     assert {holder.site.line for holder in holders} == {lab.line("here")}
+
+
+def test_the_request_that_a_checkout_serves_is_known(lab: Lab) -> None:
+    lab.start("""
+        from flask import Flask
+        from sqlalchemy import create_engine
+        app = Flask("shop")
+        engine = create_engine(URL)
+        kept = []
+        @app.post("/orders/<int:number>")
+        def order(number):
+            kept.append(engine.connect())
+            return "ok"
+        app.test_client().post("/orders/7")
+        kept.append(engine.connect())
+    """)
+    assert sorted(holder.request for holder in lab.holders(2)) == ["", "POST /orders/<int:number>"]
+    lab.events("checkout", 2)
+    assert [event.request for event in lab.events("checkout", 2)] == ["POST /orders/<int:number>", ""]

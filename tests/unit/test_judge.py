@@ -420,3 +420,12 @@ def test_pools_that_may_open_more_than_the_server_has_are_over_budget_as_far_as_
     assert judge.judge(recording([idle(1)] * 3, pools=big, events=events[:100])).outcome == "clean"
     many = [[pool(number, idle=(1,)) for number in range(1, 60)]] * 3  # engines made again and again: one process
     assert "over-budget" not in kinds(judge.judge(recording([idle(1)] * 3, pools=many, events=events[:40])))
+
+
+def test_a_checkout_of_a_request_that_is_over_is_held_also_without_a_transaction_and_names_the_request() -> None:
+    mine = [msgspec.structs.replace(holder(n), request="GET /orders") for n in (1, 2)]
+    events = tuple(Event(1.2, "checkout", PROCESS, n, n, n, SITE, request="GET /orders") for n in range(1, 41))
+    verdict = judge.judge(recording([idle(2)] * 3, holders=[mine] * 3, events=events))
+    assert kinds(verdict) == ["held"]
+    assert "taken for GET /orders" in verdict.sentence
+    assert verdict.findings[0].requests == ({"name": "GET /orders", "held": 2, "of": 40},)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 from connleak.judge.facts import Facts, per_site, plural, unit
 from connleak.judge.rates import has_stopped, increments, rate, spoken
 from connleak.model import Backend, Check, Finding, Holder, Rate, Site
@@ -29,10 +32,12 @@ def held(facts: Facts) -> tuple[list[Finding], Check]:
 
 
 def reason(facts: Facts, holder: Holder) -> str:
-    """Returns why a persistent checkout is no resident: it is in a transaction, its thread is dead, its line grows."""
+    """Returns why a persistent checkout is no resident: a transaction, an ended request or thread, a growing line."""
     assert facts.last is not None
     if facts.last.in_transaction(holder.backend):
         return "in a transaction"
+    if holder.request:
+        return "request ended"  # at rest every request is over
     if not holder.thread_alive:
         return "thread ended"
     counts = facts.holders_at(holder.site)
@@ -59,6 +64,8 @@ def finding(facts: Facts, site: Site | None, holders: list[Holder]) -> Finding:
     where = f"taken at {site}" if site else "taken where no line of the app's own was on the stack"
     when = f"{age:.1f} s after the load ended{before}" if not facts.job_only else "all through the quiet window"
     claim = f"{plural(len(holders), 'connection')} still held {when}, {where}; {states(facts, holders)}"
+    if any(holder.request for holder in holders):
+        claim += f", taken for {Counter(holder.request for holder in holders if holder.request).most_common(1)[0][0]}"
     claim += f"; held after each cycle: {', '.join(map(str, counts))}"
     if found:
         claim += f", that is {spoken(found)}"
@@ -71,9 +78,17 @@ def finding(facts: Facts, site: Site | None, holders: list[Holder]) -> Finding:
         bounded_by=bounded,
         backends=tuple(sorted(holder.backend for holder in holders if holder.backend is not None)),
         sites=tuple(dict.fromkeys(s for holder in holders[:1] for s in holder.stack)),
+        requests=by_request(facts, holders),
         first_seen=min(holder.since for holder in holders),
         docs="docs/findings.md#held",
     )
+
+
+def by_request(facts: Facts, holders: list[Holder]) -> tuple[dict[str, Any], ...]:
+    """Returns which requests the held connections were taken for: {name, held, of so many checkouts for it}."""
+    held_for = Counter(holder.request for holder in holders if holder.request)
+    taken_for = Counter(event.request for event in facts.events("checkout") if event.request in held_for)
+    return tuple({"name": name, "held": count, "of": taken_for[name]} for name, count in held_for.most_common())
 
 
 BOUNDS = {

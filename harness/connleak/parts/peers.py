@@ -111,10 +111,13 @@ class Translation:
         backend: int | None,
         pool: int,
         stack: int,
+        request: str,
         detail: str = "",
     ) -> EventLine:
         place = peer.stacks.get(str(stack), -1)
-        return EventLine(self.time(at), "checkout", peer.pid, thread, backend, number, place, pool, detail=detail)
+        return EventLine(
+            self.time(at), "checkout", peer.pid, thread, backend, number, place, pool, detail=detail, request=request
+        )
 
     def _other(self, peer: Peer, at: float, kind: str, facts: dict[str, Any]) -> EventLine:
         backend = facts.get("backend")
@@ -154,6 +157,7 @@ class Translation:
             now=now[0] if now else None,
             pool=row["pool"],
             source=row["source"],
+            request=row["request"],
         )
 
     def by_events(self, peer: Peer) -> tuple[list[Holder], Pool]:
@@ -169,6 +173,7 @@ class Translation:
                 thread=row.thread,
                 pool=row.pool,
                 source="events",
+                request=row.request,
             )
             for row in peer.taken.values()
         ]

@@ -22,6 +22,7 @@ from connleak.parts.databases import Server
 from connleak.parts.databases.binaries import (
     DATABASE,
     SUPERUSER,
+    Account,
     find_programs,
     reachable_programs,
     server_account,
@@ -71,10 +72,21 @@ def own_server(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
     settings = {**SETTINGS, "max_connections": str(plan.database.max_connections)}
     if int(version.split(".")[0]) >= 16:
         settings["scram_iterations"] = "1"  # a fresh password each run; hashing it slowly would only cost load
+    child, admin = start_server(keeper, programs / "postgres", folder, settings, logs, account)
+    try:
+        yield hand_over_database(admin, plan.database.source)
+    finally:
+        keeper.stop(child)
+
+
+def start_server(
+    keeper: Keeper, program: Path, folder: Path, settings: dict[str, str], logs: Path, account: Account | None
+) -> tuple[Child, dict[str, Any]]:
+    """Returns the running server and the superuser's arguments for it; another port is tried when one is taken."""
     for attempt in (1, 2, 3):
         port = free_port()
         argv = [
-            str(programs / "postgres"),
+            str(program),
             "-D",
             str(folder / "data"),
             "-h",
@@ -98,14 +110,11 @@ def own_server(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
         admin = {"host": str(folder), "port": port, "user": SUPERUSER, "application_name": "connleak"}
         try:
             wait_until_accepting(keeper, child, admin)
-            break
+            return child, admin
         except Error:
             if attempt == 3 or "Address already in use" not in child.log.read_text(errors="replace"):
                 raise
-    try:
-        yield hand_over_database(admin, port, plan.database.source)
-    finally:
-        keeper.stop(child)
+    raise AssertionError("the third attempt returns or raises")
 
 
 def wait_until_accepting(keeper: Keeper, child: Child, admin: dict[str, Any]) -> None:
@@ -128,7 +137,7 @@ def connect(admin: dict[str, Any], dbname: str) -> Any:
     return connection
 
 
-def hand_over_database(admin: dict[str, Any], port: int, source: str) -> Server:
+def hand_over_database(admin: dict[str, Any], source: str) -> Server:
     """Creates the app's ordinary role on a server of ours and gives it the database; returns what the app will see."""
     password = secrets.token_urlsafe(12)
     owner = sql.Identifier(DATABASE)
@@ -140,7 +149,7 @@ def hand_over_database(admin: dict[str, Any], port: int, source: str) -> Server:
         source=source,
         **facts,
         host="127.0.0.1",
-        port=port,
+        port=admin["port"],
         user=DATABASE,
         password=password,
         dbname=DATABASE,

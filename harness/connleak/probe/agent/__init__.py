@@ -11,13 +11,14 @@ Read in this order: `table` (what is open and who has it), `frames` (a call stac
 import gc
 import os
 
-from . import drivers, hooks, pools, table, wire
+from . import drivers, hooks, pools, requests, table, wire
 
 
 def install():
     """Starts watching: hooks for the libraries that the app will import, and a word to the collector."""
     gc.callbacks.append(table.on_collector)
     hooks.after_import("sqlalchemy", pools.watch)
+    hooks.after_import("flask", requests.watch_flask)
     for name in ("psycopg2", "pymysql", "asyncpg"):
         hooks.after_import(name, drivers.watch_module)
     hooks.after_import("psycopg", drivers.watch_psycopg)

@@ -12,7 +12,7 @@ import time
 import weakref
 from collections import deque
 
-from . import frames
+from . import frames, requests
 
 LIMIT = 20000
 """Events that may wait for being sent; more are dropped, and counted."""
@@ -55,7 +55,7 @@ class Connection:
 class Checkout:
     """A taking of a connection that was not given back yet."""
 
-    __slots__ = ("at", "connection", "frames", "ident", "number", "pool", "thread", "thread_name")
+    __slots__ = ("at", "connection", "frames", "ident", "number", "pool", "request", "thread", "thread_name")
 
     def __init__(self, number, connection, thread, found):
         self.number = number
@@ -66,6 +66,7 @@ class Checkout:
         self.thread_name = thread.name
         self.frames = found
         self.pool = connection.pool
+        self.request = requests.current()
 
 
 class State:

@@ -12,7 +12,7 @@ import os
 import select
 import sys
 
-from . import drivers, frames, table
+from . import drivers, frames, holders, table
 from .table import get_ident, getpid, monotonic
 
 EVERY = 0.1
@@ -205,13 +205,22 @@ def flush(state):
 def row_of(event):
     """Returns an event for sending. The two that come with every request are short:
 
-    [t, "checkout", number, thread, backend, pool, stack] and [t, "checkin" or "collected", number]; all others are
+    [t, "checkout", number, thread, backend, pool, stack, request] and [t, "checkin" or "collected", number]; all others are
     [t, kind, facts].
     """
     at, kind, facts = event
     if kind == "checkout":
         connection = facts.connection
-        row = [at, kind, facts.number, facts.ident, connection.backend, facts.pool, stack_number(facts.frames)]
+        row = [
+            at,
+            kind,
+            facts.number,
+            facts.ident,
+            connection.backend,
+            facts.pool,
+            stack_number(facts.frames),
+            facts.request,
+        ]
         if connection.process != table.state.pid:
             row.append("opened in process %d" % connection.process)
         return row
@@ -272,9 +281,7 @@ def answer():
 
 def snapshot(state, key):
     """Sends the holder table: every checkout that is out, every pool with its idle sessions."""
-    current_frames = sys._current_frames()
-    rows = [holder_row(checkout, current_frames) for checkout in list(state.checkouts.values())]
-    rows += pool_rows(state)
+    rows = holders.rows(state, stack_number)
     parts = [rows[start : start + 100] for start in range(0, len(rows), 100)] or [[]]
     for part in parts:
         send(
@@ -289,65 +296,3 @@ def snapshot(state, key):
             }
         )
         line.new_stacks = {}
-
-
-def holder_row(checkout, current_frames):
-    thread = checkout.thread()
-    running = current_frames.get(checkout.ident) if thread is not None else None
-    return {
-        "row": "holder",
-        "checkout": checkout.number,
-        "backend": checkout.connection.backend,
-        "since": round(checkout.at, 4),
-        "at": stack_number(checkout.frames),
-        "thread": checkout.ident,
-        "thread_name": checkout.thread_name,
-        "thread_alive": thread is not None,
-        "now": stack_number(frames.capture(running)) if running is not None else -1,
-        "pool": checkout.pool,
-        "source": checkout.connection.source,
-    }
-
-
-def pool_rows(state):
-    """Returns a row for each live pool; idle sessions of pools that are gone stand in one row of number 0."""
-    idle = {}
-    for connection in list(state.connections.values()):
-        if connection.checkout is None and connection.backend is not None and connection.process == state.pid:
-            idle.setdefault(connection.pool, []).append(connection.backend)
-    rows = []
-    for mark in list(state.pools.values()):
-        pool = mark.ref()
-        if pool is None:
-            continue
-        size, kind = sizes(pool)
-        rows.append(
-            {
-                "row": "pool",
-                "pool": mark.number,
-                "kind": kind,
-                "size": size,
-                "max_overflow": getattr(pool, "_max_overflow", 0),
-                "timeout": getattr(pool, "_timeout", 0.0),
-                "checked_out": pool.checkedout() if hasattr(pool, "checkedout") else 0,
-                "idle": idle.pop(mark.number, []),
-                "at": stack_number(mark.frames),
-                "created": round(mark.created, 4),
-                "used": mark.used,
-            }
-        )
-    left = [backend for backends in idle.values() for backend in backends]
-    if left:
-        rows.append({"row": "pool", "pool": 0, "kind": "gone", "size": 0, "idle": left, "at": -1, "created": 0.0})
-    return rows
-
-
-def sizes(pool):
-    """Returns how many idle connections a pool may keep (-1: as many as it had), and its class's name."""
-    kind = type(pool).__name__
-    names = [base.__name__ for base in type(pool).__mro__]
-    if "QueuePool" in names:
-        return (pool.size() or -1), kind
-    if "NullPool" in names:
-        return 0, kind
-    return 1, kind

@@ -1,0 +1,75 @@
+"""The holder table of a process: every checkout that is out, every pool with its idle sessions, as they are now."""
+
+import sys
+
+from . import frames
+
+
+def rows(state, stack_number):
+    """Returns a row for each holder and each pool; stacks are named by their numbers."""
+    running = sys._current_frames()
+    found = [holder_row(checkout, running, stack_number) for checkout in list(state.checkouts.values())]
+    return found + pool_rows(state, stack_number)
+
+
+def holder_row(checkout, running, stack_number):
+    thread = checkout.thread()
+    now = running.get(checkout.ident) if thread is not None else None
+    return {
+        "row": "holder",
+        "checkout": checkout.number,
+        "backend": checkout.connection.backend,
+        "since": round(checkout.at, 4),
+        "at": stack_number(checkout.frames),
+        "thread": checkout.ident,
+        "thread_name": checkout.thread_name,
+        "thread_alive": thread is not None,
+        "now": stack_number(frames.capture(now)) if now is not None else -1,
+        "pool": checkout.pool,
+        "source": checkout.connection.source,
+        "request": checkout.request,
+    }
+
+
+def pool_rows(state, stack_number):
+    """Returns a row for each live pool; idle sessions of pools that are gone stand in one row of number 0."""
+    idle = {}
+    for connection in list(state.connections.values()):
+        if connection.checkout is None and connection.backend is not None and connection.process == state.pid:
+            idle.setdefault(connection.pool, []).append(connection.backend)
+    found = []
+    for mark in list(state.pools.values()):
+        pool = mark.ref()
+        if pool is None:
+            continue
+        size, kind = sizes(pool)
+        found.append(
+            {
+                "row": "pool",
+                "pool": mark.number,
+                "kind": kind,
+                "size": size,
+                "max_overflow": getattr(pool, "_max_overflow", 0),
+                "timeout": getattr(pool, "_timeout", 0.0),
+                "checked_out": pool.checkedout() if hasattr(pool, "checkedout") else 0,
+                "idle": idle.pop(mark.number, []),
+                "at": stack_number(mark.frames),
+                "created": round(mark.created, 4),
+                "used": mark.used,
+            }
+        )
+    left = [backend for backends in idle.values() for backend in backends]
+    if left:
+        found.append({"row": "pool", "pool": 0, "kind": "gone", "size": 0, "idle": left, "at": -1, "created": 0.0})
+    return found
+
+
+def sizes(pool):
+    """Returns how many idle connections a pool may keep (-1: as many as it had), and its class's name."""
+    kind = type(pool).__name__
+    names = [base.__name__ for base in type(pool).__mro__]
+    if "QueuePool" in names:
+        return (pool.size() or -1), kind
+    if "NullPool" in names:
+        return 0, kind
+    return 1, kind
