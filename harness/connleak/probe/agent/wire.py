@@ -205,8 +205,8 @@ def flush(state):
 def row_of(event):
     """Returns an event for sending. The two that come with every request are short:
 
-    [t, "checkout", number, thread, backend, pool, stack, request] and [t, "checkin" or "collected", number]; all others are
-    [t, kind, facts].
+    [t, "checkout", number, thread, backend, pool, stack, request] and [t, "checkin" or "collected", number];
+    all others are [t, kind, facts].
     """
     at, kind, facts = event
     if kind == "checkout":
