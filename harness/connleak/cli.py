@@ -130,6 +130,7 @@ def show(target: str) -> None:
 @click.option(
     "--probe", type=click.Choice(["pool", "off"]), help="Watch from inside the app, or from the server alone."
 )
+@click.option("--at-rate", metavar="RATE", help="Say when it is full at so many requests, such as 20/s or 1200/min.")
 @click.option("--all-cycles", is_flag=True, help="Do not stop early once the verdict is certain.")
 @click.option("--expect", metavar="OUTCOME", help=f"Exit 0 when that is the verdict: {', '.join(OUTCOMES)}.")
 @click.option("--strict", is_flag=True, help="Exit 1 for strained, too.")
@@ -161,19 +162,20 @@ def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **option
 
 @main.command(epilog=AFTER)
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@click.option("--at-rate", metavar="RATE", help="Say when it is full at so many requests, such as 20/s or 1200/min.")
 @click.option("--expect", metavar="OUTCOME", help="Exit 0 when that is the verdict.")
 @click.option("--strict", is_flag=True, help="Exit 1 for strained, too.")
 @click.option(
     "--json", "as_json", is_flag=True, help="The verdict as JSON on stdout; a list of them for several folders."
 )
-def judge(folders: tuple[str, ...], expect: str | None, strict: bool, as_json: bool) -> None:
+def judge(folders: tuple[str, ...], at_rate: str | None, expect: str | None, strict: bool, as_json: bool) -> None:
     """Judges recordings again, and writes verdict.json into each FOLDER."""
     if expect and expect not in OUTCOMES:
         raise Error(f"--expect {expect}: no such outcome", "connleak judge --help")
     verdicts = []
     code = 0
     for name in folders:
-        verdict = results.judge_folder(Path(name))
+        verdict = results.judge_folder(Path(name), plan.requests_a_second(at_rate) if at_rate else 0.0)
         verdicts.append(verdict)
         made = recording.read_plan(Path(name))
         if not as_json:

@@ -131,6 +131,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     seed: int = 1
     expect: str = ""
+    at_rate: float = 0.0
+    """Requests a second for which the time to exhaustion is asked; 0 when it is not."""
     allow_remote: bool = False
     argv: tuple[str, ...] = ()
     tool_version: str = ""

@@ -36,6 +36,7 @@ class Options(Struct, frozen=True, kw_only=True):
     seed: int = 1
     probe: str | None = None
     expect: str | None = None
+    at_rate: str | None = None
     early_stop: bool = True
     argv: tuple[str, ...] = ()
 
@@ -69,6 +70,7 @@ def resolve(options: Options) -> tuple[Plan, Private]:
         seed=options.seed,
         probe=options.probe or plan.probe,
         expect=options.expect or "",
+        at_rate=requests_a_second(options.at_rate) if options.at_rate else 0.0,
         allow_remote=options.allow_remote,
         argv=options.argv,
         tool_version=__version__,
@@ -100,6 +102,22 @@ def validate(options: Options) -> None:
             f"--expect {options.expect}: no such outcome{close}; there are: {', '.join(OUTCOMES)}",
             f"{example} --expect leak",
         )
+
+
+def requests_a_second(text: str) -> float:
+    """Returns the rate of an --at-rate value: `20/s`, `1200/min`, `72000/h`; a bare number is a second's."""
+    number, _, per = text.partition("/")
+    seconds = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0}.get(per.strip())
+    try:
+        rate = float(number) / (seconds or 0.0)
+    except (ValueError, ZeroDivisionError):
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise Error(
+            f"--at-rate {text}: it takes a rate of requests such as 20/s, 1200/min or 72000/h",
+            "connleak run missing_remove --at-rate 20/s",
+        )
+    return rate
 
 
 def database_source(text: str) -> tuple[str, str]:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from connleak import judge, recording
 from connleak.cache import build_once, cache_folder
 from connleak.model import Verdict
 from connleak.render import chart, page
 
 
-def judge_folder(folder: Path) -> Verdict:
-    """Judges the recording in a folder, writes verdict.json, returns the verdict."""
-    verdict = judge.judge(recording.read(folder))
+def judge_folder(folder: Path, at_rate: float = 0.0) -> Verdict:
+    """Judges the recording in a folder, writes verdict.json, returns the verdict.
+
+    `at_rate`, in requests a second, takes the place of the rate that the run asked a projection for.
+    """
+    read = recording.read(folder)
+    if at_rate:
+        read = msgspec.structs.replace(read, plan=msgspec.structs.replace(read.plan, at_rate=at_rate))
+    verdict = judge.judge(read)
     recording.write_json(folder / "verdict.json", verdict)
     return verdict
 

@@ -429,3 +429,12 @@ def test_a_checkout_of_a_request_that_is_over_is_held_also_without_a_transaction
     assert kinds(verdict) == ["held"]
     assert "taken for GET /orders" in verdict.sentence
     assert verdict.findings[0].requests == ({"name": "GET /orders", "held": 2, "of": 40},)
+
+
+def test_at_a_rate_that_the_user_names_the_time_to_exhaustion_has_a_band() -> None:
+    made = leaking([4, 8, 12])
+    made = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, at_rate=0.02))
+    time = judge.judge(made).exhaustion["time"]
+    assert time["low"] < 85 / 0.04 / 0.02 < time["high"]
+    assert time["text"].startswith("in ") and time["text"].endswith("h at 0.02 requests a second")
+    assert judge.judge(leaking([4, 8, 12])).exhaustion["time"] is None

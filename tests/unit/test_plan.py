@@ -151,3 +151,13 @@ def test_an_address_with_a_sqlalchemy_driver_is_understood_and_a_broken_one_keep
     with pytest.raises(Error) as caught:
         parse_address("postgresql://u:secret@127.0.0.1/db?colour=red")
     assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(("text", "rate"), [("20/s", 20.0), ("20", 20.0), ("1200/min", 20.0), ("72000/h", 20.0)])
+def test_a_rate_of_requests_is_understood(text: str, rate: float) -> None:
+    assert resolve(Options(target="missing_remove", at_rate=text))[0].at_rate == rate
+
+
+@pytest.mark.parametrize("text", ["fast", "20/week", "-1/s", "0", "inf/s"])
+def test_a_rate_that_makes_no_sense_is_refused(text: str) -> None:
+    assert f"--at-rate {text}" in refused(target="missing_remove", at_rate=text).message

@@ -31,14 +31,32 @@ def exhaustion(facts: Facts, findings: list[Finding]) -> dict[str, Any] | None:
     low, high = left(rate.high), left(rate.low)
     band = [compact(side) if facts.job_only else f"{side:.0f}" for side in (low, high) if side is not None]
     text = f"{wall} is full after {' to '.join(band)} more {unit}"
+    time = None
+    if facts.plan.at_rate and not facts.job_only:
+        time = time_at(facts.plan.at_rate, low, high)
+        text += f", {time['text']}"
     return {
         "wall": wall,
         "limit": limit,
         "now": now,
         "unit": unit,
         "left": {"value": left(rate.value), "low": low, "high": high},
+        "time": time,
         "text": text,
     }
+
+
+def time_at(rate: float, low: float | None, high: float | None) -> dict[str, Any]:
+    """Returns {at, low, high, text} of the time until the wall, in seconds, at a rate of requests a second."""
+    seconds = [side / rate for side in (low, high) if side is not None]
+    shortest = min(seconds)
+    name, size = next(
+        ((name, size) for name, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)) if shortest >= 2 * size),
+        ("s", 1.0),
+    )
+    band = " to ".join(compact(side / size) for side in seconds)
+    found = {"at": rate, "low": round(seconds[0], 1), "high": round(seconds[-1], 1) if high is not None else None}
+    return {**found, "text": f"in {band} {name} at {compact(rate)} requests a second"}
 
 
 def first_wall(facts: Facts) -> tuple[str, int, int, float]:
