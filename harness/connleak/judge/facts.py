@@ -177,6 +177,15 @@ class Facts:
             if pid is not None
         }
 
+    @cached_property
+    def by_backend(self) -> dict[int, list[Event]]:
+        """Each session's checkouts and checkins in order."""
+        table: dict[int, list[Event]] = {}
+        for event in sorted(self.events("checkout", "checkin"), key=lambda event: event.t):
+            if event.backend is not None:
+                table.setdefault(event.backend, []).append(event)
+        return table
+
     def events(self, *kinds: str) -> list[Event]:
         return [event for event in self.recording.events if event.kind in kinds]
 

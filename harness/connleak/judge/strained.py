@@ -156,10 +156,9 @@ def most_at_once(facts: Facts) -> int:
 def per_client(facts: Facts) -> tuple[list[Finding], Check]:
     """Returns a finding when each open client holds a connection: idle ones as many as long requests, gone at rest."""
     best: tuple[int, int, float] = (0, 0, 0.0)
+    long = [request for request in facts.recording.requests if request.seconds > LONG]
     for sample in facts.recording.samples:
-        clients = sum(
-            request.t + LONG <= sample.t <= request.t + request.seconds for request in facts.recording.requests
-        )
+        clients = sum(request.t + LONG <= sample.t <= request.t + request.seconds for request in long)
         if clients >= CLIENTS:
             idle = len(long_idle(facts, sample))
             if idle >= CLIENT_SHARE * clients and clients > best[0]:
@@ -199,24 +198,11 @@ def long_idle(facts: Facts, sample: Sample) -> list[int]:
 def out_at(facts: Facts, pid: int, moment: float) -> bool:
     """Tells whether a session was checked out at a moment, by its events."""
     last = None
-    for event in by_backend(facts).get(pid, ()):
+    for event in facts.by_backend.get(pid, ()):
         if event.t > moment:
             break
         last = event
     return last is not None and last.kind == "checkout"
-
-
-def by_backend(facts: Facts) -> dict[int, list[Event]]:
-    """Returns each session's checkouts and checkins in order; worked out once."""
-    if not hasattr(facts, "_by_backend"):
-        table: dict[int, list[Event]] = {}
-        for event in facts.events("checkout", "checkin"):
-            if event.backend is not None:
-                table.setdefault(event.backend, []).append(event)
-        for events in table.values():
-            events.sort(key=lambda event: event.t)
-        facts._by_backend = table  # type: ignore[attr-defined]
-    return facts._by_backend  # type: ignore[attr-defined,no-any-return]
 
 
 def churn(facts: Facts) -> tuple[list[Finding], Check]:
