@@ -6,32 +6,27 @@ baseline -> (load -> drain -> rest) x cycles -> quiet -> collect. The one functi
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
-import psutil
-import psycopg2
 
 from connleak import judge, recording
-from connleak.model import Backend, Error, Machine, Note, Plan, Process, Snapshot, Struct
+from connleak.model import Backend, Error, Note, Plan, Process, Snapshot, Struct
 from connleak.parts.app import App
 from connleak.parts.collector import Collector
 from connleak.parts.databases import Server
-from connleak.parts.databases.postgres import open_postgres
+from connleak.parts.databases.postgres import open_postgres, run_sql
 from connleak.parts.load import Load
+from connleak.parts.machine import machine
 from connleak.parts.process import Keeper
 from connleak.parts.sampler import Sampler
 from connleak.parts.words import REFUSALS, TOO_MANY, words_in
 from connleak.plan import Private
 from connleak.recording import PhaseLine, Writer
 
-PACKAGES = ("SQLAlchemy", "psycopg2-binary", "Flask", "Flask-SQLAlchemy", "gunicorn", "locust")
 PROBE_ANSWERS = 0.6
 """Seconds to read the server again after a collection: a close that was begun by it needs a moment to arrive."""
 
@@ -117,7 +112,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     run.load = parts.enter_context(Load(keeper, plan, run.folder, run.origin))
     run.server = parts.enter_context(open_postgres(keeper, plan, private.address, run.folder))
     if plan.sql:
-        execute_file(run.server, Path(plan.sql))
+        run_sql(run.server, Path(plan.sql))
     run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
     environment = run.server.environment()
     if plan.probe != "off":
@@ -135,18 +130,6 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
 def is_ours(run: Run, backend: Backend) -> bool:
     """Tells whether a session on a shared server is the app's: by name, by the probe's word, or by its port."""
     return backend.application_name == "connleak-app" or run.collector.knows(backend.pid) or run.app.owns(backend)
-
-
-def execute_file(server: Server, path: Path) -> None:
-    """Runs an SQL file as the app's role, before the app starts."""
-    connection = psycopg2.connect(server.url())
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(path.read_text(encoding="utf-8"))
-    except psycopg2.Error as error:
-        raise Error(f"{path} failed: {str(error).strip()}", f"$EDITOR {path}") from None
-    finally:
-        connection.close()
 
 
 def walk(run: Run) -> None:
@@ -322,20 +305,4 @@ def show(run: Run) -> None:
             requests=run.load.status["requests"] if hasattr(run, "load") else 0,
             failures=run.load.status["failures"] if hasattr(run, "load") else 0,
         )
-    )
-
-
-def machine() -> Machine:
-    """Returns what this run is made with: cores, memory, system, versions."""
-    packages = {}
-    for name in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            packages[name] = metadata.version(name)
-    return Machine(
-        cores=os.cpu_count() or 0,
-        memory=psutil.virtual_memory().total,
-        system=platform.platform(),
-        python=platform.python_version(),
-        packages=packages,
-        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     )

@@ -272,7 +272,13 @@ def without_phase(made, *names: str):
             "app",
             "exit code 1",
         ),
-        (lambda r: msgspec.structs.replace(r, events=(Event(6.0, "bye", PROCESS),)), "app", "ended during the run"),
+        (
+            lambda r: msgspec.structs.replace(
+                r, events=(Event(1.5, "connect", PROCESS, backend=1), Event(6.0, "bye", PROCESS))
+            ),
+            "app",
+            "ended during the run",
+        ),
         (
             lambda r: msgspec.structs.replace(
                 r,
@@ -305,6 +311,11 @@ def test_evidence_that_cannot_carry_a_clean_is_inconclusive_and_says_why(spoil, 
     verdict = judge.judge(spoil(made))
     assert verdict.outcome == "inconclusive"
     assert words in check(verdict, name).why
+
+
+def test_a_helper_process_without_a_session_may_come_and_go() -> None:
+    events = (Event(5.9, "hello", 555), Event(6.0, "bye", 555))
+    assert judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events)).outcome == "clean"
 
 
 def test_an_app_whose_sessions_are_on_another_server_is_never_clean() -> None:

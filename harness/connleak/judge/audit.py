@@ -141,7 +141,8 @@ def app_lived(facts: Facts) -> Check:
     starts = {phase.name: phase.begin for phase in facts.recording.phases if phase.cycle in (0, 1)}
     begin = starts.get("load", float("inf"))
     quiet = next((p.begin for p in facts.recording.phases if p.name == "collect"), float("inf"))
-    restarted = [event for event in facts.events("bye") if begin < event.t < quiet]
+    had_sessions = {event.process for event in facts.events("connect", "checkout")}
+    restarted = [event for event in facts.events("bye") if begin < event.t < quiet and event.process in had_sessions]
     if restarted:
         return Check(
             "app",

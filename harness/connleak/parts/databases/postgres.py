@@ -195,6 +195,18 @@ def server_facts(cursor: Any) -> dict[str, Any]:
     return {"version": version.split()[0], "max_connections": max_connections, "reserved": reserved}
 
 
+def run_sql(server: Server, path: Path) -> None:
+    """Runs an SQL file as the app's role, before the app starts."""
+    connection = psycopg2.connect(server.url())
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(path.read_text(encoding="utf-8"))
+    except psycopg2.Error as error:
+        raise Error(f"{path} failed: {str(error).strip()}", f"$EDITOR {path}") from None
+    finally:
+        connection.close()
+
+
 @contextlib.contextmanager
 def foreign_database(address: str, allow_remote: bool) -> Iterator[Server]:
     """Yields a database of our own on somebody's server, dropped afterwards; or theirs as it is, and says so."""
