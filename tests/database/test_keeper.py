@@ -14,7 +14,9 @@ from conftest import wait_until
 from connleak.model import Error
 from connleak.parts.process import Keeper, died, free_port, last_lines, wait_until_ready
 
-FAMILY = "sleep 1000 & (setsid sleep 1001 &) ; (setsid sh -c 'sleep 1002 & sleep 1003' &) ; sleep 1004"
+MINE = f"1000.{os.getpid()}"
+"""How long our sleepers sleep: nobody else's do."""
+FAMILY = f"sleep {MINE} & (setsid sleep {MINE} &) ; (setsid sh -c 'sleep {MINE} & sleep {MINE}' &) ; sleep {MINE}"
 
 
 def sh(keeper: Keeper, script: str):
@@ -23,12 +25,8 @@ def sh(keeper: Keeper, script: str):
     )
 
 
-def sleepers() -> list[str]:
-    return [
-        " ".join(p.info["cmdline"])
-        for p in psutil.process_iter(["cmdline"])
-        if p.info["cmdline"] and p.info["cmdline"][0] == "sleep" and p.info["cmdline"][1].startswith("100")
-    ]
+def sleepers() -> list[int]:
+    return [p.pid for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", MINE]]
 
 
 def test_leaving_ends_every_descendant_also_those_with_a_session_of_their_own() -> None:
@@ -42,7 +40,7 @@ def test_leaving_ends_every_descendant_also_those_with_a_session_of_their_own() 
 
 
 def test_a_child_that_ignores_the_signal_is_killed_after_its_grace(keeper: Keeper) -> None:
-    child = sh(keeper, "trap '' TERM; sleep 1005 & while true; do wait; done")
+    child = sh(keeper, f"trap '' TERM; sleep {MINE} & while true; do wait; done")
     wait_until(lambda: sleepers(), "it is up")
     assert keeper.stop(child, grace=0.3) == -signal.SIGKILL
     wait_until(lambda: not sleepers(), "its child is gone too")
@@ -77,13 +75,13 @@ with Keeper() as keeper:
     print(keeper.scratch, flush=True)
     time.sleep(1000)
 """
-    us = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert us.stdout is not None
-    scratch = Path(us.stdout.readline().strip())
-    wait_until(lambda: len(sleepers()) == 5, "the family is up")
-    us.kill()
-    us.wait()
-    us.stdout.close()
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as us:
+        try:
+            assert us.stdout is not None
+            scratch = Path(us.stdout.readline().strip())
+            wait_until(lambda: len(sleepers()) == 5, "the family is up")
+        finally:
+            us.kill()
     wait_until(lambda: not sleepers(), "the family is gone")
     wait_until(lambda: not scratch.exists(), "the scratch folder is gone")
 
