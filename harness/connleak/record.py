@@ -48,10 +48,6 @@ class Progress(Struct, frozen=True, kw_only=True):
 Report = Callable[[Progress], None]
 
 
-class Stopped(Exception):
-    """The walk ended early, but what was recorded can be judged; the text says why."""
-
-
 class Run:
     """The open parts of a run and its clock."""
 
@@ -90,11 +86,12 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
         run.writer = parts.enter_context(Writer(folder, plan, machine()))
         try:
             open_parts(run, parts, private)
-            walk(run)
+            try:
+                walk(run)
+            except Error as error:  # the app or the load ended on the way: what there is can be judged
+                run.note("run", error.message)
         except KeyboardInterrupt:
             run.note("run", f"interrupted in phase {run.phase} of cycle {run.cycle}")
-        except Stopped as stopped:
-            run.note("run", str(stopped))
         except Error as error:
             run.note("run", error.message)
             raise
@@ -129,7 +126,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
 
 def is_ours(run: Run, backend: Backend) -> bool:
     """Tells whether a session on a shared server is the app's: by name, by the probe's word, or by its port."""
-    return backend.application_name == "connleak-app" or run.collector.knows(backend.pid) or run.app.owns(backend)
+    return backend.application_name == run.server.app_name or run.collector.knows(backend.pid) or run.app.owns(backend)
 
 
 def walk(run: Run) -> None:
@@ -271,14 +268,11 @@ def pass_time(run: Run, seconds: float) -> None:
 
 
 def ticks(run: Run, every: float) -> Iterator[None]:
-    """Yields again and again; in between it shows how far we are and stops the walk when the app has died."""
+    """Yields again and again; shows how far we are, and raises Error when the app or the load has ended."""
     shown = 0.0
     while True:
-        try:
-            run.app.check()
-            run.load.check()
-        except Error as error:
-            raise Stopped(error.message) from None
+        run.app.check()
+        run.load.check()
         if time.monotonic() - shown > 0.2:
             shown = time.monotonic()
             show(run)

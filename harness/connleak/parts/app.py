@@ -29,7 +29,7 @@ class App:
         self._plan = plan
         self._log = folder / "app.log"
         self._environment = environment
-        self._ports: dict[int, int] = {}
+        self._owned: dict[int, bool] = {}
         self.child: Child | None = None
 
     def __enter__(self) -> App:
@@ -91,9 +91,9 @@ class App:
         """Tells whether a session's client port is a socket of one of the app's processes."""
         if backend.client_port is None or self.child is None:
             return False
-        if backend.client_port not in self._ports:
-            self._ports = self.ports()
-        return backend.client_port in self._ports
+        if backend.pid not in self._owned:  # asked once a session: looking through all sockets takes milliseconds
+            self._owned[backend.pid] = backend.client_port in self.ports()
+        return self._owned[backend.pid]
 
 
 def answers(url: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +28,8 @@ class Server:
     own_database: bool
     """A database that this run created: every session in it is the app's."""
     notes: tuple[str, ...] = ()
+    app_name: str = field(default_factory=lambda: f"connleak-app-{secrets.token_hex(3)}")
+    """What libpq's sessions of this run's app are called on the server; asyncpg does not take it from PGAPPNAME."""
 
     def url(self, scheme: str = "postgresql") -> str:
         """Returns the app's address in it, with the password."""
@@ -43,5 +46,5 @@ class Server:
             "PGUSER": self.user,
             "PGPASSWORD": self.password,
             "PGDATABASE": self.dbname,
-            "PGAPPNAME": "connleak-app",
+            "PGAPPNAME": self.app_name,
         }
