@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from connleak.model import Database, Machine, Phases, Plan
@@ -12,6 +14,9 @@ from connleak.parts.databases import Server
 from connleak.parts.databases.postgres import open_postgres
 from connleak.parts.process import Keeper
 from connleak.recording import Writer
+
+if TYPE_CHECKING:
+    from lab import Lab
 
 
 def make_plan(**changes: object) -> Plan:
@@ -46,3 +51,14 @@ def server(keeper: Keeper, tmp_path: Path) -> Iterator[Server]:
 def writer(tmp_path: Path) -> Iterator[Writer]:
     with Writer(tmp_path / "run", make_plan(), Machine()) as opened:
         yield opened
+
+
+@pytest.fixture
+def lab(server: Server, writer: Writer, keeper: Keeper, tmp_path: Path) -> Iterator[Lab]:
+    """Runs scripts with the probe in a folder of their own."""
+    from lab import Lab
+
+    folder = tmp_path / "app"
+    folder.mkdir()
+    with ExitStack() as stack:
+        yield Lab(server, writer, keeper, folder, stack)

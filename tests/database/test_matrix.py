@@ -6,8 +6,6 @@ import os
 import shutil
 import subprocess
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ from connleak.cache import build_once, cache_folder
 from connleak.parts.databases import Server
 from connleak.parts.process import Keeper, free_port, wait_until_ready
 from connleak.probe import ENTRY
-from connleak.recording import Writer
 from lab import Lab, backends
 
 pytestmark = pytest.mark.matrix
@@ -67,14 +64,6 @@ if os.fork() == 0:
     childs = engine.connect()  # child
     time.sleep(100)
 """
-
-
-@pytest.fixture
-def lab(server: Server, writer: Writer, keeper: Keeper, tmp_path: Path) -> Iterator[Lab]:
-    folder = tmp_path / "app"
-    folder.mkdir()
-    with ExitStack() as stack:
-        yield Lab(server, writer, keeper, folder, stack)
 
 
 def find_python(version: str) -> str:

@@ -7,25 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from conftest import wait_until
-from connleak.parts.databases import Server
-from connleak.parts.process import Keeper
 from connleak.probe import ENTRY
-from connleak.recording import Writer
 from lab import Lab, backends
-
-
-@pytest.fixture
-def lab(server: Server, writer: Writer, keeper: Keeper, tmp_path: Path) -> Iterator[Lab]:
-    folder = tmp_path / "app"
-    folder.mkdir()
-    with ExitStack() as stack:
-        yield Lab(server, writer, keeper, folder, stack)
 
 
 def test_a_checkout_is_joined_to_its_line_its_thread_and_its_session(lab: Lab) -> None:
