@@ -33,7 +33,6 @@ class Load:
         self.longest = 0.0
         self.requests = 0
         self.failures = 0
-        self.greenlet: Any = None
 
     def request(self, request_type: str, name: str, response_time: float | None, exception: Any, **_: Any) -> None:
         seconds = (response_time or 0.0) / 1000
@@ -69,7 +68,7 @@ class Load:
     def obey(self) -> None:
         """Starts, stops and quits as it is told; leaves the process without Locust's own automatic start."""
         runner = self.environment.runner
-        self.greenlet = gevent.spawn(self.tell)
+        gevent.spawn(self.tell)
         self.say(say="ready", classes=[user.__name__ for user in self.environment.user_classes])
         for line in self.control.makefile():
             command = json.loads(line)

@@ -33,7 +33,6 @@ class Account:
     name: str
     uid: int
     gid: int
-    home: str = "/"
 
 
 def server_account() -> Account | None:

@@ -14,7 +14,7 @@ from .table import Connection, closed, current, emit, given_back, opened, taken,
 
 def watch_module(module):
     """Wraps the `connect` of psycopg2, pymysql or asyncpg."""
-    module.connect = wrapped(module.connect)
+    module.connect = telling(module.connect, entered)
 
 
 def watch_psycopg(module):
@@ -22,37 +22,37 @@ def watch_psycopg(module):
     for kind in (module.Connection, module.AsyncConnection):
         original = kind.__dict__["connect"].__func__ if "connect" in kind.__dict__ else None
         if original is not None:
-            kind.connect = classmethod(wrapped(original))
+            kind.connect = classmethod(telling(original, entered))
     module.connect = module.Connection.connect
 
 
-def wrapped(original):
-    """Returns the driver's connect with what it returns entered under the caller's line; sync or async."""
+def telling(original, listener):
+    """Returns the function with its result told to the listener under the caller's line; sync or async."""
     if inspect.iscoroutinefunction(original):
 
         @functools.wraps(original)
-        async def connect(*args, **kwargs):
+        async def function(*args, **kwargs):
             caller = sys._getframe(1)
             connection = await original(*args, **kwargs)
-            entered(connection, caller)
+            listener(connection, caller)
             return connection
 
     else:
 
         @functools.wraps(original)
-        def connect(*args, **kwargs):
+        def function(*args, **kwargs):
             connection = original(*args, **kwargs)
             if inspect.isawaitable(connection):
-                return awaited(connection, sys._getframe(1))
-            entered(connection, sys._getframe(1))
+                return awaited(connection, listener, sys._getframe(1))
+            listener(connection, sys._getframe(1))
             return connection
 
-    return connect
+    return function
 
 
-async def awaited(coming, caller):
+async def awaited(coming, listener, caller):
     connection = await coming
-    entered(connection, caller)
+    listener(connection, caller)
     return connection
 
 
@@ -79,38 +79,21 @@ def entered(raw, frame):
 def watch_psycopg_pool(module):
     """Wraps getconn and putconn of psycopg_pool: `pool.connection()` goes through them, too."""
     for kind in (module.ConnectionPool, module.NullConnectionPool, module.AsyncConnectionPool):
-        for name, listener in (("getconn", got), ("putconn", put)):
-            if name in kind.__dict__:
-                setattr(kind, name, with_listener(kind.__dict__[name], listener))
+        if "getconn" in kind.__dict__:
+            kind.getconn = telling(kind.getconn, got)
+        if "putconn" in kind.__dict__:
+            kind.putconn = putting(kind.putconn)
 
 
-def with_listener(original, listener):
-    """Returns a pool's method that tells the listener (connection, caller): after getconn, before putconn."""
-    if inspect.iscoroutinefunction(original):
+def putting(original):
+    """Returns putconn, sync or async, with the connection entered as given back before it is."""
 
-        @functools.wraps(original)
-        async def method(self, *args, **kwargs):
-            caller = sys._getframe(1)
-            if listener is put:
-                listener(args[0] if args else kwargs.get("conn"), caller)
-            connection = await original(self, *args, **kwargs)
-            if listener is got:
-                listener(connection, caller)
-            return connection
+    @functools.wraps(original)
+    def putconn(self, conn, *args, **kwargs):
+        put(conn)
+        return original(self, conn, *args, **kwargs)
 
-    else:
-
-        @functools.wraps(original)
-        def method(self, *args, **kwargs):
-            caller = sys._getframe(1)
-            if listener is put:
-                listener(args[0] if args else kwargs.get("conn"), caller)
-            connection = original(self, *args, **kwargs)
-            if listener is got:
-                listener(connection, caller)
-            return connection
-
-    return method
+    return putconn
 
 
 def got(raw, frame):
@@ -124,7 +107,7 @@ def got(raw, frame):
         current().dropped += 1
 
 
-def put(raw, frame):
+def put(raw):
     try:
         state = current()
         connection = state.connections.get(id(raw))

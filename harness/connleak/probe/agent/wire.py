@@ -81,6 +81,8 @@ def after_fork(inherited):
     line = Line()
     if old.socket is not None:
         old.socket.close()
+        for end in old.wake or ():
+            os.close(end)  # the parent keeps its own
         hello()
         if inherited:
             arm()
