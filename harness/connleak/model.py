@@ -126,6 +126,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     sample_every: float = 0.1
     database: Database
     probe: str = "pool"
+    gc: str = "normal"
+    canary: bool = False
+    sensitivity: float = 0.0
+    """The leak rate per request down to which `clean` is asked for; 0 when it is not."""
     load: str = "locust"
     sql: str = ""
     env: dict[str, str] = {}
@@ -183,6 +187,8 @@ class Event(Struct, frozen=True, omit_defaults=True):
     seconds: float = 0.0
     detail: str = ""
     request: str = ""
+    other: int = 0
+    """Of `shared`: the process that had opened the session."""
 
 
 class Holder(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -197,6 +203,8 @@ class Holder(Struct, frozen=True, omit_defaults=True, kw_only=True):
     thread: int = 0
     thread_name: str = ""
     thread_alive: bool = True
+    """Whether the thread that took it, or the greenlet or asyncio task when `task`, still lives."""
+    task: bool = False
     now: Site | None = None
     pool: int = 0
     source: str = "pool"
@@ -242,6 +250,8 @@ class Snapshot(Struct, frozen=True, omit_defaults=True, kw_only=True):
     holders: tuple[Holder, ...] = ()
     pools: tuple[Pool, ...] = ()
     processes: tuple[Process, ...] = ()
+    reason: str = ""
+    """Of `exhausted`: what turned the first caller away."""
 
 
 class Request(Struct, frozen=True, omit_defaults=True):

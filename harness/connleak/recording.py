@@ -74,6 +74,7 @@ class EventLine(Struct, frozen=True, omit_defaults=True):
     seconds: float = 0.0
     detail: str = ""
     request: str = ""
+    other: int = 0
 
 
 class PhaseLine(Struct, frozen=True, omit_defaults=True):
@@ -256,6 +257,7 @@ def event_of(line: EventLine, stacks: dict[int, tuple[Site, ...]]) -> Event:
         seconds=line.seconds,
         detail=line.detail,
         request=line.request,
+        other=line.other,
     )
 
 

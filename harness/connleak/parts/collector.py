@@ -13,11 +13,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from connleak.model import Holder, Note, Pool, Process, Snapshot
-from connleak.parts.peers import Peer, Question, Translation, follow
+import msgspec
+
+from connleak.model import Holder, Note, Plan, Pool, Process, Snapshot, Struct
+from connleak.parts.peers import Peer, Question, Translation
 from connleak.recording import EventLine, Writer
 
 LARGEST = 1 << 20
+
+
+class Frozen(Struct, frozen=True):
+    """The first caller that was turned away: when, in which process, and by what."""
+
+    t: float
+    process: int
+    reason: str
 
 
 class Collector:
@@ -35,11 +45,18 @@ class Collector:
         self._questions: dict[int, Question] = {}
         self._key = 0
         self._stop = False
+        self._frozen_by = 0
+        self._frozen_rows: list[tuple[Peer, dict[str, Any]]] = []
+        self.frozen: Frozen | None = None
         self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
 
-    def environment(self) -> dict[str, str]:
-        """Returns the variables that make a probe find this collector."""
-        return {"CONNLEAK_SOCKET": str(self.path), "CONNLEAK_TOKEN": self.token}
+    def environment(self, plan: Plan | None = None) -> dict[str, str]:
+        """Returns the variables that make a probe find this collector, and do what the plan says."""
+        variables = {"CONNLEAK_SOCKET": str(self.path), "CONNLEAK_TOKEN": self.token}
+        if plan is not None:
+            variables |= {"CONNLEAK_PROBE": plan.probe, "CONNLEAK_GC": plan.gc}
+            variables |= {"CONNLEAK_CANARY": "1"} if plan.canary else {}
+        return variables
 
     def __enter__(self) -> Collector:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -87,8 +104,22 @@ class Collector:
             return any(backend in peer.backends for peer in self._peers.values())
 
     def snapshot(self, label: str, cycle: int, timeout: float = 3.0) -> Snapshot:
-        """Asks every process for its holder table; returns and writes them as one snapshot."""
+        """Asks every process for its holder table; returns them as one snapshot."""
         asked, question = self._ask("snapshot", timeout)
+        return self._snapshot(self._now(), label, cycle, asked, question)
+
+    def frozen_snapshot(self, cycle: int, timeout: float = 3.0) -> Snapshot:
+        """Returns the holder tables at the first time-out of a pool or refusal of the server.
+
+        Of the process where it happened the table is of that very moment, of all others of a moment later.
+        """
+        assert self.frozen is not None
+        asked, question = self._ask("snapshot", timeout, but=self.frozen.process)
+        question.rows += self._frozen_rows
+        snapshot = self._snapshot(self.frozen.t, "exhausted", cycle, asked, question)
+        return msgspec.structs.replace(snapshot, reason=self.frozen.reason)
+
+    def _snapshot(self, t: float, label: str, cycle: int, asked: list[Peer], question: Question) -> Snapshot:
         holders: list[Holder] = []
         pools: list[Pool] = []
         for peer, row in question.rows:
@@ -101,40 +132,45 @@ class Collector:
                 told, idle = self._translation.by_events(peer)
                 holders += told
                 pools.append(idle)
-        snapshot = Snapshot(
-            t=self._now(),
-            label=label,
-            cycle=cycle,
-            holders=tuple(holders),
-            pools=tuple(pools),
-            processes=tuple(
-                Process(
-                    process=peer.pid,
-                    command=peer.command,
-                    probe=True,
-                    armed=peer.armed,
-                    answered=peer.pid not in question.waiting_for,
-                    dropped=peer.dropped,
-                    unwatched=peer.unwatched,
-                )
-                for peer in asked
-            ),
+        processes = tuple(
+            Process(
+                process=peer.pid,
+                command=peer.command,
+                probe=True,
+                armed=peer.armed,
+                answered=peer.pid not in question.waiting_for,
+                dropped=peer.dropped,
+                unwatched=peer.unwatched,
+            )
+            for peer in asked
         )
-        return snapshot
+        return Snapshot(
+            t=t, label=label, cycle=cycle, holders=tuple(holders), pools=tuple(pools), processes=processes
+        )
 
     def collect(self, timeout: float = 5.0) -> tuple[int, int]:
         """Runs the cyclic collector in every process; returns (checkouts that came back by it, silent processes)."""
         peers, question = self._ask("collect", timeout)
         return question.collected, len(question.waiting_for) + sum(peer.alone for peer in peers)
 
+    def plant(self, timeout: float = 5.0) -> str:
+        """Has one process of the app open and keep a connection; returns what it opened, empty when none could."""
+        for peer in self.living():
+            if peer.armed and not peer.alone:
+                _, question = self._ask("canary", timeout, only=peer.pid)
+                return question.planted
+        return ""
+
     # the thread
 
     def _now(self) -> float:
         return round(time.monotonic() - self._origin, 4)
 
-    def _ask(self, what: str, timeout: float) -> tuple[list[Peer], Question]:
+    def _ask(self, what: str, timeout: float, only: int = 0, but: int = 0) -> tuple[list[Peer], Question]:
         peers = self.living()
-        asked = [peer for peer in peers if peer.armed and not peer.alone]
+        asked = [
+            peer for peer in peers if peer.armed and not peer.alone and peer.pid != but and only in (0, peer.pid)
+        ]
         with self._lock:
             self._key += 1
             key = self._key
@@ -212,23 +248,28 @@ class Collector:
             detail = f"Python {message.get('python', '?')}, parent {message.get('parent', '?')}"
             self._writer.append("events", EventLine(self._now(), "hello", peer.pid, detail=detail))
             return True
-        for number, frames in message.get("stacks", {}).items():
-            peer.stacks[str(number)] = self._translation.stack(frames)
-        if "events" in message:
+        self._translation.learn(peer, message)
+        if "taken" in message:
             peer.armed = True
             peer.alone = bool(message.get("alone"))
-            rows = []
-            for told in message["events"]:
-                row = self._translation.event(peer, *told)
-                follow(peer, row)
-                rows.append(row)
+            rows = self._translation.events(peer, message)
             if rows:
                 self._writer.append("events", *rows)
             peer.out, peer.waiting = int(message["out"]), int(message["waiting"])
             peer.dropped = int(message["dropped"])
         if "answer" in message:
             self._answer(peer, message)
+        if "frozen" in message:
+            self._freeze(peer, message)
         return True
+
+    def _freeze(self, peer: Peer, message: dict[str, Any]) -> None:
+        """Keeps the holder table of the first process whose caller was turned away."""
+        if self._frozen_by in (0, peer.pid):
+            self._frozen_by = peer.pid
+            self._frozen_rows += [(peer, row) for row in message["rows"]]
+            if message["final"]:
+                self.frozen = Frozen(self._translation.time(message["t"]), peer.pid, str(message["frozen"]))
 
     def _answer(self, peer: Peer, message: dict[str, Any]) -> None:
         with self._lock:
@@ -237,6 +278,7 @@ class Collector:
             return
         question.rows += [(peer, row) for row in message.get("rows", [])]
         question.collected += int(message.get("collected", 0))
+        question.planted = str(message.get("planted", question.planted))
         peer.dropped = int(message.get("dropped", peer.dropped))
         peer.unwatched = tuple(message.get("unwatched", peer.unwatched))
         if message.get("final"):

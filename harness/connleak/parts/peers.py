@@ -34,7 +34,8 @@ class Peer:
     """No thread of the probe's runs there between requests: it cannot be asked, its events are all there is."""
     taken: dict[int, EventLine] = field(default_factory=dict)
     open: set[int] = field(default_factory=set)
-    stacks: dict[str, int] = field(default_factory=dict)
+    stacks: dict[int, int] = field(default_factory=dict)
+    requests: dict[int, str] = field(default_factory=lambda: {0: ""})
     backends: set[int] = field(default_factory=set)
 
 
@@ -45,7 +46,15 @@ class Question:
     waiting_for: set[int]
     rows: list[tuple[Peer, dict[str, Any]]] = field(default_factory=list)
     collected: int = 0
+    planted: str = ""
     done: threading.Event = field(default_factory=threading.Event)
+
+
+def batched(flat: list[int], size: int) -> list[tuple[int, ...]]:
+    """Returns a flat list cut into tuples; raises ValueError when it is no whole number of them."""
+    if len(flat) % size:
+        raise ValueError(f"{len(flat)} numbers are no whole rows of {size}")
+    return list(zip(*[iter(flat)] * size, strict=True))
 
 
 def follow(peer: Peer, row: EventLine) -> None:
@@ -92,32 +101,44 @@ class Translation:
         """Returns a monotonic reading as seconds of this recording."""
         return round(monotonic - self._origin, 4)
 
-    def event(self, peer: Peer, at: float, kind: str, *facts: Any) -> EventLine:
-        """Returns an event as it is stored; a checkin bears what its checkout did."""
-        if kind == "checkout":
-            return self._checkout(peer, at, *facts)
-        if kind in ("checkin", "collected"):
-            taken = peer.taken.get(facts[0]) or EventLine(0.0, "", peer.pid, checkout=facts[0])
-            collected = kind == "collected"
-            return msgspec.structs.replace(taken, t=self.time(at), kind="checkin", gc=collected)
-        return self._other(peer, at, kind, facts[0])
+    def learn(self, peer: Peer, message: dict[str, Any]) -> None:
+        """Takes in the stacks and requests that a message numbers."""
+        for number, frames in message.get("stacks", {}).items():
+            peer.stacks[int(number)] = self.stack(frames)
+        for number, name in message.get("requests", {}).items():
+            peer.requests[int(number)] = str(name)
 
-    def _checkout(
-        self,
-        peer: Peer,
-        at: float,
-        number: int,
-        thread: int,
-        backend: int | None,
-        pool: int,
-        stack: int,
-        request: str,
-        detail: str = "",
-    ) -> EventLine:
-        place = peer.stacks.get(str(stack), -1)
+    def events(self, peer: Peer, message: dict[str, Any]) -> list[EventLine]:
+        """Returns a message's events in order of time, with the peer's table kept up to them."""
+        rows = [self._checkout(peer, fields) for fields in batched(message["taken"], 7)]
+        for row in rows:  # known before any return of the same message is looked up
+            follow(peer, row)
+        others = [self._other(peer, *told) for told in message["others"]]
+        others += [self._return(peer, *fields) for fields in batched(message["returned"], 2)]
+        others += [self._return(peer, *fields, gc=True) for fields in batched(message["collected"], 2)]
+        others.sort(key=lambda row: row.t)
+        for row in others:
+            follow(peer, row)
+        return sorted(rows + others, key=lambda row: row.t)
+
+    def _checkout(self, peer: Peer, fields: tuple[int, ...]) -> EventLine:
+        at, number, thread, backend, pool, stack, request = fields
         return EventLine(
-            self.time(at), "checkout", peer.pid, thread, backend, number, place, pool, detail=detail, request=request
+            t=self.time(at / 1e6),
+            kind="checkout",
+            process=peer.pid,
+            thread=thread,
+            backend=None if backend < 0 else backend,
+            checkout=number,
+            at=peer.stacks.get(stack, -1),
+            pool=pool,
+            request=peer.requests.get(request, ""),
         )
+
+    def _return(self, peer: Peer, at: int, number: int, gc: bool = False) -> EventLine:
+        """Returns a checkin, which bears what its checkout did."""
+        taken = peer.taken.get(number) or EventLine(0.0, "", peer.pid, checkout=number)
+        return msgspec.structs.replace(taken, t=self.time(at / 1e6), kind="checkin", gc=gc)
 
     def _other(self, peer: Peer, at: float, kind: str, facts: dict[str, Any]) -> EventLine:
         backend = facts.get("backend")
@@ -129,17 +150,18 @@ class Translation:
             process=peer.pid,
             thread=facts.get("thread", 0),
             backend=backend,
-            at=peer.stacks.get(str(facts.get("at", -1)), -1),
+            at=peer.stacks.get(facts.get("at", -1), -1),
             pool=facts.get("pool", 0),
             gc=bool(facts.get("gc")),
             overflow=bool(facts.get("overflow")),
             nested=bool(facts.get("nested")),
             seconds=round(facts.get("seconds", 0.0), 4),
             detail=facts.get("detail", ""),
+            other=facts.get("other", 0),
         )
 
-    def _sites_at(self, peer: Peer, number: object) -> tuple[Site, ...]:
-        return self._sites.get(peer.stacks.get(str(number), -1), ())
+    def _sites_at(self, peer: Peer, number: int) -> tuple[Site, ...]:
+        return self._sites.get(peer.stacks.get(number, -1), ())
 
     def holder(self, peer: Peer, row: dict[str, Any]) -> Holder:
         """Returns a row of a process's holder table."""
@@ -154,6 +176,7 @@ class Translation:
             thread=row["thread"],
             thread_name=row["thread_name"],
             thread_alive=row["thread_alive"],
+            task=row["task"],
             now=now[0] if now else None,
             pool=row["pool"],
             source=row["source"],

@@ -11,18 +11,36 @@ Read in this order: `table` (what is open and who has it), `frames` (a call stac
 import gc
 import os
 
-from . import drivers, hooks, pools, requests, table, wire
+from . import drivers, hooks, pools, queries, requests, table, wire, workers
+
+WATCHED = (
+    ("asyncio.tasks", workers.watch_asyncio),
+    ("gevent", workers.watch_greenlets),
+    ("eventlet", workers.watch_greenlets),
+    ("sqlalchemy", pools.watch),
+    ("flask", requests.watch_flask),
+    ("django.core.handlers.base", requests.watch_django),
+    ("starlette.applications", requests.watch_starlette),
+    ("web", requests.watch_webpy),
+    ("psycopg2", drivers.watch_module),
+    ("pymysql", drivers.watch_module),
+    ("asyncpg", drivers.watch_module),
+    ("psycopg", drivers.watch_psycopg),
+    ("psycopg_pool", drivers.watch_psycopg_pool),
+    ("sqlite3", drivers.watch_sqlite),
+)
+"""What is watched, and from when on: right after its module was imported."""
 
 
 def install():
     """Starts watching: hooks for the libraries that the app will import, and a word to the collector."""
     gc.callbacks.append(table.on_collector)
-    hooks.after_import("sqlalchemy", pools.watch)
-    hooks.after_import("flask", requests.watch_flask)
-    for name in ("psycopg2", "pymysql", "asyncpg"):
-        hooks.after_import(name, drivers.watch_module)
-    hooks.after_import("psycopg", drivers.watch_psycopg)
-    hooks.after_import("psycopg_pool", drivers.watch_psycopg_pool)
+    if wire.MODE == "off":
+        gc.disable()
+    for name, callback in WATCHED:
+        hooks.after_import(name, callback)
+    if os.environ.get("CONNLEAK_PROBE") == "queries":
+        hooks.after_import("sqlalchemy.engine", queries.watch)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=wire.pause, after_in_parent=wire.resume, after_in_child=table.current)
+        os.register_at_fork(before=wire.pause, after_in_parent=wire.resume, after_in_child=table.forked)
     wire.hello()

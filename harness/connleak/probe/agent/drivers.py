@@ -1,6 +1,7 @@
 """Connections that an app opens itself, past SQLAlchemy's pool: the driver's own connect is wrapped.
 
-SQLAlchemy's calls of it are left to its pool events; psycopg_pool's connections are idle until getconn().
+SQLAlchemy's calls of it are left to its pool events; psycopg_pool's connections are idle until getconn(). Here, too,
+is seen when the server refuses a connection, whoever asked for it.
 """
 
 import functools
@@ -9,7 +10,18 @@ import sys
 
 from . import wire
 from .pools import backend_of
-from .table import Connection, closed, current, emit, given_back, opened, taken, watch_end
+from .table import Connection, closed, current, emit, given_back, here, opened, taken, watch_end
+
+REFUSALS = (
+    "too many clients already",
+    "remaining connection slots are reserved",
+    "Too many connections",
+    "too many connections for",
+)
+"""What PostgreSQL and MySQL say at their limit; psycopg2 gives no SQLSTATE at connect, so the words must do."""
+
+last = None
+"""The latest way in which a connection was opened by hand: (function, args, kwargs); kept only for a canary."""
 
 
 def watch_module(module):
@@ -26,6 +38,31 @@ def watch_psycopg(module):
     module.connect = module.Connection.connect
 
 
+def watch_sqlite(module):
+    """Wraps sqlite3's connect; its connections get a subclass, for the class itself cannot be referenced weakly."""
+    original = module.connect
+
+    class Connection(module.Connection):
+        """As sqlite3's own; close() is told, and the end of it."""
+
+        def close(self):
+            super().close()
+            hand_closed(self)
+
+    Connection.__qualname__ = "Connection"
+    Connection.__module__ = "sqlite3"
+
+    @functools.wraps(original)
+    def connect(*args, **kwargs):
+        if len(args) < 6:
+            kwargs.setdefault("factory", Connection)
+        raw = original(*args, **kwargs)
+        entered(raw, sys._getframe(1), "sqlite")
+        return raw
+
+    module.connect = sys.modules["sqlite3.dbapi2"].connect = connect
+
+
 def telling(original, listener):
     """Returns the function with its result told to the listener under the caller's line; sync or async."""
     if inspect.iscoroutinefunction(original):
@@ -33,45 +70,87 @@ def telling(original, listener):
         @functools.wraps(original)
         async def function(*args, **kwargs):
             caller = sys._getframe(1)
-            connection = await original(*args, **kwargs)
-            listener(connection, caller)
+            try:
+                connection = await original(*args, **kwargs)
+            except Exception as error:
+                refused(error)
+                raise
+            told(listener, connection, caller, original, args, kwargs)
             return connection
 
     else:
 
         @functools.wraps(original)
         def function(*args, **kwargs):
-            connection = original(*args, **kwargs)
+            try:
+                connection = original(*args, **kwargs)
+            except Exception as error:
+                refused(error)
+                raise
             if inspect.isawaitable(connection):
-                return awaited(connection, listener, sys._getframe(1))
-            listener(connection, sys._getframe(1))
+                return awaited(connection, listener, sys._getframe(1), original, args, kwargs)
+            told(listener, connection, sys._getframe(1), original, args, kwargs)
             return connection
 
     return function
 
 
-async def awaited(coming, listener, caller):
-    connection = await coming
-    listener(connection, caller)
+async def awaited(coming, listener, caller, *call):
+    try:
+        connection = await coming
+    except Exception as error:
+        refused(error)
+        raise
+    told(listener, connection, caller, *call)
     return connection
 
 
-def entered(raw, frame):
+def told(listener, connection, caller, *call):
+    global last
+    if wire.CANARY and listener is entered:
+        last = call
+    listener(connection, caller)
+
+
+def refused(error):
+    """Freezes the holder table when it is the server that has no room."""
+    try:
+        words = str(error)
+        for refusal in REFUSALS:
+            if refusal in words:
+                state = current()
+                emit(state, "refused", detail=refusal)
+                wire.freeze(state, "the server: " + refusal)
+                return
+    except Exception:
+        pass
+
+
+def entered(raw, frame, source="direct"):
     """Enters a connection that was opened by hand: it is out from now until it is closed."""
     try:
         owner = frame.f_globals.get("__name__", "").partition(".")[0]
         if owner == "sqlalchemy":
             return
-        state = current()
-        connection = Connection(backend_of(raw), 0, "psycopg_pool" if owner == "psycopg_pool" else "direct")
+        state = here()
+        if owner == "psycopg_pool":
+            source = owner
+        connection = Connection(backend_of(raw), 0, source)
         opened(state, id(raw), connection)
         watch_end(id(raw), connection, raw)
-        if connection.source == "direct":
-            taken(state, connection, frame)
-            emit(state, "connect", backend=connection.backend, frames=connection.checkout.frames)
-        else:
+        if source == "psycopg_pool":
             emit(state, "connect", backend=connection.backend)
+        else:
+            checkout = taken(state, connection, frame)
+            emit(state, "connect", backend=connection.backend, frames=checkout.frames)
         wire.arm()
+    except Exception:
+        current().dropped += 1
+
+
+def hand_closed(raw):
+    try:
+        closed(current(), id(raw))
     except Exception:
         current().dropped += 1
 
@@ -100,8 +179,7 @@ def got(raw, frame):
     try:
         state = current()
         connection = state.connections.get(id(raw))
-        if connection is not None:
-            taken(state, connection, frame)
+        if connection is not None and taken(state, connection, frame).at > wire.line.due:
             wire.tick()
     except Exception:
         current().dropped += 1
@@ -111,9 +189,9 @@ def put(raw):
     try:
         state = current()
         connection = state.connections.get(id(raw))
-        if connection is not None:
-            given_back(state, connection)
-            wire.tick()
+        if connection is not None and connection.checkout is not None:
+            if given_back(state, connection) > wire.line.due:
+                wire.tick()
     except Exception:
         current().dropped += 1
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from . import frames
+from . import frames, workers
 
 
 def rows(state, stack_number):
@@ -13,22 +13,36 @@ def rows(state, stack_number):
 
 
 def holder_row(checkout, running, stack_number):
-    thread = checkout.thread()
-    now = running.get(checkout.ident) if thread is not None else None
+    name, alive, now = whereabouts(checkout, running)
     return {
         "row": "holder",
         "checkout": checkout.number,
         "backend": checkout.connection.backend,
         "since": round(checkout.at, 4),
         "at": stack_number(checkout.frames),
-        "thread": checkout.ident,
-        "thread_name": checkout.thread_name,
-        "thread_alive": thread is not None,
-        "now": stack_number(frames.capture(now)) if now is not None else -1,
-        "pool": checkout.pool,
+        "thread": checkout.thread.ident,
+        "thread_name": name,
+        "thread_alive": alive,
+        "task": checkout.task is not None,
+        "now": stack_number(now),
+        "pool": checkout.connection.pool,
         "source": checkout.connection.source,
         "request": checkout.request,
     }
+
+
+def whereabouts(checkout, running):
+    """Returns (name, alive, frames now) of the thread, greenlet or task that took it."""
+    thread = checkout.thread
+    if checkout.task is not None:
+        task = checkout.task()
+        if workers.is_over(task):
+            return (workers.task_name(task) if task is not None else "a task"), False, []
+        return workers.task_name(task), True, workers.where_task_is(task)
+    if thread.alive() is None:
+        return thread.name, False, []
+    frame = running.get(thread.ident)
+    return thread.name, True, frames.capture(frame) if frame is not None else []
 
 
 def pool_rows(state, stack_number):

@@ -6,20 +6,13 @@ callers that wait. Every listener swallows its own errors: the app comes first.
 
 import sys
 import weakref
+from itertools import count
 
-from . import frames, wire
-from .table import (
-    Connection,
-    closed,
-    current,
-    emit,
-    get_ident,
-    given_back,
-    monotonic,
-    opened,
-    taken,
-    watch_end,
-)
+from . import frames, table, wire
+from .table import Connection, closed, current, emit, given_back, here, monotonic, opened, taken, watch_end
+from .workers import get_ident, this_task
+
+_waiters = count(1)
 
 
 class PoolMark:
@@ -96,7 +89,7 @@ def mark_of(state, pool):
 
 @guard
 def on_connect(dbapi_connection, record):
-    state = current()
+    state = here()
     pool = getattr(record, "_ConnectionRecord__pool", None)
     mark = mark_of(state, pool)
     number = mark.number if mark else 0
@@ -118,35 +111,39 @@ def on_connect(dbapi_connection, record):
     wire.arm()
 
 
-@guard
-def on_checkout(dbapi_connection, record, fairy):
-    state = current()
-    connection = state.connections.get(id(dbapi_connection))
-    if connection is None:
-        connection = Connection(backend_of(dbapi_connection), 0, "pool")
-        opened(state, id(dbapi_connection), connection)
-    taken(state, connection, sys._getframe(2))
-    wire.tick()
-
-
-@guard
-def on_checkin(dbapi_connection, record):
-    if dbapi_connection is not None:  # None: it was invalidated, and told as closed
+def on_checkout(dbapi_connection, record, fairy):  # the hot path: no guard around it, which would cost a call
+    try:
         state = current()
         connection = state.connections.get(id(dbapi_connection))
-        if connection is not None:
-            given_back(state, connection)
+        if connection is None:
+            connection = Connection(backend_of(dbapi_connection), 0, "pool")
+            opened(state, id(dbapi_connection), connection)
+        if taken(state, connection, sys._getframe(1)).at > wire.line.due:
             wire.tick()
+    except Exception:
+        current().dropped += 1
+
+
+def on_checkin(dbapi_connection, record):
+    try:
+        if dbapi_connection is not None:  # None: it was invalidated, and told as closed
+            state = table.state  # what is given back was taken in this process: no os.getpid() here
+            connection = state.connections.get(id(dbapi_connection))
+            if connection is not None and connection.checkout is not None:
+                if given_back(state, connection) > wire.line.due:
+                    wire.tick()
+    except Exception:
+        current().dropped += 1
 
 
 @guard
 def on_close(dbapi_connection, record):
-    closed(current(), id(dbapi_connection))
+    closed(current(), id(dbapi_connection), sys._getframe(1))
 
 
 @guard
 def on_close_detached(dbapi_connection):
-    closed(current(), id(dbapi_connection))
+    closed(current(), id(dbapi_connection), sys._getframe(1))
 
 
 @guard
@@ -192,42 +189,54 @@ def wrap_get(QueuePool):
     def _do_get(self):
         if not -1 < self._max_overflow <= self._overflow:
             return original(self)
+        waiter = next(_waiters)
         began = monotonic()
-        outcome = "timeout"
-        wait_begins(self, began)
+        outcome = "wait"
+        current().waiting[waiter] = began
         try:
-            record = original(self)
-            outcome = "wait"
-            return record
+            return original(self)
+        except BaseException as error:
+            outcome = "timeout" if type(error).__name__ == "TimeoutError" else "wait"
+            raise
         finally:
-            wait_ends(self, began, outcome)
+            wait_ends(self, waiter, began, outcome)
 
     _do_get.__wrapped__ = original
     QueuePool._do_get = _do_get
 
 
-def wait_begins(pool, began):
-    current().waiting[get_ident()] = began
-
-
-def wait_ends(pool, began, outcome):
+def wait_ends(pool, waiter, began, outcome):
+    """Tells of a wait; the first in vain freezes the holder table."""
     try:
         state = current()
-        state.waiting.pop(get_ident(), None)
+        state.waiting.pop(waiter, None)
         seconds = monotonic() - began
         if outcome == "timeout" or seconds > 0.001:
             mark = mark_of(state, pool)
-            me = get_ident()
-            nested = any(
-                checkout.ident == me and checkout.pool == mark.number for checkout in list(state.checkouts.values())
-            )
             emit(
                 state,
                 outcome,
                 pool=mark.number,
                 seconds=seconds,
-                nested=nested,
+                nested=holds_one_of(state, mark.number),
                 frames=frames.capture(sys._getframe(2)),
+            )
+        if outcome == "timeout":
+            wire.freeze(
+                state, "QueuePool limit of size %d overflow %d reached" % (pool.size(), pool._max_overflow)
             )
     except Exception:
         pass
+
+
+def holds_one_of(state, pool):
+    """Tells whether the calling thread, greenlet or task has a connection of that pool."""
+    me, task = get_ident(), this_task()
+    for checkout in list(state.checkouts.values()):
+        if checkout.connection.pool == pool:
+            if task is not None:
+                if checkout.task is not None and checkout.task() is task:
+                    return True
+            elif checkout.task is None and checkout.thread.ident == me:
+                return True
+    return False

@@ -1,10 +1,9 @@
 """What is open in this process and who has it: connections, checkouts, pools, waiters, and the events about them.
 
-One `State` a process; a forked child gets a new one at its next event, found by comparing os.getpid(), since uWSGI
-runs no at-fork hooks. Everything here is safe under the interpreter's own lock: single dict and deque operations.
+One `State` a process; a forked child gets a new one by Python's at-fork hook. uWSGI runs none: there every event
+compares os.getpid(), a system call that costs as much as all the rest of `current`. Everything here is safe under the interpreter's own lock: single dict and deque operations.
 """
 
-import _thread
 import itertools
 import os
 import sys
@@ -12,29 +11,18 @@ import time
 import weakref
 from collections import deque
 
-from . import frames, requests
+from . import requests
+from .frames import capture
+from .workers import get_ident, local, this_task, this_thread, weakly
 
 LIMIT = 20000
 """Events that may wait for being sent; more are dropped, and counted."""
 
-# kept from before gevent or eventlet replace them: the probe's thread is a real one
-get_ident = _thread.get_ident
+# kept from before gevent or eventlet replace them
 monotonic = time.monotonic
 getpid = os.getpid
 
-_local = _thread._local()
 _collecting = [0]
-
-
-class Thread:
-    """Stands for a thread as long as it lives: only the thread's own storage holds it."""
-
-    __slots__ = ("__weakref__", "ident", "name", "ref")
-
-    def __init__(self):
-        self.ident = get_ident()
-        self.name = _thread_name(self.ident)
-        self.ref = weakref.ref(self)
 
 
 class Connection:
@@ -53,20 +41,22 @@ class Connection:
 
 
 class Checkout:
-    """A taking of a connection that was not given back yet."""
+    """A taking of a connection that was not given back yet; `use` is there only with `queries`."""
 
-    __slots__ = ("at", "connection", "frames", "ident", "number", "pool", "request", "thread", "thread_name")
+    __slots__ = ("at", "connection", "frames", "number", "request", "task", "thread", "use")
 
-    def __init__(self, number, connection, thread, found):
+    def __init__(self, number, connection, found):
         self.number = number
         self.connection = connection
-        self.at = monotonic()
-        self.thread = thread.ref
-        self.ident = thread.ident
-        self.thread_name = thread.name
+        try:
+            self.thread = local.thread
+        except AttributeError:
+            self.thread = this_thread()
+        task = this_task()
+        self.task = task if task is None else weakly(task)
         self.frames = found
-        self.pool = connection.pool
         self.request = requests.current()
+        self.at = monotonic()
 
 
 class State:
@@ -82,51 +72,59 @@ class State:
         self.events = deque()
         self.dropped = 0
         self.collected = 0
+        self.froze = ""
 
 
 state = State()
 
 
+silent_forks = False
+"""Whether this process is one whose forks Python does not see."""
+
+
 def current():
     """Returns this process's state, a new one right after a fork."""
-    global state
-    if getpid() != state.pid:
-        parent = state
-        for connection in parent.connections.values():
-            connection.checkout = None  # that checkout is the parent's
-        state = State(parent)
-        for mark in state.pools.values():
-            mark.used = False  # until this process has opened a connection with it
-        from . import wire
-
-        wire.after_fork(bool(parent.connections))
+    if silent_forks and getpid() != state.pid:
+        forked()
     return state
+
+
+def here():
+    """Returns this process's state, whatever forked it: for what is rare enough to ask."""
+    if getpid() != state.pid:
+        forked()
+    return state
+
+
+def forked():
+    """Gives a forked child a state of its own."""
+    global state
+    parent = state
+    for connection in parent.connections.values():
+        connection.checkout = None  # that checkout is the parent's
+    state = State(parent)
+    for mark in state.pools.values():
+        mark.used = False  # until this process has opened a connection with it
+    from . import wire
+
+    wire.after_fork(bool(parent.connections))
 
 
 def emit(state, kind, **facts):
     """Puts an event up for sending; never blocks."""
+    facts["thread"] = get_ident()
+    put(state, (monotonic(), kind, facts))
+
+
+def put(state, event):
     if len(state.events) >= LIMIT:
         state.dropped += 1
     else:
-        state.events.append((monotonic(), kind, facts))
+        state.events.append(event)
 
 
 def note(text):
     emit(current(), "note", detail=text)
-
-
-def this_thread():
-    try:
-        return _local.thread
-    except AttributeError:
-        _local.thread = thread = Thread()
-        return thread
-
-
-def _thread_name(ident):
-    threading = sys.modules.get("threading")
-    thread = getattr(threading, "_active", {}).get(ident)
-    return getattr(thread, "name", "") or ""
 
 
 def on_collector(phase, info):
@@ -140,6 +138,8 @@ def in_collector():
 
 def opened(state, key, connection):
     """Enters a new connection; one that was opened by hand and then given to a pool is the pool's from now on."""
+    global silent_forks
+    silent_forks = "uwsgi" in sys.modules
     old = state.connections.get(key)
     if old is not None:
         given_back(state, old)
@@ -160,20 +160,22 @@ def watch_end(key, connection, raw):
 
     try:
         connection.ref = weakref.ref(raw, gone)
-    except TypeError:  # sqlite3's are not weak-referenceable
+    except TypeError:  # some drivers' are not weak-referenceable
         pass
 
 
 def taken(state, connection, frame):
-    """Enters a checkout by the calling thread, with the app's line."""
-    checkout = Checkout(next(state.numbers), connection, this_thread(), frames.capture(frame))
+    """Enters a checkout by the calling worker, with the app's line; returns it."""
+    checkout = Checkout(next(state.numbers), connection, capture(frame))
     connection.checkout = checkout
     state.checkouts[checkout.number] = checkout
-    events = state.events
-    if len(events) >= LIMIT:
+    if connection.process != state.pid:
+        used_elsewhere(state, connection, "taken", checkout.frames)
+    if len(state.events) >= LIMIT:
         state.dropped += 1
     else:
-        events.append((checkout.at, "checkout", checkout))
+        state.events.append(checkout)
+    return checkout
 
 
 def given_back(state, connection):
@@ -183,18 +185,34 @@ def given_back(state, connection):
         return
     connection.checkout = None
     state.checkouts.pop(checkout.number, None)
-    by_collector = in_collector()
-    if by_collector:
+    at = monotonic()
+    if _collecting[0] and in_collector():
         state.collected += 1
-    if len(state.events) >= LIMIT:
+        put(state, (at, "collected", checkout.number))
+    elif len(state.events) >= LIMIT:
         state.dropped += 1
     else:
-        state.events.append((monotonic(), "collected" if by_collector else "checkin", checkout))
+        state.events.append((at, None, checkout.number))
+    return at
 
 
-def closed(state, key):
+def closed(state, key, frame=None):
     """Ends a connection, and the checkout that still had it."""
     connection = state.connections.pop(key, None)
     if connection is not None:
         given_back(state, connection)
+        if connection.process != state.pid and frame is not None:
+            used_elsewhere(state, connection, "closed", capture(frame))
         emit(state, "close", backend=connection.backend, pool=connection.pool, gc=in_collector())
+
+
+def used_elsewhere(state, connection, how, found):
+    """Tells that a connection was used by another process than the one that opened it."""
+    emit(
+        state,
+        "shared",
+        backend=connection.backend,
+        frames=found,
+        detail="%s in process %d, opened in process %d" % (how, state.pid, connection.process),
+        other=connection.process,
+    )

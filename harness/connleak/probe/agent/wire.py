@@ -12,20 +12,22 @@ import os
 import select
 import sys
 
-from . import drivers, frames, holders, table
-from .table import get_ident, getpid, monotonic
+from . import drivers, messages, table
+from .table import getpid, monotonic
 
 EVERY = 0.1
 OVERDUE = 0.5
 """Without a thread that sends, an event does it, when the last sending is longer ago than this."""
-BATCH = 300
+MODE = os.environ.get("CONNLEAK_GC", "normal")
+"""How the cyclic collector runs: normal, off, or eager (also before every holder table)."""
+CANARY = bool(os.environ.get("CONNLEAK_CANARY"))
 UNWATCHED = ("MySQLdb", "pg8000", "aiomysql", "pgdb", "psycopg2cffi")
 
 # kept from before gevent or eventlet replace them
 start_new_thread = _thread.start_new_thread
 allocate_lock = _thread.allocate_lock
 poll = getattr(select, "poll", None)
-write = os.write
+read, write = os.read, os.write
 
 
 class Line:
@@ -34,12 +36,12 @@ class Line:
     def __init__(self):
         self.pid = getpid()
         self.socket = None
-        self.stacks = {}
-        self.new_stacks = {}
+        self.numbers = messages.Numbers()
+        self.frozen = None
         self.running = False
         self.armed = False
         self.alone = False
-        self.sent_at = 0.0
+        self.due = 0.0
         self.last_counts = None
         self.lock = allocate_lock()
         self.ended = allocate_lock()
@@ -92,8 +94,8 @@ def arm():
     """Starts the sending thread, at the first thing worth telling: a process without database gets none."""
     if line.socket is not None and not line.armed:
         line.armed = True
-        line.sent_at = monotonic()
         line.alone = no_threads()
+        line.due = 0.0 if line.alone else monotonic() + OVERDUE
         _start()
 
 
@@ -134,7 +136,9 @@ def _run(mine):
         waiter.register(mine.socket.fileno(), select.POLLIN)
         waiter.register(mine.wake[0], select.POLLIN)
         while mine.running and mine.pid == getpid():
-            waiter.poll(EVERY * 1000)
+            for number, _ in waiter.poll(EVERY * 1000):
+                if number == mine.wake[0]:
+                    read(number, 16)
             if mine.running and not work():
                 break
     except Exception:
@@ -144,12 +148,11 @@ def _run(mine):
 
 
 def tick():
-    """At an event: does the thread's work where the thread does not get to it."""
-    if line.alone or monotonic() - line.sent_at > OVERDUE:
-        if line.armed:
-            work()
-        else:
-            arm()
+    """At an event that comes after `line.due`: does the thread's work where the thread does not get to it."""
+    if line.armed:
+        work()
+    else:
+        arm()
 
 
 def work():
@@ -157,14 +160,27 @@ def work():
     if not line.lock.acquire(False):
         return True
     try:
-        drivers.sweep(table.state)
-        flush(table.current())
+        state = table.current()
+        drivers.sweep(state)
+        if line.frozen:
+            send_frozen(state)
+        flush(state)
         return answer()
     except Exception:
         return True
     finally:
-        line.sent_at = monotonic()
+        line.due = 0.0 if line.alone else monotonic() + OVERDUE
         line.lock.release()
+
+
+def tell(message):
+    """Sends a message of this process with its new stacks and requests; False when it could not be sent."""
+    message["process"] = line.pid
+    message.update(line.numbers.fresh())
+    sent = send(message)
+    if sent:
+        line.numbers.told()
+    return sent
 
 
 def send(message):
@@ -180,76 +196,43 @@ def flush(state):
     """Sends the waiting events in batches, with the counts of this moment."""
     while True:
         batch = []
-        while state.events and len(batch) < BATCH:
+        while state.events and len(batch) < messages.BATCH:
             batch.append(state.events.popleft())
         counts = (len(state.checkouts), len(state.waiting), state.dropped)
         if not batch and counts == line.last_counts:
             return
-        rows = [row_of(event) for event in batch]
-        message = {
-            "process": state.pid,
-            "events": rows,
-            "stacks": line.new_stacks,
-            "out": counts[0],
-            "waiting": counts[1],
-            "dropped": counts[2],
-            "alone": line.alone,
-        }
-        if not send(message):
+        message = messages.of_events(batch, line.numbers)
+        message.update({"out": counts[0], "waiting": counts[1], "dropped": counts[2], "alone": line.alone})
+        if not tell(message):
             state.events.extendleft(reversed(batch))
             return
-        line.new_stacks = {}
         line.last_counts = counts
         if not batch:
             return
 
 
-def row_of(event):
-    """Returns an event for sending. The two that come with every request are short:
-
-    [t, "checkout", number, thread, backend, pool, stack, request] and [t, "checkin" or "collected", number];
-    all others are [t, kind, facts].
-    """
-    at, kind, facts = event
-    if kind == "checkout":
-        connection = facts.connection
-        row = [
-            at,
-            kind,
-            facts.number,
-            facts.ident,
-            connection.backend,
-            facts.pool,
-            stack_number(facts.frames),
-            facts.request,
-        ]
-        if connection.process != table.state.pid:
-            row.append("opened in process %d" % connection.process)
-        return row
-    if kind == "checkin" or kind == "collected":
-        return [at, kind, facts.number]
-    facts = dict(facts)
-    facts.setdefault("thread", get_ident())
-    if "frames" in facts:
-        facts["at"] = stack_number(facts.pop("frames"))
-    return [at, kind, facts]
+def freeze(state, reason):
+    """At the first caller that a pool or the server turned away: has the holder table sent as it is now."""
+    if not state.froze:
+        state.froze = reason
+        line.frozen = (monotonic(), reason)
+        if line.alone:
+            work()
+        elif line.running:
+            write(line.wake[1], b"!")
 
 
-def stack_number(found):
-    """Returns the number of a stack in this process; a new one goes out with the next message."""
-    if not found:
-        return -1
-    if len(found) == 2:
-        key = (id(found[0]), found[1])
-    elif len(found) == 4:
-        key = (id(found[0]), found[1], id(found[2]), found[3])
-    else:
-        key = (id(found[0]), found[1], id(found[2]), found[3], id(found[4]), found[5])
-    entry = line.stacks.get(key)
-    if entry is None:
-        entry = line.stacks[key] = (len(line.stacks), found)  # `found` keeps the code objects, so ids stay theirs
-        line.new_stacks[entry[0]] = frames.resolve(found)
-    return entry[0]
+def send_frozen(state):
+    at, reason = line.frozen
+    line.frozen = None
+    flush(state)
+    for part in messages.of_holders(state, line.numbers, unwatched()):
+        part.update({"frozen": reason, "t": at})
+        tell(part)
+
+
+def unwatched():
+    return [name for name in UNWATCHED if name in sys.modules]
 
 
 def answer():
@@ -264,37 +247,24 @@ def answer():
         if not data:
             return False
         command = json.loads(data.decode())
-        if command["do"] == "collect":
-            before = table.state.collected
-            found = gc.collect()
-            flush(table.current())
-            send(
-                {
-                    "process": getpid(),
-                    "answer": command["key"],
-                    "final": True,
-                    "collected": table.state.collected - before,
-                    "found": found,
-                }
-            )
-        elif command["do"] == "snapshot":
-            snapshot(table.current(), command["key"])
+        obey(table.current(), command["do"], command["key"])
 
 
-def snapshot(state, key):
-    """Sends the holder table: every checkout that is out, every pool with its idle sessions."""
-    rows = holders.rows(state, stack_number)
-    parts = [rows[start : start + 100] for start in range(0, len(rows), 100)] or [[]]
-    for part in parts:
-        send(
-            {
-                "process": state.pid,
-                "answer": key,
-                "rows": part,
-                "stacks": line.new_stacks,
-                "dropped": state.dropped,
-                "unwatched": [name for name in UNWATCHED if name in sys.modules],
-                "final": part is parts[-1],
-            }
-        )
-        line.new_stacks = {}
+def obey(state, command, key):
+    """Carries out one command: snapshot, collect or canary."""
+    if command == "collect":
+        before = state.collected
+        gc.collect()
+        flush(state)
+        tell({"answer": key, "final": True, "collected": state.collected - before})
+    elif command == "canary":
+        from . import canary
+
+        tell({"answer": key, "final": True, "planted": canary.plant(state)})
+    elif command == "snapshot":
+        if MODE == "eager":
+            gc.collect()
+        flush(state)
+        for part in messages.of_holders(state, line.numbers, unwatched()):
+            part["answer"] = key
+            tell(part)
