@@ -26,7 +26,7 @@ class VariantFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scenario: str | None = None
     serve: str | None = None
     load: Literal["", "none"] | None = None
-    probe: Literal["pool", "off"] = "pool"
+    probe: Literal["pool", "queries", "off"] = "pool"
     users: int | None = None
     load_seconds: float | None = None
     max_connections: int | None = None

@@ -14,7 +14,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from connleak import __version__, catalog, doctor, plan, recording, results
+from connleak import __version__, catalog, doctor, holders, plan, recording, results
 from connleak.model import OUTCOMES, Error, Outcome, Verdict
 from connleak.render import text
 from connleak.show import progress, show_target, table_of_targets
@@ -128,8 +128,23 @@ def show(target: str) -> None:
 @click.option("--drain", type=float, metavar="SECONDS", help="How long at most to wait for rest after a load.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the load's random choices.")
 @click.option(
-    "--probe", type=click.Choice(["pool", "off"]), help="Watch from inside the app, or from the server alone."
+    "--probe",
+    type=click.Choice(["pool", "queries", "off"]),
+    help="Watch the app's pools and drivers, its statements too (dearer), or the server alone.",
 )
+@click.option(
+    "--gc",
+    type=click.Choice(["normal", "off", "eager"]),
+    default="normal",
+    show_default=True,
+    help="The app's cyclic garbage collector: as usual, off, or run before every count.",
+)
+@click.option("--canary", is_flag=True, help="Plant one known leak in the app; inconclusive if it is not seen.")
+@click.option("--sensitivity", metavar="RATE", help="Go on until a leak of so many a request, as 1/10000, would show.")
+@click.option(
+    "--limit", type=float, default=1800, show_default=True, metavar="SECONDS", help="How long --sensitivity may go on."
+)
+@click.option("--budget", type=int, metavar="N", help="Sessions that may stay at rest, where --probe off cannot know.")
 @click.option("--at-rate", metavar="RATE", help="Say when it is full at so many requests, such as 20/s or 1200/min.")
 @click.option("--all-cycles", is_flag=True, help="Do not stop early once the verdict is certain.")
 @click.option("--expect", metavar="OUTCOME", help=f"Exit 0 when that is the verdict: {', '.join(OUTCOMES)}.")
@@ -194,6 +209,28 @@ def render(folders: tuple[str, ...]) -> None:
         folder = Path(name)
         results.render_folder(folder, results.judge_folder(folder))
         click.echo(f"{folder}/report.html")
+
+
+@main.command("holders")
+@click.argument("folder", default="reports/latest")
+@click.option(
+    "--at",
+    type=click.Choice(["now", "exhausted", "quiet"]),
+    help="Of now (asks the running app), of the first refusal, or of the quiet end; default: the first there is.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def holders_(folder: str, at: str | None, as_json: bool) -> None:
+    """Shows who has which server session, since when, taken at which line, and where that thread is now.
+
+    FOLDER is a run's folder. While the run goes on its app is asked; afterwards its recording tells.
+    """
+    table = holders.table(Path(folder), at)
+    if as_json:
+        emit(table)
+    else:
+        out = Console(highlight=False)
+        wide = out if out.is_terminal else Console(highlight=False, width=200)  # a pipe has no edge
+        wide.print(text.holders_of(table.at, table.t, table.reason, table.holders))
 
 
 @main.command("doctor")

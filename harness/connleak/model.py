@@ -130,6 +130,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     canary: bool = False
     sensitivity: float = 0.0
     """The leak rate per request down to which `clean` is asked for; 0 when it is not."""
+    limit: float = 1800.0
+    """Seconds after which a run that is asked for a sensitivity begins no further cycle."""
+    budget: int | None = None
+    """Sessions that may be at rest, where no probe can say what the pools may keep."""
     load: str = "locust"
     sql: str = ""
     env: dict[str, str] = {}
@@ -293,6 +297,8 @@ class Machine(Struct, frozen=True, omit_defaults=True, kw_only=True):
     python: str = ""
     packages: dict[str, str] = {}
     started: str = ""
+    pid: int = 0
+    """connleak's own process, which `connleak holders` asks while it lives."""
 
 
 class Recording(Struct, frozen=True, kw_only=True):
@@ -308,6 +314,39 @@ class Recording(Struct, frozen=True, kw_only=True):
     requests: tuple[Request, ...] = ()
     notes: tuple[Note, ...] = ()
     format: int = FORMAT
+
+
+class HolderRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A server session that is out, joined with who has it: one row of the holder table. Durations in seconds."""
+
+    backend: int | None
+    state: str | None = None
+    """The server's word for what the session does; None where the server did not show it."""
+    state_for: float | None = None
+    transaction_for: float | None = None
+    session_for: float | None = None
+    query: str = ""
+    held_for: float
+    site: Site | None
+    stack: tuple[Site, ...] = ()
+    process: int
+    worker: str = ""
+    """Name of the thread, greenlet or asyncio task that took it."""
+    alive: bool = True
+    now: Site | None = None
+    """Where that worker is now, in the app's own code."""
+    request: str = ""
+    source: str = "pool"
+
+
+class PostMortem(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The moment at which the first caller was turned away: who had the connections, and what led up to it."""
+
+    t: float
+    reason: str
+    holders: tuple[HolderRow, ...] = ()
+    series: tuple[dict[str, Any], ...] = ()
+    """The last seconds: t, sessions by state, `out` and `waiting` in the app, `requests` in flight."""
 
 
 class Rate(Struct, frozen=True):
@@ -350,5 +389,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     sensitivity: dict[str, Any] = {}
     exhaustion: dict[str, Any] | None = None
+    holders: tuple[HolderRow, ...] = ()
+    """Who has what at the end of the quiet window, the longest held first, residents included."""
+    postmortem: PostMortem | None = None
     checks: tuple[Check, ...] = ()
     evidence: dict[str, Any] = {}

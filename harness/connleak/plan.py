@@ -37,6 +37,11 @@ class Options(Struct, frozen=True, kw_only=True):
     probe: str | None = None
     expect: str | None = None
     at_rate: str | None = None
+    gc: str = "normal"
+    canary: bool = False
+    sensitivity: str | None = None
+    limit: float = 1800.0
+    budget: int | None = None
     early_stop: bool = True
     argv: tuple[str, ...] = ()
 
@@ -71,11 +76,17 @@ def resolve(options: Options) -> tuple[Plan, Private]:
         probe=options.probe or plan.probe,
         expect=options.expect or "",
         at_rate=requests_a_second(options.at_rate) if options.at_rate else 0.0,
+        gc=options.gc,
+        canary=options.canary,
+        sensitivity=leaks_a_request(options.sensitivity) if options.sensitivity else 0.0,
+        limit=options.limit,
+        budget=options.budget,
         allow_remote=options.allow_remote,
         argv=options.argv,
         tool_version=__version__,
         env={name: "***" for name in env},
     )
+    validate_made(made)
     return made, Private(address, env)
 
 
@@ -86,13 +97,14 @@ def validate(options: Options) -> None:
         raise Error(
             "run takes a target or --app, one of them", f"{example}, or: connleak run --app 'COMMAND' --url URL"
         )
-    for name, seconds in (("--load", options.load), ("--drain", options.drain)):
+    for name, seconds in (("--load", options.load), ("--drain", options.drain), ("--limit", options.limit)):
         if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
             raise Error(f"{name} is {seconds:g}; it is a number of seconds above 0", f"{example} {name} 2")
     for name, count, least in (
         ("--cycles", options.cycles, 1),
         ("--users", options.users, 1),
         ("--max-connections", options.max_connections, 10),
+        ("--budget", options.budget, 0),
     ):
         if count is not None and count < least:
             raise Error(f"{name} is {count}; it is at least {least}", f"{example} {name} {max(least, 3)}")
@@ -102,6 +114,39 @@ def validate(options: Options) -> None:
             f"--expect {options.expect}: no such outcome{close}; there are: {', '.join(OUTCOMES)}",
             f"{example} --expect leak",
         )
+
+
+def validate_made(plan: Plan) -> None:
+    """Raises Error for options that do not go together."""
+    if plan.canary and plan.probe == "off":
+        raise Error(
+            "--canary plants its leak through the probe, and --probe off has none", "connleak run ... --probe pool"
+        )
+    if plan.sensitivity and plan.load == "none":
+        raise Error(
+            "--sensitivity counts requests, and this app gets none: its rates are per hour",
+            "connleak run ... --load 60, for a longer look",
+        )
+    if plan.budget is not None and plan.probe != "off":
+        raise Error(
+            "--budget tells what the pools may keep, which the probe sees by itself",
+            f"connleak run ... --probe off --budget {plan.budget}",
+        )
+
+
+def leaks_a_request(text: str) -> float:
+    """Returns the rate of a --sensitivity value: `1/10000`, or `0.0001`."""
+    number, _, per = text.partition("/")
+    try:
+        rate = float(number) / float(per or 1)
+    except (ValueError, ZeroDivisionError):
+        rate = 0.0
+    if not 1e-7 <= rate <= 1:
+        raise Error(
+            f"--sensitivity {text}: it takes a leak rate per request such as 1/1000, down to 1/10000000",
+            "connleak run missing_remove:fixed --sensitivity 1/1000",
+        )
+    return rate
 
 
 def requests_a_second(text: str) -> float:

@@ -6,18 +6,17 @@ baseline -> (load -> drain -> rest) x cycles -> quiet -> collect. The one functi
 from __future__ import annotations
 
 import contextlib
+import math
+import signal
+import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from connleak import judge, recording
-from connleak.model import Backend, Error, Note, Plan, Process, Snapshot, Struct
+from connleak.model import Backend, Error, Plan, Recording
 from connleak.parts.app import App
 from connleak.parts.collector import Collector
-from connleak.parts.databases import Server
 from connleak.parts.databases.postgres import open_postgres, run_sql
 from connleak.parts.load import Load
 from connleak.parts.machine import machine
@@ -25,57 +24,11 @@ from connleak.parts.process import Keeper
 from connleak.parts.sampler import Sampler
 from connleak.parts.words import REFUSALS, TOO_MANY, words_in
 from connleak.plan import Private
-from connleak.recording import PhaseLine, Writer
+from connleak.recording import Writer
+from connleak.running import PROBE_ANSWERS, Report, Run, pass_time, show, take_snapshot, ticks
 
-PROBE_ANSWERS = 0.6
-"""Seconds to read the server again after a collection: a close that was begun by it needs a moment to arrive."""
-
-
-class Progress(Struct, frozen=True, kw_only=True):
-    """Where a run is, for whoever shows it."""
-
-    phase: str
-    cycle: int
-    cycles: int
-    elapsed: float
-    remaining: float
-    states: dict[str, int]
-    out: int
-    requests: int
-    failures: int
-
-
-Report = Callable[[Progress], None]
-
-
-class Run:
-    """The open parts of a run and its clock."""
-
-    def __init__(self, plan: Plan, folder: Path, report: Report) -> None:
-        self.plan = plan
-        self.folder = folder.resolve()  # the children have working folders of their own
-        self.report = report
-        self.origin = time.monotonic()
-        self.phase = "start"
-        self.cycle = 0
-        self.writer: Writer
-        self.server: Server
-        self.collector: Collector
-        self.app: App
-        self.sampler: Sampler
-        self.load: Load
-        self.last_snapshot: Snapshot
-
-    def now(self) -> float:
-        return round(time.monotonic() - self.origin, 4)
-
-    def begin(self, name: str, cycle: int, at: float | None = None, **facts: object) -> None:
-        """Writes the begin of a phase, which ends the one before it."""
-        self.phase, self.cycle = name, cycle
-        self.writer.append("phases", PhaseLine(self.now() if at is None else at, name, cycle, facts))
-
-    def note(self, about: str, text: str, **facts: object) -> None:
-        self.writer.append("notes", Note(self.now(), about, text, facts))
+STRETCH = 20.0
+"""Seconds that one load lasts at most when a sensitivity asks for many requests."""
 
 
 def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
@@ -87,7 +40,8 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
         try:
             open_parts(run, parts, private)
             try:
-                walk(run)
+                with answering_questions(run):
+                    walk(run)
             except Error as error:  # the app or the load ended on the way: what there is can be judged
                 run.note("run", error.message)
         except KeyboardInterrupt:
@@ -113,7 +67,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
     environment = run.server.environment()
     if plan.probe != "off":
-        environment |= run.collector.environment()
+        environment |= run.collector.environment(plan)
     run.app = App(keeper, plan, run.folder, environment | private.env)
     belongs = None if run.server.own_database else lambda backend: is_ours(run, backend)
     run.sampler = parts.enter_context(Sampler(run.server, run.writer, run.origin, plan.sample_every, belongs))
@@ -144,11 +98,8 @@ def walk(run: Run) -> None:
     )
     pass_time(run, plan.phases.baseline)
     take_snapshot(run, "baseline", 0)
-    for cycle in range(1, plan.cycles + 1):
-        one_cycle(run, cycle)
-        if cycle >= 2 and cycle < plan.cycles and plan.early_stop and is_settled(run):
-            run.note("run", f"stopped after cycle {cycle} of {plan.cycles}: more could not change the verdict")
-            break
+    while goes_on(run):
+        one_cycle(run, run.cycle + 1)
     run.begin("quiet", run.cycle)
     take_snapshot(run, "quiet", run.cycle)
     pass_time(run, plan.phases.quiet)
@@ -156,12 +107,50 @@ def walk(run: Run) -> None:
     collect(run)
 
 
+def goes_on(run: Run) -> bool:
+    """Tells whether another cycle is worth its time: never fewer than two, never one that could not change anything."""
+    plan, done = run.plan, run.cycle
+    run.more = max(0, plan.cycles - done)
+    if done < min(2, plan.cycles):
+        return True
+    read = recording.read(run.folder)
+    if plan.early_stop and done >= 2 and judge.is_settled(read):
+        if run.more or plan.sensitivity:
+            run.note("run", f"stopped after cycle {done} of {plan.cycles}: more could not change the verdict")
+        return False
+    return wants_more(run, read) if plan.sensitivity else run.more > 0
+
+
+def wants_more(run: Run, read: Recording) -> bool:
+    """Tells whether the asked sensitivity takes more requests; lengthens the loads to what is left."""
+    plan, done = run.plan, run.cycle
+    needed, had = judge.requests_for(plan.sensitivity), judge.requests_landed(read)
+    why = ""
+    if had >= needed and (plan.early_stop or not run.more):
+        why = f"{had} requests are enough for the sensitivity that was asked"
+    elif run.now() > plan.limit:
+        why = f"{had} of {needed} requests when --limit {plan.limit:g} was over"
+    elif not run.more and judge.judge(read).outcome == "leak":
+        why = "a leak was found"
+    if why:
+        run.note("run", f"stopped after cycle {done}: {why}")
+        return False
+    left = 1.05 * max(0, needed - had) * run.loaded / max(1, had)
+    run.load_seconds = min(STRETCH, max(plan.phases.load, left / max(1, run.more)))
+    run.more = max(run.more, math.ceil(left / run.load_seconds))
+    return True
+
+
 def one_cycle(run: Run, cycle: int) -> None:
     """One load, its drain, and the second of rest that ends it."""
     plan = run.plan
     run.begin("load", cycle)
     run.load.start()
-    pass_time(run, plan.phases.load)
+    pass_time(run, run.load_seconds)
+    run.loaded += run.load_seconds
+    if plan.canary and cycle == 1:
+        planted = run.collector.plant()
+        run.note("run", f"canary: {planted or 'none could be planted'}", canary=planted)
     facts = run.load.stop()
     run.begin("drain", cycle, cut=facts.get("cut", False), requests=facts.get("requests", 0))
     if plan.load == "none":  # a job-only app has no requests to drain: its jobs go on
@@ -209,32 +198,6 @@ def longest_pool_timeout(run: Run) -> float:
     return max((pool.timeout for pool in run.last_snapshot.pools if pool.checked_out), default=0.0)
 
 
-def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:
-    """Asks all probes for their holders, adds the processes that have a session but no probe, and writes it."""
-    snapshot = run.collector.snapshot(label, cycle)
-    watched = run.collector.watched()
-    owners = run.app.ports()
-    by_process: dict[int, list[int]] = {}
-    for backend in run.sampler.latest.backends:
-        owner = owners.get(backend.client_port or -1)
-        if owner is not None:
-            by_process.setdefault(owner, []).append(backend.client_port or -1)
-    commands = run.app.processes()
-    processes = [
-        msgspec.structs.replace(process, ports=tuple(by_process.get(process.process, ())))
-        for process in snapshot.processes
-    ]
-    processes += [
-        Process(process=pid, command=commands.get(pid, ""), ports=tuple(ports))
-        for pid, ports in by_process.items()
-        if pid not in watched
-    ]
-    snapshot = msgspec.structs.replace(snapshot, processes=tuple(processes))
-    run.writer.append("snapshots", snapshot)
-    run.last_snapshot = snapshot
-    return snapshot
-
-
 def note_words(run: Run) -> None:
     """Notes what the app's and the server's log say of sessions that were refused or misused."""
     for about, name, phrases in (("app", "app.log", REFUSALS), ("database", "postgres.log", (TOO_MANY,))):
@@ -254,49 +217,18 @@ def collect(run: Run) -> None:
     take_snapshot(run, "collect", run.cycle)
 
 
-def is_settled(run: Run) -> bool:
-    """Tells whether another cycle could not change the verdict."""
-    return judge.is_settled(recording.read(run.folder))
-
-
-def pass_time(run: Run, seconds: float) -> None:
-    """Lets a phase last, keeping an eye on the app and the load."""
-    deadline = time.monotonic() + seconds
-    for _ in ticks(run, 0.05):
-        if time.monotonic() >= deadline:
-            return
-
-
-def ticks(run: Run, every: float) -> Iterator[None]:
-    """Yields again and again; shows how far we are, and raises Error when the app or the load has ended."""
-    shown = 0.0
-    while True:
-        run.app.check()
-        run.load.check()
-        if time.monotonic() - shown > 0.2:
-            shown = time.monotonic()
-            show(run)
+@contextlib.contextmanager
+def answering_questions(run: Run) -> Iterator[None]:
+    """Takes SIGUSR2 as the question who has what now: `connleak holders` asks it of a run that goes on."""
+    if threading.current_thread() is not threading.main_thread():
         yield
-        time.sleep(every)
+        return
 
+    def ask(*_: object) -> None:
+        run.asked = True
 
-def show(run: Run) -> None:
-    """Reports where the run is."""
-    plan = run.plan
-    started = hasattr(run, "sampler")
-    states = Counter(backend.state or "hidden" for backend in run.sampler.latest.backends) if started else {}
-    one = plan.phases.load + plan.phases.settle + 0.3
-    left = (plan.cycles - run.cycle) * one + plan.phases.quiet + PROBE_ANSWERS
-    run.report(
-        Progress(
-            phase=run.phase,
-            cycle=run.cycle,
-            cycles=plan.cycles,
-            elapsed=run.now(),
-            remaining=round(left, 1),
-            states=dict(states),
-            out=run.collector.out if started else 0,
-            requests=run.load.status["requests"] if hasattr(run, "load") else 0,
-            failures=run.load.status["failures"] if hasattr(run, "load") else 0,
-        )
-    )
+    before = signal.signal(signal.SIGUSR2, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR2, before)

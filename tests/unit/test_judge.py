@@ -427,7 +427,7 @@ def test_pools_that_may_open_more_than_the_server_has_are_over_budget_as_far_as_
     big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
     verdict = judge.judge(recording([idle(1)] * 3, pools=big, events=events))
     assert (verdict.outcome, kinds(verdict)) == ("strained", ["over-budget"])
-    assert "may open 150, and with the threads seen 120, of 97" in verdict.sentence
+    assert "may open 150, and with the callers seen 120, of 97" in verdict.sentence
     assert judge.judge(recording([idle(1)] * 3, pools=big, events=events[:100])).outcome == "clean"
     many = [[pool(number, idle=(1,)) for number in range(1, 60)]] * 3  # engines made again and again: one process
     assert "over-budget" not in kinds(judge.judge(recording([idle(1)] * 3, pools=many, events=events[:40])))

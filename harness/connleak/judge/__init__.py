@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from connleak.judge import audit, growth, held, misuse, returns, strained
+from connleak.judge import audit, growth, held, misuse, returns, shared, strained
 from connleak.judge.exhaustion import exhaustion
-from connleak.judge.facts import Facts, unit
-from connleak.judge.rates import compact, increments, smallest_visible
+from connleak.judge.facts import Facts, is_canary, unit
+from connleak.judge.rates import compact, increments, requests_for, smallest_visible
+from connleak.judge.table import holder_table, postmortem
 from connleak.model import KINDS, OUTCOMES, Check, Finding, Outcome, Recording, Verdict
+
+__all__ = ["CHECKS", "is_settled", "judge", "merge", "requests_for", "requests_landed"]
 
 Question = Callable[[Facts], tuple[list[Finding], Check]]
 
@@ -25,6 +28,7 @@ CHECKS: tuple[tuple[str, Question], ...] = (
     ("orphaned", returns.orphaned),
     ("collected", returns.collected),
     ("lock-held", misuse.lock_held),
+    ("shared", shared.shared),
     ("refused", misuse.refused),
     ("lost-slots", misuse.lost_slots),
     ("exhausted", strained.exhausted),
@@ -50,6 +54,8 @@ def judge(recording: Recording) -> Verdict:
         checks += audit.audit(facts)
     except Exception:
         checks.append(Check("audit", "inconclusive", "this check failed:\n" + traceback.format_exc(limit=-3)))
+    if recording.plan.canary:
+        checks.append(canary_seen(recording))
     findings.sort(key=lambda finding: (list(KINDS).index(finding.kind), -len(finding.backends)))
     outcome = merge([*(KINDS[finding.kind] for finding in findings), *(check.outcome for check in checks)])
     sensitivity = sensitivity_of(facts)
@@ -59,9 +65,33 @@ def judge(recording: Recording) -> Verdict:
         findings=tuple(findings),
         sensitivity=sensitivity,
         exhaustion=exhaustion(facts, findings),
+        holders=holder_table(recording, facts.last.snapshot if facts.last else None),
+        postmortem=postmortem(facts),
         checks=tuple(checks),
         evidence=evidence(facts),
     )
+
+
+def canary_seen(recording: Recording) -> Check:
+    """Does the judge see the leak that was planted? If not, it cannot be trusted with any other."""
+    planted = [note.facts["canary"] for note in recording.notes if "canary" in note.facts]
+    if not any(planted):
+        return Check("canary", "inconclusive", "no leak could be planted: no process of the app could be asked")
+    try:
+        found, _ = held.held(Facts(recording, canary=True))
+    except Exception:
+        return Check(
+            "canary", "inconclusive", "the judge failed on the planted leak:\n" + traceback.format_exc(limit=-3)
+        )
+    for finding in found:
+        if finding.sites and is_canary(finding.sites[0]):
+            return Check("canary", "clean", f"the planted leak was seen: session {finding.backends[0]}, held")
+    return Check("canary", "inconclusive", "a leak was planted, and the judge did not see it: trust nothing here")
+
+
+def requests_landed(recording: Recording) -> int:
+    """Returns how many requests reached the app."""
+    return Facts(recording).total
 
 
 def merge(outcomes: list[Outcome]) -> Outcome:

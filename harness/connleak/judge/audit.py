@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from connleak.judge.facts import Facts, is_unsent, plural
+from connleak.judge.rates import requests_for
 from connleak.model import Check
 
 GAP = 1.0
@@ -169,7 +170,48 @@ def ceiling(facts: Facts) -> Check:
     return Check("ceiling", "clean", f"at most {most} of {facts.room} connections")
 
 
+def nobody_else(facts: Facts) -> Check:
+    """Were there other clients on the server, whose sessions could not be told from the app's?"""
+    others: dict[str, int] = {}
+    for note in facts.recording.notes:
+        others |= note.facts.get("others", {})
+    if facts.server.get("own_database") or not others:
+        return Check("others", "clean", "no session of anybody else was counted")
+    names = ", ".join(sorted(others)[:5])
+    blind = not facts.probed
+    why = f"sessions of others on the server, not counted: {names}"
+    if blind:
+        why += "; without a probe one of them could be the app's: use a server or a database of its own"
+    return Check("others", "inconclusive" if blind else "clean", why)
+
+
+def sensitive_enough(facts: Facts) -> Check:
+    """Did as many requests reach the app as the asked sensitivity takes?"""
+    asked = facts.plan.sensitivity
+    if not asked:
+        return Check("sensitivity", "clean", "none was asked for")
+    needed = requests_for(asked)
+    if facts.total >= needed:
+        return Check("sensitivity", "clean", f"{facts.total} requests reached the app, {needed} were needed")
+    return Check(
+        "sensitivity",
+        "inconclusive",
+        f"{facts.total} of the {needed} requests reached the app that 1/{1 / asked:.0f} takes: "
+        "use a longer --limit, or more --users",
+    )
+
+
 def audit(facts: Facts) -> Iterator[Check]:
     """Yields the audit's checks in the order in which a reader wants them."""
-    for question in (load_landed, came_to_rest, sampler_kept_up, probe_attached, same_server, app_lived, ceiling):
+    for question in (
+        load_landed,
+        sensitive_enough,
+        came_to_rest,
+        sampler_kept_up,
+        nobody_else,
+        probe_attached,
+        same_server,
+        app_lived,
+        ceiling,
+    ):
         yield question(facts)

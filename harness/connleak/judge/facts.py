@@ -53,9 +53,11 @@ class Rest:
 class Facts:
     """A recording with what follows from it, worked out once."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, *, canary: bool = False) -> None:
         self.recording = recording
         self.plan = recording.plan
+        self.canary = canary
+        """Whether the leak that --canary planted counts as the app's."""
 
     @cached_property
     def rests(self) -> list[Rest]:
@@ -136,6 +138,8 @@ class Facts:
             holder
             for holder in rest.snapshots[-1].holders
             if key_of(holder) in first
+            and is_canary(holder.site) == self.canary
+            and holder.source != "sqlite"  # another database than the one that is watched
             and holder.since <= rest.begin
             and (holder.backend is None or holder.backend in rest.stayed)
         ]
@@ -186,8 +190,17 @@ class Facts:
                 table.setdefault(event.backend, []).append(event)
         return table
 
+    @cached_property
+    def by_kind(self) -> dict[str, list[Event]]:
+        """The events of each kind in order."""
+        table: dict[str, list[Event]] = {}
+        for event in self.recording.events:
+            table.setdefault(event.kind, []).append(event)
+        return table
+
     def events(self, *kinds: str) -> list[Event]:
-        return [event for event in self.recording.events if event.kind in kinds]
+        """Returns the events of some kinds, in order for a single one."""
+        return [event for kind in kinds for event in self.by_kind.get(kind, ())]
 
     def after_first_cycle(self) -> float:
         """Returns the moment at which the first cycle had come to rest."""
@@ -196,6 +209,15 @@ class Facts:
 
 def key_of(holder: Holder) -> Key:
     return holder.process, holder.checkout
+
+
+CANARY = "probe/agent/canary.py"
+"""Where --canary takes the connection that it never gives back."""
+
+
+def is_canary(site: Site | None) -> bool:
+    """Tells whether a checkout is the one that was planted."""
+    return site is not None and site.file.endswith(CANARY)
 
 
 def kept(pool: Pool) -> int:

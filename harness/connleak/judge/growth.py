@@ -20,13 +20,15 @@ def growth(facts: Facts) -> tuple[list[Finding], Check]:
     if facts.probed:
         why = f"sessions at rest: {levels}; the pools may keep {facts.budget}"
     else:
-        why = f"sessions at rest: {levels}; before the load: {facts.baseline}"
+        given = "" if facts.plan.budget is None else f"; --budget {facts.plan.budget}"
+        why = f"sessions at rest: {levels}; before the load: {facts.baseline}{given}"
     outcome = "leak" if findings else "clean"
-    if not findings and not facts.probed and facts.rests[-1].level > facts.baseline:
+    if not findings and not facts.probed and facts.rests[-1].level > allowed_at_rest(facts):
         return [], Check(
             "growth",
             "inconclusive",
-            f"{why}; without a probe it cannot be told whether pools keep them (run with --probe pool)",
+            f"{why}; without a probe it cannot be told whether pools keep them: run with --probe pool, or say what "
+            "they may keep (--budget N)",
         )
     return findings, Check("growth", outcome, why)  # type: ignore[arg-type]
 
@@ -90,9 +92,16 @@ def over_budget(facts: Facts, site: Site | None, index: int) -> int:
     return len(idle_of(facts, site, index)) if any(count > 1 for count in processes.values()) else 0
 
 
+def allowed_at_rest(facts: Facts) -> int:
+    """Returns how many sessions may be at rest: the pools' budget; without a probe the user's, or the baseline's."""
+    if facts.probed:
+        return facts.budget
+    return max(facts.baseline, facts.plan.budget or 0)
+
+
 def climbing(facts: Facts) -> list[Finding]:
     """A level that rises in every cycle, over three or more, beyond the budget (the baseline without a probe)."""
-    allowed = facts.budget if facts.probed else facts.baseline
+    allowed = allowed_at_rest(facts)
     over = [max(0, rest.level - allowed) for rest in facts.rests]
     steps = increments(over)
     if len(over) < 3 or not all(step > 0 for step in steps):

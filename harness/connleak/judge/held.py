@@ -36,10 +36,10 @@ def reason(facts: Facts, holder: Holder) -> str:
     assert facts.last is not None
     if facts.last.in_transaction(holder.backend):
         return "in a transaction"
-    if holder.request:
-        return "request ended"  # at rest every request is over
     if not holder.thread_alive:
-        return "thread ended"
+        return "task ended" if holder.task else "thread ended"
+    if holder.request and not holder.task:
+        return "request ended"  # at rest every request is over; a task that still runs was only begun in one
     counts = facts.holders_at(holder.site)
     if len(counts) >= 2 and counts[-1] > counts[0]:
         return "more after each cycle"
@@ -147,7 +147,8 @@ def states(facts: Facts, holders: list[Holder]) -> str:
     parts = []
     for count, words in (
         (sum(facts.last.in_transaction(holder.backend) for holder in holders), "in an open transaction"),
-        (sum(not holder.thread_alive for holder in holders), "by threads that have ended"),
+        (sum(not holder.thread_alive and not holder.task for holder in holders), "by threads that have ended"),
+        (sum(not holder.thread_alive and holder.task for holder in holders), "by tasks that have ended"),
     ):
         if count:
             parts.append(f"{'all' if count == total else count} {words}")

@@ -64,6 +64,11 @@ def smallest_visible(trials: int) -> float:
     return min(1.0, RULE_OF_THREE / trials) if trials > 0 else 1.0
 
 
+def requests_for(rate: float) -> int:
+    """Returns how many requests it takes until a leak of this rate would have shown with 95 % confidence."""
+    return math.ceil(RULE_OF_THREE / rate - 1e-9)
+
+
 def compact(value: float) -> str:
     """Returns a rate as people write it: 1000, 12.5, 0.04."""
     if value >= 100 or value == 0:

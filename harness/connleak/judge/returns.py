@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from connleak.judge.facts import Facts, per_site, plural, unit
 from connleak.judge.rates import rate, spoken
 from connleak.model import Check, Event, Finding, Site
@@ -25,9 +27,13 @@ def orphaned(facts: Facts) -> tuple[list[Finding], Check]:
         return [], Check("orphaned", "clean", f"all {plural(last.level, 'session')} at rest are known to the app")
     rows = [last.stayed[pid][-1] for pid in unknown]
     oldest = min(row.started for row in rows)
+    ports = {port: process for process in processes.values() for port in process.ports}
+    owners = Counter(ports[row.client_port].process for row in rows if row.client_port in ports)
+    by = ", ".join(f"process {pid} has {count} of their sockets" for pid, count in owners.most_common(3))
     claim = (
         f"{plural(len(unknown), 'session')} at rest that no pool and no holder of the app knows, the oldest opened at "
-        f"{oldest:.1f} s; last query: {rows[0].query[:80] or '(none)'}"
+        f"{oldest:.1f} s; {by or 'no living process of the app has their sockets'}; "
+        f"last query: {rows[0].query[:80] or '(none)'}"
     )
     found = Finding(
         kind="orphaned", claim=claim, backends=tuple(unknown), first_seen=oldest, docs="docs/findings.md#orphaned"

@@ -52,15 +52,20 @@ def exhausted(facts: Facts) -> tuple[list[Finding], Check]:
 
 def refusals(facts: Facts) -> list[Finding]:
     """Returns a finding when the server itself had no connection left for the app."""
-    counts = [note.facts["count"] for note in facts.recording.notes if note.facts.get("words") == " 53300 "]
-    if not counts:
+    logged = sum(note.facts["count"] for note in facts.recording.notes if note.facts.get("words") == " 53300 ")
+    seen = facts.events("refused")
+    count = max(logged, len(seen))
+    if not count:
         return []
     peak = max((len(sample.backends) for sample in facts.recording.samples), default=0)
     claim = (
-        f"the server refused {plural(sum(counts), 'connection')} (SQLSTATE 53300, too many clients): "
+        f"the server refused {plural(count, 'connection')} (SQLSTATE 53300, too many clients): "
         f"{peak} of {facts.room} were in use"
     )
-    return [Finding(kind="exhausted", claim=claim, bounded_by="server", docs="docs/findings.md#exhausted")]
+    first = seen[0].t if seen else None
+    return [
+        Finding(kind="exhausted", claim=claim, bounded_by="server", first_seen=first, docs="docs/findings.md#exhausted")
+    ]
 
 
 def over_budget(facts: Facts) -> tuple[list[Finding], Check]:
@@ -70,13 +75,14 @@ def over_budget(facts: Facts) -> tuple[list[Finding], Check]:
     threads: dict[int, set[int]] = {}
     for event in facts.events("checkout"):
         threads.setdefault(event.process, set()).add(event.thread)
+    demand = at_once(facts)  # greenlets and tasks share a thread: what they had or wanted at the same time counts
     room: Counter[int] = Counter()
     for pool in facts.last.snapshot.pools:
         if pool.pool and pool.used and pool.size > 0 and pool.max_overflow >= 0:
             room[pool.process] += pool.size + pool.max_overflow
     declared = room.total()
-    may = sum(min(most, len(threads.get(process, ()))) for process, most in room.items())
-    why = f"the pools may open {declared}, and with the threads seen {may}, of {facts.room} connections"
+    may = sum(min(most, max(len(threads.get(process, ())), demand.get(process, 0))) for process, most in room.items())
+    why = f"the pools may open {declared}, and with the callers seen {may}, of {facts.room} connections"
     if may <= facts.room:
         return [], Check("over-budget", "clean", why)
     claim = f"{why}: under full load the server will refuse"
@@ -98,7 +104,7 @@ def cause_of(facts: Facts, timeouts: list[Event], pool: Pool | None) -> str:
             f"cause: slow-holder, a connection is held for {1000 * hold:.0f} ms, in which the server works "
             f"{1000 * active:.0f} ms"
         )
-    asked = most_at_once(facts)
+    asked = max(at_once(facts).values(), default=0)
     capacity = pool.size + max(0, pool.max_overflow) if pool else 0
     return (
         f"cause: undersized, up to {asked} callers at once want one of {capacity}, and each holds it for "
@@ -133,23 +139,23 @@ def loaded(facts: Facts) -> list[Sample]:
     return [s for s in facts.recording.samples if any(begin <= s.t <= end for begin, end in loads)]
 
 
-def most_at_once(facts: Facts) -> int:
-    """Returns the largest number of callers of one process that had or wanted a connection at the same time."""
+def at_once(facts: Facts) -> dict[int, int]:
+    """Returns, by process, the largest number of callers that had or wanted a connection at the same time."""
     steps: dict[int, list[tuple[float, int]]] = {}
-    for event in facts.recording.events:
+    for event in facts.events("checkout", "checkin", "wait", "timeout"):
         changes = steps.setdefault(event.process, [])
         if event.kind == "checkout":
             changes.append((event.t, 1))
         elif event.kind == "checkin":
             changes.append((event.t, -1))
-        elif event.kind in ("wait", "timeout"):
+        else:
             changes += [(event.t - event.seconds, 1), (event.t, -1)]
-    most = 0
-    for changes in steps.values():
-        now = 0
+    most = {}
+    for process, changes in steps.items():
+        now = most[process] = 0
         for _, change in sorted(changes):
             now += change
-            most = max(most, now)
+            most[process] = max(most[process], now)
     return most
 
 

@@ -144,9 +144,7 @@ class Collector:
             )
             for peer in asked
         )
-        return Snapshot(
-            t=t, label=label, cycle=cycle, holders=tuple(holders), pools=tuple(pools), processes=processes
-        )
+        return Snapshot(t=t, label=label, cycle=cycle, holders=tuple(holders), pools=tuple(pools), processes=processes)
 
     def collect(self, timeout: float = 5.0) -> tuple[int, int]:
         """Runs the cyclic collector in every process; returns (checkouts that came back by it, silent processes)."""
@@ -168,9 +166,7 @@ class Collector:
 
     def _ask(self, what: str, timeout: float, only: int = 0, but: int = 0) -> tuple[list[Peer], Question]:
         peers = self.living()
-        asked = [
-            peer for peer in peers if peer.armed and not peer.alone and peer.pid != but and only in (0, peer.pid)
-        ]
+        asked = [peer for peer in peers if peer.armed and not peer.alone and peer.pid != but and only in (0, peer.pid)]
         with self._lock:
             self._key += 1
             key = self._key

@@ -28,4 +28,5 @@ def machine() -> Machine:
         python=platform.python_version(),
         packages=packages,
         started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        pid=os.getpid(),
     )

@@ -114,8 +114,8 @@ class Translation:
         for row in rows:  # known before any return of the same message is looked up
             follow(peer, row)
         others = [self._other(peer, *told) for told in message["others"]]
-        others += [self._return(peer, *fields) for fields in batched(message["returned"], 2)]
-        others += [self._return(peer, *fields, gc=True) for fields in batched(message["collected"], 2)]
+        others += [self._return(peer, at, number) for at, number in batched(message["returned"], 2)]
+        others += [self._return(peer, at, number, gc=True) for at, number in batched(message["collected"], 2)]
         others.sort(key=lambda row: row.t)
         for row in others:
             follow(peer, row)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from pathlib import Path
 
+from rich.table import Table
 from rich.text import Text
 
-from connleak.model import Finding, Plan, Site, Verdict
+from connleak.model import Finding, HolderRow, Plan, PostMortem, Site, Verdict
 
 STYLE = {
     "leak": "bold white on red",
@@ -43,9 +45,41 @@ def answer(plan: Plan, verdict: Verdict, *, where: str = "") -> Text:
         text.append(wrapped(f"{len(residents)} kept on purpose, no finding: {', '.join(places)}") + "\n", "dim")
     if verdict.outcome != "clean" and verdict.sensitivity.get("text"):
         text.append(wrapped(f"This run's sensitivity: {verdict.sensitivity['text']}.") + "\n", "dim")
+    if verdict.postmortem:
+        text.append_text(last_words(verdict.postmortem))
     if where:
         text.append(f"\n{where}\n")
     return text
+
+
+def last_words(found: PostMortem) -> Text:
+    """Returns the first refusal in a sentence: when and by what, and which lines had the connections."""
+    lines = Counter(str(row.site) for row in found.holders)
+    places = "; ".join(f"{count} by {site}" for site, count in lines.most_common(3)) or "by nobody that is known"
+    words = f"First refusal at {found.t:.1f} s ({found.reason}); connections were held: {places}."
+    return Text(wrapped(words) + "\n", "dim")
+
+
+def holders_of(at: str, t: float, reason: str, rows: tuple[HolderRow, ...]) -> Table:
+    """Returns the holder table for a terminal, a row a session, the longest held first."""
+    heads = {"now": "now", "exhausted": f"at the first refusal, {reason}", "quiet": "at the end, all requests over"}
+    title = f"{len(rows)} session{'' if len(rows) == 1 else 's'} out {heads[at]} ({t:.1f} s after the start)"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("session", "state", "held", "taken at", "for", "by", "now at", "last statement"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        worker = row.worker if row.alive else f"{row.worker}, ended"
+        table.add_row(
+            str(row.backend or ""),
+            (row.state or "") + (f" {row.state_for:.1f} s" if row.state_for is not None else ""),
+            f"{row.held_for:.1f} s",
+            str(row.site or "no line of the app"),
+            row.request,
+            f"{row.process} {worker}",
+            str(row.now or ""),
+            row.query[:60],
+        )
+    return table
 
 
 def one_finding(plan: Plan, finding: Finding) -> Text:

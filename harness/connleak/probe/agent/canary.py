@@ -6,12 +6,13 @@ no slot of a pool is taken from the app.
 
 import asyncio
 import sys
+from functools import partial
 
 from . import drivers
 from .pools import backend_of
 from .table import Connection, opened, taken, watch_end
 
-kept = []
+kept = []  # type: list
 
 
 def plant(state):
@@ -19,10 +20,10 @@ def plant(state):
     for mark in list(state.pools.values()):
         pool = mark.ref()
         if pool is not None and mark.used:
-            return keep_one(state, lambda: pool._invoke_creator(None), getattr(pool, "_is_asyncio", False))
+            return keep_one(state, partial(pool._invoke_creator, None), getattr(pool, "_is_asyncio", False))
     if drivers.last is not None:
         function, args, kwargs = drivers.last
-        return keep_one(state, lambda: function(*args, **kwargs), False)
+        return keep_one(state, partial(function, *args, **kwargs), False)
     return ""
 
 

@@ -189,9 +189,8 @@ def put(raw):
     try:
         state = current()
         connection = state.connections.get(id(raw))
-        if connection is not None and connection.checkout is not None:
-            if given_back(state, connection) > wire.line.due:
-                wire.tick()
+        if connection is not None and connection.checkout is not None and given_back(state, connection) > wire.line.due:
+            wire.tick()
     except Exception:
         current().dropped += 1
 

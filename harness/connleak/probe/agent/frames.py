@@ -98,7 +98,7 @@ def classify(filename):
     return APP
 
 
-_kinds = {}  # file name -> kind; a plain dict, for a subclass with __missing__ takes half as long again
+_kinds = {}  # type: dict  # file name -> kind; a plain dict, for a subclass with __missing__ takes half as long again
 
 
 def kind_of(filename):

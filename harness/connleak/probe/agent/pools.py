@@ -129,9 +129,12 @@ def on_checkin(dbapi_connection, record):
         if dbapi_connection is not None:  # None: it was invalidated, and told as closed
             state = table.state  # what is given back was taken in this process: no os.getpid() here
             connection = state.connections.get(id(dbapi_connection))
-            if connection is not None and connection.checkout is not None:
-                if given_back(state, connection) > wire.line.due:
-                    wire.tick()
+            if (
+                connection is not None
+                and connection.checkout is not None
+                and given_back(state, connection) > wire.line.due
+            ):
+                wire.tick()
     except Exception:
         current().dropped += 1
 
@@ -222,9 +225,7 @@ def wait_ends(pool, waiter, began, outcome):
                 frames=frames.capture(sys._getframe(2)),
             )
         if outcome == "timeout":
-            wire.freeze(
-                state, "QueuePool limit of size %d overflow %d reached" % (pool.size(), pool._max_overflow)
-            )
+            wire.freeze(state, "QueuePool limit of size %d overflow %d reached" % (pool.size(), pool._max_overflow))
     except Exception:
         pass
 

@@ -7,7 +7,7 @@ function that every request goes through is wrapped. Nothing of a request is kep
 import contextvars
 import functools
 
-_sources = []
+_sources = []  # type: list
 _scope = contextvars.ContextVar("connleak_scope", default=None)
 _django = contextvars.ContextVar("connleak_django", default=None)
 

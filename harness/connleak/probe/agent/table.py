@@ -1,7 +1,8 @@
 """What is open in this process and who has it: connections, checkouts, pools, waiters, and the events about them.
 
 One `State` a process; a forked child gets a new one by Python's at-fork hook. uWSGI runs none: there every event
-compares os.getpid(), a system call that costs as much as all the rest of `current`. Everything here is safe under the interpreter's own lock: single dict and deque operations.
+compares os.getpid(), a system call that costs as much as all the rest of `current`. Everything here is safe under
+the interpreter's own lock: single dict and deque operations.
 """
 
 import itertools

@@ -1,0 +1,62 @@
+"""shared: one session used by two processes, or by two threads or tasks of one at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from connleak.judge.facts import Facts, plural
+from connleak.model import Check, Event, Finding, Site
+
+
+def shared(facts: Facts) -> tuple[list[Finding], Check]:
+    """Returns a finding for each line that used a session which another process or worker was using."""
+    if not facts.probed:
+        return [], Check("shared", "clean", "not judged: it takes the probe's side")
+    told = facts.events("shared")
+    between = across_processes(facts, [event for event in told if event.other])
+    within = [event for event in told if not event.other]
+    findings = grouped(between, "of another process") + grouped(within, "in use")
+    queries = "; threads and tasks too" if facts.plan.probe == "queries" else "; threads only with --probe queries"
+    if findings:
+        return findings, Check("shared", "fault", f"{plural(len(between) + len(within), 'use')} of a session in use")
+    limits = "" if facts.plan.probe != "queries" else ", but not what raw driver connections do"
+    return [], Check("shared", "clean", f"no session was used by two processes{queries}{limits}")
+
+
+def across_processes(facts: Facts, told: list[Event]) -> list[Event]:
+    """Returns the uses while the opener lived, or of a session that two processes used."""
+    ended = {event.process: event.t for event in facts.events("bye")}
+    users: dict[int | None, set[int]] = {}
+    for event in told:
+        users.setdefault(event.backend, set()).add(event.process)
+    return [event for event in told if event.t < ended.get(event.other, float("inf")) or len(users[event.backend]) > 1]
+
+
+def grouped(told: list[Event], words: str) -> list[Finding]:
+    """Returns one finding a line."""
+    by_site: dict[Site | None, list[Event]] = {}
+    for event in told:
+        by_site.setdefault(event.site, []).append(event)
+    findings = []
+    for site, events in sorted(by_site.items(), key=lambda item: -len(item[1])):
+        backends = tuple(sorted({event.backend for event in events if event.backend is not None}))
+        how = Counter(event.detail.split(" in process ")[0] for event in events).most_common(1)[0][0]
+        processes = {event.process for event in events} | {event.other for event in events if event.other}
+        claim = (
+            f"{plural(len(events), 'time')} a session {words} was used at {site or 'no line of the app'} "
+            f"({how}): {plural(len(backends), 'session')}"
+        )
+        if len(processes) > 1:
+            opener = Counter(event.other for event in events).most_common(1)[0][0]
+            claim += f", opened by process {opener}, used by {plural(len(processes) - 1, 'other process')}"
+        findings.append(
+            Finding(
+                kind="shared",
+                claim=claim.replace("processs", "processes"),
+                backends=backends,
+                sites=events[0].stack,
+                first_seen=events[0].t,
+                docs="docs/findings.md#shared",
+            )
+        )
+    return findings

@@ -1,0 +1,150 @@
+"""A run while it goes on: its open parts and its clock, what it writes down, and the eye it keeps on all of them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from connleak.model import Note, Plan, Process, Snapshot, Struct
+from connleak.parts.app import App
+from connleak.parts.collector import Collector
+from connleak.parts.databases import Server
+from connleak.parts.load import Load
+from connleak.parts.sampler import Sampler
+from connleak.recording import PhaseLine, Writer
+
+PROBE_ANSWERS = 0.6
+"""Seconds to read the server again after a collection: a close that was begun by it needs a moment to arrive."""
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """Where a run is, for whoever shows it."""
+
+    phase: str
+    cycle: int
+    cycles: int
+    elapsed: float
+    remaining: float
+    states: dict[str, int]
+    out: int
+    requests: int
+    failures: int
+
+
+Report = Callable[[Progress], None]
+
+
+class Run:
+    """The open parts of a run and its clock."""
+
+    def __init__(self, plan: Plan, folder: Path, report: Report) -> None:
+        self.plan = plan
+        self.folder = folder.resolve()  # the children have working folders of their own
+        self.report = report
+        self.origin = time.monotonic()
+        self.phase = "start"
+        self.cycle = 0
+        self.more = plan.cycles
+        self.load_seconds = plan.phases.load
+        self.loaded = 0.0
+        self.asked = False
+        self.refusal_seen = False
+        self.writer: Writer
+        self.server: Server
+        self.collector: Collector
+        self.app: App
+        self.sampler: Sampler
+        self.load: Load
+        self.last_snapshot: Snapshot
+
+    def now(self) -> float:
+        return round(time.monotonic() - self.origin, 4)
+
+    def begin(self, name: str, cycle: int, at: float | None = None, **facts: object) -> None:
+        """Writes the begin of a phase, which ends the one before it."""
+        self.phase, self.cycle = name, cycle
+        self.writer.append("phases", PhaseLine(self.now() if at is None else at, name, cycle, facts))
+
+    def note(self, about: str, text: str, **facts: object) -> None:
+        self.writer.append("notes", Note(self.now(), about, text, facts))
+
+
+def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:
+    """Asks all probes for their holders, adds the processes that have a session but no probe, and writes it."""
+    collector = run.collector
+    snapshot = collector.frozen_snapshot(cycle) if label == "exhausted" else collector.snapshot(label, cycle)
+    watched = run.collector.watched()
+    owners = run.app.ports()
+    by_process: dict[int, list[int]] = {}
+    for backend in run.sampler.latest.backends:
+        owner = owners.get(backend.client_port or -1)
+        if owner is not None:
+            by_process.setdefault(owner, []).append(backend.client_port or -1)
+    commands = run.app.processes()
+    processes = [
+        msgspec.structs.replace(process, ports=tuple(by_process.get(process.process, ())))
+        for process in snapshot.processes
+    ]
+    processes += [
+        Process(process=pid, command=commands.get(pid, ""), ports=tuple(ports))
+        for pid, ports in by_process.items()
+        if pid not in watched
+    ]
+    snapshot = msgspec.structs.replace(snapshot, processes=tuple(processes))
+    run.writer.append("snapshots", snapshot)
+    if label not in ("exhausted", "asked"):
+        run.last_snapshot = snapshot
+    return snapshot
+
+
+def pass_time(run: Run, seconds: float) -> None:
+    """Lets a phase last, keeping an eye on the app and the load."""
+    deadline = time.monotonic() + seconds
+    for _ in ticks(run, 0.05):
+        if time.monotonic() >= deadline:
+            return
+
+
+def ticks(run: Run, every: float) -> Iterator[None]:
+    """Yields again and again; shows how far we are, and raises Error when the app or the load has ended."""
+    shown = 0.0
+    while True:
+        run.app.check()
+        run.load.check()
+        if run.collector.frozen and not run.refusal_seen:
+            run.refusal_seen = True
+            take_snapshot(run, "exhausted", run.cycle)
+        if run.asked:
+            run.asked = False
+            take_snapshot(run, "asked", run.cycle)
+        if time.monotonic() - shown > 0.2:
+            shown = time.monotonic()
+            show(run)
+        yield
+        time.sleep(every)
+
+
+def show(run: Run) -> None:
+    """Reports where the run is."""
+    plan = run.plan
+    started = hasattr(run, "sampler")
+    states = Counter(backend.state or "hidden" for backend in run.sampler.latest.backends) if started else {}
+    one = run.load_seconds + plan.phases.settle + 0.3
+    left = run.more * one + plan.phases.quiet + PROBE_ANSWERS
+    run.report(
+        Progress(
+            phase=run.phase,
+            cycle=run.cycle,
+            cycles=max(plan.cycles, run.cycle),
+            elapsed=run.now(),
+            remaining=round(left, 1),
+            states=dict(states),
+            out=run.collector.out if started else 0,
+            requests=run.load.status["requests"] if hasattr(run, "load") else 0,
+            failures=run.load.status["failures"] if hasattr(run, "load") else 0,
+        )
+    )
