@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import urllib.request
-from pathlib import Path
 
 import pytest
 from conftest import wait_until
-from connleak.cache import build_once, cache_folder
 from connleak.parts.databases import Server
 from connleak.parts.process import Keeper, free_port, wait_until_ready
 from connleak.probe import ENTRY
+from environments import environment
 from lab import Lab, backends
 
 pytestmark = pytest.mark.matrix
@@ -64,40 +61,6 @@ if os.fork() == 0:
     childs = engine.connect()  # child
     time.sleep(100)
 """
-
-
-def find_python(version: str) -> str:
-    """Returns an interpreter of a version, on PATH or from pyenv; fails under CI when there is none."""
-    candidates = [shutil.which(f"python{version}") or ""]
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    candidates += [str(path) for path in sorted(pyenv.glob(f"{version}.*/bin/python"))]
-    for candidate in filter(None, candidates):
-        done = subprocess.run([candidate, "-c", "import sys, venv, ensurepip"], capture_output=True, check=False)
-        if done.returncode == 0 and f"/{version}." in str(Path(candidate).resolve()) + f"/{version}.":
-            return candidate
-    if os.environ.get("CI"):
-        pytest.fail(f"no Python {version} here, and CI may not skip")
-    pytest.skip(f"no Python {version} on PATH or in pyenv: pyenv install {version}")
-
-
-def environment(version: str, sqlalchemy: str, *more: str) -> Path:
-    """Returns the interpreter of a kept virtual environment with that SQLAlchemy, psycopg2 and more packages."""
-
-    def build(folder: Path) -> None:
-        subprocess.run([find_python(version), "-m", "venv", str(folder / "venv")], check=True, capture_output=True)
-        pip = [
-            str(folder / "venv" / "bin" / "python"),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]
-        subprocess.run([*pip, f"sqlalchemy=={sqlalchemy}", "psycopg2-binary", *more], check=True, capture_output=True)
-
-    return (
-        build_once(cache_folder() / "-".join(["matrix", version, sqlalchemy, *more]), build) / "venv" / "bin" / "python"
-    )
 
 
 @pytest.mark.parametrize(("version", "sqlalchemy"), MATRIX)

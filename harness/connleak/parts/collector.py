@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import secrets
 import selectors
 import socket
@@ -72,8 +70,8 @@ class Collector:
         self._stop = True
         self._thread.join()
         for key in list(self._selector.get_map().values()):
-            with contextlib.suppress(OSError):
-                os.close(key.fd) if key.fileobj is not self._listener else self._listener.close()
+            assert isinstance(key.fileobj, socket.socket)
+            key.fileobj.close()
         self._selector.close()
 
     # what others read

@@ -36,7 +36,7 @@ class Token:
 def watch_asyncio(module):
     """From now on tasks are told apart; the two functions are C and cost some 60 ns."""
     global _running_loop, _current_task
-    _running_loop = module._get_running_loop
+    _running_loop = module.events._get_running_loop
     _current_task = module.current_task
 
 

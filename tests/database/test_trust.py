@@ -1,0 +1,235 @@
+"""What makes the probe's word trustworthy: shared sessions, planted leaks, frozen tables, and what it leaves alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from conftest import make_plan, wait_until
+from lab import Lab, backends
+
+
+def test_a_forked_childs_use_of_its_parents_session_is_told(lab: Lab) -> None:
+    process = lab.start("""
+        from sqlalchemy import create_engine, text
+        engine = create_engine(URL, pool_size=1)
+        with engine.connect() as connection: connection.execute(text("SELECT 1"))
+        time.sleep(0.3)
+        if os.fork() == 0:
+            inherited = engine.connect()  # child
+            time.sleep(100)
+    """)
+    (told,) = lab.events("shared", 1)
+    assert told.site.line == lab.line("child")
+    assert (told.other, told.process != process.pid) == (process.pid, True)
+    assert "opened in process" in told.detail
+    os.kill(told.process, signal.SIGKILL)
+
+
+def test_a_childs_closing_of_its_parents_session_is_told_and_close_false_is_not(lab: Lab) -> None:
+    lab.start("""
+        from sqlalchemy import create_engine, text
+        engine = create_engine(URL, pool_size=1)
+        with engine.connect() as connection: connection.execute(text("SELECT 1"))
+        time.sleep(0.3)
+        for close in (False, True):
+            if os.fork() == 0:
+                engine.dispose(close=close)  # disposes
+                time.sleep(100)
+    """)
+    (told,) = lab.events("shared", 1)
+    assert told.detail.startswith("closed in process") and told.site.line == lab.line("disposes")
+    for process in {p.process for p in lab.snapshot().processes if p.process != told.other}:
+        os.kill(process, signal.SIGKILL)
+
+
+SESSION = """
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.orm import Session
+    engine = create_engine(URL)
+    session = Session(engine)
+    def slow():
+        session.execute(text("SELECT pg_sleep(0.5)"))  # first
+    def query():
+        session.execute(text("SELECT 1"))  # second
+    {how}
+    time.sleep(0.3)
+"""
+AT_ONCE = """
+    one = threading.Thread(target=slow); one.start(); time.sleep(0.2)
+    connection = session.connection()
+    try: connection.exec_driver_sql("SELECT 1")  # overlaps
+    except Exception: pass
+    one.join()
+"""
+IN_TURNS = """
+    query()
+    other = threading.Thread(target=query); other.start(); other.join()
+    query()
+"""
+HANDED_OVER = """
+    query()
+    other = threading.Thread(target=query); other.start(); other.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [(AT_ONCE, "while another"), (IN_TURNS, "in turns"), (HANDED_OVER, "")],
+    ids=["once", "turns", "over"],
+)
+def test_two_threads_on_one_session_are_told_with_queries_a_session_handed_over_is_not(
+    lab: Lab, how: str, words: str
+) -> None:
+    lab.start(SESSION.format(how=how.strip()), env={"CONNLEAK_PROBE": "queries"})
+    if words:
+        told = lab.events("shared", 1)
+        assert words in told[0].detail
+        assert told[0].other == 0
+    else:
+        lab.events("checkout", 1)
+        assert lab.events("shared", 0) == []
+
+
+def test_without_queries_nothing_listens_to_statements(lab: Lab) -> None:
+    lab.start("""
+        from sqlalchemy import create_engine
+        engine = create_engine(URL)
+        with engine.connect() as connection: pass
+        assert not list(engine.dispatch.before_cursor_execute)
+        assert not list(engine.dispatch.after_cursor_execute)
+    """)
+
+
+def test_the_first_caller_that_gives_up_freezes_the_table_as_it_is_then(lab: Lab) -> None:
+    lab.start("""
+        from sqlalchemy import create_engine
+        from sqlalchemy.exc import TimeoutError
+        engine = create_engine(URL, pool_size=1, max_overflow=0, pool_timeout=0.2)
+        def holder():
+            kept = engine.connect()  # holder
+            time.sleep(0.4)  # there now
+            kept.close()
+        thread = threading.Thread(target=holder, name="holder"); thread.start()
+        time.sleep(0.1)
+        try: engine.connect()
+        except TimeoutError: pass
+        thread.join()
+        time.sleep(0.3)
+    """)
+    wait_until(lambda: lab.collector.frozen, "the table is frozen")
+    assert lab.collector.frozen.reason == "QueuePool limit of size 1 overflow 0 reached"
+    assert lab.snapshot().holders == ()  # given back long ago
+    (held,) = lab.collector.frozen_snapshot(1).holders
+    assert (held.site.line, held.thread_name, held.now.line) == (lab.line("holder"), "holder", lab.line("there now"))
+
+
+@pytest.mark.parametrize("driver", ["sqlalchemy", "psycopg2"])
+def test_a_refusal_by_the_server_freezes_the_table_too(lab: Lab, driver: str) -> None:
+    connect = {"sqlalchemy": "engine.connect()", "psycopg2": 'psycopg2.connect(URL.replace("+psycopg2", ""))'}[driver]
+    lab.start(f"""
+        import psycopg2
+        from sqlalchemy import create_engine
+        engine = create_engine(URL, pool_size=100)
+        kept = []
+        try:
+            while True:
+                kept.append({connect})
+        except Exception as error:
+            print(error, file=sys.stderr)
+    """)
+    wait_until(lambda: lab.collector.frozen, "the table is frozen")
+    assert lab.collector.frozen.reason.startswith("the server: ")
+    snapshot = lab.collector.frozen_snapshot(1)
+    assert len(snapshot.holders) == lab.server.max_connections - lab.server.reserved
+    lab.events("refused", 1)
+
+
+@pytest.mark.parametrize("way", ["pool", "direct"])
+def test_a_canary_is_planted_beside_the_apps_own_connections(lab: Lab, way: str) -> None:
+    script = {
+        "pool": "engine = create_engine(URL, pool_size=1, max_overflow=0)\nkept = engine.connect()",
+        "direct": 'import psycopg2; kept = psycopg2.connect(URL.replace("+psycopg2", ""))',
+    }[way]
+    lab.start("from sqlalchemy import create_engine\n" + script, env={"CONNLEAK_CANARY": "1"})
+    assert len(lab.holders(1)) == 1
+    assert lab.collector.plant() == "connection"
+    holders = lab.holders(2)
+    (planted,) = [held for held in holders if held.site.file.endswith("agent/canary.py")]
+    assert {held.backend for held in holders} == backends(lab.server)
+    assert planted.thread_alive
+
+
+def test_without_being_asked_for_a_canary_no_address_is_kept(lab: Lab) -> None:
+    lab.start("""
+        import psycopg2
+        kept = psycopg2.connect(URL.replace("+psycopg2", ""))
+        assert sys.modules["_connleak_probe.drivers"].last is None
+    """)
+
+
+def test_the_collector_off_or_eager(lab: Lab) -> None:
+    script = """
+        from sqlalchemy import create_engine
+        engine = create_engine(URL)
+        assert gc.isenabled() == {enabled}
+        class Holder: pass
+        def leak():
+            holder = Holder()
+            holder.me, holder.connection = holder, engine.connect()
+        leak()
+    """
+    lab.start(script.format(enabled=False), env={"CONNLEAK_GC": "off"})
+    assert len(lab.holders(1)) == 1
+    assert lab.collector.environment(make_plan(gc="off"))["CONNLEAK_GC"] == "off"
+    lab.collector.collect()
+    lab.holders(0)
+    lab.start(script.format(enabled=True), env={"CONNLEAK_GC": "eager"})
+    lab.events("checkout", 2)
+    lab.holders(0)  # asking is counting: it collects first
+    assert all(event.gc for event in lab.events("checkin", 2))
+
+
+def test_sqlites_connections_are_out_until_they_are_closed_or_forgotten(lab: Lab) -> None:
+    lab.start("""
+        import sqlite3
+        from sqlalchemy import create_engine, text
+        def one():
+            return sqlite3.connect(":memory:")  # here
+        kept, closed, forgotten = one(), one(), one()
+        assert isinstance(kept, sqlite3.Connection) and type(kept).__name__ == "Connection"
+        with kept: kept.execute("SELECT 1")
+        closed.close()
+        del forgotten
+        with create_engine("sqlite:///app.db").connect() as connection: connection.execute(text("SELECT 1"))
+        own = sqlite3.connect(":memory:", factory=type("Mine", (sqlite3.Connection,), {}))  # own
+    """)
+    holders = lab.holders(2)
+    assert {(held.site.line, held.source) for held in holders} == {
+        (lab.line("here"), "sqlite"),
+        (lab.line("own"), "sqlite"),
+    }
+    assert len(lab.events("close", 2)) >= 2
+
+
+def test_a_nested_waiter_is_told_by_its_task_not_by_its_thread(lab: Lab) -> None:
+    pytest.importorskip("gevent")
+    lab.start("""
+        from gevent import monkey; monkey.patch_all()
+        import warnings; warnings.simplefilter("ignore")
+        import gevent
+        from sqlalchemy import create_engine
+        engine = create_engine(URL, pool_size=1, max_overflow=0, pool_timeout=0.3)
+        def holds():
+            kept = engine.connect()
+            gevent.sleep(1)
+            kept.close()
+        def waits():
+            try: engine.connect()
+            except Exception: pass
+        one = gevent.spawn(holds); gevent.sleep(0.1)
+        gevent.joinall([one, gevent.spawn(waits)])
+    """)
+    (gave_up,) = lab.events("timeout", 1)
+    assert not gave_up.nested
