@@ -29,7 +29,18 @@ def across_processes(facts: Facts, told: list[Event]) -> list[Event]:
     users: dict[int | None, set[int]] = {}
     for event in told:
         users.setdefault(event.backend, set()).add(event.process)
-    return [event for event in told if event.t < ended.get(event.other, float("inf")) or len(users[event.backend]) > 1]
+    took = {(event.process, event.backend) for event in told if not is_closing(event)}
+    return [
+        event
+        for event in told
+        if (event.t < ended.get(event.other, float("inf")) or len(users[event.backend]) > 1)
+        # closing what it had used follows from an error; closing what it never took is the fault itself
+        and not (is_closing(event) and (event.process, event.backend) in took)
+    ]
+
+
+def is_closing(event: Event) -> bool:
+    return event.detail.startswith("closed")
 
 
 def grouped(told: list[Event], words: str) -> list[Finding]:
