@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import time
 from pathlib import Path
@@ -43,6 +44,54 @@ def test_sessions_appear_change_and_leave_with_their_ages_on_one_clock(server: S
     assert seen.index(True) > 0 and not seen[-1]
     assert made.samples[-1].counters["sessions"] >= 1
     assert "ms each" in made.notes[-1].text
+
+
+def test_reading_only_what_changed_misses_nothing(server: Server, writer: Writer) -> None:
+    """A hundred random steps of ten clients; after each the sampler soon shows what a whole reading shows."""
+    dice = random.Random(7)
+    clients: list[psycopg2.extensions.connection] = []
+    with (
+        Sampler(server, writer, time.monotonic(), 0.02) as sampler,
+        contextlib.closing(psycopg2.connect(server.url())) as own,
+    ):
+        own.autocommit = True
+        query = (
+            "SELECT pid, state, xact_start IS NOT NULL, application_name FROM pg_stat_activity "
+            "WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+        def seen() -> set[tuple]:
+            rows = sampler.latest.backends
+            return {
+                (r.pid, r.state, r.xact_since is not None, r.application_name)
+                for r in rows
+                if r.pid != own.info.backend_pid
+            }
+
+        def there() -> set[tuple]:
+            cursor = own.cursor()
+            cursor.execute(query)
+            return set(cursor.fetchall())
+
+        for step in range(100):
+            what = dice.choice(["open", "query", "query", "commit", "name", "close"])
+            if what == "open" or not clients:
+                clients.append(psycopg2.connect(server.url()))
+            elif what == "close" and len(clients) > 5:
+                clients.pop(dice.randrange(len(clients))).close()
+            elif what == "query":
+                dice.choice(clients).cursor().execute("SELECT 1")
+            elif what == "name":
+                dice.choice(clients).cursor().execute("SET application_name = %s", [f"name {step}"])
+            else:
+                dice.choice(clients).commit()
+            if len(clients) > 10:
+                clients.pop(0).close()
+            if step % 5 == 0:
+                time.sleep(0.6)  # longer than the stretch that is read twice: what is idle is not read again
+                wait_until(lambda: seen() == there(), f"step {step}: {seen()} is not {there()}")
+    for client in clients:
+        client.close()
 
 
 def port_of(connection: psycopg2.extensions.connection) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -21,6 +21,8 @@ from connleak.recording import FULL_EVERY, SampleLine, Writer
 COUNTERS_EVERY = 1.0
 GAP = 1.0
 """A pause between two samples longer than this (and than five periods) is noted."""
+OVERLAP = 0.5
+"""Seconds of changes that are read twice: a session writes its row a moment after it has looked at the clock."""
 STATEMENT_TIMEOUT = "2s"
 
 
@@ -42,6 +44,8 @@ class Sampler:
         self._belongs = belongs
         self._offset: float | None = None
         self._stored: dict[int, Backend] = {}
+        self._known: dict[int, Backend] = {}
+        self._since: float | None = None
         self._full_at = -FULL_EVERY
         self._counted_at = -COUNTERS_EVERY
         self._stop = threading.Event()
@@ -109,6 +113,7 @@ class Sampler:
             try:
                 self._connection.close()
                 self._connection = self._connect()
+                self._since = None
                 self._sample()
                 return
             except psycopg2.Error:
@@ -116,16 +121,25 @@ class Sampler:
 
     def _sample(self) -> None:
         began = time.monotonic()
+        full = self._since is None or began - self._origin - self._full_at >= FULL_EVERY
         with self._connection.cursor() as cursor:
-            cursor.execute(sql.load("activity_postgres"))
+            cursor.execute(sql.load("activity_postgres"), {"since": None if full else self._since})
             rows = cursor.fetchall()
             answered = time.monotonic()
             counters, locks = self._once_a_second(cursor, answered)
-        if rows:
-            self._follow_clock(rows[0][0], (began + answered) / 2)
-        backends = self._ours([self._backend(row) for row in rows])
-        sample = Sample(round((began + answered) / 2 - self._origin, 4), tuple(backends), counters)
-        self._store(sample, locks, began)
+        server_began, server_now, pids = rows[0][:3]
+        self._follow_clock(server_now, (began + answered) / 2)
+        known = {} if full else self._known
+        known.update((row[3], self._backend(row[3:])) for row in rows if row[3] is not None)
+        for pid in known.keys() - set(pids):
+            del known[pid]
+        self._known = known
+        # one whose begin was not yet written when its row was read is missing: then the next reading is of all
+        self._since = server_began - OVERLAP if len(known) == len(pids) else None
+        backends = tuple(self._ours(known.values()))
+        sample = Sample(round((began + answered) / 2 - self._origin, 4), backends, counters)
+        line = SampleLine(t=sample.t, counters=counters, locks=locks)
+        self._store(sample, line, began, full, {row[3] for row in rows})
 
     def _once_a_second(self, cursor: Any, now: float) -> tuple[dict[str, float], tuple[int, ...] | None]:
         """Returns the database's counters and the sessions with an advisory lock; nothing when they are fresh."""
@@ -158,7 +172,7 @@ class Sampler:
             self._offset = offset
 
     def _backend(self, row: tuple[Any, ...]) -> Backend:
-        _, pid, started, name, port, state, state_since, xact_since, wait_event, query, usename = row
+        pid, started, name, port, state, state_since, xact_since, wait_event, query, usename = row
         return Backend(
             pid,
             self._time(started) or 0.0,
@@ -175,7 +189,7 @@ class Sampler:
     def _time(self, epoch: float | None) -> float | None:
         return None if epoch is None else round(epoch + (self._offset or 0.0), 3)
 
-    def _ours(self, backends: list[Backend]) -> list[Backend]:
+    def _ours(self, backends: Collection[Backend]) -> Collection[Backend]:
         """Returns the app's sessions; those of others are counted by name."""
         if self._belongs is None:
             return backends
@@ -188,18 +202,19 @@ class Sampler:
                 self.others[name] = max(self.others[name], 1)
         return ours
 
-    def _store(self, sample: Sample, locks: tuple[int, ...] | None, began: float) -> None:
+    def _store(self, sample: Sample, line: SampleLine, began: float, full: bool, touched: set[int | None]) -> None:
+        """Writes what changed among the sessions that were read again; all of them when `full`."""
         now = {backend.pid: backend for backend in sample.backends}
-        full = sample.t - self._full_at >= FULL_EVERY
         if full:
             self._full_at = sample.t
-            line = SampleLine(t=sample.t, full=True, rows=sample.backends, counters=sample.counters)
+            line = msgspec.structs.replace(line, full=True, rows=sample.backends)
         else:
-            changed = tuple(row for pid, row in now.items() if self._stored.get(pid) != row)
-            gone = tuple(pid for pid in self._stored if pid not in now)
-            line = SampleLine(t=sample.t, rows=changed, gone=gone, counters=sample.counters)
+            candidates = now.keys() & (touched | (now.keys() - self._stored.keys()))
+            changed = tuple(now[pid] for pid in sorted(candidates) if self._stored.get(pid) != now[pid])
+            gone = tuple(self._stored.keys() - now.keys())
+            line = msgspec.structs.replace(line, rows=changed, gone=gone)
         cost = time.monotonic() - began
-        self._writer.append("samples", msgspec.structs.replace(line, cost=round(cost, 5), locks=locks))
+        self._writer.append("samples", msgspec.structs.replace(line, cost=round(cost, 5)))
         self._stored = now
         self.latest = sample
         self.taken += 1
