@@ -46,8 +46,11 @@ def test_sessions_appear_change_and_leave_with_their_ages_on_one_clock(server: S
     assert "ms each" in made.notes[-1].text
 
 
-def test_reading_only_what_changed_misses_nothing(server: Server, writer: Writer) -> None:
+def test_reading_only_what_changed_misses_nothing(
+    server: Server, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A hundred random steps of ten clients; after each the sampler soon shows what a whole reading shows."""
+    monkeypatch.setattr("connleak.parts.sampler.FULL_EVERY", 1000.0)  # no later whole reading mends what was missed
     dice = random.Random(7)
     clients: list[psycopg2.extensions.connection] = []
     with (
