@@ -118,7 +118,7 @@ def on_checkout(dbapi_connection, record, fairy):  # the hot path: no guard arou
         if connection is None:
             connection = Connection(backend_of(dbapi_connection), 0, "pool")
             opened(state, id(dbapi_connection), connection)
-        if taken(state, connection, sys._getframe(1)).at > wire.line.due:
+        if taken(state, connection, sys._getframe(3)).at > wire.line.due:  # past the dispatch and the pool's _checkout
             wire.tick()
     except Exception:
         current().dropped += 1

@@ -1,0 +1,80 @@
+"""What the benchmarks share: parts without a run around them, results that are appended, intervals of ratios."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import random
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from connleak.model import Database, Machine, Phases, Plan
+from connleak.parts.databases import Server
+from connleak.parts.databases.postgres import open_postgres
+from connleak.parts.process import Keeper
+from connleak.recording import Writer
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+Row = dict[str, Any]
+
+
+def plan(**changes: Any) -> Plan:
+    """Returns a plan that only names things."""
+    values: Row = {
+        "target": "benchmark", "variant": "benchmark", "app": "", "cwd": "/", "url": "", "scenario": "", "users": 1,
+        "phases": Phases(), "cycles": 1, "database": Database(),
+    }  # fmt: skip
+    return Plan(**{**values, **changes})
+
+
+@contextmanager
+def server(folder: Path, max_connections: int = 100) -> Iterator[tuple[Keeper, Server]]:
+    """Yields a keeper and a PostgreSQL of its own."""
+    with Keeper() as keeper:
+        made = plan(database=Database(max_connections=max_connections))
+        with open_postgres(keeper, made, "", folder) as opened:
+            yield keeper, opened
+
+
+@contextmanager
+def writer(folder: Path) -> Iterator[Writer]:
+    with Writer(folder / "run", plan(), Machine()) as opened:
+        yield opened
+
+
+def load(name: str) -> list[Row]:
+    """Returns the results so far of a benchmark."""
+    path = RESULTS / f"{name}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def append(name: str, row: Row) -> None:
+    """Adds a result, with when and where it was measured."""
+    RESULTS.mkdir(exist_ok=True)
+    where = {"at": time.strftime("%Y-%m-%d %H:%M"), "commit": commit(), "cores": os.cpu_count()}
+    with (RESULTS / f"{name}.jsonl").open("a") as file:
+        file.write(json.dumps({**row, **where, "python": platform.python_version()}) + "\n")
+
+
+def commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+def ratio(on: list[float], off: list[float], draws: int = 4000) -> tuple[float, float, float]:
+    """Returns the geometric mean of pairwise ratios with its 95 % interval (percentile bootstrap over the pairs)."""
+    logs = [math.log(a / b) for a, b in zip(on, off, strict=True)]
+    dice = random.Random(1)
+    means = sorted(statistics.fmean(dice.choices(logs, k=len(logs))) for _ in range(draws))
+    low, high = means[int(0.025 * draws)], means[int(0.975 * draws)]
+    return math.exp(statistics.fmean(logs)), math.exp(low), math.exp(high)

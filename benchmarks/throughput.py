@@ -1,0 +1,99 @@
+"""2. What watching costs a real app: Flask behind gunicorn on PostgreSQL, everything on against everything off.
+
+On is the probe in the app, the collector, and the sampler at ten a second; off is the app alone. Both apps are up on
+one server; short stretches of load go to the one and to the other in turns, the order alternating, and are compared in
+pairs, so that whatever else the machine does meets both. The client is a small asyncio one in a process of its own,
+over kept connections. All of it, harness included, shares the machine's cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+
+import lab
+from connleak import catalog
+from connleak.parts.app import answers
+from connleak.parts.collector import Collector
+from connleak.parts.databases.postgres import run_sql
+from connleak.parts.process import Keeper, free_port, wait_until_ready
+from connleak.parts.sampler import Sampler
+from connleak.probe import ENTRY
+
+CLIENTS = 8
+
+
+def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
+    """Yields {pair, way, rate, p50, p99}: requests a second, and milliseconds."""
+    pairs, seconds = (200, 1.5) if full else (24, 1.0)
+    first = max((row["pair"] for row in have), default=0) + 1
+    target = Path(catalog.targets()["missing_remove"].folder)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        keeper, server = stack.enter_context(lab.server(folder))
+        writer = stack.enter_context(lab.writer(folder))
+        run_sql(server, target / "schema.sql")
+        collector = stack.enter_context(Collector(writer, keeper.scratch, time.monotonic(), target))
+        off = start(keeper, folder, target, server.environment())
+        on = start(
+            keeper, folder, target, {**server.environment(), **collector.environment(), "PYTHONPATH": str(ENTRY)}
+        )
+        for pair in range(first, first + pairs):
+            for way in ("on", "off") if pair % 2 else ("off", "on"):
+                with Sampler(server, writer, time.monotonic(), 0.1) if way == "on" else nullcontext():
+                    times = sorted(driver(on if way == "on" else off, seconds))
+                middle, last = statistics.median(times), times[int(0.99 * len(times))]
+                yield {"pair": pair, "way": way, "rate": len(times) / seconds, "p50": 1e3 * middle, "p99": 1e3 * last}
+
+
+def start(keeper: Keeper, folder: Path, target: Path, environment: dict[str, str]) -> int:
+    """Starts the app and warms it; returns its port."""
+    port = free_port()
+    argv = [
+        sys.executable, "-m", "gunicorn", "-w", "2", "-k", "gthread", "--threads", "4", "-b", f"127.0.0.1:{port}",
+        "fixed:app",
+    ]  # fmt: skip
+    app = keeper.start("the app", argv, cwd=target, env={**os.environ, **environment}, log=folder / f"{port}.log")
+    wait_until_ready(keeper, app, lambda: answers(f"http://127.0.0.1:{port}"), 30)
+    driver(port, 2.0)
+    return port
+
+
+def driver(port: int, seconds: float) -> list[float]:
+    """Drives the app from a process of its own, as Locust would."""
+    argv = [sys.executable, __file__, str(port), str(seconds)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return list(json.loads(done.stdout))
+
+
+async def drive(port: int, seconds: float) -> list[float]:
+    """Returns how long each request took."""
+    times: list[float] = []
+    until = time.monotonic() + seconds
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while (began := time.monotonic()) < until:
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            times.append(time.monotonic() - began)
+        writer.close()
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return times
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(drive(int(sys.argv[1]), float(sys.argv[2])))))
