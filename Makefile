@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test matrix lint reproduction faults all-tests clean
+.PHONY: demo test matrix lint reproduction faults bench bench-full all-tests clean
 
 # The lock holds hashes and no addresses: the packages come from wherever pip or uv is set up to look.
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -44,6 +44,14 @@ reproduction: $(VENV)/installed
 # kills and interruptions at random moments (about six minutes)
 faults: $(VENV)/installed
 	$(BIN)/python -m pytest tests/faults
+
+# what it costs and how well it sees, appended to benchmarks/results (at most eight minutes)
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/run.py
+
+# the same with all repetitions; goes on where it stopped (hours)
+bench-full: $(VENV)/installed
+	$(BIN)/python benchmarks/run.py --full
 
 all-tests: lint test matrix reproduction faults
 

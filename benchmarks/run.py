@@ -21,6 +21,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
     options.add_argument("--full", action="store_true", help="all repetitions; goes on where an earlier run stopped")
+    options.add_argument("--no-keep", action="store_true", help="show the results only: nothing is appended or written")
     given = options.parse_args()
     unknown = set(given.names) - set(NAMES)
     if unknown:
@@ -29,9 +30,11 @@ def main() -> None:
         began = time.monotonic()
         measure = importlib.import_module(name).measure
         for count, row in enumerate(measure(given.full, lab.load(name)), 1):
-            lab.append(name, row)
+            if not given.no_keep:
+                lab.append(name, row)
             print(f"{name} {count}: {shown(row)} ({time.monotonic() - began:.0f} s)", flush=True)
-    page.write()
+    if not given.no_keep:
+        page.write()
 
 
 def shown(row: lab.Row) -> str:

@@ -30,6 +30,8 @@ def connleak(*words: str, cwd: Path | None = None) -> subprocess.CompletedProces
         (["run", "missing_remove", "--lod", "3"], "No such option", "connleak run --help"),
         (["judge", "/no/such/folder"], "is no recording", "connleak judge"),
         (["judge", "x", "--expect", "leek"], "--expect leek: no such outcome", "connleak judge --help"),
+        (["holders", "/no/such/folder"], "is no recording", "connleak judge"),
+        (["run", "missing_remove", "--gc", "often"], "'often' is not one of", "connleak run --help"),
         (["frobnicate"], "No such command 'frobnicate'", "connleak --help"),
     ],
 )

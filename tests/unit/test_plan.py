@@ -161,3 +161,30 @@ def test_a_rate_of_requests_is_understood(text: str, rate: float) -> None:
 @pytest.mark.parametrize("text", ["fast", "20/week", "-1/s", "0", "inf/s"])
 def test_a_rate_that_makes_no_sense_is_refused(text: str) -> None:
     assert f"--at-rate {text}" in refused(target="missing_remove", at_rate=text).message
+
+
+@pytest.mark.parametrize(("text", "rate"), [("1/10000", 1e-4), ("0.001", 1e-3), ("2/1000", 2e-3)])
+def test_a_sensitivity_is_understood(text: str, rate: float) -> None:
+    assert resolve(Options(target="missing_remove", sensitivity=text))[0].sensitivity == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("text", ["none", "0", "2", "1/0", "-1/10", "1/1e9"])
+def test_a_sensitivity_that_makes_no_sense_is_refused(text: str) -> None:
+    assert f"--sensitivity {text}" in refused(target="missing_remove", sensitivity=text).message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"canary": True, "probe": "off"}, "plants its leak through the probe"),
+        ({"budget": 5}, "which the probe sees by itself"),
+        ({"budget": -1, "probe": "off"}, "--budget is -1"),
+        ({"limit": 0.0}, "--limit is 0"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options: dict, words: str) -> None:
+    assert words in refused(target="missing_remove", **options).message
+
+
+def test_a_job_only_app_has_no_requests_to_count() -> None:
+    assert "--sensitivity counts requests" in refused(target="background_loop", sensitivity="1/100").message
