@@ -30,6 +30,8 @@ class VariantFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     users: int | None = None
     load_seconds: float | None = None
     max_connections: int | None = None
+    requirements: tuple[str, ...] | None = None
+    python: str | None = None
 
 
 class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,6 +48,8 @@ class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     users: int = 16
     load_seconds: float = 1.5
     max_connections: int = 100
+    requirements: tuple[str, ...] = ()
+    python: str = ""
 
 
 def corpus() -> Path:
@@ -112,6 +116,8 @@ def variant_of(name: str, variant: VariantFile, target: TargetFile) -> Variant:
         users=variant.users or target.users,
         load_seconds=variant.load_seconds or target.load_seconds,
         max_connections=variant.max_connections or target.max_connections,
+        requirements=target.requirements if variant.requirements is None else variant.requirements,
+        python=variant.python or target.python,
     )
 
 

@@ -76,6 +76,10 @@ class Variant(Struct, frozen=True, kw_only=True):
     users: int
     load_seconds: float
     max_connections: int
+    requirements: tuple[str, ...] = ()
+    """Packages, in pip's words, of the environment of its own that it runs in; none: connleak's own."""
+    python: str = ""
+    """Version of that environment's Python; empty: connleak's own."""
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -136,6 +140,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Sessions that may be at rest, where no probe can say what the pools may keep."""
     load: str = "locust"
     sql: str = ""
+    requirements: tuple[str, ...] = ()
+    python: str = ""
     env: dict[str, str] = {}
     seed: int = 1
     expect: str = ""

@@ -198,6 +198,8 @@ def target_plan(options: Options) -> Plan:
         probe=variant.probe,
         load=variant.load or "locust",
         sql=str(schema) if schema.exists() else "",
+        requirements=variant.requirements,
+        python=variant.python,
     )
 
 

@@ -68,6 +68,9 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     environment = run.server.environment()
     if plan.probe != "off":
         environment |= run.collector.environment(plan)
+    if plan.requirements or plan.python:
+        run.phase = "environment"  # made on first use, which takes some seconds, and kept
+        show(run)
     run.app = App(keeper, plan, run.folder, environment | private.env)
     belongs = None if run.server.own_database else lambda backend: is_ours(run, backend)
     run.sampler = parts.enter_context(Sampler(run.server, run.writer, run.origin, plan.sample_every, belongs))

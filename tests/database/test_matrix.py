@@ -180,6 +180,41 @@ def test_drivers_past_sqlalchemys_pool_and_async_engines_are_joined_to_their_lin
     assert not any(process.dropped for process in lab.snapshot().processes)
 
 
+ASYNC = """
+import asyncio
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+kept = []
+async def view(engine):
+    session = AsyncSession(engine)
+    kept.append(session)
+    await session.execute(text("SELECT 1"))  # here
+async def given_back(engine):
+    async with AsyncSession(engine) as session:
+        await session.execute(text("SELECT 1"))
+async def main():
+    engine = create_async_engine(URL.replace("+psycopg2", "+DRIVER"), pool_size=5)
+    await asyncio.gather(*(asyncio.create_task(view(engine)) for _ in range(2)))
+    await given_back(engine)
+    kept.append(asyncio.create_task(asyncio.sleep(1000)))
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("sqlalchemy", "driver"),
+    [("1.4.54", "asyncpg"), ("2.0.58", "asyncpg"), ("2.0.58", "psycopg"), ("2.1.9", "asyncpg"), ("2.1.9", "psycopg")],
+)
+def test_async_sessions_are_joined_to_their_lines_and_their_tasks(lab: Lab, sqlalchemy: str, driver: str) -> None:
+    python = environment("3.11", sqlalchemy, "psycopg[binary]", "asyncpg<0.31", "greenlet")
+    lab.start(ASYNC.replace("DRIVER", driver), python=(str(python),), env={"PYTHONWARNINGS": "ignore"})
+    holders = lab.holders(2)
+    told = {(held.site.line, held.site.function, held.task, held.thread_alive) for held in holders}
+    assert told == {(lab.line("here"), "view", True, False)}
+    wait_until(lambda: known(lab) == backends(lab.server), "every session is known")
+
+
 def known(lab: Lab) -> set[int | None]:
     snapshot = lab.snapshot()
     return {h.backend for h in snapshot.holders} | {pid for pool in snapshot.pools for pid in pool.idle}

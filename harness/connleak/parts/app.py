@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from connleak.model import Backend, Error, Plan
+from connleak.parts.environment import environment
 from connleak.parts.process import Child, Keeper, died, wait_until_ready
 from connleak.probe import ENTRY
 
@@ -37,7 +38,10 @@ class App:
         if plan.url:
             refuse_port_in_use(plan.url)
         env = {**os.environ, **self._environment, "PYTHONUNBUFFERED": "1"}
-        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
+        interpreter = Path(sys.executable)
+        if plan.requirements or plan.python:
+            interpreter = environment(plan.python, *plan.requirements)
+        env["PATH"] = f"{interpreter.parent}{os.pathsep}{env.get('PATH', os.defpath)}"
         if plan.probe != "off":
             env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ENTRY), env.get("PYTHONPATH", "")]))
         self.child = self._keeper.start("the app", shlex.split(plan.app), cwd=Path(plan.cwd), env=env, log=self._log)

@@ -30,8 +30,19 @@ def environment(python: str, *requirements: str) -> Path:
             inside = str(folder / "venv/bin/python")
             call([inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
         (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
+        rename_scripts(folder, kept)
 
-    return build_once(cache_folder() / f"environment-{version}-{key}", build) / "venv/bin/python"
+    kept = cache_folder() / f"environment-{version}-{key}"
+    return build_once(kept, build) / "venv/bin/python"
+
+
+def rename_scripts(built: Path, kept: Path) -> None:
+    """Makes the commands of an environment name the interpreter where it will be kept, not where it is built."""
+    for script in (built / "venv/bin").iterdir():
+        if script.is_file() and not script.is_symlink():
+            data = script.read_bytes()
+            if data.startswith(b"#!"):
+                script.write_bytes(data.replace(bytes(built), bytes(kept)))
 
 
 def find_python(version: str) -> Path:
