@@ -119,6 +119,36 @@ def test_django_names_the_request_in_threads_and_under_asgi(lab: Lab, serve: Ser
     }
 
 
+DJANGO_ORM = """
+    import os
+    from urllib.parse import urlsplit
+    from django.conf import settings
+    from django.core.wsgi import get_wsgi_application
+    from django.db import connection
+    from django.http import HttpResponse
+    from django.urls import path
+    where = urlsplit(os.environ["DATABASE_URL"])
+    settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x", DATABASES={"default": {
+        "ENGINE": "django.db.backends.postgresql", "NAME": where.path[1:], "USER": where.username,
+        "PASSWORD": where.password, "HOST": where.hostname, "PORT": where.port, "CONN_MAX_AGE": 60}})
+    def index(request):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        return HttpResponse("ok")
+    urlpatterns = [path("", index)]
+    app = get_wsgi_application()
+"""
+
+
+def test_djangos_kept_connections_are_their_threads_and_no_requests(lab: Lab, serve: Serve) -> None:
+    python = environment("3.11", "2.1.9", *WEB)
+    argv = ("-m", "gunicorn", "-k", "gthread", "--threads", "4", "-b", "127.0.0.1:{port}", "shop:app")
+    port, _ = serve(python, DJANGO_ORM, *argv)
+    assert all(get(port, "/") for _ in range(4))
+    wait_until(lambda: len(lab.snapshot().holders) >= 1, "a kept connection")
+    assert {(held.source, held.request, held.thread_alive) for held in lab.snapshot().holders} == {("direct", "", True)}
+
+
 FASTAPI = """
     import asyncio, os
     from fastapi import FastAPI

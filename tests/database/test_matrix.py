@@ -170,6 +170,36 @@ loop.run_until_complete(main())
 """
 
 
+POOLS = """
+import asyncio, asyncpg, psycopg2.pool
+PLAIN = URL.replace("+psycopg2", "")
+kept = []
+def from_psycopg2():
+    for kind in (psycopg2.pool.SimpleConnectionPool, psycopg2.pool.ThreadedConnectionPool):
+        pool = kind(2, 5, PLAIN)
+        kept.extend([pool, pool.getconn()])  # psycopg2
+        pool.putconn(pool.getconn())
+async def main():
+    pool = await asyncpg.create_pool(PLAIN, min_size=2, max_size=5)
+    kept.extend([pool, await pool.acquire()])  # asyncpg
+    async with pool.acquire() as connection:
+        await connection.fetchval("SELECT 1")
+    await pool.release(await pool.acquire())
+from_psycopg2()
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+"""
+
+
+def test_the_drivers_own_pools_keep_idle_sessions_which_nobody_holds(lab: Lab, server: Server) -> None:
+    python = environment("3.11", "2.1.9", "psycopg[binary]", "psycopg_pool", "asyncpg", "greenlet")
+    lab.start(POOLS, python=(str(python),), env={"PYTHONWARNINGS": "default"})
+    lines = [holder.site.line for holder in lab.holders(3)]
+    assert sorted(lines) == sorted([lab.line("psycopg2")] * 2 + [lab.line("asyncpg")])
+    wait_until(lambda: known(lab) == backends(server), "every session is known, idle ones of the pools too")
+    assert len(backends(server)) == 6
+
+
 def test_drivers_past_sqlalchemys_pool_and_async_engines_are_joined_to_their_lines(lab: Lab, server: Server) -> None:
     python = environment("3.11", "2.1.9", "psycopg[binary]", "psycopg_pool", "asyncpg", "greenlet")
     lab.start(DRIVERS, python=(str(python),), env={"PYTHONWARNINGS": "default"})

@@ -1,7 +1,8 @@
 """Connections that an app opens itself, past SQLAlchemy's pool: the driver's own connect is wrapped.
 
-SQLAlchemy's calls of it are left to its pool events; psycopg_pool's connections are idle until getconn(). Here, too,
-is seen when the server refuses a connection, whoever asked for it.
+SQLAlchemy's calls of it are left to its pool events. The drivers' own pools (psycopg_pool, psycopg2.pool, asyncpg's)
+keep connections idle: theirs are out from getconn() or acquire() on until they are put back. Here, too, is seen when
+the server refuses a connection, whoever asked for it.
 """
 
 import functools
@@ -24,9 +25,28 @@ last = None
 """The latest way in which a connection was opened by hand: (function, args, kwargs); kept only for a canary."""
 
 
+POOLS = ("psycopg_pool", "psycopg2.pool", "asyncpg.pool")
+"""The modules whose calls of connect() fill a pool of the driver's own."""
+
+
 def watch_module(module):
-    """Wraps the `connect` of psycopg2, pymysql or asyncpg."""
+    """Wraps the `connect` of psycopg2 or pymysql."""
     module.connect = telling(module.connect, entered)
+
+
+def watch_asyncpg(module):
+    """Wraps asyncpg's connect, which its pool takes from the module below, and the two ends of a taking."""
+    module.connect = module.connection.connect = telling(module.connection.connect, entered)
+    pool = module.pool.Pool
+    pool._acquire = telling(pool._acquire, got)
+    pool.release = putting(pool.release)
+
+
+def watch_psycopg2_pool(module):
+    """Wraps getconn and putconn of psycopg2's pools."""
+    for kind in (module.SimpleConnectionPool, module.ThreadedConnectionPool):
+        kind.getconn = telling(kind.getconn, got)
+        kind.putconn = putting(kind.putconn)
 
 
 def watch_psycopg(module):
@@ -129,19 +149,21 @@ def refused(error):
 def entered(raw, frame, source="direct"):
     """Enters a connection that was opened by hand: it is out from now until it is closed."""
     try:
-        owner = frame.f_globals.get("__name__", "").partition(".")[0]
+        module = frame.f_globals.get("__name__", "")
+        owner = module.partition(".")[0]
         if owner == "sqlalchemy":
             return
         state = here()
-        if owner == "psycopg_pool":
-            source = owner
-        connection = Connection(backend_of(raw), 0, source)
+        pooled = owner in POOLS or module in POOLS
+        connection = Connection(backend_of(raw), 0, "driver's pool" if pooled else source)
         opened(state, id(raw), connection)
         watch_end(id(raw), connection, raw)
-        if source == "psycopg_pool":
+        if pooled:
             emit(state, "connect", backend=connection.backend)
         else:
             checkout = taken(state, connection, frame)
+            if owner == "django":
+                checkout.request = ""  # kept for the thread's next request, as CONN_MAX_AGE says
             emit(state, "connect", backend=connection.backend, frames=checkout.frames)
         wire.arm()
     except Exception:
@@ -178,7 +200,7 @@ def putting(original):
 def got(raw, frame):
     try:
         state = current()
-        connection = state.connections.get(id(raw))
+        connection = state.connections.get(id(getattr(raw, "_con", raw)))  # asyncpg's pool gives a proxy
         if connection is not None and taken(state, connection, frame).at > wire.line.due:
             wire.tick()
     except Exception:
@@ -188,9 +210,11 @@ def got(raw, frame):
 def put(raw):
     try:
         state = current()
-        connection = state.connections.get(id(raw))
-        if connection is not None and connection.checkout is not None and given_back(state, connection) > wire.line.due:
-            wire.tick()
+        connection = state.connections.get(id(getattr(raw, "_con", raw)))
+        if connection is not None and connection.checkout is not None:
+            at = given_back(state, connection)
+            if at > wire.line.due:
+                wire.tick()
     except Exception:
         current().dropped += 1
 
@@ -198,7 +222,7 @@ def put(raw):
 def sweep(state):
     """Ends direct connections that the app has closed: a driver's close() cannot be overridden from outside."""
     for key, connection in list(state.connections.items()):
-        if connection.source in ("direct", "psycopg_pool") and connection.ref is not None:
+        if connection.source in ("direct", "driver's pool") and connection.ref is not None:
             raw = connection.ref()
             if raw is not None and is_closed(raw):
                 closed(state, key)
