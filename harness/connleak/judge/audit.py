@@ -114,7 +114,8 @@ def same_server(facts: Facts) -> Check:
         elsewhere = f", but {len(opened)} elsewhere" if opened else ""
         why = f"the app opened no session on this server{elsewhere}: tell it the address that is in DATABASE_URL"
         return Check("server", "inconclusive", why)
-    strangers = facts.known - here if facts.probed else set()
+    ended_by_another = {event.backend for event in facts.events("shared")}  # its opener still thinks that it is there
+    strangers = facts.known - here - ended_by_another if facts.probed else set()
     if strangers:
         return Check(
             "server",

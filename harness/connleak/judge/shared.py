@@ -52,18 +52,20 @@ def grouped(told: list[Event], words: str) -> list[Finding]:
     for site, events in sorted(by_site.items(), key=lambda item: -len(item[1])):
         backends = tuple(sorted({event.backend for event in events if event.backend is not None}))
         how = Counter(event.detail.split(" in process ")[0] for event in events).most_common(1)[0][0]
-        processes = {event.process for event in events} | {event.other for event in events if event.other}
+        openers = Counter(event.other for event in events if event.other)
+        users = {event.process for event in events}
         claim = (
             f"{plural(len(events), 'time')} a session {words} was used at {site or 'no line of the app'} "
             f"({how}): {plural(len(backends), 'session')}"
         )
-        if len(processes) > 1:
-            opener = Counter(event.other for event in events).most_common(1)[0][0]
-            claim += f", opened by process {opener}, used by {plural(len(processes) - 1, 'other process')}"
+        if openers:
+            opener, _ = openers.most_common(1)[0]
+            others = "1 other process" if len(users) == 1 else f"{len(users)} other processes"
+            claim += f", opened by process {opener}, used by {others}"
         findings.append(
             Finding(
                 kind="shared",
-                claim=claim.replace("processs", "processes"),
+                claim=claim,
                 backends=backends,
                 sites=events[0].stack,
                 first_seen=events[0].t,

@@ -1,0 +1,16 @@
+"""A page behind four workers, each with a pool that alone would be right."""
+
+import os
+
+from flask import Flask, jsonify
+from sqlalchemy import create_engine, text
+
+app = Flask(__name__)
+engine = create_engine(os.environ["DATABASE_URL"])  # 5 + 10, times four workers
+
+
+@app.get("/")
+def page():
+    with engine.connect() as connection:
+        total = connection.scalar(text("SELECT count(*) FROM pg_class"))
+    return jsonify(total=total)
