@@ -27,7 +27,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -m "not matrix" tests/unit tests/database tests/reproduction/test_smoke.py
 
-# the probe in Python 3.8 to 3.13 and SQLAlchemy 1.4 to 2.1, as far as they are here
+# the probe in Python 3.8 to 3.13 and SQLAlchemy 1.4 to 2.1, under every server and framework that it knows
 matrix: $(VENV)/installed
 	$(BIN)/python -m pytest -m matrix tests/database
 
@@ -37,7 +37,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# every variant of every target, for real (about ten minutes)
+# every variant of every target, for real (about fifteen minutes)
 reproduction: $(VENV)/installed
 	$(BIN)/python -m pytest tests/reproduction
 
