@@ -15,9 +15,10 @@ import msgspec
 from rich.console import Console
 
 from connleak import __version__, catalog, doctor, holders, plan, recording, results
-from connleak.model import OUTCOMES, Error, Outcome, Verdict
+from connleak.model import OUTCOMES, Error, Outcome
 from connleak.render import text
 from connleak.show import progress, show_target, table_of_targets
+from connleak.verdict import Verdict
 
 EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
 COULD_NOT_RUN = 4

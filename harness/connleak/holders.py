@@ -12,7 +12,8 @@ import psutil
 
 from connleak import recording
 from connleak.judge.table import holder_table
-from connleak.model import Error, HolderRow, Machine, Recording, Snapshot, Struct
+from connleak.model import Error, Machine, Recording, Snapshot, Struct
+from connleak.verdict import HolderRow
 
 PATIENCE = 6.0
 LABELS = {"now": ("asked",), "exhausted": ("exhausted",), "quiet": ("quiet", "rest")}

@@ -8,8 +8,8 @@ import msgspec
 
 from connleak import judge, recording
 from connleak.cache import build_once, cache_folder
-from connleak.model import Verdict
 from connleak.render import chart, page
+from connleak.verdict import Verdict
 
 
 def judge_folder(folder: Path, at_rate: float = 0.0) -> Verdict:

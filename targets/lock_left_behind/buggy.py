@@ -13,7 +13,7 @@ engine = create_engine(os.environ["DATABASE_URL"])
 @app.get("/")
 def run_import():
     key = {"key": random.randrange(50)}
-    with engine.begin() as connection:
+    with engine.begin() as connection:  # leak: goes back to the pool with the lock
         if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), key):
             return jsonify(done=False), 409
         connection.execute(text("SELECT count(*) FROM pg_class"))

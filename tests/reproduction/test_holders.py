@@ -7,17 +7,14 @@ import re
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 from connleak import catalog
-from connleak.parts.process import free_port
-from environments import environment
 
-pytestmark = [pytest.mark.reproduction, pytest.mark.matrix]
+pytestmark = pytest.mark.reproduction
 
 
 def connleak(*words: str, timeout: float = 180) -> dict:
@@ -26,14 +23,6 @@ def connleak(*words: str, timeout: float = 180) -> dict:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout)
     assert done.returncode in (0, 1, 3), done.stderr
     return json.loads(done.stdout)
-
-
-def own_app(folder: Path, source: str, command: str, *words: str) -> dict:
-    """Runs an app of a few lines; returns the verdict."""
-    (folder / "shop.py").write_text(textwrap.dedent(source))
-    port = free_port()
-    argv = ["run", "--app", command.format(port=port), "--url", f"http://127.0.0.1:{port}", "--cwd", str(folder)]
-    return connleak(*argv, "--out", str(folder / "run"), *words)
 
 
 def marked(path: Path, mark: str) -> int:
@@ -66,71 +55,22 @@ def test_listen_helds_holders_are_idle_sessions_opened_past_any_pool(tmp_path: P
     assert again["holders"] == rows
 
 
-CANCELLED = """
-    import os
-    import anyio
-    from fastapi import FastAPI
-    from sqlalchemy import text
-    from sqlalchemy.ext.asyncio import create_async_engine
-    app = FastAPI()
-    engine = create_async_engine(os.environ["DATABASE_URL"].replace("+psycopg2", "+asyncpg"), pool_size=20)
-    @app.get("/")
-    async def slow():
-        with anyio.move_on_after(0.1):
-            async with engine.connect() as connection:
-                await connection.execute(text("SELECT pg_sleep(0.3)::text"))
-        return "ok"
-"""
-
-
-@pytest.mark.parametrize(("sqlalchemy", "outcome"), [("2.0.36", "leak"), ("2.0.58", "strained")])
-def test_what_a_cancelled_task_left_on_the_server_is_orphaned_with_the_process_that_has_the_socket(
-    tmp_path: Path, sqlalchemy: str, outcome: str
-) -> None:
-    python = environment("3.11", sqlalchemy, "asyncpg==0.30", "anyio==4.8.0", "greenlet", "fastapi", "uvicorn")
-    command = f"{python} -m uvicorn shop:app --port {{port}}"
-    verdict = own_app(tmp_path, CANCELLED, command, "--users", "2", "--load", "0.6", "--all-cycles")
-    kinds = {finding["kind"]: finding for finding in verdict["findings"]}
-    assert verdict["outcome"] == outcome, verdict
-    if outcome == "strained":  # every cancelled request costs its connection: that is churn, and nothing stays
-        assert set(kinds) <= {"churn"}
-        return
-    orphaned = kinds["orphaned"]
+def test_what_a_cancelled_query_left_is_orphaned_with_the_process_that_has_its_socket(tmp_path: Path) -> None:
+    verdict = connleak("run", "cancelled_query:buggy", "--out", str(tmp_path / "run"))
+    orphaned = next(finding for finding in verdict["findings"] if finding["kind"] == "orphaned")
     assert re.search(r"process \d+ has \d+ of their sockets", orphaned["claim"])
     assert "pg_sleep" in orphaned["claim"]
     known = {row["backend"] for row in verdict["holders"]}
     assert len(orphaned["backends"]) >= 10 and not known & set(orphaned["backends"])
 
 
-FORKED = """
-    import os
-    from flask import Flask
-    from sqlalchemy import create_engine, text
-    app = Flask(__name__)
-    engine = create_engine(os.environ["DATABASE_URL"])
-    with engine.connect() as connection:
-        connection.execute(text("SELECT 1"))  # opened before the fork
-    {fixed}
-    @app.get("/")
-    def index():
-        with engine.connect() as connection:  # used behind it
-            return str(connection.scalar(text("SELECT 1")))
-"""
-DISPOSED = "os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))"
-
-
-@pytest.mark.parametrize("fixed", ["", DISPOSED], ids=["buggy", "fixed"])
-def test_a_session_that_forked_workers_share_is_told_with_its_opener(tmp_path: Path, fixed: str) -> None:
-    command = f"{sys.executable} -m gunicorn --preload -w 4 -b 127.0.0.1:{{port}} shop:app"
-    verdict = own_app(tmp_path, FORKED.format(fixed=fixed), command, "--users", "8")
-    kinds = {finding["kind"]: finding for finding in verdict["findings"]}
-    if fixed:
-        assert "shared" not in kinds and verdict["outcome"] in ("clean", "strained"), verdict
-        return
-    shared = kinds["shared"]
-    assert shared["sites"][0]["line"] == marked(tmp_path / "shop.py", "# used behind it")
+def test_a_session_that_forked_workers_share_is_told_with_its_opener_and_the_line(tmp_path: Path) -> None:
+    verdict = connleak("run", "fork_preload:buggy", "--out", str(tmp_path / "run"))
+    shared = next(finding for finding in verdict["findings"] if finding["kind"] == "shared")
+    line = marked(Path(catalog.targets()["fork_preload"].folder, "buggy.py"), "    with engine.connect()")
+    assert (shared["sites"][0]["line"], shared["sites"][0]["function"]) == (line, "price")
     assert len(shared["backends"]) == 1
-    assert re.search(r"opened by process \d+, used by \d other processes?", shared["claim"])
+    assert re.search(r"opened by process \d+, used by [234] other processes", shared["claim"])
 
 
 def test_a_running_app_is_asked_for_its_holders_without_stopping_it(tmp_path: Path) -> None:

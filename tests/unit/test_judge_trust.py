@@ -164,3 +164,16 @@ def test_an_orphan_is_told_with_the_process_that_has_its_socket() -> None:
     verdict = judge.judge(msgspec.structs.replace(made, snapshots=tuple(with_ports)))
     assert kinds(verdict) == ["orphaned"]
     assert f"process {PROCESS} has 1 of their sockets" in verdict.sentence
+
+
+def test_an_orphan_is_told_with_the_line_that_had_its_session_last() -> None:
+    events = (
+        Event(1.2, "checkout", PROCESS, 1, 2, 1, SITE, (SITE,), 1),
+        Event(1.3, "checkin", PROCESS, 1, 2, 1, SITE, (SITE,), 1),
+        Event(1.4, "checkout", PROCESS, 1, 2, 2, OTHER, (OTHER, SITE), 1),
+        Event(1.5, "close", PROCESS, 1, 2),
+    )
+    verdict = judge.judge(recording([idle(2)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events))
+    assert kinds(verdict) == ["orphaned"]
+    assert verdict.findings[0].sites == (OTHER, SITE)
+    assert f"last taken at {OTHER}" in verdict.sentence

@@ -112,11 +112,12 @@ def test_a_broken_target_toml_is_told_with_file_and_key(tmp_path: Path, text: st
 def test_every_target_in_the_corpus_is_whole() -> None:
     for target in catalog.targets().values():
         assert (Path(target.folder) / "README.md").exists(), target.name
+        leaking = {variant.module for variant in target.variants.values() if variant.expect == "leak"}
         for name, variant in target.variants.items():
             text = (Path(target.folder) / f"{variant.module}.py").read_text()
             if variant.expect == "leak":
                 assert "# leak: " in text, f"{target.name}:{name} marks no line"
-            else:
+            elif variant.module not in leaking:  # a release that mends it runs the same file
                 assert "# leak" not in text, f"{target.name}:{name} marks a line but leaks not"
 
 

@@ -16,7 +16,8 @@ from connleak.judge.exhaustion import exhaustion
 from connleak.judge.facts import Facts, is_canary, unit
 from connleak.judge.rates import compact, increments, requests_for, smallest_visible
 from connleak.judge.table import holder_table, postmortem
-from connleak.model import KINDS, OUTCOMES, Check, Finding, Outcome, Recording, Verdict
+from connleak.model import KINDS, OUTCOMES, Outcome, Recording
+from connleak.verdict import Check, Finding, Verdict
 
 __all__ = ["CHECKS", "is_settled", "judge", "merge", "requests_for", "requests_landed"]
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from connleak.judge.facts import Facts, is_unsent, plural
 from connleak.judge.rates import requests_for
-from connleak.model import Check
+from connleak.verdict import Check
 
 GAP = 1.0
 LANDED = 0.5

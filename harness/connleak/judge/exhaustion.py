@@ -8,7 +8,7 @@ from typing import Any
 
 from connleak.judge.facts import Facts
 from connleak.judge.rates import compact
-from connleak.model import Finding
+from connleak.verdict import Finding
 
 
 def exhaustion(facts: Facts, findings: list[Finding]) -> dict[str, Any] | None:

@@ -6,7 +6,8 @@ from collections import Counter
 
 from connleak.judge.facts import Facts, plural, unit
 from connleak.judge.rates import increments, rate, spoken
-from connleak.model import Check, Event, Finding, Site
+from connleak.model import Event, Site
+from connleak.verdict import Check, Finding
 
 
 def growth(facts: Facts) -> tuple[list[Finding], Check]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from connleak.judge.facts import Facts, per_site, plural, unit
 from connleak.judge.rates import has_stopped, increments, rate, spoken
-from connleak.model import Backend, Check, Finding, Holder, Rate, Site
+from connleak.model import Backend, Holder, Site
+from connleak.verdict import Check, Finding, Rate
 
 
 def held(facts: Facts) -> tuple[list[Finding], Check]:

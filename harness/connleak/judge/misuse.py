@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from connleak.judge.facts import Facts, plural
-from connleak.model import Check, Finding
+from connleak.verdict import Check, Finding
 
 
 def lock_held(facts: Facts) -> tuple[list[Finding], Check]:
@@ -20,14 +20,18 @@ def lock_held(facts: Facts) -> tuple[list[Finding], Check]:
         kept = f"; {plural(len(locked), 'session')} with one, on purpose or in a transaction" if locked else ""
         return [], Check("lock-held", "clean", f"no advisory lock left behind{kept}")
     row = last.stayed[guilty[0]][-1]
+    # which checkout took the lock is not known: these are the lines that the sessions were taken at
+    lines = Counter(event.site for pid in guilty for event in facts.by_backend.get(pid, ()) if event.site)
+    sites = tuple(site for site, _ in lines.most_common(5))
     claim = (
         f"{plural(len(guilty), 'session')} went back to the pool with an advisory lock, which nobody there releases; "
-        f"last query: {row.query[:80]}"
+        + (f"they were taken at {', '.join(map(str, sites))}" if sites else f"last query: {row.query[:80]}")
     )
     found = Finding(
         kind="lock-held",
         claim=claim,
         backends=tuple(guilty),
+        sites=sites,
         first_seen=row.state_since,
         docs="docs/findings.md#lock-held",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from connleak.model import Rate
+from connleak.verdict import Rate
 
 Z = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""

@@ -6,7 +6,8 @@ from collections import Counter
 
 from connleak.judge.facts import Facts, per_site, plural, unit
 from connleak.judge.rates import rate, spoken
-from connleak.model import Check, Event, Finding, Site
+from connleak.model import Backend, Event, Site
+from connleak.verdict import Check, Finding
 
 
 def orphaned(facts: Facts) -> tuple[list[Finding], Check]:
@@ -25,20 +26,40 @@ def orphaned(facts: Facts) -> tuple[list[Finding], Check]:
         return [], Check("orphaned", "inconclusive", "the probe dropped events, so it may have missed connections")
     if not unknown:
         return [], Check("orphaned", "clean", f"all {plural(last.level, 'session')} at rest are known to the app")
-    rows = [last.stayed[pid][-1] for pid in unknown]
+    ports = {port: process.process for process in processes.values() for port in process.ports}
+    by_site: dict[tuple[Site, ...], list[Backend]] = {}
+    for pid in unknown:
+        by_site.setdefault(last_line(facts, pid), []).append(last.stayed[pid][-1])
+    groups = sorted(by_site.items(), key=lambda item: -len(item[1]))
+    findings = [nobodys(stack, rows, ports) for stack, rows in groups]
+    return findings, Check("orphaned", "leak", f"{plural(len(unknown), 'session')} unknown to the app")
+
+
+def last_line(facts: Facts, pid: int) -> tuple[Site, ...]:
+    """Returns the stack of a session's last checkout, else of its opening; none when the probe saw neither."""
+    seen = facts.by_backend.get(pid) or [event for event in facts.events("connect") if event.backend == pid]
+    return seen[-1].stack if seen else ()
+
+
+def nobodys(stack: tuple[Site, ...], rows: list[Backend], ports: dict[int, int]) -> Finding:
+    """Returns the finding for the unknown sessions that one line had last."""
     oldest = min(row.started for row in rows)
-    ports = {port: process for process in processes.values() for port in process.ports}
-    owners = Counter(ports[row.client_port].process for row in rows if row.client_port in ports)
+    owners = Counter(ports[row.client_port] for row in rows if row.client_port in ports)
     by = ", ".join(f"process {pid} has {count} of their sockets" for pid, count in owners.most_common(3))
+    where = f"last taken at {stack[0]}" if stack else "which the probe never saw open"
     claim = (
-        f"{plural(len(unknown), 'session')} at rest that no pool and no holder of the app knows, the oldest opened at "
-        f"{oldest:.1f} s; {by or 'no living process of the app has their sockets'}; "
+        f"{plural(len(rows), 'session')} at rest that no pool and no holder of the app knows, {where}; the oldest was "
+        f"opened at {oldest:.1f} s; {by or 'no living process of the app has their sockets'}; "
         f"last query: {rows[0].query[:80] or '(none)'}"
     )
-    found = Finding(
-        kind="orphaned", claim=claim, backends=tuple(unknown), first_seen=oldest, docs="docs/findings.md#orphaned"
+    return Finding(
+        kind="orphaned",
+        claim=claim,
+        backends=tuple(row.pid for row in rows),
+        sites=stack,
+        first_seen=oldest,
+        docs="docs/findings.md#orphaned",
     )
-    return [found], Check("orphaned", "leak", f"{plural(len(unknown), 'session')} unknown to the app")
 
 
 def unwatched(facts: Facts, unknown: list[int]) -> str:

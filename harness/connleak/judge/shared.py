@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from connleak.judge.facts import Facts, plural
-from connleak.model import Check, Event, Finding, Site
+from connleak.model import Event, Site
+from connleak.verdict import Check, Finding
 
 
 def shared(facts: Facts) -> tuple[list[Finding], Check]:

@@ -7,7 +7,8 @@ from statistics import median
 
 from connleak.judge.facts import Facts, plural
 from connleak.judge.rates import compact
-from connleak.model import Check, Event, Finding, Pool, Sample
+from connleak.model import Event, Pool, Sample
+from connleak.verdict import Check, Finding
 
 CHURN = 500
 """Opens per 1000 requests from which it is a finding: every second request pays for a connection."""

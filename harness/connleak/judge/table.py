@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from connleak.judge.facts import Facts
-from connleak.model import Backend, Holder, HolderRow, PostMortem, Recording, Sample, Snapshot
+from connleak.model import Backend, Holder, Recording, Sample, Snapshot
+from connleak.verdict import HolderRow, PostMortem
 
 BEFORE = 5.0
 """Seconds of all series that a post-mortem shows."""

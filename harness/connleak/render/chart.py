@@ -9,8 +9,9 @@ import textwrap
 from typing import Any
 
 from connleak.judge.rates import compact
-from connleak.model import Error, Recording, Verdict
+from connleak.model import Error, Recording
 from connleak.render import series
+from connleak.verdict import Verdict
 
 COLOURS = {"idle in transaction": "#D55E00", "active": "#009E73", "idle": "#56B4E9", "other": "#8A8A8A"}
 """Okabe and Ito's, which the colour-blind can tell apart."""

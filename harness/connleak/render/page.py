@@ -8,9 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from connleak.model import Recording, Verdict
+from connleak.model import Recording
 from connleak.render.chart import converter
 from connleak.render.text import code_at
+from connleak.verdict import Verdict
 
 
 def report(recording: Recording, verdict: Verdict, spec: dict[str, Any], script: str) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from connleak.model import Finding, HolderRow, Plan, PostMortem, Site, Verdict
+from connleak.model import Plan, Site
+from connleak.verdict import Finding, HolderRow, PostMortem, Verdict
 
 STYLE = {
     "leak": "bold white on red",

@@ -1,0 +1,87 @@
+"""What a verdict is made of, frozen and JSON-able: `--json` and verdict.json use these field names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from connleak.model import Outcome, Site, Struct
+
+
+class HolderRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A server session that is out, joined with who has it: one row of the holder table. Durations in seconds."""
+
+    backend: int | None
+    state: str | None = None
+    """The server's word for what the session does; None where the server did not show it."""
+    state_for: float | None = None
+    transaction_for: float | None = None
+    session_for: float | None = None
+    query: str = ""
+    held_for: float
+    site: Site | None
+    stack: tuple[Site, ...] = ()
+    process: int
+    worker: str = ""
+    """Name of the thread, greenlet or asyncio task that took it."""
+    alive: bool = True
+    now: Site | None = None
+    """Where that worker is now, in the app's own code."""
+    request: str = ""
+    source: str = "pool"
+
+
+class PostMortem(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The moment at which the first caller was turned away: who had the connections, and what led up to it."""
+
+    t: float
+    reason: str
+    holders: tuple[HolderRow, ...] = ()
+    series: tuple[dict[str, Any], ...] = ()
+    """The last seconds: t, sessions by state, `out` and `waiting` in the app, `requests` in flight."""
+
+
+class Rate(Struct, frozen=True):
+    """A rate with its 95 % interval and the name of the method that made it."""
+
+    value: float
+    low: float
+    high: float
+    per: str
+    method: str
+
+
+class Finding(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One thing that is wrong, with its evidence."""
+
+    kind: str
+    claim: str
+    rate: Rate | None = None
+    bounded_by: str = ""
+    requests: tuple[dict[str, Any], ...] = ()
+    backends: tuple[int, ...] = ()
+    sites: tuple[Site, ...] = ()
+    first_seen: float | None = None
+    docs: str = ""
+
+
+class Check(Struct, frozen=True, array_like=True):
+    """How one question ended: its name, its outcome, and why."""
+
+    name: str
+    outcome: Outcome
+    why: str
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """The answer, and why it may be trusted."""
+
+    outcome: Outcome
+    sentence: str
+    findings: tuple[Finding, ...] = ()
+    sensitivity: dict[str, Any] = {}
+    exhaustion: dict[str, Any] | None = None
+    holders: tuple[HolderRow, ...] = ()
+    """Who has what at the end of the quiet window, the longest held first, residents included."""
+    postmortem: PostMortem | None = None
+    checks: tuple[Check, ...] = ()
+    evidence: dict[str, Any] = {}
