@@ -176,6 +176,44 @@ def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **option
     sys.exit(exit_code(verdict.outcome, made.expect, strict))
 
 
+@main.command()
+@click.option(
+    "-k", "expression", default="", metavar="WORDS", help="Only variants with one of these in TARGET:VARIANT."
+)
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="How often to run each.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="How many to run at a time.")
+@click.option("--out", metavar="DIR", help="Folder of the runs and the table; default: reports/<time>-corpus.")
+@click.option("--json", "as_json", is_flag=True, help="The graded table as JSON on stdout; progress goes to stderr.")
+def corpus(expression: str, repeat: int, jobs: int, out: str | None, as_json: bool) -> None:
+    """Runs every variant of every target, and holds each to the verdict, kinds and line that its target promises.
+
+    Writes corpus.json and corpus.md. Exit code 0 when all held, else 1.
+    """
+    need_lab("locust")
+    from connleak import experiment
+
+    wanted = len(experiment.chosen(expression)) * repeat
+    folder = own_folder(out) if out else recording.new_folder(Path("reports"), "corpus")
+    rows: list[experiment.Graded] = []
+
+    def report(row: experiment.Graded) -> None:
+        rows.append(row)
+        told = "; ".join(row.problems).splitlines()[0] if row.problems else f"{row.outcome}, as promised"
+        style = "red" if row.problems else "green"
+        name = f"{row.target}:{row.variant}"
+        err.print(f"{len(rows):>3} of {wanted}  {name:<45} [{style}]{escaped(told)}[/]  {row.seconds:.0f} s")
+
+    with terminating():
+        graded = experiment.corpus(expression, repeat, jobs, folder, report)
+    recording.write_json(folder / "corpus.json", {"runs": graded})
+    (folder / "corpus.md").write_text(experiment.markdown(graded), encoding="utf-8")
+    if as_json:
+        emit({"runs": graded})
+    else:
+        click.echo(f"{experiment.summary(graded)}\n{folder}/corpus.md")
+    sys.exit(1 if any(row.problems for row in graded) else 0)
+
+
 @main.command(epilog=AFTER)
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
 @click.option("--at-rate", metavar="RATE", help="Say when it is full at so many requests, such as 20/s or 1200/min.")

@@ -1,0 +1,77 @@
+"""How a variant's verdict is graded against what its target promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from connleak import catalog, experiment
+from connleak.experiment import Graded, chosen, markdown, problems, summary
+from connleak.model import Error, Site
+from connleak.verdict import Finding, Verdict
+
+
+def buggy(**changes):
+    return msgspec.structs.replace(catalog.find("missing_remove:buggy")[1], **changes)
+
+
+def verdict(outcome: str, *findings: Finding) -> Verdict:
+    return Verdict(outcome=outcome, sentence="", findings=findings)
+
+
+def held(line: int, kind: str = "held", *more: int) -> Finding:
+    return Finding(kind=kind, claim="", sites=tuple(Site("app.py", number, "view") for number in (line, *more)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text("one\ntwo  # leak: here\nthree\n")
+    return tmp_path
+
+
+def test_what_is_as_promised_has_no_problems(folder: Path) -> None:
+    assert list(problems(buggy(), verdict("leak", held(2)), folder)) == []
+
+
+def test_another_outcome_a_missing_kind_and_one_too_many_are_problems(folder: Path) -> None:
+    found = list(problems(buggy(), verdict("strained", held(2, "churn")), folder))
+    assert found == ["outcome strained, expected leak", "held is missing", "churn is one too many"]
+    assert list(problems(buggy(may=("churn",)), verdict("leak", held(2), held(2, "churn")), folder)) == []
+
+
+def test_a_leak_must_name_the_marked_line_and_a_lock_one_of_its_lines(folder: Path) -> None:
+    assert list(problems(buggy(), verdict("leak", held(3, "held", 2)), folder)) == [
+        "held names app.py:3 in view, which has no # leak: mark"
+    ]
+    locked = buggy(kinds=("lock-held",))
+    assert list(problems(locked, verdict("leak", held(3, "lock-held", 2)), folder)) == []
+    assert list(problems(locked, verdict("leak", held(3, "lock-held", 1)), folder)) != []
+    assert list(problems(buggy(), verdict("leak", Finding(kind="held", claim="")), folder)) != []
+
+
+def test_variants_are_chosen_by_words_in_their_names() -> None:
+    assert {variant.name for _, variant in chosen("missing_remove:fixed")} == {
+        "fixed", "fixed_contextmanager", "fixed_decorator", "fixed_flask_sqlalchemy",
+    }  # fmt: skip
+    assert len(chosen("")) == sum(len(target.variants) for target in catalog.targets().values())
+    with pytest.raises(Error, match="no target and no variant"):
+        chosen("nowhere")
+
+
+def test_a_variant_that_cannot_be_run_is_graded_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise Error("no server here", "connleak doctor")
+
+    monkeypatch.setattr(experiment, "record", refuse)
+    row = experiment.one("missing_remove:buggy", tmp_path / "run")
+    assert (row.outcome, row.problems) == ("could not run", ("no server here",))
+
+
+def test_the_table_says_first_whether_all_held() -> None:
+    good = Graded(target="a", variant="b", expect="leak", outcome="leak", kinds=("held",), site="app.py:2 in view")
+    bad = msgspec.structs.replace(good, outcome="clean", problems=("outcome clean, expected leak",))
+    assert summary([good]) == "1 runs, all as promised (1 leak)"
+    assert summary([good, bad]).startswith("2 runs, 1 not as promised")
+    assert "| a | b | leak | leak | held | app.py:2 in view | 0 | right |" in markdown([good])
+    assert "| outcome clean, expected leak |" in markdown([bad])
