@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,9 +12,11 @@ import msgspec
 from rich.console import Console
 
 from connleak import __version__, catalog, doctor, holders, plan, recording, results
+from connleak.invocation import need_lab, own_folder, terminating, without_secrets
 from connleak.model import OUTCOMES, Error, Outcome
 from connleak.render import text
 from connleak.show import progress, show_target, table_of_targets
+from connleak.skeleton import new_target
 from connleak.verdict import Verdict
 
 EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
@@ -250,6 +249,14 @@ def render(folders: tuple[str, ...]) -> None:
         click.echo(f"{folder}/report.html")
 
 
+@main.command("new-target")
+@click.argument("name")
+def new_target_(name: str) -> None:
+    """Writes the skeleton of a target NAME, which runs as it is; docs/how-to-add-a-target.md goes on from there."""
+    folder = new_target(catalog.corpus() / "targets", name)
+    click.echo(f"{folder}\n  next: connleak run {name}")
+
+
 @main.command("holders")
 @click.argument("folder", default="reports/latest")
 @click.option(
@@ -303,59 +310,3 @@ def exit_code(outcome: Outcome, expect: str, strict: bool) -> int:
     if expect:
         return 0 if outcome == expect else 1
     return 1 if strict and outcome == "strained" else EXIT[outcome]
-
-
-def own_folder(name: str) -> Path:
-    """Returns the folder of --out, empty; raises Error when something lies in it."""
-    folder = Path(name)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Error(f"--out {name} is not an empty folder; a recording is never overwritten", f"ls {name}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Error(f"--out {name}: {error.strerror}", "connleak run ... --out DIR") from None
-    return folder
-
-
-def need_lab(load: str) -> None:
-    """Raises Error with what to install when the packages for running are missing."""
-    from importlib.util import find_spec
-
-    needed = {"altair": "altair", "vl_convert": "vl-convert-python"} | ({"locust": "locust"} if load != "none" else {})
-    missing = [package for module, package in needed.items() if find_spec(module) is None]
-    if missing:
-        raise Error(
-            f"running needs {', '.join(missing)}, not installed here", "pip install 'connleak[lab]'", exit_code=4
-        )
-
-
-def without_secrets(argv: list[str]) -> Iterator[str]:
-    """Yields the words of the command line, passwords in addresses and values of --env left out."""
-    hide_next = False
-    for word in argv:
-        scheme, found, rest = word.partition("://")
-        login, at, place = rest.rpartition("@")
-        if hide_next or word.startswith("--env="):
-            name, _, _ = word.removeprefix("--env=").partition("=")
-            yield f"{'--env=' if word.startswith('--env=') else ''}{name}=***"
-        elif found and at and ":" in login:
-            yield f"{scheme}://{login.partition(':')[0]}:***@{place}"
-        else:
-            yield word
-        hide_next = word == "--env"
-
-
-@contextlib.contextmanager
-def terminating() -> Iterator[None]:
-    """Turns SIGTERM and SIGHUP into what Ctrl-C does: an orderly end with a readable recording."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from build import plan
 from connleak import cli
+from connleak.invocation import without_secrets
 from connleak.model import Machine
 from connleak.recording import Writer
 
@@ -112,6 +113,6 @@ def test_exit_codes_are_those_of_the_table(outcome: str, expect: str, strict: bo
 def test_secrets_of_the_command_line_stay_out_of_the_plan() -> None:
     words = ["run", "--postgres", "postgresql://u:pw1@h/db", "--postgres=postgresql://u:pw2@h/db", "--env", "KEY=pw3",
              "--env=KEY=pw4", "--url", "http://127.0.0.1:1"]  # fmt: skip
-    kept = list(cli.without_secrets(words))
+    kept = list(without_secrets(words))
     assert "pw" not in " ".join(kept)
     assert "postgresql://u:***@h/db" in kept and "http://127.0.0.1:1" in kept and "KEY=***" in kept
