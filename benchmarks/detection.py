@@ -49,7 +49,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
         for one_in, wanted in runs.items():
             for number in range(done[one_in] if full else 0, wanted):
                 yield {"one_in": one_in, "run": number, **leaking(Path(name), one_in)}
-    yield from false_alarms(300 if full else 6, sum("variant" in row for row in have) if full else 0)
+    yield from false_alarms(300 if full else 4, sum("variant" in row for row in have) if full else 0)
 
 
 def leaking(folder: Path, one_in: int) -> lab.Row:

@@ -65,7 +65,7 @@ print(json.dumps([1e6 * (time.perf_counter() - began) / pairs, 1e6 * min(blocks)
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
     """Yields {sqlalchemy, way, depth, mean, best} in microseconds a pair, a row a process."""
-    rounds, pairs = (9, 10000) if full else (3, 5000)
+    rounds, pairs = (9, 10000) if full else (2, 5000)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         keeper = stack.enter_context(Keeper())
