@@ -60,11 +60,12 @@ def leaking(folder: Path, one_in: int) -> lab.Row:
         "--url", f"http://127.0.0.1:{port}", "--cwd", str(folder), "--env", f"ONE_IN={one_in}",
         "--max-connections", "450", "--sensitivity", f"1/{one_in}",
     ]  # fmt: skip
-    verdict, phases = run(folder, *argv)
+    verdict, phases, events = run(folder, *argv)
     begin = next(phase["t"] for phase in phases if phase["name"] == "load")
     end = next(phase["t"] for phase in phases if phase["name"] == "end")
     requests = sum(verdict["evidence"]["requests"])
-    return {"outcome": verdict["outcome"], "seconds": end - begin, "requests": requests}
+    kept = events["checkout"] - events["checkin"]  # what the app really did: by chance it may have kept none
+    return {"outcome": verdict["outcome"], "seconds": end - begin, "requests": requests, "kept": kept}
 
 
 def false_alarms(wanted: int, done: int) -> Iterator[lab.Row]:
@@ -78,16 +79,17 @@ def false_alarms(wanted: int, done: int) -> Iterator[lab.Row]:
     with tempfile.TemporaryDirectory() as name:
         for number in range(done, wanted):
             variant, expect = variants[number % len(variants)]
-            verdict, _ = run(Path(name), variant, "--cycles", "2", "--load", "1", "--seed", str(number))
+            verdict, *_ = run(Path(name), variant, "--cycles", "2", "--load", "1", "--seed", str(number))
             yield {"variant": variant, "expect": expect, "outcome": verdict["outcome"]}
 
 
-def run(folder: Path, *words: str) -> tuple[lab.Row, list[lab.Row]]:
-    """Returns the verdict of a run by the command line, and its phases."""
+def run(folder: Path, *words: str) -> tuple[lab.Row, list[lab.Row], Counter[str]]:
+    """Returns the verdict of a run by the command line, its phases, and how many events of each kind it had."""
     out = folder / f"run-{time.monotonic()}"
     argv = [sys.executable, "-m", "connleak", "run", *words, "--json", "--out", str(out)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1, 3):
         raise RuntimeError(done.stderr)
     phases = [json.loads(line) for line in (out / "phases.jsonl").read_text().splitlines()]
-    return json.loads(done.stdout), phases
+    events = Counter(json.loads(line)["kind"] for line in (out / "events.jsonl").read_text().splitlines())
+    return json.loads(done.stdout), phases, events

@@ -107,20 +107,33 @@ def detection(rows: list[lab.Row]) -> str:
         runs = [row for row in rows if row.get("one_in") == one_in]
         if not runs:
             continue
-        leaks = sum(row["outcome"] == "leak" for row in runs)
+        leaked = [row for row in runs if row["kept"]]
+        leaks = sum(row["outcome"] == "leak" for row in leaked)
+        wrong = sum(row["outcome"] == "leak" for row in runs) - leaks
         seconds, requests = sorted(select(runs, "seconds")), sorted(select(runs, "requests"))
         bound = statistics.fmean(1 - (1 - 1 / one_in) ** count for count in requests)
         table.append(
             [
                 f"1 in {one_in}",
-                f"{leaks} of {len(runs)}",
+                f"{leaks} of {len(leaked)}",
+                f"{wrong} of {len(runs) - len(leaked)}",
+                f"{len(leaked)} of {len(runs)}",
                 f"{100 * bound:.1f} %",
                 f"{statistics.median(seconds):.0f} s ({seconds[0]:.0f} to {seconds[-1]:.0f})",
                 f"{statistics.median(requests):.0f} ({requests[0]} to {requests[-1]})",
                 f"{3 * one_in}",
             ]
         )
-    head = ["leak", "seen", "bound 1-(1-p)^n", "time to the verdict", "requests till then", "3/p"]
+    head = [
+        "leak",
+        "seen where it leaked",
+        "where it did not",
+        "leaked",
+        "bound 1-(1-p)^n",
+        "time to the verdict",
+        "requests till then",
+        "3/p",
+    ]
     runs = [row for row in rows if "variant" in row]
     false = [row for row in runs if row["outcome"] == "leak"]
     other = [row for row in runs if row["outcome"] not in ("leak", row["expect"])]
