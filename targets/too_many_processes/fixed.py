@@ -12,5 +12,5 @@ engine = create_engine(os.environ["DATABASE_URL"], pool_size=5, max_overflow=0) 
 @app.get("/")
 def page():
     with engine.connect() as connection:
-        total = connection.scalar(text("SELECT count(*) FROM pg_class"))
+        total = connection.scalar(text("SELECT count(*) FROM generate_series(1, 1000), pg_sleep(0.05)"))
     return jsonify(total=total)

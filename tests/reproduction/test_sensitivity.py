@@ -37,7 +37,7 @@ def test_loads_are_lengthened_for_a_sensitivity_that_takes_many_requests(tmp_pat
     verdict = connleak(tmp_path, "missing_remove:fixed", "--sensitivity", "1/3000")
     assert verdict["outcome"] == "clean", verdict
     assert verdict["sensitivity"]["requests"] >= 9000
-    assert verdict["evidence"]["requests"][-1] > 1.5 * verdict["evidence"]["requests"][0]
+    assert max(verdict["evidence"]["requests"]) > 1.5 * verdict["evidence"]["requests"][0]
 
 
 def test_a_sensitivity_that_was_not_reached_within_the_limit_is_inconclusive(tmp_path: Path) -> None:
