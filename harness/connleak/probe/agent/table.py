@@ -29,14 +29,13 @@ _collecting = [0]
 class Connection:
     """An open connection; `checkout` is who has it now, None when it is idle in its pool."""
 
-    __slots__ = ("backend", "checkout", "opened", "pool", "process", "ref", "source")
+    __slots__ = ("backend", "checkout", "pool", "process", "ref", "source")
 
     def __init__(self, backend, pool, source):
         self.backend = backend
         self.pool = pool
         self.source = source
         self.process = getpid()
-        self.opened = monotonic()
         self.checkout = None
         self.ref = None
 
