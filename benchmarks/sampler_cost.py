@@ -42,10 +42,13 @@ import json, sys, time, pickle, os, psutil
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import lab
+from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.sampler import Sampler
 server = pickle.load(sys.stdin.buffer)
-with lab.writer(Path(sys.argv[2])) as writer, Sampler(server, writer, time.monotonic(), 0.1) as sampler:
-    backend = psutil.Process(sampler._connection.info.backend_pid)
+origin = time.monotonic()
+reader = PostgresReader(server, origin)
+with lab.writer(Path(sys.argv[2])) as writer, Sampler(reader, writer, origin, 0.1) as sampler:
+    backend = psutil.Process(sampler._reader._connection.info.backend_pid)
     time.sleep(1)
     mine, theirs, taken = time.process_time(), sum(backend.cpu_times()[:2]), sampler.taken
     time.sleep(float(sys.argv[3]))

@@ -25,6 +25,7 @@ from connleak import catalog
 from connleak.parts.app import answers
 from connleak.parts.collector import Collector
 from connleak.parts.databases.postgres import run_sql
+from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.process import Keeper, free_port, wait_until_ready
 from connleak.parts.sampler import Sampler
 from connleak.probe import ENTRY
@@ -49,7 +50,11 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
         )
         for pair in range(first, first + pairs):
             for way in ("on", "off") if pair % 2 else ("off", "on"):
-                with Sampler(server, writer, time.monotonic(), 0.1) if way == "on" else nullcontext():
+                with (
+                    Sampler(PostgresReader(server, time.monotonic()), writer, time.monotonic(), 0.1)
+                    if way == "on"
+                    else nullcontext()
+                ):
                     times = sorted(driver(on if way == "on" else off, seconds))
                 middle, last = statistics.median(times), times[int(0.99 * len(times))]
                 yield {"pair": pair, "way": way, "rate": len(times) / seconds, "p50": 1e3 * middle, "p99": 1e3 * last}

@@ -26,10 +26,11 @@ class VariantFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scenario: str | None = None
     serve: str | None = None
     load: Literal["", "none"] | None = None
-    probe: Literal["pool", "queries", "off"] = "pool"
+    probe: Literal["pool", "queries", "off"] | None = None
     users: int | None = None
     load_seconds: float | None = None
     max_connections: int | None = None
+    listens: Literal["http", "tcp", "load"] | None = None
     requirements: tuple[str, ...] | None = None
     python: str | None = None
 
@@ -43,7 +44,11 @@ class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pattern: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
     scenario: str = "steady_load"
-    database: Literal["postgresql"] = "postgresql"
+    database: Literal["postgresql", "pgbouncer", "mysql", "sqlite"] = "postgresql"
+    services: tuple[Literal["redis"], ...] = ()
+    pooler: dict[str, str] = {}
+    listens: Literal["http", "tcp", "load"] = "http"
+    probe: Literal["pool", "queries", "off"] = "pool"
     load: Literal["", "none"] = ""
     users: int = 16
     load_seconds: float = 1.5
@@ -96,6 +101,8 @@ def read_target(path: Path) -> Target:
         scenario=file.scenario,
         serve=file.serve,
         database=file.database,
+        services=file.services,
+        pooler=file.pooler,
         variants={name: variant_of(name, variant, file) for name, variant in file.variants.items()},
     )
 
@@ -112,7 +119,8 @@ def variant_of(name: str, variant: VariantFile, target: TargetFile) -> Variant:
         scenario=variant.scenario or target.scenario,
         serve=variant.serve or target.serve,
         load=target.load if variant.load is None else variant.load,
-        probe=variant.probe,
+        probe=variant.probe or target.probe,
+        listens=variant.listens or target.listens,
         users=variant.users or target.users,
         load_seconds=variant.load_seconds or target.load_seconds,
         max_connections=variant.max_connections or target.max_connections,

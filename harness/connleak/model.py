@@ -76,6 +76,8 @@ class Variant(Struct, frozen=True, kw_only=True):
     users: int
     load_seconds: float
     max_connections: int
+    listens: str = "http"
+    """What answers at the address: http, tcp (a protocol of its own), or load (the scenario, which the app calls)."""
     requirements: tuple[str, ...] = ()
     """Packages, in pip's words, of the environment of its own that it runs in; none: connleak's own."""
     python: str = ""
@@ -93,6 +95,10 @@ class Target(Struct, frozen=True, kw_only=True):
     scenario: str
     serve: str
     database: str = "postgresql"
+    services: tuple[str, ...] = ()
+    """What else it needs to run: redis."""
+    pooler: dict[str, str] = {}
+    """Settings of PgBouncer, where that is its database."""
     variants: dict[str, Variant]
 
 
@@ -100,8 +106,12 @@ class Database(Struct, frozen=True, kw_only=True):
     """Where the database comes from; an address in it never holds a password."""
 
     source: str = "embedded"
+    kind: str = "postgresql"
+    """postgresql, pgbouncer, mysql or sqlite."""
     version: str = ""
     max_connections: int = 100
+    settings: dict[str, str] = {}
+    """Of PgBouncer: what its configuration says other than ours."""
 
 
 class Phases(Struct, frozen=True, kw_only=True):
@@ -139,6 +149,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     budget: int | None = None
     """Sessions that may be at rest, where no probe can say what the pools may keep."""
     load: str = "locust"
+    listens: str = "http"
+    services: tuple[str, ...] = ()
     sql: str = ""
     requirements: tuple[str, ...] = ()
     python: str = ""

@@ -63,7 +63,8 @@ def resolve(options: Options) -> tuple[Plan, Private]:
         phases = msgspec.structs.replace(phases, load=options.load)
     if options.drain is not None:
         phases = msgspec.structs.replace(phases, drain=options.drain)
-    database = Database(source=source, max_connections=options.max_connections or plan.database.max_connections)
+    limit = options.max_connections or plan.database.max_connections
+    database = msgspec.structs.replace(plan.database, source=source, max_connections=limit)
     env = environment(options.env)
     made = msgspec.structs.replace(
         plan,
@@ -189,14 +190,16 @@ def target_plan(options: Options) -> Plan:
         variant=variant.name,
         app=command,
         cwd=target.folder,
-        url=f"http://127.0.0.1:{port}" if "{port}" in variant.serve else "",
+        url=f"{'tcp' if variant.listens == 'tcp' else 'http'}://127.0.0.1:{port}" if "{port}" in variant.serve else "",
         scenario=existing_file(locustfile, "--locustfile"),
         users=variant.users,
         phases=Phases(load=variant.load_seconds),
         cycles=options.cycles,
-        database=Database(max_connections=variant.max_connections),
+        database=Database(kind=target.database, max_connections=variant.max_connections, settings=target.pooler),
         probe=variant.probe,
         load=variant.load or "locust",
+        listens=variant.listens,
+        services=target.services,
         sql=str(schema) if schema.exists() else "",
         requirements=variant.requirements,
         python=variant.python,

@@ -17,11 +17,12 @@ from connleak import judge, recording
 from connleak.model import Backend, Error, Plan, Recording
 from connleak.parts.app import App
 from connleak.parts.collector import Collector
-from connleak.parts.databases.postgres import open_postgres, run_sql
+from connleak.parts.databases.kinds import open_database, reader_of, run_sql
 from connleak.parts.load import Load
 from connleak.parts.machine import machine
 from connleak.parts.process import Keeper
 from connleak.parts.sampler import Sampler
+from connleak.parts.services import open_services
 from connleak.parts.words import REFUSALS, TOO_MANY, words_in
 from connleak.plan import Private
 from connleak.recording import Writer
@@ -60,20 +61,25 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     run.begin("start", 0)
     show(run)
     keeper = parts.enter_context(Keeper())
-    run.load = parts.enter_context(Load(keeper, plan, run.folder, run.origin))
-    run.server = parts.enter_context(open_postgres(keeper, plan, private.address, run.folder))
+    services = parts.enter_context(open_services(keeper, plan.services, run.folder))
+    run.server = parts.enter_context(open_database(keeper, plan, private.address, run.folder))
+    told = run.server.environment() | services
+    run.load = parts.enter_context(Load(keeper, plan, run.folder, run.origin, told))
     if plan.sql:
         run_sql(run.server, Path(plan.sql))
     run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
-    environment = run.server.environment()
+    environment = told | private.env
     if plan.probe != "off":
-        environment |= run.collector.environment(plan)
+        environment |= run.collector.environment(plan) | run.server.probe_environment()
     if plan.requirements or plan.python:
         run.phase = "environment"  # made on first use, which takes some seconds, and kept
         show(run)
-    run.app = App(keeper, plan, run.folder, environment | private.env)
+    run.app = App(keeper, plan, run.folder, environment)
     belongs = None if run.server.own_database else lambda backend: is_ours(run, backend)
-    run.sampler = parts.enter_context(Sampler(run.server, run.writer, run.origin, plan.sample_every, belongs))
+    reader = reader_of(run.server, run.origin)
+    run.sampler = parts.enter_context(Sampler(reader, run.writer, run.origin, plan.sample_every, belongs))
+    if plan.listens == "load":
+        run.load.wait_until_ready()
     parts.enter_context(run.app)
     for text in run.server.notes:
         run.note("database", text)
@@ -93,6 +99,7 @@ def walk(run: Run) -> None:
     run.begin(
         "baseline",
         0,
+        kind=server.kind,
         version=server.version,
         max_connections=server.max_connections,
         reserved=server.reserved,
@@ -203,7 +210,8 @@ def longest_pool_timeout(run: Run) -> float:
 
 def note_words(run: Run) -> None:
     """Notes what the app's and the server's log say of sessions that were refused or misused."""
-    for about, name, phrases in (("app", "app.log", REFUSALS), ("database", "postgres.log", (TOO_MANY,))):
+    logs = (("app", "app.log", REFUSALS), ("database", "postgres.log", (TOO_MANY,)))
+    for about, name, phrases in logs:
         for phrase, count in words_in(run.folder / name, phrases).items():
             run.note(about, f"{name} says {count} times: {phrase.strip()}", words=phrase, count=count)
 

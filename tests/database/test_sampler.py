@@ -15,8 +15,14 @@ import pytest
 from conftest import wait_until
 from connleak.parts.databases import Server
 from connleak.parts.databases.postgres import connect
+from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.sampler import Sampler
 from connleak.recording import Writer, read
+
+
+def sampling(server: Server, writer: Writer, every: float) -> Sampler:
+    origin = time.monotonic()
+    return Sampler(PostgresReader(server, origin), writer, origin, every)
 
 
 def state_of(sampler: Sampler, pid: int) -> str | None:
@@ -25,7 +31,7 @@ def state_of(sampler: Sampler, pid: int) -> str | None:
 
 def test_sessions_appear_change_and_leave_with_their_ages_on_one_clock(server: Server, writer: Writer) -> None:
     origin = time.monotonic()
-    with Sampler(server, writer, origin, 0.05) as sampler:
+    with Sampler(PostgresReader(server, origin), writer, origin, 0.05) as sampler:
         connection = psycopg2.connect(server.url())
         opened = time.monotonic() - origin
         pid = connection.info.backend_pid
@@ -54,7 +60,7 @@ def test_reading_only_what_changed_misses_nothing(
     dice = random.Random(7)
     clients: list[psycopg2.extensions.connection] = []
     with (
-        Sampler(server, writer, time.monotonic(), 0.02) as sampler,
+        sampling(server, writer, 0.02) as sampler,
         contextlib.closing(psycopg2.connect(server.url())) as own,
     ):
         own.autocommit = True
@@ -103,14 +109,14 @@ def port_of(connection: psycopg2.extensions.connection) -> int:
 
 
 def test_only_changes_are_stored(server: Server, writer: Writer) -> None:
-    with contextlib.closing(psycopg2.connect(server.url())), Sampler(server, writer, time.monotonic(), 0.02) as sampler:
+    with contextlib.closing(psycopg2.connect(server.url())), sampling(server, writer, 0.02) as sampler:
         wait_until(lambda: sampler.taken > 40, "forty samples")
     lines = (writer.folder / "samples.jsonl").read_text().splitlines()
     assert sum('"rows"' in line for line in lines) < len(lines) / 4
 
 
 def test_it_goes_on_when_the_server_refuses_everybody_else(server: Server, writer: Writer) -> None:
-    with Sampler(server, writer, time.monotonic(), 0.05) as sampler, contextlib.ExitStack() as stack:
+    with sampling(server, writer, 0.05) as sampler, contextlib.ExitStack() as stack:
         opened = 0
         with pytest.raises(psycopg2.OperationalError, match="remaining connection slots"):
             while True:
@@ -122,7 +128,7 @@ def test_it_goes_on_when_the_server_refuses_everybody_else(server: Server, write
 
 def test_it_comes_back_when_its_own_session_is_ended_and_says_so(server: Server, writer: Writer) -> None:
     with (
-        Sampler(server, writer, time.monotonic(), 0.05) as sampler,
+        sampling(server, writer, 0.05) as sampler,
         contextlib.closing(connect(server.admin, server.dbname)) as admin,
         admin.cursor() as cursor,
     ):
@@ -136,14 +142,14 @@ def test_it_comes_back_when_its_own_session_is_ended_and_says_so(server: Server,
 
 
 def test_it_only_reads(server: Server, writer: Writer, tmp_path: Path) -> None:
-    with Sampler(server, writer, time.monotonic(), 0.05) as sampler, sampler._connection.cursor() as cursor:
+    with sampling(server, writer, 0.05) as sampler, sampler._reader._connection.cursor() as cursor:
         cursor.execute("SHOW default_transaction_read_only")
         assert cursor.fetchone()[0] == "on"
 
 
 def test_it_knows_who_has_an_advisory_lock(server: Server, writer: Writer) -> None:
     with (
-        Sampler(server, writer, time.monotonic(), 0.05),
+        sampling(server, writer, 0.05),
         contextlib.closing(psycopg2.connect(server.url())) as connection,
     ):
         connection.cursor().execute("SELECT pg_advisory_lock(42)")

@@ -85,6 +85,11 @@ class Facts:
         return {}
 
     @property
+    def kind(self) -> str:
+        """What is watched: postgresql, pgbouncer, mysql or sqlite."""
+        return self.plan.database.kind
+
+    @property
     def room(self) -> int:
         """Connections that an ordinary role may open."""
         limit = self.server.get("max_connections", self.plan.database.max_connections)
@@ -139,7 +144,7 @@ class Facts:
             for holder in rest.snapshots[-1].holders
             if key_of(holder) in first
             and is_canary(holder.site) == self.canary
-            and holder.source != "sqlite"  # another database than the one that is watched
+            and (holder.source != "sqlite" or self.kind == "sqlite")  # else another database than the watched one
             and holder.since <= rest.begin
             and (holder.backend is None or holder.backend in rest.stayed)
         ]

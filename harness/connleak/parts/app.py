@@ -35,7 +35,7 @@ class App:
 
     def __enter__(self) -> App:
         plan = self._plan
-        if plan.url:
+        if plan.url and plan.listens != "load":
             refuse_port_in_use(plan.url)
         env = {**os.environ, **self._environment, "PYTHONUNBUFFERED": "1"}
         interpreter = Path(sys.executable)
@@ -54,8 +54,9 @@ class App:
     def wait_until_answering(self, timeout: float = 30) -> None:
         """Returns once the app answers HTTP, or lives when it has no address; else raises Error with its last lines."""
         assert self.child is not None
-        if self._plan.url:
-            wait_until_ready(self._keeper, self.child, lambda: answers(self._plan.url), timeout, every=0.05)
+        if self._plan.url and self._plan.listens != "load":
+            answering = accepts if self._plan.listens == "tcp" else answers
+            wait_until_ready(self._keeper, self.child, lambda: answering(self._plan.url), timeout, every=0.05)
 
     def check(self) -> None:
         """Raises Error with the app's last lines when it has ended."""
@@ -114,13 +115,19 @@ def answers(url: str) -> bool:
     return True
 
 
+def accepts(url: str) -> bool:
+    """Tells whether anything accepts connections at this address."""
+    parts = urlsplit(url)
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex((parts.hostname or "127.0.0.1", parts.port or 80)) == 0
+
+
 def refuse_port_in_use(url: str) -> None:
     """Raises Error when something answers at the address before the app is started."""
     parts = urlsplit(url)
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        if probe.connect_ex((parts.hostname or "127.0.0.1", parts.port or 80)) == 0:
-            raise Error(
-                f"port {parts.port or 80} of {parts.hostname} is in use: something answers there already",
-                f"ss -ltnp 'sport = :{parts.port or 80}'",
-            )
+    if accepts(url):
+        raise Error(
+            f"port {parts.port or 80} of {parts.hostname} is in use: something answers there already",
+            f"ss -ltnp 'sport = :{parts.port or 80}'",
+        )

@@ -11,6 +11,7 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ STOP_TIMEOUT = 10.0
 class Load:
     """The load of a run; a context manager. Without a scenario every step is empty."""
 
-    def __init__(self, keeper: Keeper, plan: Plan, folder: Path, origin: float) -> None:
+    def __init__(self, keeper: Keeper, plan: Plan, folder: Path, origin: float, env: Mapping[str, str]) -> None:
         self._keeper = keeper
         self._plan = plan
         self._folder = folder
         self._origin = origin
+        self._env = env
         self._buffer = b""
         self._child: Child | None = None
         self._channel: socket.socket | None = None
@@ -62,6 +64,7 @@ class Load:
             log=self._folder / "locust.log",
             env={
                 **os.environ,
+                **self._env,
                 "CONNLEAK_LOAD": str(self._folder / "requests.jsonl"),
                 "CONNLEAK_CONTROL": str(path),
                 "CONNLEAK_ORIGIN": repr(self._origin),

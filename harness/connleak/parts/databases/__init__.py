@@ -1,11 +1,21 @@
-"""The databases that a run can use, behind one value: `Server`."""
+"""The databases that a run can use, behind two values: `Server` (where it is) and `Reader` (who is on it now)."""
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
+
+from connleak.model import Backend
+
+SCHEMES = {
+    "postgresql": "postgresql+psycopg2",
+    "pgbouncer": "postgresql+psycopg2",
+    "mysql": "mysql+pymysql",
+    "sqlite": "sqlite",
+}
+"""SQLAlchemy's form of an address, by kind."""
 
 
 @dataclass(frozen=True)
@@ -21,30 +31,73 @@ class Server:
     user: str
     password: str = field(repr=False)
     dbname: str
+    """The database's name; of SQLite its file."""
     admin: dict[str, Any] = field(repr=False)
-    """Arguments for psycopg2.connect, for the sampler: a superuser on a server of ours."""
+    """Arguments of the driver's connect(), for the sampler: a superuser on a server of ours."""
     ours: bool
     """A server that this run started: every session in it is the app's."""
     own_database: bool
     """A database that this run created: every session in it is the app's."""
+    kind: str = "postgresql"
+    """postgresql, pgbouncer, mysql or sqlite."""
     notes: tuple[str, ...] = ()
     app_name: str = field(default_factory=lambda: f"connleak-app-{secrets.token_hex(3)}")
     """What libpq's sessions of this run's app are called on the server; asyncpg does not take it from PGAPPNAME."""
+    behind: Server | None = None
+    """The server behind a pooler."""
 
     def url(self, scheme: str = "postgresql") -> str:
         """Returns the app's address in it, with the password."""
+        if self.kind == "sqlite":
+            return f"{scheme}:///{quote(self.dbname)}"
         secret = f":{quote(self.password, safe='')}" if self.password else ""
         user = quote(self.user, safe="")
         return f"{scheme}://{user}{secret}@{self.host}:{self.port}/{quote(self.dbname, safe='')}"
 
     def environment(self) -> dict[str, str]:
-        """Returns the variables that tell an app of this database: DATABASE_URL and libpq's PG*."""
-        return {
-            "DATABASE_URL": self.url("postgresql+psycopg2"),
-            "PGHOST": self.host,
-            "PGPORT": str(self.port),
-            "PGUSER": self.user,
-            "PGPASSWORD": self.password,
-            "PGDATABASE": self.dbname,
-            "PGAPPNAME": self.app_name,
-        }
+        """Returns the variables that tell an app of this database: DATABASE_URL, and libpq's PG* where it is one."""
+        found = {"DATABASE_URL": self.url(SCHEMES[self.kind])}
+        if self.kind in ("postgresql", "pgbouncer"):
+            found |= {
+                "PGHOST": self.host,
+                "PGPORT": str(self.port),
+                "PGUSER": self.user,
+                "PGPASSWORD": self.password,
+                "PGDATABASE": self.dbname,
+                "PGAPPNAME": self.app_name,
+            }
+        return found
+
+    def probe_environment(self) -> dict[str, str]:
+        """Returns the variables that tell the probe how a session is numbered, where the driver does not know."""
+        if self.kind == "sqlite":
+            return {"CONNLEAK_SQLITE": self.dbname}
+        return {"CONNLEAK_BACKEND": "port"} if self.kind == "pgbouncer" else {}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Who is on the server now."""
+
+    t: float
+    """Seconds of this machine's monotonic clock."""
+    backends: dict[int, Backend]
+    changed: frozenset[int] | None = None
+    """The sessions whose rows were read again; None: all were."""
+    counters: dict[str, float] = field(default_factory=dict)
+    locks: tuple[int, ...] | None = None
+    """Sessions with an advisory lock; None: not looked at this time."""
+    clock_jump: float = 0.0
+    """Seconds by which the server's clock left ours since the reading before."""
+
+
+class NotAnswering(Exception):
+    """The server did not answer; the next reading may succeed again."""
+
+
+class Reader(Protocol):
+    """Reads the sessions of one server; `read` raises NotAnswering, after which the reader connects anew."""
+
+    def read(self, *, full: bool) -> Reading: ...
+
+    def close(self) -> None: ...

@@ -11,7 +11,7 @@ Read in this order: `table` (what is open and who has it), `frames` (a call stac
 import gc
 import os
 
-from . import drivers, hooks, pools, queries, requests, table, wire, workers
+from . import drivers, hooks, jobs, pools, queries, requests, table, wire, workers
 
 WATCHED = (
     ("asyncio.tasks", workers.watch_asyncio),
@@ -22,8 +22,12 @@ WATCHED = (
     ("django.core.handlers.base", requests.watch_django),
     ("starlette.applications", requests.watch_starlette),
     ("web", requests.watch_webpy),
+    ("celery.app.trace", jobs.watch_celery),
+    ("apscheduler.executors.base", jobs.watch_apscheduler),
+    ("telebot", jobs.watch_telebot),
     ("psycopg2", drivers.watch_module),
     ("pymysql", drivers.watch_module),
+    ("MySQLdb", drivers.watch_module),
     ("psycopg2.pool", drivers.watch_psycopg2_pool),
     ("asyncpg", drivers.watch_asyncpg),
     ("psycopg", drivers.watch_psycopg),

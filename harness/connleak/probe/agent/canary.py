@@ -9,7 +9,7 @@ import sys
 from functools import partial
 
 from . import drivers
-from .pools import backend_of
+from .sessions import backend_of
 from .table import Connection, opened, taken, watch_end
 
 kept = []  # type: list

@@ -9,8 +9,8 @@ import functools
 import inspect
 import sys
 
-from . import wire
-from .pools import backend_of
+from . import sessions, wire
+from .sessions import backend_of
 from .table import Connection, closed, current, emit, given_back, here, opened, taken, watch_end
 
 REFUSALS = (
@@ -30,7 +30,7 @@ POOLS = ("psycopg_pool", "psycopg2.pool", "asyncpg.pool")
 
 
 def watch_module(module):
-    """Wraps the `connect` of psycopg2 or pymysql."""
+    """Wraps the `connect` of psycopg2, pymysql or MySQLdb."""
     module.connect = telling(module.connect, entered)
 
 
@@ -76,9 +76,14 @@ def watch_sqlite(module):
     def connect(*args, **kwargs):
         if len(args) < 6:
             kwargs.setdefault("factory", Connection)
-        raw = original(*args, **kwargs)
+        raw, handle = sessions.open_sqlite(original, args, kwargs, known)
+        if handle is not None and isinstance(raw, Connection):
+            raw.connleak_handle = handle
         entered(raw, sys._getframe(1), "sqlite")
         return raw
+
+    def known():
+        return {connection.backend for connection in list(current().connections.values())}
 
     module.connect = sys.modules["sqlite3.dbapi2"].connect = connect
 
@@ -230,6 +235,12 @@ def sweep(state):
 
 def is_closed(raw):
     """Tells whether a driver's connection is closed: psycopg's `closed`, asyncpg's `is_closed()`, pymysql's `open`."""
+    if type(raw).__module__.partition(".")[0] == "MySQLdb":
+        try:
+            raw.thread_id()
+        except Exception:
+            return True
+        return False
     if hasattr(raw, "is_closed"):
         return raw.is_closed()
     if hasattr(raw, "closed"):

@@ -9,6 +9,7 @@ import weakref
 from itertools import count
 
 from . import frames, table, wire
+from .sessions import backend_of
 from .table import Connection, closed, current, emit, given_back, here, monotonic, opened, taken, watch_end
 from .workers import get_ident, this_task
 
@@ -65,16 +66,6 @@ def guard(function):
             current().dropped += 1  # what this listener would have told is missing
 
     return listener
-
-
-def backend_of(connection):
-    """Returns the server's number of the session: Postgres's pid, MySQL's thread id, else None."""
-    raw = getattr(connection, "driver_connection", connection)  # SQLAlchemy's async adapters
-    for name in ("get_backend_pid", "get_server_pid", "thread_id"):
-        method = getattr(raw, name, None)
-        if method is not None:
-            return method()
-    return getattr(getattr(raw, "info", None), "backend_pid", None)
 
 
 def mark_of(state, pool):

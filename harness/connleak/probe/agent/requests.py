@@ -7,14 +7,15 @@ function that every request goes through is wrapped. Nothing of a request is kep
 import contextvars
 import functools
 
-_sources = []  # type: list
+sources = []  # type: list
+"""Functions that return the name of what is being served now, an empty string for nothing."""
 _scope = contextvars.ContextVar("connleak_scope", default=None)
 _django = contextvars.ContextVar("connleak_django", default=None)
 
 
 def current():
     """Returns method and route of the request that this thread or task serves, an empty string outside of any."""
-    for source in _sources:
+    for source in sources:
         name = source()
         if name:
             return name
@@ -36,7 +37,7 @@ def watch_flask(module):
         rule = request.url_rule
         return request.method + " " + (rule.rule if rule is not None else request.path)
 
-    _sources.append(flask)
+    sources.append(flask)
 
 
 def watch_webpy(module):
@@ -47,7 +48,7 @@ def watch_webpy(module):
         method = context.get("method")
         return method + " " + context.get("path", "") if method else ""
 
-    _sources.append(webpy)
+    sources.append(webpy)
 
 
 def watch_django(module):
@@ -80,7 +81,7 @@ def watch_django(module):
         match = getattr(request, "resolver_match", None)
         return request.method + " " + ("/" + match.route if match is not None else request.path)
 
-    _sources.append(django)
+    sources.append(django)
 
 
 def watch_starlette(module):
@@ -106,4 +107,4 @@ def watch_starlette(module):
         path = getattr(scope.get("route"), "path", None) or scope.get("path", "")
         return scope.get("method", "WEBSOCKET") + " " + path
 
-    _sources.append(starlette)
+    sources.append(starlette)

@@ -21,7 +21,7 @@ OVERDUE = 0.5
 MODE = os.environ.get("CONNLEAK_GC", "normal")
 """How the cyclic collector runs: normal, off, or eager (also before every holder table)."""
 CANARY = bool(os.environ.get("CONNLEAK_CANARY"))
-UNWATCHED = ("MySQLdb", "pg8000", "aiomysql", "pgdb", "psycopg2cffi", "aiopg", "mysql.connector")
+UNWATCHED = ("pg8000", "aiomysql", "pgdb", "psycopg2cffi", "aiopg", "mysql.connector")
 
 # kept from before gevent or eventlet replace them
 start_new_thread = _thread.start_new_thread

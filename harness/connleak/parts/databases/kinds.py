@@ -1,0 +1,49 @@
+"""Which database a plan asks for: opens it, runs the target's schema in it, and says how its sessions are read."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from connleak.model import Plan
+from connleak.parts.databases import Reader, Server, mysql, sqlite
+from connleak.parts.databases.mysql import MysqlReader, own_mysql
+from connleak.parts.databases.pgbouncer import PgbouncerReader, own_pgbouncer
+from connleak.parts.databases.postgres import open_postgres
+from connleak.parts.databases.postgres import run_sql as run_sql_postgres
+from connleak.parts.databases.postgres_reader import PostgresReader
+from connleak.parts.databases.sqlite import SqliteReader, own_sqlite
+from connleak.parts.process import Keeper
+
+
+def open_database(keeper: Keeper, plan: Plan, address: str, logs: Path) -> contextlib.AbstractContextManager[Server]:
+    """Returns the database that the plan asks for, with a database of this run's own; gone or dropped afterwards."""
+    kind = plan.database.kind
+    if kind == "mysql":
+        return own_mysql(keeper, plan, logs)
+    if kind == "sqlite":
+        return own_sqlite(keeper)
+    if kind == "pgbouncer":
+        return own_pgbouncer(keeper, plan, logs)
+    return open_postgres(keeper, plan, address, logs)
+
+
+def reader_of(server: Server, origin: float) -> Reader:
+    """Returns what reads a server's sessions; `origin` is the recording's zero on the monotonic clock."""
+    if server.kind == "mysql":
+        return MysqlReader(server, origin)
+    if server.kind == "sqlite":
+        return SqliteReader(server, origin)
+    if server.kind == "pgbouncer":
+        return PgbouncerReader(server, origin)
+    return PostgresReader(server, origin)
+
+
+def run_sql(server: Server, path: Path) -> None:
+    """Runs an SQL file as the app's user, before the app starts; raises Error with what the server said."""
+    if server.kind == "mysql":
+        mysql.run_sql(server, path)
+    elif server.kind == "sqlite":
+        sqlite.run_sql(server, path)
+    else:
+        run_sql_postgres(server.behind or server, path)
