@@ -47,6 +47,7 @@ class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     database: Literal["postgresql", "pgbouncer", "mysql", "sqlite"] = "postgresql"
     services: tuple[Literal["redis"], ...] = ()
     pooler: dict[str, str] = {}
+    hours: float = 0.0
     listens: Literal["http", "tcp", "load"] = "http"
     probe: Literal["pool", "queries", "off"] = "pool"
     load: Literal["", "none"] = ""
@@ -103,6 +104,7 @@ def read_target(path: Path) -> Target:
         database=file.database,
         services=file.services,
         pooler=file.pooler,
+        hours=file.hours,
         variants={name: variant_of(name, variant, file) for name, variant in file.variants.items()},
     )
 

@@ -99,6 +99,8 @@ class Target(Struct, frozen=True, kw_only=True):
     """What else it needs to run: redis."""
     pooler: dict[str, str] = {}
     """Settings of PgBouncer, where that is its database."""
+    hours: float = 0.0
+    """How long it took in the story until the wall was reached, which a run compresses."""
     variants: dict[str, Variant]
 
 
@@ -157,6 +159,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     seed: int = 1
     expect: str = ""
+    hours: float = 0.0
+    """Hours for which the rate of requests is asked that would reach the wall; 0 when it is not."""
     at_rate: float = 0.0
     """Requests a second for which the time to exhaustion is asked; 0 when it is not."""
     allow_remote: bool = False

@@ -200,6 +200,7 @@ def target_plan(options: Options) -> Plan:
         load=variant.load or "locust",
         listens=variant.listens,
         services=target.services,
+        hours=target.hours,
         sql=str(schema) if schema.exists() else "",
         requirements=variant.requirements,
         python=variant.python,

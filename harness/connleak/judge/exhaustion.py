@@ -35,6 +35,10 @@ def exhaustion(facts: Facts, findings: list[Finding]) -> dict[str, Any] | None:
     if facts.plan.at_rate and not facts.job_only:
         time = time_at(facts.plan.at_rate, low, high)
         text += f", {time['text']}"
+    if facts.plan.hours and not facts.job_only:
+        rates = [side / (3600 * facts.plan.hours) for side in (low, high) if side is not None]
+        spoken = " to ".join(compact(rate) for rate in rates)
+        text += f"; at {spoken} requests a second full after {compact(facts.plan.hours)} h"
     return {
         "wall": wall,
         "limit": limit,

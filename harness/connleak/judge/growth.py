@@ -19,7 +19,12 @@ def growth(facts: Facts) -> tuple[list[Finding], Check]:
         findings = climbing(facts)
     levels = ", ".join(str(rest.level) for rest in facts.rests)
     if facts.probed:
-        why = f"sessions at rest: {levels}; the pools may keep {facts.budget}"
+        limit = (
+            "what the pools may keep could not be asked"
+            if unknown_pools(facts)
+            else f"the pools may keep {facts.budget}"
+        )
+        why = f"sessions at rest: {levels}; {limit}"
     else:
         given = "" if facts.plan.budget is None else f"; --budget {facts.plan.budget}"
         why = f"sessions at rest: {levels}; before the load: {facts.baseline}{given}"
@@ -100,8 +105,15 @@ def allowed_at_rest(facts: Facts) -> int:
     return max(facts.baseline, facts.plan.budget or 0)
 
 
+def unknown_pools(facts: Facts) -> bool:
+    """Tells whether some process could only be known by its events, which do not say what its pools may keep."""
+    return any(pool.kind == "events" for rest in facts.rests if rest.snapshot for pool in rest.snapshot.pools)
+
+
 def climbing(facts: Facts) -> list[Finding]:
     """A level that rises in every cycle, over three or more, beyond the budget (the baseline without a probe)."""
+    if unknown_pools(facts):
+        return []
     allowed = allowed_at_rest(facts)
     over = [max(0, rest.level - allowed) for rest in facts.rests]
     steps = increments(over)

@@ -153,7 +153,7 @@ def states(facts: Facts, holders: list[Holder]) -> str:
     ):
         if count:
             parts.append(f"{'all' if count == total else count} {words}")
-    return ", ".join(parts) or "idle, with no transaction open"
+    return ", ".join(parts) or ("handles open" if facts.kind == "sqlite" else "idle, with no transaction open")
 
 
 def held_by_server(facts: Facts) -> tuple[list[Finding], Check]:

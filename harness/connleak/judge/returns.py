@@ -6,8 +6,12 @@ from collections import Counter
 
 from connleak.judge.facts import Facts, per_site, plural, unit
 from connleak.judge.rates import rate, spoken
+from connleak.judge.shared import across_processes
 from connleak.model import Backend, Event, Site
 from connleak.verdict import Check, Finding
+
+HANDLES = 10_000
+"""A SQLite handle's number is its process's pid times this, plus its descriptor (parts/databases/sqlite.py)."""
 
 
 def orphaned(facts: Facts) -> tuple[list[Finding], Check]:
@@ -31,6 +35,8 @@ def orphaned(facts: Facts) -> tuple[list[Finding], Check]:
     for pid in unknown:
         by_site.setdefault(last_line(facts, pid), []).append(last.stayed[pid][-1])
     groups = sorted(by_site.items(), key=lambda item: -len(item[1]))
+    if facts.kind == "sqlite":  # a handle is its process's by its number
+        ports = {row.pid: row.pid // HANDLES for rows in by_site.values() for row in rows}
     findings = [nobodys(stack, rows, ports) for stack, rows in groups]
     return findings, Check("orphaned", "leak", f"{plural(len(unknown), 'session')} unknown to the app")
 
@@ -44,12 +50,13 @@ def last_line(facts: Facts, pid: int) -> tuple[Site, ...]:
 def nobodys(stack: tuple[Site, ...], rows: list[Backend], ports: dict[int, int]) -> Finding:
     """Returns the finding for the unknown sessions that one line had last."""
     oldest = min(row.started for row in rows)
-    owners = Counter(ports[row.client_port] for row in rows if row.client_port in ports)
-    by = ", ".join(f"process {pid} has {count} of their sockets" for pid, count in owners.most_common(3))
+    ends = "sockets" if rows[0].client_port else "handles"
+    owners = Counter(ports[end] for row in rows if (end := row.client_port or row.pid) in ports)
+    by = ", ".join(f"process {pid} has {count} of their {ends}" for pid, count in owners.most_common(3))
     where = f"last taken at {stack[0]}" if stack else "which the probe never saw open"
     claim = (
         f"{plural(len(rows), 'session')} at rest that no pool and no holder of the app knows, {where}; the oldest was "
-        f"opened at {oldest:.1f} s; {by or 'no living process of the app has their sockets'}; "
+        f"opened at {oldest:.1f} s; {by or f'no living process of the app has their {ends}'}; "
         f"last query: {rows[0].query[:80] or '(none)'}"
     )
     return Finding(
@@ -84,6 +91,9 @@ def collected(facts: Facts) -> tuple[list[Finding], Check]:
     if not facts.probed:
         return [], Check("collected", "clean", "not judged: it takes the probe's side")
     events = [event for event in facts.events("checkin") if event.gc]
+    if events and across_processes(facts):  # what two processes speak on breaks, and then raises where it is given back
+        why = f"{plural(len(events), 'connection')} came back through the garbage collector, broken by being shared"
+        return [], Check("collected", "clean", why)
     by_site: dict[Site | None, list[Event]] = {}
     for event in events:
         by_site.setdefault(event.site, []).append(event)

@@ -13,9 +13,8 @@ def shared(facts: Facts) -> tuple[list[Finding], Check]:
     """Returns a finding for each line that used a session which another process or worker was using."""
     if not facts.probed:
         return [], Check("shared", "clean", "not judged: it takes the probe's side")
-    told = facts.events("shared")
-    between = across_processes(facts, [event for event in told if event.other])
-    within = [event for event in told if not event.other]
+    between = across_processes(facts)
+    within = [event for event in facts.events("shared") if not event.other]
     findings = grouped(between, "of another process") + grouped(within, "in use")
     queries = "; threads and tasks too" if facts.plan.probe == "queries" else "; threads only with --probe queries"
     if findings:
@@ -24,8 +23,9 @@ def shared(facts: Facts) -> tuple[list[Finding], Check]:
     return [], Check("shared", "clean", f"no session was used by two processes{queries}{limits}")
 
 
-def across_processes(facts: Facts, told: list[Event]) -> list[Event]:
-    """Returns the uses while the opener lived, or of a session that two processes used."""
+def across_processes(facts: Facts) -> list[Event]:
+    """Returns the uses of another process's session while that lived, or of one that two processes used."""
+    told = [event for event in facts.events("shared") if event.other]
     ended = {event.process: event.t for event in facts.events("bye")}
     users: dict[int | None, set[int]] = {}
     for event in told:

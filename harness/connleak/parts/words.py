@@ -15,8 +15,11 @@ REFUSALS = (
     "PGRES_TUPLES_OK and no message from the libpq",
     "server closed the connection unexpectedly",
     "Packet sequence number wrong",
+    "Cannot operate on a closed database",
+    "cannot start a transaction within a transaction",
+    "concurrent operations are not permitted",
 )
-"""The drivers' own words: sqlite3, asyncpg, psycopg, libpq, OpenSSL, PyMySQL."""
+"""The drivers' own words: sqlite3, asyncpg, psycopg, libpq, OpenSSL, PyMySQL; the last is SQLAlchemy's."""
 
 TOO_MANY = " 53300 "
 """PostgreSQL's SQLSTATE for `too many connections`, as our server's log_line_prefix (%e) writes it."""

@@ -165,7 +165,12 @@ def watch_end(key, connection, raw):
 
 
 def taken(state, connection, frame):
-    """Enters a checkout by the calling worker, with the app's line; returns it."""
+    """Enters a checkout by the calling worker, with the app's line; returns it.
+
+    A StaticPool hands one connection to many at once, and tells only the first giving back: there the newest counts.
+    """
+    if connection.checkout is not None:
+        given_back(state, connection)
     checkout = Checkout(next(state.numbers), connection, capture(frame))
     connection.checkout = checkout
     state.checkouts[checkout.number] = checkout

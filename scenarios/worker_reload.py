@@ -1,0 +1,45 @@
+"""Steady traffic to a gunicorn that is told to reload now and then, as a deployment does it.
+
+Stock use: locust -f worker_reload.py --headless -u 16 -H http://127.0.0.1:8000
+The master is found as the oldest process that listens at the address. A request that a reload cuts is asked again.
+"""
+
+import time
+from urllib.parse import urlsplit
+
+import psutil
+from locust import FastHttpUser, User, constant, task
+
+
+def master_of(port):
+    """Returns the process at a port whose parent is not there, too."""
+    found = {}
+    for process in psutil.process_iter():
+        try:
+            if any(c.laddr.port == port and c.status == "LISTEN" for c in process.net_connections("tcp")):
+                found[process.pid] = process
+        except (psutil.Error, AttributeError):
+            continue
+    return next((process for process in found.values() if process.ppid() not in found), None)
+
+
+class Visitor(FastHttpUser):
+    weight = 10
+    wait_time = constant(0.05)
+    max_retries = 3
+
+    @task
+    def page(self):
+        self.client.get("/")
+
+
+class Deployer(User):
+    fixed_count = 1
+    wait_time = constant(0.5)
+
+    @task
+    def reload(self):
+        master = master_of(urlsplit(self.host).port)
+        if master is not None:
+            master.send_signal(1)  # SIGHUP
+        time.sleep(1.5)

@@ -1,0 +1,26 @@
+"""A Celery worker with prefork: each process disposes of the pool, and with it of the parent's session."""
+
+import os
+
+from celery import Celery
+from celery.signals import worker_process_init
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+app = Celery("orders", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS_URL"])
+app.conf.worker_hijack_root_logger = False
+engine = create_engine(os.environ["DATABASE_URL"])
+
+with Session(engine) as session:
+    session.execute(text("SELECT 1"))  # "is the database there?"
+
+
+@worker_process_init.connect
+def start_anew(**_):
+    engine.dispose()
+
+
+@app.task(name="work")
+def count_orders():
+    with Session(engine) as session:
+        return session.scalar(text("SELECT count(*) FROM pg_class"))

@@ -1,0 +1,2 @@
+CREATE TABLE members (number integer PRIMARY KEY);
+INSERT INTO members VALUES (0);

@@ -1,0 +1,21 @@
+"""A page with Flask-SQLAlchemy that commits after each query: each commit gives the connection back."""
+
+import os
+
+from flask import Flask, jsonify
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import text
+
+app = Flask(__name__)
+app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["DATABASE_URL"]
+db = SQLAlchemy(app)
+
+
+@app.get("/")
+def page():
+    users = db.session.scalar(text("SELECT count(*) FROM pg_roles"))
+    db.session.commit()
+    tables = db.session.scalar(text("SELECT count(*) FROM pg_class"))
+    db.session.commit()
+    types = db.session.scalar(text("SELECT count(*) FROM pg_type"))
+    return jsonify(users=users, tables=tables, types=types)

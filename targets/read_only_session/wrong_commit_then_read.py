@@ -1,0 +1,21 @@
+"""A status service that commits, and then reads what it answers: the next transaction begins."""
+
+import os
+import threading
+
+from flask import Flask, jsonify
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+app = Flask(__name__)
+engine = create_engine(os.environ["DATABASE_URL"], pool_timeout=1)  # pool_size 5, max_overflow 10
+mine = threading.local()
+
+
+@app.get("/")
+def status():
+    if not hasattr(mine, "session"):
+        mine.session = Session(engine)
+    mine.session.commit()
+    total = mine.session.scalar(text("SELECT count(*) FROM pg_class"))  # leak: a read begins a transaction
+    return jsonify(total=total)

@@ -1,0 +1,24 @@
+"""A web.py app with a scoped_session that each view commits, and nobody removes."""
+
+import os
+import sys
+
+import web
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+engine = create_engine(os.environ["DATABASE_URL"])
+Session = scoped_session(sessionmaker(engine))
+urls = ("/", "Index")
+
+
+class Index:
+    def GET(self):
+        Session.commit()
+        return Session.scalar(text("SELECT count(*) FROM pg_class"))  # leak: a new transaction after the commit
+
+
+app = web.application(urls, globals())
+
+if __name__ == "__main__":
+    web.httpserver.runsimple(app.wsgifunc(), ("127.0.0.1", int(sys.argv[1])))

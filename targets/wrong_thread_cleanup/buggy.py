@@ -1,0 +1,24 @@
+"""A user page behind FastAPI: a middleware removes the scoped session, on the event loop's thread; the view ran on another."""
+
+import os
+
+from fastapi import FastAPI
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+app = FastAPI()
+engine = create_engine(os.environ["DATABASE_URL"], pool_timeout=1)  # pool_size 5, max_overflow 10
+Session = scoped_session(sessionmaker(engine))
+
+
+@app.middleware("http")
+async def remove_session(request, call_next):
+    try:
+        return await call_next(request)
+    finally:
+        Session.remove()
+
+
+@app.get("/")
+def count():
+    return {"total": Session.scalar(text("SELECT count(*) FROM pg_class"))}  # leak: removed on another thread than this
