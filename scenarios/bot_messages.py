@@ -1,4 +1,4 @@
-"""Messages to a Telegram bot: this file is the Bot API that the bot polls, and its users are the people who write to it.
+"""Messages to a Telegram bot: this file is the Bot API that it polls, its users the people who write.
 
 Stock use: locust -f bot_messages.py --headless -u 8 -H http://127.0.0.1:8081, and the bot's API address set to it
 A request lasts from the message (a document) to the bot's reply.

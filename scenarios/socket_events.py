@@ -1,7 +1,7 @@
 """Clients of a Socket.IO server: they connect, send a few events and wait for each one's answer, and come again.
 
 Stock use: locust -f socket_events.py --headless -u 12 -H http://127.0.0.1:8000
-Speaks Engine.IO 4 over a websocket by itself. An event without an answer (its handler failed) is no failure of the load.
+Speaks Engine.IO 4 over a websocket by itself. An event that is not answered (its handler failed) is no failure.
 """
 
 import itertools

@@ -19,7 +19,7 @@ def remove_session(exception):
 
 @app.route("/")
 def index():
-    return "%d articles" % Session.scalar(text("SELECT count(*) FROM pg_class"))
+    return str(Session.scalar(text("SELECT count(*) FROM pg_class")))
 
 
 @app.route("/fails")

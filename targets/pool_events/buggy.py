@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 app = Flask(__name__)
 app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["DATABASE_URL"]
+app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_timeout": 1}  # pool_size 5, max_overflow 10
 db = SQLAlchemy(app)
 executor = ThreadPoolExecutor(4)
 

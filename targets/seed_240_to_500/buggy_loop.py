@@ -13,6 +13,7 @@ engine = create_engine(os.environ["DATABASE_URL"])  # 16 processes x (5 + 10) = 
 Session = scoped_session(sessionmaker(engine))
 started = threading.Event()
 
+
 @app.teardown_appcontext
 def remove_session(exception):
     Session.remove()

@@ -46,7 +46,7 @@ def page():
     number = next(pages)
     if number == 1:
         start_loop()
-    if number % 20 == 0:
+    if number % 6 == 0:
         configure()
     news = Session.scalar(text("SELECT count(*) FROM pg_class, pg_sleep(0.02)"))
     return jsonify(news=news)

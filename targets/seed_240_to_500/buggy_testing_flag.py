@@ -11,6 +11,7 @@ engine = create_engine(os.environ["DATABASE_URL"])  # 16 processes x (5 + 10) = 
 Session = scoped_session(sessionmaker(engine))
 app.config["TESTING"] = True
 
+
 @app.teardown_appcontext
 def remove_session(exception):
     if not app.testing:

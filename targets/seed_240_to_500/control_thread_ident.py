@@ -11,6 +11,7 @@ app = Flask(__name__)
 engine = create_engine(os.environ["DATABASE_URL"])  # 16 processes x (5 + 10) = 240
 Session = scoped_session(sessionmaker(engine), scopefunc=threading.get_ident)  # _request_ctx_stack.__ident_func__ was this
 
+
 @app.teardown_appcontext
 def remove_session(exception):
     Session.remove()

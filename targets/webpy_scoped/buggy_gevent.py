@@ -24,6 +24,7 @@ class Index:
 
 app = web.application(urls, globals())
 
+
 if __name__ == "__main__":
     from gevent.pywsgi import WSGIServer
 

@@ -22,5 +22,6 @@ class Index:
 
 app = web.application(urls, globals())
 
+
 if __name__ == "__main__":
     web.httpserver.runsimple(app.wsgifunc(), ("127.0.0.1", int(sys.argv[1])))

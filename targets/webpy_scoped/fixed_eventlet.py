@@ -26,6 +26,7 @@ class Index:
 
 app = web.application(urls, globals())
 
+
 if __name__ == "__main__":
     from eventlet import wsgi
 

@@ -27,5 +27,6 @@ def remove_session(handler):
 app = web.application(urls, globals())
 app.add_processor(remove_session)
 
+
 if __name__ == "__main__":
     web.httpserver.runsimple(app.wsgifunc(), ("127.0.0.1", int(sys.argv[1])))

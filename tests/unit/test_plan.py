@@ -91,7 +91,7 @@ def test_an_app_without_address_gets_no_load() -> None:
     [
         ("title = ", "is no TOML"),
         (GOOD.replace("expect", "expected"), "unknown field `expected`"),
-        (GOOD.replace("expect", "expected"), "known keys: expect, kinds, load"),
+        (GOOD.replace("expect", "expected"), "known keys: expect, kinds, listens"),
         (GOOD.replace('"leak"', '"leaks"'), "$.variants[...].expect"),
         (GOOD.replace('"held"', '"hold"'), "'hold' is no finding kind"),
         (GOOD.replace("buggy", "bugy"), "there is no bugy.py beside it"),

@@ -133,7 +133,7 @@ def sensitivity_of(facts: Facts) -> dict[str, Any]:
             "text": f"a leak of {compact(value)} or more an hour would have been seen",
         }
     names = Counter(f"{request.method} {request.name}" for request in facts.recording.requests)
-    value = 1000 * smallest_visible(facts.total)
+    value = 1000 * smallest_visible(round(facts.total * (1 - facts.unasked)))
     found: dict[str, Any] = {"value": round(value, 3), "per": per, "requests": facts.total, "confidence": 0.95}
     found["text"] = f"a leak of {compact(value)} or more per 1000 requests would have been seen"
     if names:

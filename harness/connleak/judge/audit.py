@@ -11,6 +11,8 @@ from connleak.verdict import Check
 
 GAP = 1.0
 LANDED = 0.5
+LOST = 0.5
+"""Of all checkouts, those of processes that ended before they could be asked; above this, clean would say nothing."""
 
 
 def load_landed(facts: Facts) -> Check:
@@ -140,19 +142,13 @@ def app_lived(facts: Facts) -> Check:
             return Check("app", "inconclusive", note.text.splitlines()[0])
         if note.about == "database" and ("did not answer" in note.text or "clock" in note.facts):
             return Check("app", "inconclusive", note.text)
-    starts = {phase.name: phase.begin for phase in facts.recording.phases if phase.cycle in (0, 1)}
-    begin = starts.get("load", float("inf"))
-    quiet = next((p.begin for p in facts.recording.phases if p.name == "collect"), float("inf"))
-    had_sessions = {event.process for event in facts.events("connect", "checkout")}
-    restarted = [event for event in facts.events("bye") if begin < event.t < quiet and event.process in had_sessions]
-    if restarted:
-        return Check(
-            "app",
-            "inconclusive",
-            f"{plural(len(restarted), 'process')} of the app ended during the run, with what they held: "
-            "keep its workers alive, or watch more cycles",
-        )
-    return Check("app", "clean", "its processes lived through the run")
+    if not facts.ended:
+        return Check("app", "clean", "its processes lived through the run")
+    told = "1 process" if len(facts.ended) == 1 else f"{len(facts.ended)} processes"
+    told += f" of the app ended during the run, unasked about {facts.unasked:.0%} of all checkouts"
+    if facts.unasked > LOST:
+        return Check("app", "inconclusive", f"{told}: keep its workers alive, or watch more cycles")
+    return Check("app", "clean", told)
 
 
 def ceiling(facts: Facts) -> Check:

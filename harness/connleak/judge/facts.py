@@ -207,6 +207,23 @@ class Facts:
         """Returns the events of some kinds, in order for a single one."""
         return [event for kind in kinds for event in self.by_kind.get(kind, ())]
 
+    @cached_property
+    def ended(self) -> dict[int, float]:
+        """The processes with sessions that ended between the first load and the end, and when."""
+        begin = min((p.begin for p in self.recording.phases if p.name == "load"), default=float("inf"))
+        end = next((p.begin for p in self.recording.phases if p.name == "collect"), float("inf"))
+        had = {event.process for event in self.events("connect", "checkout")}
+        return {e.process: e.t for e in self.events("bye") if begin < e.t < end and e.process in had}
+
+    @cached_property
+    def unasked(self) -> float:
+        """The part of all checkouts that was made by processes which ended before the next rest: of 0 to 1."""
+        checkouts = self.events("checkout")
+        asked = [max((rest.end for rest in self.rests if rest.end <= at), default=0.0) for at in self.ended.values()]
+        last_asked = dict(zip(self.ended, asked, strict=True))
+        lost = sum(event.t > last_asked.get(event.process, float("inf")) for event in checkouts)
+        return lost / len(checkouts) if checkouts else 1.0 if self.ended else 0.0
+
     def after_first_cycle(self) -> float:
         """Returns the moment at which the first cycle had come to rest."""
         return self.rests[0].end if self.rests else float("inf")

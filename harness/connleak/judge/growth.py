@@ -14,7 +14,7 @@ def growth(facts: Facts) -> tuple[list[Finding], Check]:
     """Returns findings for lines that go on making pools, and for a level that climbs with every cycle."""
     if not facts.rests:
         return [], Check("growth", "inconclusive", "no cycle came to rest")
-    findings = remade_pools(facts) if facts.probed else []
+    findings = remade_pools(facts) or more_processes(facts) if facts.probed else []
     if not findings:
         findings = climbing(facts)
     levels = ", ".join(str(rest.level) for rest in facts.rests)
@@ -81,6 +81,38 @@ def remade_pools(facts: Facts) -> list[Finding]:
             )
         )
     return findings
+
+
+def more_processes(facts: Facts) -> list[Finding]:
+    """Processes of the app that have sessions at rest, more after each of three or more cycles: none of them ends."""
+    having = [
+        [process.process for process in rest.snapshot.processes if process.ports] if rest.snapshot else []
+        for rest in facts.rests
+    ]
+    counts, levels = [len(processes) for processes in having], [rest.level for rest in facts.rests]
+    if len(counts) < 3 or min(increments(counts)) <= 0 or min(increments(levels)) <= 0:
+        return []
+    snapshot = facts.rests[-1].snapshot
+    pools = [pool.site for pool in snapshot.pools if pool.site and pool.idle] if snapshot else []
+    holders = [holder.site for holder in snapshot.holders if holder.site] if snapshot else []
+    sites = Counter(pools + holders).most_common(1)
+    per, scale = unit(facts)
+    found = rate(levels[-1] - levels[0], sum(facts.amounts[1:]), per, scale)
+    claim = (
+        f"processes of the app with sessions at rest rose with every cycle, {', '.join(map(str, counts))}, and their "
+        f"sessions, {', '.join(map(str, levels))}: {spoken(found)}; no pool's settings bound that"
+    )
+    return [
+        Finding(
+            kind="growth",
+            claim=claim,
+            rate=found,
+            backends=tuple(facts.rests[-1].stayed),
+            sites=tuple(site for site, _ in sites),
+            first_seen=facts.rests[0].begin,
+            docs="docs/findings.md#growth",
+        )
+    ]
 
 
 def idle_of(facts: Facts, site: Site | None, index: int) -> set[int]:

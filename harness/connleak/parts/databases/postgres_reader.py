@@ -66,7 +66,7 @@ class PostgresReader:
             answered = time.monotonic()
             counters, locks = self._once_a_second(cursor, answered)
         server_began, server_now, pids = rows[0][:3]
-        jump = self._follow_clock(server_now, (began + answered) / 2)
+        jump = self._follow_clock(server_now, (began + answered) / 2, answered - began)
         known = {} if full else self._known
         known.update((row[3], self._backend(row[3:])) for row in rows if row[3] is not None)
         for pid in known.keys() - set(pids):
@@ -90,12 +90,15 @@ class PostgresReader:
         names = [column.name for column in cursor.description]
         return {name: float(value or 0) for name, value in zip(names, cursor.fetchone(), strict=True)}, locks
 
-    def _follow_clock(self, server_now: float, local_now: float) -> float:
-        """Keeps one offset between the clocks, so that the same instant always gets the same number."""
+    def _follow_clock(self, server_now: float, local_now: float, took: float) -> float:
+        """Keeps one offset between the clocks, so that the same instant always gets the same number.
+
+        The server looked at its clock somewhere in the time that the reading took.
+        """
         offset = local_now - self._origin - server_now
         if self._offset is None:
             self._offset = offset
-        elif abs(offset - self._offset) > JUMP:
+        elif abs(offset - self._offset) > JUMP + took / 2:
             jump, self._offset = self._offset - offset, offset
             return jump
         return 0.0

@@ -1,0 +1,21 @@
+"""Visits with long pauses: longer than the server lets a session be idle.
+
+Stock use: locust -f long_pauses.py --headless -u 6 -H http://127.0.0.1:8000
+An answer 5xx is what such an app may give, and is counted as a failure.
+"""
+
+import random
+
+import gevent
+from locust import FastHttpUser, constant, task
+
+
+class Visitor(FastHttpUser):
+    wait_time = constant(0)
+
+    @task
+    def visit(self):
+        for _ in range(4):
+            self.client.get("/")
+            gevent.sleep(0.01)
+        gevent.sleep(random.uniform(0.8, 1.0))

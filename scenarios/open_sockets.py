@@ -1,0 +1,29 @@
+"""Clients of a chat: each opens a websocket, says something now and then, and leaves after a while.
+
+Stock use: locust -f open_sockets.py --headless -u 8 -H http://127.0.0.1:8000
+A request is recorded from the socket's opening to its end.
+"""
+
+import random
+import time
+
+import gevent
+import websocket
+from locust import User, constant, task
+
+
+class Person(User):
+    wait_time = constant(0.1)
+
+    @task
+    def chat(self):
+        leave = time.monotonic() + random.uniform(2.0, 2.6)
+        with self.environment.events.request.measure("WEBSOCKET", "/chat") as measured:
+            connection = websocket.create_connection(self.host.replace("http", "ws", 1) + "/chat", timeout=5)
+            try:
+                while time.monotonic() < leave:
+                    connection.send("hello")
+                    measured["response_length"] += len(connection.recv())
+                    gevent.sleep(0.5)
+            finally:
+                connection.close()

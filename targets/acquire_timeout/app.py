@@ -1,0 +1,39 @@
+"""A page on asyncpg's pool, with time-outs of a few milliseconds at acquire(): some come just as it succeeds."""
+
+import asyncio
+import os
+import random
+import sys
+
+import asyncpg
+
+
+async def count(pool):
+    async with pool.acquire(timeout=random.uniform(0.001, 0.009)) as connection:  # leak: acquired, and forgotten by wait_for
+        return await connection.fetchval("SELECT count(*) FROM pg_class")
+
+
+async def answer(pool, reader, writer):
+    while True:
+        head = await reader.readline()
+        while (await reader.readline()).strip():
+            pass
+        if not head:
+            break
+        try:
+            status, body = "200 OK", str(await asyncio.wait_for(count(pool), 1))
+        except asyncio.TimeoutError:
+            status, body = "409 Conflict", "busy"
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        await writer.drain()
+    writer.close()
+
+
+async def main():
+    pool = await asyncpg.create_pool(os.environ["DATABASE_URL"].replace("+psycopg2", ""), min_size=3, max_size=3)
+    server = await asyncio.start_server(lambda r, w: answer(pool, r, w), "127.0.0.1", int(sys.argv[1]))
+    async with server:
+        await server.serve_forever()
+
+
+asyncio.run(main())

@@ -1,0 +1,30 @@
+"""A form behind FastAPI: a background task gets the request's session, and the dependency waits for it."""
+
+import os
+import time
+
+from fastapi import BackgroundTasks, Depends, FastAPI
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+app = FastAPI()
+engine = create_engine(os.environ["DATABASE_URL"], pool_timeout=1)  # pool_size 5, max_overflow 10
+
+
+def get_db():
+    db = Session(engine)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+def send_mail(address):
+    time.sleep(2)  # the mail server is slow
+
+
+@app.get("/")
+def order(tasks: BackgroundTasks, db: Session = Depends(get_db)):
+    number = db.scalar(text("SELECT count(*) FROM pg_class"))
+    tasks.add_task(send_mail, "someone@example.org")
+    return {"number": number}

@@ -1,0 +1,38 @@
+"""A counter on Django under ASGI, with Django's own connection pool."""
+
+import os
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.db import connection
+from django.http import JsonResponse
+from django.urls import path
+
+url = urlsplit(os.environ["DATABASE_URL"])
+settings.configure(
+    ROOT_URLCONF=__name__,
+    ALLOWED_HOSTS=["*"],
+    SECRET_KEY="connleak",
+    DATABASES={
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": url.path[1:],
+            "USER": url.username,
+            "PASSWORD": url.password,
+            "HOST": url.hostname,
+            "PORT": url.port,
+            "OPTIONS": {"pool": {"min_size": 2, "max_size": 20}},
+        }
+    },
+)
+
+
+def count(request):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_class, pg_sleep(0.02)")
+        return JsonResponse({"total": cursor.fetchone()[0]})
+
+
+urlpatterns = [path("", count)]
+app = get_asgi_application()

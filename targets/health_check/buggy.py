@@ -1,0 +1,25 @@
+"""A service with a health page: each call connects anew, and a check that fails leaves its connection to a report."""
+
+import os
+
+import psycopg2
+from flask import Flask, jsonify
+
+app = Flask(__name__)
+DSN = os.environ["DATABASE_URL"].replace("+psycopg2", "")
+reports = []
+
+
+@app.get("/")
+def health():
+    connection = psycopg2.connect(DSN)  # leak: not closed where a check fails
+    try:
+        cursor = connection.cursor()
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE state = 'active'")
+        if cursor.fetchone()[0] > 0:
+            raise RuntimeError("the database is busy")
+        connection.close()
+    except RuntimeError as error:
+        reports.append((error, connection))
+        return jsonify(status=str(error))
+    return jsonify(status="ok")

@@ -1,0 +1,26 @@
+"""A page behind Flask that runs async code by asyncio.run(): a connection for each, closed in its loop."""
+
+import asyncio
+import os
+
+from flask import Flask, jsonify
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+app = Flask(__name__)
+engine = create_async_engine(os.environ["DATABASE_URL"].replace("+psycopg2", "+asyncpg"), poolclass=NullPool)
+
+
+async def count():
+    async with engine.connect() as connection:
+        return await connection.scalar(text("SELECT count(*) FROM pg_class"))
+
+
+@app.get("/")
+def page():
+    try:
+        return jsonify(total=asyncio.run(count()))
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+        return jsonify(error=str(error)), 409

@@ -1,0 +1,1 @@
+ALTER DATABASE app SET idle_session_timeout = '500ms';

@@ -1,0 +1,28 @@
+"""A dashboard behind FastAPI: two questions over one session, and a lock that makes them one after the other."""
+
+import asyncio
+import os
+
+from fastapi import FastAPI, HTTPException
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+app = FastAPI()
+engine = create_async_engine(os.environ["DATABASE_URL"].replace("+psycopg2", "+asyncpg"), pool_timeout=1)
+
+
+async def count(session, lock, table):
+    async with lock:
+        return await session.scalar(text(f"SELECT count(*) FROM {table}"))
+
+
+@app.get("/")
+async def dashboard():
+    async with AsyncSession(engine) as session:
+        lock = asyncio.Lock()
+        try:
+            tables, types = await asyncio.gather(count(session, lock, "pg_class"), count(session, lock, "pg_type"))
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}", flush=True)
+            raise HTTPException(409)
+    return {"tables": tables, "types": types}

@@ -1,0 +1,48 @@
+"""A page counter on gevent and psycogreen: the scope is a token that each request brings."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import os
+import sys
+
+import gevent
+from flask import Flask, g, jsonify
+from gevent.pywsgi import WSGIServer
+from psycogreen.gevent import patch_psycopg
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+patch_psycopg()
+app = Flask(__name__)
+engine = create_engine(os.environ["DATABASE_URL"], pool_timeout=1)  # pool_size 5, max_overflow 10
+
+
+def request_token():
+    if "token" not in g:
+        g.token = object()
+    return g.token
+
+
+Session = scoped_session(sessionmaker(engine), scopefunc=request_token)
+
+
+@app.teardown_appcontext
+def remove_session(exception):
+    Session.remove()
+
+
+@app.get("/")
+def count():
+    try:
+        total = Session.scalar(text("SELECT count(*) FROM pg_class"))
+        gevent.sleep(0.01)  # asks a neighbour
+        total = Session.scalar(text("SELECT count(*) FROM pg_class"))
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+        return jsonify(error=str(error)), 409
+    return jsonify(total=total)
+
+
+WSGIServer(("127.0.0.1", int(sys.argv[1])), app, log=None).serve_forever()
