@@ -20,6 +20,6 @@ async def find():
 async def search():
     try:
         await asyncio.wait_for(find(), 0.05)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         pass
     return {"found": 0}

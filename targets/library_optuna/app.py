@@ -1,10 +1,9 @@
 """A service that asks optuna for a study, by a storage of its own for each request."""
 
+import gc
 import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import gc
 
 import optuna
 

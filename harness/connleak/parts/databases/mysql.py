@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,12 +23,13 @@ from connleak.parts.process import Child, Keeper, free_port, wait_until_ready
 DATABASE = "app"
 INSTALL = "apt-get install mariadb-server"
 COUNTERS_EVERY = 1.0
+TRANSACTIONS_EVERY = 0.25
+"""Seconds between two readings of INNODB_TRX, which is renewed only when nobody has read it for 0.1 s."""
 SESSIONS = """
-SELECT p.ID, p.HOST, p.COMMAND, p.INFO, t.trx_id, p.USER
-  FROM information_schema.PROCESSLIST p
-  LEFT JOIN information_schema.INNODB_TRX t ON t.trx_mysql_thread_id = p.ID
- WHERE p.DB = %s AND p.ID <> CONNECTION_ID()
+SELECT ID, HOST, COMMAND, INFO, USER FROM information_schema.PROCESSLIST
+ WHERE DB = %s AND ID <> CONNECTION_ID()
 """
+TRANSACTIONS = "SELECT trx_mysql_thread_id, trx_id, trx_started FROM information_schema.INNODB_TRX"
 
 
 def pymysql() -> Any:
@@ -112,6 +114,9 @@ def start_server(
     )
 
     def ready() -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:  # PyMySQL does not close one that is refused
+            if probe.connect_ex(str(folder / "s")):
+                return False
         try:
             pymysql().connect(unix_socket=str(folder / "s"), user="root").close()
         except pymysql().MySQLError:
@@ -183,6 +188,7 @@ class MysqlReader:
         self._connection: Any = None
         self._known: dict[int, Backend] = {}
         self._transactions: dict[int, tuple[str, float]] = {}
+        self._transactions_at = -TRANSACTIONS_EVERY
         self._counted_at = -COUNTERS_EVERY
 
     def close(self) -> None:
@@ -201,12 +207,26 @@ class MysqlReader:
                 cursor.execute(SESSIONS, [self._admin["database"]])
                 rows = cursor.fetchall()
                 t = (began + time.monotonic()) / 2
+                self._read_transactions(cursor, t)
                 counters = self._once_a_second(cursor, t)
         except pymysql().MySQLError as error:
             self.close()
             raise NotAnswering(str(error)) from error
         self._known = {row[0]: self._backend(row, round(t - self._origin, 3)) for row in rows}
         return Reading(t, self._known, None if full else frozenset(self._known), counters)
+
+    def _read_transactions(self, cursor: Any, now: float) -> None:
+        """Keeps, of each open transaction, when it was first seen."""
+        if now - self._transactions_at < TRANSACTIONS_EVERY:
+            return
+        self._transactions_at = now
+        cursor.execute(TRANSACTIONS)
+        before, t = self._transactions, round(now - self._origin, 3)
+        self._transactions = {}
+        for pid, number, started in cursor.fetchall():
+            key = f"{number} {started}"
+            known = before.get(pid)
+            self._transactions[pid] = known if known is not None and known[0] == key else (key, t)
 
     def _once_a_second(self, cursor: Any, now: float) -> dict[str, float]:
         if now - self._counted_at < COUNTERS_EVERY:
@@ -217,16 +237,9 @@ class MysqlReader:
         return {"sessions": found.get("Connections", 0.0), "sessions_abandoned": found.get("Aborted_clients", 0.0)}
 
     def _backend(self, row: tuple[Any, ...], t: float) -> Backend:
-        pid, host, command, query, transaction, user = row
+        pid, host, command, query, user = row
         before = self._known.get(pid)
-        since = None
-        if transaction is None:
-            self._transactions.pop(pid, None)
-        else:
-            known = self._transactions.get(pid)
-            if known is None or known[0] != str(transaction):
-                known = self._transactions[pid] = (str(transaction), t)
-            since = known[1]
+        _, since = self._transactions.get(pid, ("", None))
         state = "active" if command != "Sleep" else "idle in transaction" if since is not None else "idle"
         return Backend(
             pid,
