@@ -25,7 +25,7 @@ class Visitor(FastHttpUser):
 
 class Killer(User):
     fixed_count = 1
-    wait_time = constant(0.5)
+    wait_time = constant(1.5)
 
     @task
     def ask_and_kill(self):

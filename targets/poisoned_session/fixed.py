@@ -1,6 +1,7 @@
 """A form behind Flask: the session is removed after each request, failed or not."""
 
 import os
+import random
 
 from flask import Flask, jsonify
 from sqlalchemy import create_engine, text
@@ -17,10 +18,11 @@ def remove_session(exception):
     Session.remove()
 
 
-@app.get("/users/<int:number>")
-def register(number):
+@app.get("/")
+def register():
+    number = random.randrange(100)
     try:
-        Session.execute(text("INSERT INTO members VALUES (:number)"), {"number": number % 10})
+        Session.execute(text("INSERT INTO members VALUES (:number)"), {"number": number})
         Session.commit()
     except IntegrityError:
         return jsonify(error="that name is taken"), 409

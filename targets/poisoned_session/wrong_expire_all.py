@@ -1,6 +1,7 @@
 """A form behind Flask: after an error everything is read anew, in the same failed transaction."""
 
 import os
+import random
 
 from flask import Flask, jsonify
 from sqlalchemy import create_engine, text
@@ -12,10 +13,11 @@ engine = create_engine(os.environ["DATABASE_URL"], pool_timeout=1)  # pool_size 
 Session = scoped_session(sessionmaker(engine))
 
 
-@app.get("/users/<int:number>")
-def register(number):
+@app.get("/")
+def register():
+    number = random.randrange(100)
     try:
-        Session.execute(text("INSERT INTO members VALUES (:number)"), {"number": number % 10})  # leak: the failed transaction stays
+        Session.execute(text("INSERT INTO members VALUES (:number)"), {"number": number})  # leak: the failed transaction stays
         Session.commit()
     except IntegrityError:
         Session.expire_all()

@@ -47,7 +47,7 @@ class Rest:
     def in_transaction(self, pid: int | None) -> bool:
         """Tells whether a session had a transaction open in every read."""
         rows = self.stayed.get(pid or 0, [])
-        return bool(rows) and all(row.xact_since is not None for row in rows)
+        return bool(rows) and all(in_transaction(row) for row in rows)
 
 
 class Facts:
@@ -227,6 +227,11 @@ class Facts:
     def after_first_cycle(self) -> float:
         """Returns the moment at which the first cycle had come to rest."""
         return self.rests[0].end if self.rests else float("inf")
+
+
+def in_transaction(row: Backend) -> bool:
+    """Tells whether a session has a transaction open; one that failed has no begin any more, only its state says so."""
+    return row.xact_since is not None or (row.state or "").startswith("idle in transaction")
 
 
 def key_of(holder: Holder) -> Key:

@@ -54,7 +54,7 @@ def remade_pools(facts: Facts) -> list[Finding]:
     findings = []
     for site, events in made.items():
         levels = [over_budget(facts, site, index) for index in range(len(facts.rests))]
-        if site is None or not all(levels):
+        if site is None or not all(levels) or (levels[-1] <= max(levels[:-1]) and closed_by_app(facts, site)):
             continue
         amount = sum(facts.amounts[1:])
         per, scale = unit(facts)
@@ -81,6 +81,20 @@ def remade_pools(facts: Facts) -> list[Finding]:
             )
         )
     return findings
+
+
+def closed_by_app(facts: Facts, site: Site) -> bool:
+    """Tells whether the app itself closes what the line's pools open, as a bounded cache does, not the collector."""
+    first_end = facts.after_first_cycle()
+    pools = {(event.process, event.pool) for event in facts.events("pool") if event.site == site}
+
+    def count(kind: str) -> int:
+        return sum(
+            event.t > first_end and not event.gc and (event.process, event.pool) in pools
+            for event in facts.events(kind)
+        )
+
+    return count("close") >= 0.9 * count("connect")
 
 
 def more_processes(facts: Facts) -> list[Finding]:

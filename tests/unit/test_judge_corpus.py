@@ -1,0 +1,123 @@
+"""Rules that the corpus asked for: bounded caches, reloads, ended processes, what a shared session broke, and more."""
+
+from __future__ import annotations
+
+import msgspec
+from build import PROCESS, SITE, backend, holder, pool, recording
+from connleak import judge
+from connleak.model import Database, Event, Process, Recording
+from test_judge import check, idle, kinds, leaking
+
+NUMBERS = range(2, 12)
+
+
+def pool_events(*, closed: bool, by_collector: bool = False) -> tuple[Event, ...]:
+    """A first pool at a line, then ten more after the first cycle, each with one connection, closed again or not."""
+    events = [Event(1.1, "pool", PROCESS, pool=1, site=SITE, stack=(SITE,))]
+    for number in NUMBERS:
+        t = 5.0 + number / 10
+        events += [
+            Event(t, "pool", PROCESS, pool=number, site=SITE, stack=(SITE,)),
+            Event(t, "connect", PROCESS, backend=number, pool=number, site=SITE),
+        ]
+        if closed:
+            events.append(Event(t + 0.01, "close", PROCESS, backend=number, pool=number, gc=by_collector))
+    return tuple(events)
+
+
+def two_pools(level: int) -> list:
+    pids = tuple(range(1, level + 1))
+    return [
+        pool(1, site=SITE, created=1.1, idle=pids[: level // 2]),
+        pool(2, site=SITE, created=1.1, idle=pids[level // 2 :]),
+    ]
+
+
+def test_a_bounded_cache_of_engines_that_disposes_of_them_is_churn_and_no_growth() -> None:
+    made = recording([idle(8)] * 3, pools=[two_pools(8)] * 3, events=pool_events(closed=True))
+    assert "growth" not in kinds(judge.judge(made))
+
+
+def test_the_same_level_that_only_the_collector_keeps_is_growth() -> None:
+    events = pool_events(closed=True, by_collector=True)
+    made = recording([idle(8)] * 3, pools=[two_pools(8)] * 3, events=events)
+    assert "growth" in kinds(judge.judge(made))
+
+
+def with_processes(made: Recording, counts: list[int]) -> Recording:
+    def processes(count: int) -> tuple[Process, ...]:
+        return tuple(Process(process=PROCESS + n, probe=True, armed=True, ports=(40000 + n,)) for n in range(count))
+
+    snapshots = tuple(
+        msgspec.structs.replace(snapshot, processes=processes(counts[snapshot.cycle - 1]))
+        for snapshot in made.snapshots
+    )
+    return msgspec.structs.replace(made, snapshots=snapshots)
+
+
+def test_old_workers_that_never_end_are_growth_whatever_their_pools_may_keep() -> None:
+    levels = [idle(count) for count in (2, 4, 6)]
+    pools = [[pool(1, site=SITE, idle=tuple(row.pid for row in level))] for level in levels]
+    verdict = judge.judge(with_processes(recording(levels, pools=pools), [2, 4, 6]))
+    assert kinds(verdict) == ["growth"]
+    assert "2, 4, 6" in verdict.sentence and verdict.findings[0].sites == (SITE,)
+    steady = judge.judge(with_processes(recording(levels[:1] * 3, pools=pools[:1] * 3), [2, 2, 2]))
+    assert steady.outcome == "clean"
+
+
+def ended(late: int) -> Recording:
+    """A process that ended in the last load, having made `late` of twenty checkouts since it was last asked."""
+    at = [1.2] * (20 - late) + [9.2] * late
+    events = [Event(t, "checkout", PROCESS + 1, backend=1, checkout=n, site=SITE) for n, t in enumerate(at)]
+    events += [Event(t + 0.01, "checkin", PROCESS + 1, backend=1, checkout=n) for n, t in enumerate(at)]
+    return recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(*events, Event(9.5, "bye", PROCESS + 1)))
+
+
+def test_a_process_that_ended_takes_only_what_it_did_since_it_was_last_asked() -> None:
+    few, many = judge.judge(ended(4)), judge.judge(ended(15))
+    assert few.outcome == "clean"
+    assert "unasked about 20% of all checkouts" in check(few, "app").why
+    whole = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3))
+    assert few.sensitivity["value"] > whole.sensitivity["value"]  # it could have seen less
+    assert many.outcome == "inconclusive"
+
+
+def test_what_a_shared_session_broke_is_no_leak_of_its_own() -> None:
+    use = Event(1.5, "shared", 200, backend=1, site=SITE, stack=(SITE,), detail="taken in process 200", other=PROCESS)
+    collected = Event(1.6, "checkin", 200, backend=1, checkout=1, site=SITE, gc=True)
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(use, collected))
+    verdict = judge.judge(made)
+    assert (verdict.outcome, kinds(verdict)) == ("fault", ["shared"])
+    assert "broken by being shared" in check(verdict, "collected").why
+    alone = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(collected,)))
+    assert kinds(alone) == ["collected"]
+
+
+def test_a_failed_transaction_is_open_though_the_server_tells_no_begin() -> None:
+    row = backend(1, state="idle in transaction (aborted)")
+    verdict = judge.judge(recording([[row]] * 3, holders=[[holder(1)]] * 3, pools=[[pool(idle=())]] * 3))
+    assert kinds(verdict) == ["held"]
+    assert "in an open transaction" in verdict.sentence
+
+
+def test_pools_that_could_not_be_asked_are_not_held_to_a_budget_of_nothing() -> None:
+    levels = [idle(count) for count in (2, 3, 4)]
+    unasked = [[pool(0, kind="events", size=0, idle=tuple(row.pid for row in level))] for level in levels]
+    verdict = judge.judge(recording(levels, pools=unasked))
+    assert "growth" not in kinds(verdict)
+    assert "could not be asked" in check(verdict, "growth").why
+
+
+def test_the_rate_that_fills_the_server_in_the_storys_hours_is_told() -> None:
+    verdict = judge.judge(leaking([2, 4, 6], hours=30.0))
+    assert verdict.exhaustion is not None
+    assert "requests a second full after 30.0 h" in verdict.exhaustion["text"]
+
+
+def test_sqlite_handles_that_nobody_knows_are_their_processs_by_their_number() -> None:
+    number = PROCESS * 10_000 + 7
+    row = msgspec.structs.replace(backend(number, state="open"), client_port=None)
+    made = recording([[row]] * 3, pools=[[pool(idle=())]] * 3, database=Database(kind="sqlite"))
+    verdict = judge.judge(made)
+    assert kinds(verdict) == ["orphaned"]
+    assert f"process {PROCESS} has 1 of their handles" in verdict.sentence
