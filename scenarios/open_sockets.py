@@ -17,13 +17,13 @@ class Person(User):
 
     @task
     def chat(self):
-        leave = time.monotonic() + random.uniform(2.0, 2.6)
+        leave = time.monotonic() + random.uniform(2.8, 3.2)
         with self.environment.events.request.measure("WEBSOCKET", "/chat") as measured:
             connection = websocket.create_connection(self.host.replace("http", "ws", 1) + "/chat", timeout=5)
             try:
                 while time.monotonic() < leave:
                     connection.send("hello")
                     measured["response_length"] += len(connection.recv())
-                    gevent.sleep(0.5)
+                    gevent.sleep(1.3)
             finally:
                 connection.close()

@@ -12,7 +12,7 @@ engine = create_async_engine(os.environ["DATABASE_URL"].replace("+psycopg2", "+a
 
 
 async def count(session, table):
-    return await session.scalar(text(f"SELECT count(*) FROM {table}"))
+    return await session.scalar(text(f"SELECT count(*) FROM {table}"))  # leak: the session breaks, and its close() with it
 
 
 @app.get("/")

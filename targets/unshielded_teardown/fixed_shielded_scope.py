@@ -17,13 +17,13 @@ async def count():
         return await session.scalar(text("SELECT count(*) FROM pg_class"))
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.sleep(0.1)  # "log it first"
+            await anyio.sleep(0.5)  # "log it first"
             await session.close()
 
 
 @app.get("/")
 async def page():
     total = None
-    with anyio.move_on_after(0.05):
+    with anyio.move_on_after(0.3):
         total = await count()
     return {"total": total}

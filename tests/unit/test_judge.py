@@ -98,10 +98,18 @@ def test_a_checkout_without_transaction_is_held_when_its_thread_has_ended() -> N
 
 
 def test_checkouts_without_transaction_are_held_when_their_line_has_more_after_each_cycle() -> None:
-    made = recording([idle(n) for n in (2, 4, 6)], holders=[[holder(i + 1) for i in range(n)] for n in (2, 4, 6)])
+    made = recording(
+        [idle(n) for n in (2, 4, 6)], holders=[[holder(i + 1, thread=1) for i in range(n)] for n in (2, 4, 6)]
+    )
     verdict = judge.judge(made)
     assert kinds(verdict) == ["held"]
     assert "idle, with no transaction open" in verdict.sentence
+
+
+def test_one_for_each_living_thread_is_kept_for_the_thread_while_the_server_still_warms_up() -> None:
+    made = recording([idle(n) for n in (2, 4, 6)], holders=[[holder(i + 1) for i in range(n)] for n in (2, 4, 6)])
+    verdict = judge.judge(made)
+    assert (verdict.outcome, len(verdict.evidence["residents"])) == ("clean", 6)
 
 
 def test_a_checkout_that_is_only_in_the_last_snapshot_is_a_job_at_work_not_held() -> None:

@@ -42,9 +42,17 @@ def reason(facts: Facts, holder: Holder) -> str:
     if holder.request and not holder.task:
         return "request ended"  # at rest every request is over; a task that still runs was only begun in one
     counts = facts.holders_at(holder.site)
-    if len(counts) >= 2 and counts[-1] > counts[0]:
+    if len(counts) >= 2 and counts[-1] > counts[0] and not alone_on_its_thread(facts, holder):
         return "more after each cycle"
     return ""
+
+
+def alone_on_its_thread(facts: Facts, holder: Holder) -> bool:
+    """Tells whether a living thread has just this one of the line: kept for the thread, as CONN_MAX_AGE says."""
+    if holder.task:
+        return False
+    me = (holder.process, holder.thread, holder.site)
+    return sum((other.process, other.thread, other.site) == me for other in facts.persistent) == 1
 
 
 def residents(facts: Facts) -> list[Holder]:

@@ -11,7 +11,7 @@ Read in this order: `table` (what is open and who has it), `frames` (a call stac
 import gc
 import os
 
-from . import drivers, hooks, jobs, pools, queries, requests, table, wire, workers
+from . import driver_pools, drivers, hooks, jobs, pools, queries, requests, table, wire, workers
 
 WATCHED = (
     ("asyncio.tasks", workers.watch_asyncio),
@@ -28,10 +28,10 @@ WATCHED = (
     ("psycopg2", drivers.watch_module),
     ("pymysql", drivers.watch_module),
     ("MySQLdb", drivers.watch_module),
-    ("psycopg2.pool", drivers.watch_psycopg2_pool),
+    ("psycopg2.pool", driver_pools.watch_psycopg2_pool),
     ("asyncpg", drivers.watch_asyncpg),
     ("psycopg", drivers.watch_psycopg),
-    ("psycopg_pool", drivers.watch_psycopg_pool),
+    ("psycopg_pool", driver_pools.watch_psycopg_pool),
     ("sqlite3", drivers.watch_sqlite),
 )
 """What is watched, and from when on: right after its module was imported."""

@@ -9,9 +9,9 @@ import functools
 import inspect
 import sys
 
-from . import sessions, wire
+from . import driver_pools, sessions, wire
 from .sessions import backend_of
-from .table import Connection, closed, current, emit, given_back, here, opened, taken, watch_end
+from .table import Connection, closed, current, emit, here, opened, taken, watch_end
 
 REFUSALS = (
     "too many clients already",
@@ -35,18 +35,9 @@ def watch_module(module):
 
 
 def watch_asyncpg(module):
-    """Wraps asyncpg's connect, which its pool takes from the module below, and the two ends of a taking."""
+    """Wraps asyncpg's connect, which its pool takes from the module below."""
     module.connect = module.connection.connect = telling(module.connection.connect, entered)
-    pool = module.pool.Pool
-    pool._acquire = telling(pool._acquire, got)
-    pool.release = putting(pool.release)
-
-
-def watch_psycopg2_pool(module):
-    """Wraps getconn and putconn of psycopg2's pools."""
-    for kind in (module.SimpleConnectionPool, module.ThreadedConnectionPool):
-        kind.getconn = telling(kind.getconn, got)
-        kind.putconn = putting(kind.putconn)
+    driver_pools.watch_asyncpg_pool(module.pool)
 
 
 def watch_psycopg(module):
@@ -132,9 +123,12 @@ async def awaited(coming, listener, caller, *call):
 
 def told(listener, connection, caller, *call):
     global last
-    if wire.CANARY and listener is entered:
-        last = call
-    listener(connection, caller)
+    if listener is entered:
+        if wire.CANARY:
+            last = call
+        listener(connection, caller)
+    else:  # a method of the driver's pool, whose first argument is the pool
+        listener(call[1][0], connection, caller)
 
 
 def refused(error):
@@ -178,48 +172,6 @@ def entered(raw, frame, source="direct"):
 def hand_closed(raw):
     try:
         closed(current(), id(raw))
-    except Exception:
-        current().dropped += 1
-
-
-def watch_psycopg_pool(module):
-    """Wraps getconn and putconn of psycopg_pool: `pool.connection()` goes through them, too."""
-    for kind in (module.ConnectionPool, module.NullConnectionPool, module.AsyncConnectionPool):
-        if "getconn" in kind.__dict__:
-            kind.getconn = telling(kind.getconn, got)
-        if "putconn" in kind.__dict__:
-            kind.putconn = putting(kind.putconn)
-
-
-def putting(original):
-    """Returns putconn, sync or async, with the connection entered as given back before it is."""
-
-    @functools.wraps(original)
-    def putconn(self, conn, *args, **kwargs):
-        put(conn)
-        return original(self, conn, *args, **kwargs)
-
-    return putconn
-
-
-def got(raw, frame):
-    try:
-        state = current()
-        connection = state.connections.get(id(getattr(raw, "_con", raw)))  # asyncpg's pool gives a proxy
-        if connection is not None and taken(state, connection, frame).at > wire.line.due:
-            wire.tick()
-    except Exception:
-        current().dropped += 1
-
-
-def put(raw):
-    try:
-        state = current()
-        connection = state.connections.get(id(getattr(raw, "_con", raw)))
-        if connection is not None and connection.checkout is not None:
-            at = given_back(state, connection)
-            if at > wire.line.due:
-                wire.tick()
     except Exception:
         current().dropped += 1
 

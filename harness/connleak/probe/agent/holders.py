@@ -2,7 +2,7 @@
 
 import sys
 
-from . import frames, workers
+from . import driver_pools, frames, workers
 
 
 def rows(state, stack_number):
@@ -56,16 +56,16 @@ def pool_rows(state, stack_number):
         pool = mark.ref()
         if pool is None:
             continue
-        size, kind = sizes(pool)
+        size, kind, overflow, out = sizes(pool)
         found.append(
             {
                 "row": "pool",
                 "pool": mark.number,
                 "kind": kind,
                 "size": size,
-                "max_overflow": getattr(pool, "_max_overflow", 0),
+                "max_overflow": overflow,
                 "timeout": getattr(pool, "_timeout", 0.0),
-                "checked_out": pool.checkedout() if hasattr(pool, "checkedout") else 0,
+                "checked_out": out,
                 "idle": idle.pop(mark.number, []),
                 "at": stack_number(mark.frames),
                 "created": round(mark.created, 4),
@@ -79,11 +79,13 @@ def pool_rows(state, stack_number):
 
 
 def sizes(pool):
-    """Returns how many idle connections a pool may keep (-1: as many as it had), and its class's name."""
+    """Returns (idle connections that it may keep, -1 for as many as it had; class; how many beyond; counted as out)."""
     kind = type(pool).__name__
+    figures = driver_pools.figures(pool)
+    if figures is not None:
+        return figures[0], kind, figures[1], figures[2]
     names = [base.__name__ for base in type(pool).__mro__]
+    out = pool.checkedout() if hasattr(pool, "checkedout") else 0
     if "QueuePool" in names:
-        return (pool.size() or -1), kind
-    if "NullPool" in names:
-        return 0, kind
-    return 1, kind
+        return (pool.size() or -1), kind, pool._max_overflow, out
+    return (0 if "NullPool" in names else 1), kind, 0, out

@@ -207,13 +207,14 @@ def wait_ends(pool, waiter, began, outcome):
         seconds = monotonic() - began
         if outcome == "timeout" or seconds > 0.001:
             mark = mark_of(state, pool)
+            found = frames.capture(sys._getframe(2))
             emit(
                 state,
                 outcome,
                 pool=mark.number,
                 seconds=seconds,
-                nested=holds_one_of(state, mark.number),
-                frames=frames.capture(sys._getframe(2)),
+                nested=holds_one_of(state, mark.number, found),
+                frames=found,
             )
         if outcome == "timeout":
             wire.freeze(state, "QueuePool limit of size %d overflow %d reached" % (pool.size(), pool._max_overflow))
@@ -221,11 +222,15 @@ def wait_ends(pool, waiter, began, outcome):
         pass
 
 
-def holds_one_of(state, pool):
-    """Tells whether the calling thread, greenlet or task has a connection of that pool."""
+def holds_one_of(state, pool, found):
+    """Tells whether the calling thread, greenlet or task has a connection of that pool, taken at another point.
+
+    One that was taken at this very point belongs to an earlier call: a pool's thread may serve the next request while
+    the last one's dependency waits for its end.
+    """
     me, task = get_ident(), this_task()
     for checkout in list(state.checkouts.values()):
-        if checkout.connection.pool == pool:
+        if checkout.connection.pool == pool and checkout.frames[:2] != found[:2]:
             if task is not None:
                 if checkout.task is not None and checkout.task() is task:
                     return True
