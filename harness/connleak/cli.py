@@ -118,7 +118,7 @@ def show(target: str) -> None:
     default="embedded",
     show_default=True,
     metavar="SOURCE",
-    help="Where the database comes from: embedded, system, or an address postgresql://...",
+    help="Where the database comes from: embedded, system, a version (15 to 18), or an address postgresql://...",
 )
 @click.option("--allow-remote", is_flag=True, help="Allow a database or an app that is not on this machine.")
 @click.option("--max-connections", type=int, help="max_connections of a server that we start.")

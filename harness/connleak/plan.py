@@ -168,12 +168,12 @@ def requests_a_second(text: str) -> float:
 
 def database_source(text: str) -> tuple[str, str]:
     """Returns (source, address) of a --postgres value."""
-    if text in ("embedded", "system"):
+    if text in ("embedded", "system") or text.isdigit():
         return text, ""
     if "://" in text:
         return "url", text
     raise Error(
-        f"--postgres {text}: it takes embedded, system or an address postgresql://...",
+        f"--postgres {text}: it takes embedded, system, a version such as 16, or an address postgresql://...",
         "connleak run missing_remove --postgres embedded",
     )
 

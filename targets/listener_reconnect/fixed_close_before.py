@@ -24,7 +24,7 @@ def connect():
 def listen():
     connection = connect()
     while True:
-        if select.select([connection], [], [], 0.2) == ([], [], []):
+        if select.select([connection], [], [], 0.5) == ([], [], []):
             opened.pop().close()
             connection = connect()
         else:

@@ -15,7 +15,9 @@ from connleak.model import Database, Error
 from connleak.parts.databases import Server
 from connleak.parts.databases.binaries import can_reach, find_programs, server_account
 from connleak.parts.databases.postgres import connect, open_postgres
+from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.process import Keeper
+from connleak.recording import Writer
 
 
 def one(server: Server, query: str) -> object:
@@ -130,3 +132,24 @@ def test_a_folder_that_the_account_cannot_pass_is_known(tmp_path: Path) -> None:
     (closed / "bin").mkdir()
     assert not can_reach(closed / "bin", account)
     assert can_reach(Path(os.path.realpath("/usr/bin")), account)
+
+
+@pytest.mark.parametrize("major", ["15", "16", "17", "18"])
+def test_each_version_of_the_server_runs_and_is_read(
+    major: str, keeper: Keeper, writer: Writer, tmp_path: Path
+) -> None:
+    plan = make_plan(database=Database(source=major, max_connections=20))
+    try:
+        find_programs(major)
+    except Error as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"{error.message}, and CI may not skip")
+        pytest.skip(f"{error.message}: {error.hint}")
+    with open_postgres(keeper, plan, "", tmp_path) as server:
+        assert server.version.split(".")[0] == major
+        with contextlib.closing(psycopg2.connect(server.url())) as connection:
+            connection.cursor().execute("SELECT 1")
+            reading = PostgresReader(server, 0.0).read(full=True)
+            (row,) = reading.backends.values()
+            assert (row.pid, row.state) == (connection.info.backend_pid, "idle in transaction")
+            assert reading.counters["sessions"] >= 1

