@@ -13,7 +13,7 @@ from rich.console import Console
 
 from connleak import __version__, catalog, doctor, holders, plan, recording, results
 from connleak.invocation import need_lab, own_folder, terminating, without_secrets
-from connleak.model import OUTCOMES, Error, Outcome
+from connleak.model import OUTCOMES, Error, Outcome, Target, Variant
 from connleak.render import text
 from connleak.show import progress, show_target, table_of_targets
 from connleak.skeleton import new_target
@@ -182,15 +182,18 @@ def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **option
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="How often to run each.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="How many to run at a time.")
 @click.option("--out", metavar="DIR", help="Folder of the runs and the table; default: reports/<time>-corpus.")
+@click.option("--prepare", is_flag=True, help="Only make the environments, and name what this machine lacks.")
 @click.option("--json", "as_json", is_flag=True, help="The graded table as JSON on stdout; progress goes to stderr.")
-def corpus(expression: str, repeat: int, jobs: int, out: str | None, as_json: bool) -> None:
+def corpus(expression: str, repeat: int, jobs: int, out: str | None, prepare: bool, as_json: bool) -> None:
     """Runs every variant of every target, and holds each to the verdict, kinds and line that its target promises.
 
-    Writes corpus.json and corpus.md. Exit code 0 when all held, else 1.
+    Writes corpus.json and corpus.md. Exit code 0 when all held, 4 when --prepare found something missing, else 1.
     """
     need_lab("locust")
     from connleak import experiment
 
+    if prepare:
+        sys.exit(prepared(experiment.chosen(expression), jobs))
     wanted = len(experiment.chosen(expression)) * repeat
     folder = own_folder(out) if out else recording.new_folder(Path("reports"), "corpus")
     rows: list[experiment.Graded] = []
@@ -211,6 +214,22 @@ def corpus(expression: str, repeat: int, jobs: int, out: str | None, as_json: bo
     else:
         click.echo(f"{experiment.summary(graded)}\n{folder}/corpus.md")
     sys.exit(1 if any(row.problems for row in graded) else 0)
+
+
+def prepared(wanted: list[tuple[Target, Variant]], jobs: int) -> int:
+    """Makes what the variants need, says what is missing; returns the exit code."""
+    from connleak import needs
+
+    def report(need: needs.Need) -> None:
+        mark = (
+            f"[red]missing[/]  {escaped(need.missing)}\n  next: {escaped(need.get)}"
+            if need.missing
+            else "[green]here[/]"
+        )
+        err.print(f"{escaped(need.name)}  {mark}")
+
+    found = needs.prepare(wanted, jobs, report)
+    return 4 if any(need.missing for need in found) else 0
 
 
 @main.command(epilog=AFTER)

@@ -14,5 +14,5 @@ def count():
     connection = engine.connect()
     total = connection.scalar(text("SELECT count(*) FROM pg_class"))
     connection.close()
-    engine.dispose()
+    engine.dispose()  # leak: a new pool each time; what others have out stays with the old one
     return jsonify(total=total)

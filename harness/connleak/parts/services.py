@@ -23,12 +23,18 @@ def open_services(keeper: Keeper, names: Sequence[str], logs: Path) -> Iterator[
         yield found
 
 
+def find_service(name: str) -> str:
+    """Returns the path of a service's program; raises Error with what to install."""
+    program = shutil.which(f"{name}-server")
+    if program is None:
+        raise Error(f"no {name} server is installed on this system", f"apt-get install {name}-server", exit_code=4)
+    return program
+
+
 @contextlib.contextmanager
 def redis(keeper: Keeper, logs: Path) -> Iterator[dict[str, str]]:
     """Starts redis-server with a password of this run's own and nothing kept on disk; yields REDIS_URL."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise Error("no Redis server is installed on this system", "apt-get install redis-server", exit_code=4)
+    program = find_service("redis")
     port, password = free_port(), secrets.token_urlsafe(12)
     settings = ["bind 127.0.0.1", f"port {port}", f"requirepass {password}", 'save ""', "appendonly no"]
     configuration = keeper.scratch / "redis.conf"  # not the command line, which everybody may read

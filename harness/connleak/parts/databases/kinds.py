@@ -7,8 +7,9 @@ from pathlib import Path
 
 from connleak.model import Plan
 from connleak.parts.databases import Reader, Server, mysql, sqlite
+from connleak.parts.databases.binaries import find_programs
 from connleak.parts.databases.mysql import MysqlReader, own_mysql
-from connleak.parts.databases.pgbouncer import PgbouncerReader, own_pgbouncer
+from connleak.parts.databases.pgbouncer import PgbouncerReader, find_pgbouncer, own_pgbouncer
 from connleak.parts.databases.postgres import open_postgres
 from connleak.parts.databases.postgres import run_sql as run_sql_postgres
 from connleak.parts.databases.postgres_reader import PostgresReader
@@ -26,6 +27,17 @@ def open_database(keeper: Keeper, plan: Plan, address: str, logs: Path) -> conte
     if kind == "pgbouncer":
         return own_pgbouncer(keeper, plan, logs)
     return open_postgres(keeper, plan, address, logs)
+
+
+def find_server(kind: str) -> None:
+    """Raises Error with what to install when this machine has no server of a kind."""
+    if kind == "mysql":
+        mysql.pymysql()
+        mysql.find_program("mariadbd")
+    elif kind != "sqlite":
+        find_programs("embedded")
+        if kind == "pgbouncer":
+            find_pgbouncer()
 
 
 def reader_of(server: Server, origin: float) -> Reader:

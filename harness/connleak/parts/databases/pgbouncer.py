@@ -28,12 +28,18 @@ SETTINGS = {"pool_mode": "transaction", "default_pool_size": "5", "query_wait_ti
 """What it is started with where a target says nothing else."""
 
 
-@contextlib.contextmanager
-def own_pgbouncer(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
-    """Starts PostgreSQL and PgBouncer before it; the app gets the pooler's address."""
+def find_pgbouncer() -> str:
+    """Returns the path of the program; raises Error with what to install."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if program is None:
         raise Error("PgBouncer is not installed on this system", "apt-get install pgbouncer", exit_code=4)
+    return program
+
+
+@contextlib.contextmanager
+def own_pgbouncer(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
+    """Starts PostgreSQL and PgBouncer before it; the app gets the pooler's address."""
+    program = find_pgbouncer()
     with own_server(keeper, plan, logs) as behind:
         account = server_account()
         folder = keeper.scratch / "bouncer"
