@@ -4,6 +4,7 @@ Stock use: locust -f worker_reload.py --headless -u 16 -H http://127.0.0.1:8000
 The master is found as the oldest process that listens at the address. A request that a reload cuts is asked again.
 """
 
+import signal
 import time
 from urllib.parse import urlsplit
 
@@ -35,11 +36,13 @@ class Visitor(FastHttpUser):
 
 class Deployer(User):
     fixed_count = 1
-    wait_time = constant(0.5)
+    wait_time = constant(4)
+
+    def on_start(self):
+        time.sleep(1)
 
     @task
     def reload(self):
         master = master_of(urlsplit(self.host).port)
         if master is not None:
-            master.send_signal(1)  # SIGHUP
-        time.sleep(1.5)
+            master.send_signal(signal.SIGHUP)

@@ -22,7 +22,7 @@ async def answer(pool, reader, writer):
             break
         try:
             status, body = "200 OK", str(await asyncio.wait_for(count(pool), 1))
-        except TimeoutError:
+        except asyncio.TimeoutError:
             status, body = "409 Conflict", "busy"
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
         await writer.drain()

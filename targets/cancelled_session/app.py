@@ -20,6 +20,6 @@ async def find():
 async def search():
     try:
         await asyncio.wait_for(find(), 0.05)
-    except TimeoutError:
+    except asyncio.TimeoutError:
         pass
     return {"found": 0}

@@ -6,11 +6,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from psycopg_pool import ConnectionPool
 
-pool = ConnectionPool(os.environ["DATABASE_URL"].replace("+psycopg2", ""), min_size=4, max_size=8)
+pool = ConnectionPool(os.environ["DATABASE_URL"].replace("+psycopg2", ""), min_size=4, max_size=8)  # leak: check() leaves its connections in a transaction
 
 
 def work():
-    pool.check()  # leak: the connections that it looked at stay in a transaction
+    pool.check()
     return 1
 
 

@@ -121,3 +121,24 @@ def test_sqlite_handles_that_nobody_knows_are_their_processs_by_their_number() -
     verdict = judge.judge(made)
     assert kinds(verdict) == ["orphaned"]
     assert f"process {PROCESS} has 1 of their handles" in verdict.sentence
+
+
+def test_a_session_that_lies_in_its_pool_with_its_transaction_open_is_held() -> None:
+    row = backend(1, xact=2.0, state="idle in transaction")
+    made = recording([[row]] * 3, pools=[[pool(idle=(1,), site=SITE)]] * 3)
+    verdict = judge.judge(made)
+    assert kinds(verdict) == ["held"]
+    assert "in the pool, given back" in verdict.sentence and verdict.findings[0].sites == (SITE,)
+    renewed = [backend(1, xact=float(cycle), state="idle in transaction") for cycle in range(3)]
+    assert kinds(judge.judge(recording([[row] for row in renewed], pools=[[pool(idle=(1,))]] * 3))) == ["held"]
+    assert judge.judge(recording([[backend(1)]] * 3, pools=[[pool(idle=(1,))]] * 3)).outcome == "clean"
+
+
+def test_a_listener_that_a_request_began_is_resident_and_a_second_one_of_its_line_is_held() -> None:
+    def opened(number: int):
+        return msgspec.structs.replace(holder(number), source="direct", request="GET /", pool=0)
+
+    one = judge.judge(recording([idle(1)] * 3, holders=[[opened(1)]] * 3, pools=[[pool()]] * 3))
+    assert (one.outcome, len(one.evidence["residents"])) == ("clean", 1)
+    two = judge.judge(recording([idle(2)] * 3, holders=[[opened(1), opened(2)]] * 3, pools=[[pool()]] * 3))
+    assert kinds(two) == ["held"]

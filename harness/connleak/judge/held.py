@@ -24,12 +24,51 @@ def held(facts: Facts) -> tuple[list[Finding], Check]:
         guilty = [holder for holder in holders if reason(facts, holder)]
         if guilty:
             findings.append(finding(facts, site, guilty))
+    findings += open_in_pool(facts)
     out = sum(len(found.backends) for found in findings)
     kept = len(residents(facts))
     why = f"{plural(out, 'checkout')} out all through {facts.last.end - facts.last.begin:.1f} s of rest"
     if kept:
         why += f"; {plural(kept, 'more')} kept on purpose" if kept == 1 else f"; {kept} more kept on purpose"
     return findings, Check("held", "leak" if findings else "clean", why)
+
+
+def open_in_pool(facts: Facts) -> list[Finding]:
+    """Returns a finding for the sessions that lie in their pool with the same transaction open in every read."""
+    assert facts.last is not None
+    out = {holder.backend for snapshot in facts.last.snapshots for holder in snapshot.holders}
+    by_site: dict[tuple[Site, ...], list[Backend]] = {}
+    for pid, rows in facts.last.stayed.items():
+        begun = {row.xact_since for row in rows}
+        if pid in facts.known - out and len(begun) == 1 and None not in begun:
+            by_site.setdefault(last_taken(facts, pid), []).append(rows[-1])
+    findings = []
+    for stack, idle in by_site.items():
+        where = f"taken last, or its pool made, at {stack[0]}" if stack else "which no line of the app ever took"
+        claim = (
+            f"{plural(len(idle), 'session')} in the pool, given back, kept the same transaction open through "
+            f"{facts.last.end - facts.last.begin:.1f} s of rest, {where}; last query: {idle[0].query[:80]}"
+        )
+        findings.append(
+            Finding(
+                kind="held",
+                claim=claim,
+                backends=tuple(row.pid for row in idle),
+                sites=stack,
+                first_seen=min(row.xact_since or 0.0 for row in idle),
+                docs="docs/findings.md#held",
+            )
+        )
+    return findings
+
+
+def last_taken(facts: Facts, pid: int) -> tuple[Site, ...]:
+    """Returns the stack of a session's last checkout, else the line that made its pool."""
+    seen = facts.by_backend.get(pid)
+    if seen:
+        return seen[-1].stack
+    snapshot = facts.last.snapshot if facts.last else None
+    return next(((pool.site,) for pool in (snapshot.pools if snapshot else ()) if pid in pool.idle and pool.site), ())
 
 
 def reason(facts: Facts, holder: Holder) -> str:
@@ -39,12 +78,18 @@ def reason(facts: Facts, holder: Holder) -> str:
         return "in a transaction"
     if not holder.thread_alive:
         return "task ended" if holder.task else "thread ended"
-    if holder.request and not holder.task:
+    if holder.request and not holder.task and not singleton(facts, holder):
         return "request ended"  # at rest every request is over; a task that still runs was only begun in one
     counts = facts.holders_at(holder.site)
     if len(counts) >= 2 and counts[-1] > counts[0] and not alone_on_its_thread(facts, holder):
         return "more after each cycle"
     return ""
+
+
+def singleton(facts: Facts, holder: Holder) -> bool:
+    """Tells whether a connection opened by hand is the only one of its line in its process: a listener begun lazily."""
+    me = (holder.process, holder.site)
+    return holder.source == "direct" and sum((other.process, other.site) == me for other in facts.persistent) == 1
 
 
 def alone_on_its_thread(facts: Facts, holder: Holder) -> bool:

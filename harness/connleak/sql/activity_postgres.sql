@@ -6,7 +6,7 @@ WITH sessions AS MATERIALIZED (
   SELECT pid, backend_start, application_name, client_port, state, state_change, xact_start,
          wait_event_type || ':' || wait_event AS wait_event, query, usesysid
     FROM pg_stat_get_activity(NULL)
-   WHERE datid = (SELECT oid FROM pg_database WHERE datname = current_database())
+   WHERE (%(everywhere)s OR datid = (SELECT oid FROM pg_database WHERE datname = current_database()))
      AND pid <> pg_backend_pid()
      AND backend_type = 'client backend'
 ), changed AS (

@@ -61,7 +61,9 @@ class PostgresReader:
     def _read(self, full: bool) -> Reading:
         began = time.monotonic()
         with self._connection.cursor() as cursor:
-            cursor.execute(sql.load("activity_postgres"), {"since": None if full else self._since})
+            # on a server of ours no session is anybody else's, whichever database it is in
+            asked = {"since": None if full else self._since, "everywhere": self._server.ours}
+            cursor.execute(sql.load("activity_postgres"), asked)
             rows = cursor.fetchall()
             answered = time.monotonic()
             counters, locks = self._once_a_second(cursor, answered)

@@ -1,7 +1,7 @@
 """The drivers' own pools: psycopg_pool, psycopg2.pool, asyncpg's.
 
 Their connections are idle until getconn() or acquire(), and out until they are put back. A pool is marked with its
-line when it is made, as SQLAlchemy's are; what it may keep and what it counts as out is read when it is asked.
+line when it is made, as SQLAlchemy's are, but for asyncpg's; what it may keep and counts as out is read when asked.
 """
 
 import functools
@@ -27,7 +27,8 @@ def watch_psycopg_pool(module):
     """Wraps getconn and putconn of psycopg_pool: `pool.connection()` goes through them, too."""
     from .drivers import telling
 
-    for kind in (module.ConnectionPool, module.NullConnectionPool, module.AsyncConnectionPool):
+    names = ("ConnectionPool", "AsyncConnectionPool", "NullConnectionPool", "AsyncNullConnectionPool")
+    for kind in [getattr(module, name) for name in names if hasattr(module, name)]:  # not all of them in 3.0
         mark_new(kind)
         if "getconn" in kind.__dict__:
             kind.getconn = telling(kind.getconn, got)
@@ -39,7 +40,6 @@ def watch_asyncpg_pool(module):
     """Wraps the two ends of a taking, and the opening: a pool opens its later connections past connect()."""
     from .drivers import telling
 
-    mark_new(module.Pool)
     module.Pool._acquire = telling(module.Pool._acquire, got)
     module.Pool.release = putting(module.Pool.release)
     original = module.PoolConnectionHolder.connect
@@ -76,16 +76,20 @@ def mark_new(kind):
 def known(state, raw, pool):
     """Returns the connection as it is known, entered as one of this pool when it is new."""
     raw = getattr(raw, "_con", raw)  # asyncpg's pool gives a proxy
-    mark = mark_of(state, pool)
+    try:
+        mark = mark_of(state, pool)
+    except TypeError:  # asyncpg's cannot be referenced weakly, and a reference of ours must not keep it alive
+        mark = None
+    number = mark.number if mark else 0
     connection = state.connections.get(id(raw))
     if connection is None:
         connection = Connection(backend_of(raw), 0, "driver's pool")
         opened(state, id(raw), connection)
         watch_end(id(raw), connection, raw)
-        emit(state, "connect", backend=connection.backend, pool=mark.number)
+        emit(state, "connect", backend=connection.backend, pool=number)
         wire.arm()
-    connection.pool = mark.number
-    if not mark.used:
+    connection.pool = number
+    if mark and not mark.used:
         mark.used = True
         emit(state, "pool", pool=mark.number, frames=mark.frames)
     return connection
@@ -124,12 +128,10 @@ def put(raw):
 
 
 def figures(pool):
-    """Returns (may keep, beyond that, counted as out) of a driver's pool; None for one that tells nothing."""
+    """Returns (may keep, beyond that, counted as out) of a driver's pool; None for what is none, or tells nothing."""
     if hasattr(pool, "get_stats"):  # psycopg_pool
         stats = pool.get_stats()
         return pool.max_size, 0, stats.get("pool_size", 0) - stats.get("pool_available", 0)
     if hasattr(pool, "_used"):  # psycopg2.pool
         return pool.minconn, pool.maxconn - pool.minconn, len(pool._used)
-    if hasattr(pool, "_holders"):  # asyncpg
-        return pool._maxsize, 0, sum(holder._in_use is not None for holder in pool._holders)
     return None

@@ -154,6 +154,10 @@ def entered(raw, frame, source="direct"):
             return
         state = here()
         pooled = owner in POOLS or module in POOLS
+        pool = frame.f_locals.get("self") if pooled else None
+        if driver_pools.figures(pool) is not None:
+            driver_pools.known(state, raw, pool)
+            return
         connection = Connection(backend_of(raw), 0, "driver's pool" if pooled else source)
         opened(state, id(raw), connection)
         watch_end(id(raw), connection, raw)
