@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test matrix lint reproduction faults bench bench-full all-tests clean
+.PHONY: demo test matrix lint reproduction corpus faults bench bench-full all-tests clean
 
 # The lock holds hashes and no addresses: the packages come from wherever pip or uv is set up to look.
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -37,9 +37,14 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# every variant of every target, for real (about fifteen minutes)
+# runs by the command line, for real (about six minutes)
 reproduction: $(VENV)/installed
 	$(BIN)/python -m pytest tests/reproduction
+
+# every variant of every target, held to what it promises (under half an hour)
+corpus: $(VENV)/installed
+	$(BIN)/connleak corpus --prepare --jobs 2
+	$(BIN)/connleak corpus --jobs 2
 
 # kills and interruptions at random moments (about six minutes)
 faults: $(VENV)/installed
@@ -53,7 +58,7 @@ bench: $(VENV)/installed
 bench-full: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py --full
 
-all-tests: lint test matrix reproduction faults
+all-tests: lint test matrix reproduction corpus faults
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,4 +1,4 @@
-"""A page with Flask-SQLAlchemy that asks db.session three times: when is a connection taken, and when given back?"""
+"""A page with Flask-SQLAlchemy that asks db.session three times: it takes a connection once, and gives it back at the end."""
 
 import os
 

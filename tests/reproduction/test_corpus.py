@@ -1,4 +1,7 @@
-"""Every variant of every target, run for real: the expected outcome and kinds, the site on its `# leak:` line."""
+"""A variant of each outcome by the command line: the promised verdict, and stdout the same as verdict.json.
+
+All the others are held to their promises by `connleak corpus`, a step of its own in .ci/run.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,22 @@ from connleak.verdict import Verdict
 pytestmark = pytest.mark.reproduction
 
 VARIANTS = [
-    (target.name, variant.name) for target in catalog.targets().values() for variant in target.variants.values()
+    ("missing_remove", "buggy"),
+    ("missing_remove", "fixed"),
+    ("close_only_on_success", "buggy"),
+    ("engine_per_request", "buggy"),
+    ("lock_left_behind", "buggy"),
+    ("external_call", "buggy"),
+    ("pool_events", "control_without_probe"),
+    ("fork_gunicorn_preload", "buggy"),
+    ("telegram_sqlite", "fixed"),
+    ("tcp_mysql", "fixed"),
+    ("pooler_hides", "buggy"),
 ]
 RECORDED = re.compile(r"report: (\S+)/report.html")
 
 
-@pytest.mark.parametrize(("target", "variant"), VARIANTS, ids=[f"{t}:{v}" for t, v in VARIANTS])
+@pytest.mark.parametrize(("target", "variant"), VARIANTS, ids=[":".join(pair) for pair in VARIANTS])
 def test_a_variant_gets_the_verdict_that_its_target_promises(target: str, variant: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     verdict = run(f"{target}:{variant}", out)
