@@ -57,7 +57,7 @@ def grouped(told: list[Event], words: str) -> list[Finding]:
         users = {event.process for event in events}
         claim = (
             f"{plural(len(events), 'time')} a session {words} was used at {site or 'no line of the app'} "
-            f"({how}): {plural(len(backends), 'session')}"
+            f"({how})" + (f": {plural(len(backends), 'session')}" if backends else "")
         )
         if openers:
             opener, _ = openers.most_common(1)[0]

@@ -13,7 +13,14 @@ from connleak.model import Error, Recording
 from connleak.render import series
 from connleak.verdict import Verdict
 
-COLOURS = {"idle in transaction": "#D55E00", "active": "#009E73", "idle": "#56B4E9", "other": "#8A8A8A"}
+COLOURS = {
+    "idle in transaction": "#D55E00",
+    "waiting": "#CC79A7",
+    "active": "#009E73",
+    "idle": "#56B4E9",
+    "open": "#0072B2",
+    "other": "#8A8A8A",
+}
 """Okabe and Ito's, which the colour-blind can tell apart."""
 WIDTH, HEIGHT, RATE_HEIGHT = 760, 300, 70
 MARK = {"leak": "LEAK", "fault": "FAULT", "strained": "STRAINED", "inconclusive": "INCONCLUSIVE", "clean": "CLEAN"}
@@ -25,8 +32,9 @@ def growth_chart(recording: Recording, verdict: Verdict, *, interactive: bool = 
     begin, end = series.span(recording)
     rows = series.sessions(recording)
     rate = series.request_rate(recording)
-    layers = [*shades(alt, recording, begin, end), area(alt, rows, begin, end, last=not rate)]
-    layers += [*limits(alt, rows, verdict, begin), *answer(alt, verdict, end)]
+    what = UNITS.get(recording.plan.database.kind, "sessions on the server")
+    layers = [*shades(alt, recording, begin, end), area(alt, rows, begin, end, what, last=not rate)]
+    layers += [*limits(alt, rows, verdict, begin), *server_behind(alt, recording), *answer(alt, verdict, end)]
     upper = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     if interactive:
         upper = upper.add_params(alt.selection_interval(bind="scales", encodings=["x"], name="zoom"))
@@ -41,6 +49,10 @@ def growth_chart(recording: Recording, verdict: Verdict, *, interactive: bool = 
     )
     spec: dict[str, Any] = chart.to_dict(validate=False)
     return spec
+
+
+UNITS = {"sqlite": "open handles of the file", "pgbouncer": "clients of the pooler"}
+"""What a session is, where it is no server's."""
 
 
 def altair() -> Any:
@@ -77,7 +89,18 @@ def seconds(alt: Any, begin: float, end: float, *, last: bool, field: str = "t:Q
     return alt.X(field, title=name, scale=scale, axis=alt.Axis(tickCount=12))
 
 
-def area(alt: Any, rows: list[dict[str, float]], begin: float, end: float, *, last: bool) -> Any:
+def server_behind(alt: Any, recording: Recording) -> list[Any]:
+    """Returns the sessions of the server behind a pooler as a line with its name."""
+    rows = series.behind(recording)
+    if not rows:
+        return []
+    line = alt.Chart(alt.Data(values=rows)).mark_line(interpolate="step-after", color="#000000", strokeWidth=2)
+    name = {**rows[-1], "label": f"PostgreSQL behind the pooler: {rows[-1]['sessions']:.0f}"}
+    text = alt.Chart(alt.Data(values=[name])).mark_text(align="right", baseline="bottom", dx=-6, dy=-4, fontSize=11)
+    return [layer.encode(x="t:Q", y="sessions:Q") for layer in (line, text.encode(text="label:N"))]
+
+
+def area(alt: Any, rows: list[dict[str, float]], begin: float, end: float, what: str, *, last: bool) -> Any:
     """Returns the sessions, stacked by state; a level holds until the next sample. Above it is room for the answer."""
     used = [state for state in series.STATES if any(row[state] for row in rows)] or ["idle"]
     most = max((sum(row[state] for state in series.STATES) for row in rows), default=1) or 1
@@ -91,7 +114,7 @@ def area(alt: Any, rows: list[dict[str, float]], begin: float, end: float, *, la
             y=alt.Y(
                 "sessions:Q",
                 stack="zero",
-                title="sessions on the server",
+                title=what,
                 axis=alt.Axis(tickMinStep=1),
                 scale=alt.Scale(domain=[0, ceiling(most)], nice=False),
             ),

@@ -7,7 +7,8 @@ from typing import Any
 
 from connleak.model import Recording, Sample
 
-STATES = ("idle in transaction", "active", "idle", "other")
+STATES = ("idle in transaction", "waiting", "active", "idle", "open", "other")
+"""Drawn from the bottom; `open` is a SQLite handle's, `waiting` a client's that PgBouncer lets wait."""
 POINTS = 600
 BIN = 0.25
 
@@ -38,6 +39,17 @@ def sessions(recording: Recording, points: int = POINTS) -> list[dict[str, float
         counts = Counter(category(backend.state) for backend in sample.backends)
         rows.append({"t": round(sample.t, 2), **{state: counts[state] for state in STATES}})
     return rows
+
+
+def behind(recording: Recording, points: int = POINTS) -> list[dict[str, float]]:
+    """Returns rows {t, sessions} of the server behind a pooler; none where there is no pooler."""
+    begin, end = span(recording)
+    rows = [
+        {"t": round(sample.t, 2), "sessions": sample.counters["server_sessions"]}
+        for sample in recording.samples
+        if begin <= sample.t <= end and "server_sessions" in sample.counters
+    ]
+    return rows[:: max(1, len(rows) // points)]
 
 
 def thin(samples: list[Sample], points: int) -> list[Sample]:
