@@ -10,7 +10,7 @@ import asyncpg
 
 async def count(pool):
     async with pool.acquire(timeout=random.uniform(0.001, 0.009)) as connection:  # leak: acquired, and forgotten by wait_for
-        return await connection.fetchval("SELECT count(*) FROM pg_class")
+        return await connection.fetchval("SELECT count(*) FROM pg_class, pg_sleep(0.002)")
 
 
 async def answer(pool, reader, writer):

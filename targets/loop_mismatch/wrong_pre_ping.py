@@ -12,7 +12,7 @@ engine = create_async_engine(os.environ["DATABASE_URL"].replace("+psycopg2", "+a
 
 
 async def count():
-    async with engine.connect() as connection:
+    async with engine.connect() as connection:  # leak: it may belong to a loop that is closed
         return await connection.scalar(text("SELECT count(*) FROM pg_class"))
 
 
