@@ -15,7 +15,7 @@ class Visitor(FastHttpUser):
 
     @task
     def visit(self):
-        for _ in range(4):
+        for _ in range(12):
             self.client.get("/")
             gevent.sleep(0.01)
         gevent.sleep(random.uniform(0.8, 1.0))

@@ -1,7 +1,9 @@
 """Clients that open an endless page (server-sent events), read it for a while and hang up in the middle.
 
 Stock use: locust -f open_streams.py --headless -u 10 -H http://127.0.0.1:8000
-A request is recorded from its start to the hang-up; a stream that the server ended before is a failure.
+A request is recorded from its start to the hang-up, and its name accounts for it: `/stream (hung up mid-stream)` when a
+part of the stream had come, `/stream (hung up before the first byte)` when nothing had. One that the server ended is a
+failure.
 """
 
 import http.client
@@ -31,5 +33,7 @@ class Reader(User):
                     if not chunk:
                         raise RuntimeError("the server ended the stream")
                     measured["response_length"] += len(chunk)
+                came = "mid-stream" if measured["response_length"] else "before the first byte"
+                measured["name"] = f"/stream (hung up {came})"
             finally:
                 connection.close()

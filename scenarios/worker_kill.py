@@ -42,11 +42,7 @@ class Killer(User):
 
 def worker_of(client, port):
     """Returns the process that has the other end of our connection."""
-    for process in psutil.process_iter():
-        try:
-            for end in process.net_connections("tcp"):
-                if end.raddr and end.laddr.port == port and end.raddr.port == client:
-                    return process
-        except (psutil.Error, AttributeError):
-            continue
+    for found in psutil.net_connections("tcp"):
+        if found.pid and found.raddr and found.laddr.port == port and found.raddr.port == client:
+            return psutil.Process(found.pid)
     return None

@@ -13,15 +13,13 @@ from locust import FastHttpUser, User, constant, task
 
 
 def master_of(port):
-    """Returns the process at a port whose parent is not there, too."""
-    found = {}
-    for process in psutil.process_iter():
-        try:
-            if any(c.laddr.port == port and c.status == "LISTEN" for c in process.net_connections("tcp")):
-                found[process.pid] = process
-        except (psutil.Error, AttributeError):
-            continue
-    return next((process for process in found.values() if process.ppid() not in found), None)
+    """Returns the process that listens at a port and was not started by another that does."""
+    listening = {
+        found.pid: psutil.Process(found.pid)
+        for found in psutil.net_connections("tcp")
+        if found.pid and found.status == psutil.CONN_LISTEN and found.laddr.port == port
+    }
+    return next((process for process in listening.values() if process.ppid() not in listening), None)
 
 
 class Visitor(FastHttpUser):
@@ -39,7 +37,7 @@ class Deployer(User):
     wait_time = constant(4)
 
     def on_start(self):
-        time.sleep(1)
+        time.sleep(0.1)  # early, so that what comes after it is long enough to look at
 
     @task
     def reload(self):

@@ -29,8 +29,8 @@ settings.configure(
 
 
 def count(request):
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_class, pg_sleep(0.02)")  # leak: the connection stays with the request's thread
+    with connection.cursor() as cursor:  # leak: the connection stays with the request's thread
+        cursor.execute("SELECT count(*) FROM pg_class, pg_sleep(0.02)")
         return JsonResponse({"total": cursor.fetchone()[0]})
 
 

@@ -25,6 +25,6 @@ app = Celery("orders", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS
 
 @app.task(name="work")
 def count_orders():
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_class")  # leak: no signal closes this connection
+    with connection.cursor() as cursor:  # leak: no signal closes this connection
+        cursor.execute("SELECT count(*) FROM pg_class")
         return cursor.fetchone()[0]

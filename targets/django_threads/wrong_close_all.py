@@ -31,8 +31,8 @@ audit = []  # "which threads used the database?"
 
 
 def work(found):
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_class")  # leak: request_finished never comes in this thread
+    with connection.cursor() as cursor:  # leak: request_finished never comes in this thread
+        cursor.execute("SELECT count(*) FROM pg_class")
         found.append(cursor.fetchone()[0])
     audit.append(connections["default"])
 

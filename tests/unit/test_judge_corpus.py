@@ -142,3 +142,25 @@ def test_a_listener_that_a_request_began_is_resident_and_a_second_one_of_its_lin
     assert (one.outcome, len(one.evidence["residents"])) == ("clean", 1)
     two = judge.judge(recording([idle(2)] * 3, holders=[[opened(1), opened(2)]] * 3, pools=[[pool()]] * 3))
     assert kinds(two) == ["held"]
+
+
+def test_a_server_that_pools_of_one_line_have_filled_at_once_is_growth_though_nothing_can_grow_any_more() -> None:
+    pools = [
+        pool(number, site=SITE, created=1.1, idle=tuple(range(5 * number - 4, 5 * number + 1)))
+        for number in range(1, 21)
+    ]
+    full = judge.judge(recording([idle(100)] * 3, pools=[pools] * 3))
+    assert kinds(full) == ["growth"]
+    assert full.findings[0].bounded_by == "server" and "the server is full" in full.sentence
+    roomy = judge.judge(recording([idle(8)] * 3, pools=[two_pools(8)] * 3))
+    assert roomy.outcome == "clean"
+
+
+def test_what_the_users_of_anothers_session_still_hold_is_no_leak_of_its_own() -> None:
+    use = Event(1.5, "shared", PROCESS, backend=9, site=SITE, stack=(SITE,), detail="taken in process 100", other=50)
+    held = [holder(1)]
+    row = backend(1, xact=1.0, state="idle in transaction")
+    made = recording([[row]] * 3, holders=[held] * 3, pools=[[pool(out=1)]] * 3, events=(use,))
+    verdict = judge.judge(made)
+    assert kinds(verdict) == ["shared"]
+    assert "which breaks" in check(verdict, "held").why

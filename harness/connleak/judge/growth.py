@@ -9,12 +9,15 @@ from connleak.judge.rates import increments, rate, spoken
 from connleak.model import Event, Site
 from connleak.verdict import Check, Finding
 
+FULL = 0.9
+"""The part of the server that is in use at rest, where it was full under load, for it to count as full."""
+
 
 def growth(facts: Facts) -> tuple[list[Finding], Check]:
     """Returns findings for lines that go on making pools, and for a level that climbs with every cycle."""
     if not facts.rests:
         return [], Check("growth", "inconclusive", "no cycle came to rest")
-    findings = remade_pools(facts) or more_processes(facts) if facts.probed else []
+    findings = remade_pools(facts) or filled_server(facts) or more_processes(facts) if facts.probed else []
     if not findings:
         findings = climbing(facts)
     levels = ", ".join(str(rest.level) for rest in facts.rests)
@@ -127,6 +130,36 @@ def more_processes(facts: Facts) -> list[Finding]:
             docs="docs/findings.md#growth",
         )
     ]
+
+
+def filled_server(facts: Facts) -> list[Finding]:
+    """Lines of which a process has several pools, when the server is full at rest: it hides how they would grow."""
+    last = facts.rests[-1]
+    most = max((len(sample.backends) for sample in facts.recording.samples), default=0)
+    if most < facts.room or last.level < FULL * facts.room or last.snapshot is None:
+        return []
+    findings = []
+    for site in {pool.site for pool in last.snapshot.pools if pool.site}:
+        idle = idle_of(facts, site, -1) if over_budget(facts, site, -1) else set()
+        if len(idle) <= facts.budget:
+            continue
+        pools = [pool for pool in last.snapshot.pools if pool.site == site and pool.idle]
+        claim = (
+            f"{plural(len(idle), 'session')} at rest in {plural(len(pools), 'connection pool')} made at {site}, where "
+            f"one pool a process may keep {facts.budget} in all; the server is full with them"
+        )
+        findings.append(
+            Finding(
+                kind="growth",
+                claim=claim,
+                backends=tuple(sorted(idle)),
+                sites=(site,),
+                first_seen=min(pool.created for pool in pools),
+                bounded_by="server",
+                docs="docs/findings.md#growth",
+            )
+        )
+    return findings
 
 
 def idle_of(facts: Facts, site: Site | None, index: int) -> set[int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from connleak.judge.facts import Facts, per_site, plural, unit
 from connleak.judge.rates import has_stopped, increments, rate, spoken
+from connleak.judge.shared import across_processes
 from connleak.model import Backend, Holder, Site
 from connleak.verdict import Check, Finding, Rate
 
@@ -20,14 +21,19 @@ def held(facts: Facts) -> tuple[list[Finding], Check]:
     if not facts.probed:
         return held_by_server(facts)
     findings = []
+    sharers = {event.process for event in across_processes(facts)}  # what they speak on breaks, and is not given back
     for site, holders in per_site(facts.persistent):
-        guilty = [holder for holder in holders if reason(facts, holder)]
+        guilty = [holder for holder in holders if holder.process not in sharers and reason(facts, holder)]
         if guilty:
             findings.append(finding(facts, site, guilty))
     findings += open_in_pool(facts)
     out = sum(len(found.backends) for found in findings)
     kept = len(residents(facts))
     why = f"{plural(out, 'checkout')} out all through {facts.last.end - facts.last.begin:.1f} s of rest"
+    broken = sum(holder.process in sharers for holder in facts.persistent)
+    if broken:
+        why += f"; {broken} more in processes that use another's session, which breaks"
+        kept = 0
     if kept:
         why += f"; {plural(kept, 'more')} kept on purpose" if kept == 1 else f"; {kept} more kept on purpose"
     return findings, Check("held", "leak" if findings else "clean", why)

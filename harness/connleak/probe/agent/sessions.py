@@ -21,7 +21,9 @@ opening = _thread.allocate_lock()
 
 def backend_of(connection):
     """Returns the session's number as the sampler will see it, None when it cannot be known."""
-    raw = getattr(connection, "driver_connection", connection)  # SQLAlchemy's async adapters
+    raw = getattr(connection, "driver_connection", None)  # SQLAlchemy's async adapters; before 1.4.24 `_connection`
+    if raw is None:
+        raw = getattr(connection, "_connection", connection)
     handle = getattr(raw, "connleak_handle", None)
     if handle is not None:
         return handle

