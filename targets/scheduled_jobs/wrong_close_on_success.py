@@ -1,4 +1,4 @@
-"""A web app with APScheduler: the job removes its session at its end, which half of the jobs never reach."""
+"""A web app with APScheduler: the job removes its session at its end, which most of the jobs never reach."""
 
 import os
 
@@ -20,7 +20,7 @@ def remove_session(exception):
 
 def refresh(number):
     Session.execute(text("SELECT count(*) FROM pg_class, pg_sleep(0.05)"))  # leak: a job that fails skips remove()
-    if number % 2:
+    if number:
         raise LookupError(f"nothing to refresh for {number}")
     Session.remove()
 
