@@ -164,3 +164,16 @@ def test_what_the_users_of_anothers_session_still_hold_is_no_leak_of_its_own() -
     verdict = judge.judge(made)
     assert kinds(verdict) == ["shared"]
     assert "which breaks" in check(verdict, "held").why
+
+
+def test_one_dead_connection_in_a_pool_is_no_second_server_but_many_unknown_ones_are() -> None:
+    def run(strangers: int) -> str:
+        known = tuple(range(1, 6 + strangers))
+        made = recording([idle(5)] * 3, pools=[[pool(idle=known)]] * 3)
+        phases = tuple(
+            msgspec.structs.replace(phase, facts={**phase.facts, "ours": True}) if phase.name == "baseline" else phase
+            for phase in made.phases
+        )
+        return check(judge.judge(msgspec.structs.replace(made, phases=phases)), "server").outcome
+
+    assert (run(1), run(5)) == ("clean", "inconclusive")

@@ -38,7 +38,14 @@ def sessions(recording: Recording, points: int = POINTS) -> list[dict[str, float
     for sample in thin([sample for sample in recording.samples if begin <= sample.t <= end], points):
         counts = Counter(category(backend.state) for backend in sample.backends)
         rows.append({"t": round(sample.t, 2), **{state: counts[state] for state in STATES}})
-    return rows
+    return corners(rows)
+
+
+def corners(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Returns the rows without those inside a stretch of equal ones: drawn in steps, the picture is the same."""
+    levels = [{**row, "t": 0.0} for row in rows]
+    last = len(rows) - 1
+    return [row for i, row in enumerate(rows) if i in (0, last) or not levels[i - 1] == levels[i] == levels[i + 1]]
 
 
 def behind(recording: Recording, points: int = POINTS) -> list[dict[str, float]]:
