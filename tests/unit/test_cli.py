@@ -58,6 +58,8 @@ def test_list_and_show_are_readable() -> None:
     shown = connleak("show", "missing_remove").stdout
     assert "missing_remove:wrong_bigger_pool" in shown
     assert "+@app.teardown_appcontext" in shown
+    versions = connleak("show", "cancelled_query").stdout
+    assert "- sqlalchemy==2.0.36" in versions and "+ sqlalchemy==2.0.38" in versions
 
 
 def test_doctor_finds_what_is_here() -> None:

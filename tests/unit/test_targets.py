@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from connleak import catalog
 from connleak.experiment import NAMED
 from connleak.model import KINDS, OUTCOMES, Target, Variant
+from connleak.show import show_target
+from rich.console import Console
 
 TARGETS = list(catalog.targets().values())
 VARIANTS = [(target, variant) for target in TARGETS for variant in target.variants.values()]
@@ -73,3 +76,10 @@ def test_each_file_stands_alone_and_begins_with_its_one_sentence(target: Target)
         siblings = {other.stem for other in path.parent.glob("*.py")}
         imported = set(re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE))
         assert not imported & siblings, path
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_every_target_can_be_shown(target: Target) -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(show_target(target))
+    assert f"{target.name}:" in console.export_text()
