@@ -43,8 +43,8 @@ reproduction: $(VENV)/installed
 
 # every variant of every target, held to what it promises (under half an hour)
 corpus: $(VENV)/installed
-	$(BIN)/connleak corpus --prepare --jobs 2
-	$(BIN)/connleak corpus --jobs 2
+	$(BIN)/connleak corpus --prepare --jobs 3
+	$(BIN)/connleak corpus --jobs 3
 
 # kills and interruptions at random moments (about six minutes)
 faults: $(VENV)/installed

@@ -182,9 +182,12 @@ def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **option
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="How often to run each.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="How many to run at a time.")
 @click.option("--out", metavar="DIR", help="Folder of the runs and the table; default: reports/<time>-corpus.")
+@click.option("--second-try", is_flag=True, help="Run once more what did not hold, and say so.")
 @click.option("--prepare", is_flag=True, help="Only make the environments, and name what this machine lacks.")
 @click.option("--json", "as_json", is_flag=True, help="The graded table as JSON on stdout; progress goes to stderr.")
-def corpus(expression: str, repeat: int, jobs: int, out: str | None, prepare: bool, as_json: bool) -> None:
+def corpus(
+    expression: str, repeat: int, jobs: int, out: str | None, second_try: bool, prepare: bool, as_json: bool
+) -> None:
     """Runs every variant of every target, and holds each to the verdict, kinds and line that its target promises.
 
     Writes corpus.json and corpus.md. Exit code 0 when all held, 4 when --prepare found something missing, else 1.
@@ -207,6 +210,8 @@ def corpus(expression: str, repeat: int, jobs: int, out: str | None, prepare: bo
 
     with terminating():
         graded = experiment.corpus(expression, repeat, jobs, folder, report)
+        if second_try and any(row.problems for row in graded):
+            graded = experiment.second_try(graded, 1, report)
     recording.write_json(folder / "corpus.json", {"runs": graded})
     (folder / "corpus.md").write_text(experiment.markdown(graded), encoding="utf-8")
     if as_json:

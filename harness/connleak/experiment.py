@@ -31,6 +31,8 @@ class Graded(Struct, frozen=True, kw_only=True):
     """The line that the first finding names."""
     seconds: float = 0.0
     problems: tuple[str, ...] = ()
+    first_try: tuple[str, ...] = ()
+    """What did not hold at the first try, where --second-try gave another."""
     folder: str = ""
 
 
@@ -65,6 +67,19 @@ def corpus(expression: str, repeat: int, jobs: int, folder: Path, report: Callab
                 graded[coming[future]] = future.result()
                 report(graded[coming[future]])
     return [graded[key] for key in wanted]
+
+
+def second_try(rows: list[Graded], jobs: int, report: Callable[[Graded], None]) -> list[Graded]:
+    """Runs once more what did not hold; returns the rows with those of the second try, which keep the first's problems."""
+    wrong = [row for row in rows if row.problems]
+    again: dict[str, Graded] = {}
+    with ProcessPoolExecutor(jobs) as workers:
+        folders = [Path(f"{row.folder}-again") for row in wrong]
+        names = [f"{row.target}:{row.variant}" for row in wrong]
+        for before, after in zip(wrong, workers.map(one, names, folders), strict=True):
+            again[before.folder] = replace(after, first_try=before.problems)
+            report(again[before.folder])
+    return [again.get(row.folder, row) for row in rows]
 
 
 def file_name(name: str, number: int) -> str:
@@ -131,6 +146,8 @@ def summary(graded: list[Graded]) -> str:
     outcomes = Counter(row.outcome for row in graded)
     told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
     held = "all as promised" if not wrong else f"{wrong} not as promised"
+    later = sum(bool(row.first_try) and not row.problems for row in graded)
+    held += f", {later} of them at the second try" if later else ""
     return f"{len(graded)} runs, {held} ({told})"
 
 
@@ -139,6 +156,8 @@ def markdown(graded: list[Graded]) -> str:
     lines = ["| target | variant | promised | got | kinds | line | s | |", "|---|---|---|---|---|---|---:|---|"]
     for row in graded:
         verdict = "; ".join(row.problems).replace("|", "\\|").splitlines()[0] if row.problems else "right"
+        if row.first_try:
+            verdict += f" (first try: {'; '.join(row.first_try)})".replace("|", "\\|").splitlines()[0]
         cells = (row.target, row.variant, row.expect, row.outcome, ", ".join(row.kinds), row.site)
         lines.append(f"| {' | '.join(cells)} | {row.seconds:.0f} | {verdict} |")
     return "\n".join([summary(graded), "", *lines]) + "\n"

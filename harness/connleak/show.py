@@ -71,7 +71,8 @@ def show_target(target: Target) -> Group:
     parts: list[Any] = []
     readme = folder / "README.md"
     if readme.exists():
-        parts.append(Markdown(readme.read_text(encoding="utf-8")))
+        story = readme.read_text(encoding="utf-8").splitlines()
+        parts.append(Markdown("\n".join(line for line in story if not line.startswith("!["))))
     table = Table(box=None, pad_edge=False)
     for column in ("variant", "verdict", "what it is"):
         table.add_column(column)

@@ -78,8 +78,10 @@ def test_each_file_stands_alone_and_begins_with_its_one_sentence(target: Target)
         assert not imported & siblings, path
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_every_target_can_be_shown(target: Target) -> None:
+@pytest.mark.parametrize(
+    "target", [t for t in TARGETS if not Path(t.folder, "buggy.py").exists()], ids=lambda target: target.name
+)
+def test_targets_whose_variants_are_versions_can_be_shown(target: Target) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(show_target(target))
     assert f"{target.name}:" in console.export_text()
