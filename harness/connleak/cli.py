@@ -211,7 +211,7 @@ def corpus(
     with terminating():
         graded = experiment.corpus(expression, repeat, jobs, folder, report)
         if second_try and any(row.problems for row in graded):
-            graded = experiment.second_try(graded, 1, report)
+            graded = experiment.second_try(graded, report)
     recording.write_json(folder / "corpus.json", {"runs": graded})
     (folder / "corpus.md").write_text(experiment.markdown(graded), encoding="utf-8")
     if as_json:

@@ -69,17 +69,16 @@ def corpus(expression: str, repeat: int, jobs: int, folder: Path, report: Callab
     return [graded[key] for key in wanted]
 
 
-def second_try(rows: list[Graded], jobs: int, report: Callable[[Graded], None]) -> list[Graded]:
-    """Runs once more what did not hold; returns the rows with those of the second try, which keep the first's problems."""
-    wrong = [row for row in rows if row.problems]
-    again: dict[str, Graded] = {}
-    with ProcessPoolExecutor(jobs) as workers:
-        folders = [Path(f"{row.folder}-again") for row in wrong]
-        names = [f"{row.target}:{row.variant}" for row in wrong]
-        for before, after in zip(wrong, workers.map(one, names, folders), strict=True):
-            again[before.folder] = replace(after, first_try=before.problems)
-            report(again[before.folder])
-    return [again.get(row.folder, row) for row in rows]
+def second_try(rows: list[Graded], report: Callable[[Graded], None]) -> list[Graded]:
+    """Runs once more, one at a time, what did not hold; returns all rows, those with what was wrong at first."""
+    after = []
+    for row in rows:
+        if row.problems:
+            again = one(f"{row.target}:{row.variant}", Path(f"{row.folder}-again"))
+            row = replace(again, first_try=row.problems)
+            report(row)
+        after.append(row)
+    return after
 
 
 def file_name(name: str, number: int) -> str:

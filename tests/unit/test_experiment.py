@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from connleak import catalog, experiment
+from connleak import catalog, experiment, needs
 from connleak.experiment import Graded, chosen, markdown, problems, summary
 from connleak.model import Error, Site
 from connleak.verdict import Finding, Verdict
@@ -75,3 +75,43 @@ def test_the_table_says_first_whether_all_held() -> None:
     assert summary([good, bad]).startswith("2 runs, 1 not as promised")
     assert "| a | b | leak | leak | held | app.py:2 in view | 0 | right |" in markdown([good])
     assert "| outcome clean, expected leak |" in markdown([bad])
+
+
+def row(variant: str, *problems: str) -> Graded:
+    return Graded(
+        target="t", variant=variant, expect="clean", outcome="clean", problems=problems, folder=f"/r/{variant}"
+    )
+
+
+def test_a_second_try_runs_only_what_did_not_hold_and_keeps_what_was_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+
+    def one(name: str, folder: Path) -> Graded:
+        ran.append((name, str(folder)))
+        return row(name.partition(":")[2], *(["still wrong"] if name == "t:bad" else []))
+
+    monkeypatch.setattr(experiment, "one", one)
+    after = experiment.second_try(
+        [row("good"), row("flaky", "outcome leak"), row("bad", "outcome leak")], lambda _: None
+    )
+    assert ran == [("t:flaky", "/r/flaky-again"), ("t:bad", "/r/bad-again")]
+    assert [(r.problems, r.first_try) for r in after] == [
+        ((), ()),
+        ((), ("outcome leak",)),
+        (("still wrong",), ("outcome leak",)),
+    ]
+    assert "1 not as promised, 1 of them at the second try" not in summary(after[:2])
+    assert "all as promised, 1 of them at the second try" in summary(after[:2])
+    assert "right (first try: outcome leak)" in markdown(after)
+
+
+def test_what_a_machine_lacks_is_named_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise Error(f"no {name} here", f"apt-get install {name}")
+
+    monkeypatch.setattr(needs, "find_service", missing)
+    monkeypatch.setattr(needs, "environment", lambda python, *requirements: Path("/kept"))
+    wanted = [pair for pair in chosen("fork_celery:") if pair[1].name in ("buggy", "fixed")]
+    found = needs.prepare(wanted, 2, lambda _: None)
+    assert [need.name.split(":")[0] for need in found] == ["postgresql", "redis", "Python as ours"]
+    assert [(need.missing, need.get) for need in found if need.missing] == [("no redis here", "apt-get install redis")]
