@@ -49,7 +49,7 @@ def page():
     number = next(pages)
     if number == 1:
         start_loop()
-    if number % 3 == 0:
+    if number % 20 == 0:
         listen()
     news = Session.scalar(text("SELECT count(*) FROM pg_class, pg_sleep(0.02)"))
     return jsonify(news=news)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
+import pytest
 from build import PROCESS, SITE, backend, holder, pool, recording
 from connleak import judge
 from connleak.model import Database, Event, Process, Recording
@@ -111,7 +114,14 @@ def test_pools_that_could_not_be_asked_are_not_held_to_a_budget_of_nothing() -> 
 def test_the_rate_that_fills_the_server_in_the_storys_hours_is_told() -> None:
     verdict = judge.judge(leaking([2, 4, 6], hours=30.0))
     assert verdict.exhaustion is not None
-    assert "requests a second full after 30.0 h" in verdict.exhaustion["text"]
+    found = re.search(
+        r"from the (\d+) that the pools may keep it takes 30.0 h at (\S+) to (\S+) r", verdict.exhaustion["text"]
+    )
+    assert found is not None
+    rate = verdict.findings[0].rate
+    assert rate is not None
+    needed = 1000 * (verdict.exhaustion["limit"] - int(found[1])) / rate.high
+    assert float(found[2]) == pytest.approx(needed / (30 * 3600), rel=0.1)
 
 
 def test_sqlite_handles_that_nobody_knows_are_their_processs_by_their_number() -> None:

@@ -8,7 +8,7 @@ import re
 import msgspec
 from build import SITE, backend, holder, pool, recording
 from connleak import judge
-from connleak.model import Sample, Site
+from connleak.model import Database, Sample, Site
 from connleak.render import chart, page, series, text
 
 
@@ -80,6 +80,22 @@ def test_thinning_keeps_the_first_the_last_and_every_peak() -> None:
     assert kept[0] is samples[0] and kept[-1] is samples[-1]
     assert max(len(sample.backends) for sample in kept) == 50
     assert [s.t for s in kept] == sorted(s.t for s in kept)
+
+
+def test_a_plateau_is_drawn_by_its_ends_and_every_step_stays() -> None:
+    rows = [{"t": float(t), "idle": float(level)} for t, level in enumerate((1, 1, 1, 1, 2, 1, 1, 1, 3))]
+    assert [row["t"] for row in series.corners(rows)] == [0, 3, 4, 5, 7, 8]
+    assert series.corners(rows[:1]) == rows[:1] and series.corners([]) == []
+
+
+def test_a_pooler_and_a_file_have_their_own_words_and_the_server_behind_its_line() -> None:
+    made = recording([[backend(1)]] * 3, pools=[[pool(idle=(1,))]] * 3, database=Database(kind="pgbouncer"))
+    samples = tuple(msgspec.structs.replace(sample, counters={"server_sessions": 2.0}) for sample in made.samples)
+    made = msgspec.structs.replace(made, samples=samples)
+    words = words_of(chart.to_svg(chart.growth_chart(made, judge.judge(made))))
+    assert "clients of the pooler" in words and "PostgreSQL behind the pooler: 2" in words
+    file = recording([[backend(1, state="open")]] * 3, pools=[[pool(idle=(1,))]] * 3, database=Database(kind="sqlite"))
+    assert "open handles of the file" in words_of(chart.to_svg(chart.growth_chart(file, judge.judge(file))))
 
 
 def test_the_page_works_without_a_network_and_escapes_what_came_from_outside() -> None:

@@ -36,9 +36,13 @@ def exhaustion(facts: Facts, findings: list[Finding]) -> dict[str, Any] | None:
         time = time_at(facts.plan.at_rate, low, high)
         text += f", {time['text']}"
     if facts.plan.hours and not facts.job_only:
-        rates = [side / (3600 * facts.plan.hours) for side in (low, high) if side is not None]
+        start = min(now, facts.budget)
+        rates = [
+            1000 * (limit - start) / (per * share) / (3600 * facts.plan.hours) for per in (rate.high, rate.low) if per
+        ]
         spoken = " to ".join(compact(rate) for rate in rates)
-        text += f"; at {spoken} requests a second full after {compact(facts.plan.hours)} h"
+        hours = compact(facts.plan.hours)
+        text += f"; from the {start} that the pools may keep it takes {hours} h at {spoken} requests a second"
     return {
         "wall": wall,
         "limit": limit,

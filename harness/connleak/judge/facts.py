@@ -11,6 +11,10 @@ Key = tuple[int, int]
 """A checkout: (process, its number there)."""
 
 
+FULL = 0.9
+"""The part of the server that is in use at rest, where it was full under load, for it to count as full."""
+
+
 class Rest:
     """One window in which nothing was asked of the app, at the end of a cycle."""
 
@@ -94,6 +98,12 @@ class Facts:
         """Connections that an ordinary role may open."""
         limit = self.server.get("max_connections", self.plan.database.max_connections)
         return limit - self.server.get("reserved", 0)
+
+    @cached_property
+    def server_full(self) -> bool:
+        """Whether the server was full under load, and at rest almost is: then nothing can grow any more."""
+        most = max((len(sample.backends) for sample in self.recording.samples), default=0)
+        return self.last is not None and most >= self.room and self.last.level >= FULL * self.room
 
     @property
     def probed(self) -> bool:

@@ -9,9 +9,6 @@ from connleak.judge.rates import increments, rate, spoken
 from connleak.model import Event, Site
 from connleak.verdict import Check, Finding
 
-FULL = 0.9
-"""The part of the server that is in use at rest, where it was full under load, for it to count as full."""
-
 
 def growth(facts: Facts) -> tuple[list[Finding], Check]:
     """Returns findings for lines that go on making pools, and for a level that climbs with every cycle."""
@@ -135,8 +132,7 @@ def more_processes(facts: Facts) -> list[Finding]:
 def filled_server(facts: Facts) -> list[Finding]:
     """Lines of which a process has several pools, when the server is full at rest: it hides how they would grow."""
     last = facts.rests[-1]
-    most = max((len(sample.backends) for sample in facts.recording.samples), default=0)
-    if most < facts.room or last.level < FULL * facts.room or last.snapshot is None:
+    if not facts.server_full or last.snapshot is None:
         return []
     findings = []
     for site in {pool.site for pool in last.snapshot.pools if pool.site}:

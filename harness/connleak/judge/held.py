@@ -153,6 +153,7 @@ def by_request(facts: Facts, holders: list[Holder]) -> tuple[dict[str, Any], ...
 
 BOUNDS = {
     "pool": "the pool, which is full: further callers wait and give up",
+    "server": "the server, which is full and refuses any more",
     "threads": "the number of threads, each of which keeps one",
     "collector": "the garbage collector, which now and then finds them",
     "unknown": "something that this run does not show",
@@ -175,6 +176,8 @@ def bounded_by(facts: Facts, site: Site | None, holders: list[Holder], counts: l
         return ""
     if pools_full(facts):
         return "pool"
+    if facts.server_full:
+        return "server"
     if not levels_off(counts, facts.amounts):
         return ""
     if any(event.gc and event.site == site for event in facts.events("checkin")):
