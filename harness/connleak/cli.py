@@ -15,7 +15,7 @@ from connleak import __version__, catalog, doctor, holders, plan, recording, res
 from connleak.invocation import need_lab, own_folder, terminating, without_secrets
 from connleak.model import OUTCOMES, Error, Outcome, Target, Variant
 from connleak.render import text
-from connleak.show import progress, show_target, table_of_targets
+from connleak.show import index_page, progress, show_target, table_of_targets
 from connleak.skeleton import new_target
 from connleak.verdict import Verdict
 
@@ -76,9 +76,13 @@ def main() -> None:
 
 @main.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def list_(as_json: bool) -> None:
+@click.option("--markdown", is_flag=True, help="The index page of targets/ on stdout.")
+def list_(as_json: bool, markdown: bool) -> None:
     """Lists the targets: small apps with a known bug, and their fixes."""
     targets = catalog.targets()
+    if markdown:
+        click.echo(index_page(list(targets.values())))
+        return
     if as_json:
         rows = [
             {

@@ -65,6 +65,24 @@ def table_of_targets(targets: list[Target]) -> Table:
     return table
 
 
+def index_page(targets: list[Target]) -> str:
+    """Returns the index of the targets' pages in Markdown: what people see, the pattern, each variant's verdict."""
+    lines = [
+        "# The targets",
+        "",
+        f"{len(targets)} stories, {sum(len(target.variants) for target in targets)} variants. Written by"
+        " `connleak list --markdown > targets/README.md`; each is run by `connleak run TARGET:VARIANT`.",
+        "",
+        "| target | what people see | pattern | variants and their verdicts |",
+        "|---|---|---|---|",
+    ]
+    for target in targets:
+        told = ", ".join(f"{name} ({variant.expect})" for name, variant in target.variants.items())
+        pattern = ", ".join(map(str, target.pattern))
+        lines.append(f"| [{target.name}]({target.name}/README.md) | {target.title} | {pattern} | {told} |")
+    return "\n".join(lines)
+
+
 def show_target(target: Target) -> Group:
     """Returns a target's story, its variants with what they get, and the diff from the bug to the fix."""
     folder = Path(target.folder)

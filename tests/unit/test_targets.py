@@ -10,7 +10,7 @@ import pytest
 from connleak import catalog
 from connleak.experiment import NAMED
 from connleak.model import KINDS, OUTCOMES, Target, Variant
-from connleak.show import show_target
+from connleak.show import index_page, show_target
 from rich.console import Console
 
 TARGETS = list(catalog.targets().values())
@@ -85,3 +85,8 @@ def test_targets_whose_variants_are_versions_can_be_shown(target: Target) -> Non
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(show_target(target))
     assert f"{target.name}:" in console.export_text()
+
+
+def test_the_index_of_the_pages_is_as_the_command_writes_it() -> None:
+    index = Path(catalog.corpus(), "targets", "README.md").read_text(encoding="utf-8")
+    assert index == index_page(TARGETS) + "\n", "connleak list --markdown > targets/README.md"
