@@ -20,4 +20,4 @@ def get_db():
 
 @app.get("/")
 def report(db: Session = Depends(get_db)):
-    return {"total": db.scalar(text("SELECT count(*) FROM pg_class, pg_sleep(0.2)"))}
+    return {"total": db.scalar(text("SELECT count(*) FROM pg_class, pg_sleep(0.4)"))}

@@ -13,4 +13,4 @@ engine = create_engine(os.environ["DATABASE_URL"])  # pool_size 5, max_overflow 
 @app.get("/")
 def report():
     with Session(engine) as db:
-        return {"total": db.scalar(text("SELECT count(*) FROM pg_class, pg_sleep(0.2)"))}
+        return {"total": db.scalar(text("SELECT count(*) FROM pg_class, pg_sleep(0.4)"))}

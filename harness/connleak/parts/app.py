@@ -82,14 +82,12 @@ class App:
 
     def ports(self) -> dict[int, int]:
         """Returns {local TCP port: pid} of the app's processes now: a session's client_port names its process."""
+        mine = set(self.processes())
         found: dict[int, int] = {}
-        for pid in self.processes():
-            try:
-                for connection in psutil.Process(pid).net_connections("tcp"):
-                    if connection.laddr:
-                        found.setdefault(connection.laddr.port, pid)
-            except psutil.Error:
-                continue
+        # all sockets at once: asked process by process, each would read the whole table of a machine with many
+        for connection in psutil.net_connections("tcp"):
+            if connection.pid in mine and connection.laddr:
+                found.setdefault(connection.laddr.port, connection.pid)
         return found
 
     def owns(self, backend: Backend) -> bool:
