@@ -35,6 +35,10 @@ KINDS: dict[str, Outcome] = {
 """Every finding kind with the outcome that it means."""
 
 
+HANDLES = 10_000
+"""A SQLite handle's number is its process's pid times this, plus its descriptor; the probe counts the same way."""
+
+
 class Error(Exception):
     """Something a person can meet and mend: what happened with the value that caused it, and what to type next."""
 

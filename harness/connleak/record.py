@@ -210,8 +210,7 @@ def longest_pool_timeout(run: Run) -> float:
 
 def note_words(run: Run) -> None:
     """Notes what the app's and the server's log say of sessions that were refused or misused."""
-    logs = (("app", "app.log", REFUSALS), ("database", "postgres.log", (TOO_MANY,)))
-    for about, name, phrases in logs:
+    for about, name, phrases in (("app", "app.log", REFUSALS), ("database", "postgres.log", (TOO_MANY,))):
         for phrase, count in words_in(run.folder / name, phrases).items():
             run.note(about, f"{name} says {count} times: {phrase.strip()}", words=phrase, count=count)
 

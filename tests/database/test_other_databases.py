@@ -17,10 +17,9 @@ import psycopg2
 import pymysql
 import pytest
 from conftest import make_plan, wait_until
-from connleak.model import Backend, Database, Error
+from connleak.model import HANDLES, Backend, Database, Error
 from connleak.parts.databases import Reader, Server
 from connleak.parts.databases.kinds import open_database, reader_of, run_sql
-from connleak.parts.databases.sqlite import HANDLES
 from connleak.parts.process import Keeper
 from connleak.parts.services import open_services
 from connleak.recording import Writer

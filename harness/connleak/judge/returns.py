@@ -7,11 +7,8 @@ from collections import Counter
 from connleak.judge.facts import Facts, per_site, plural, unit
 from connleak.judge.rates import rate, spoken
 from connleak.judge.shared import across_processes
-from connleak.model import Backend, Event, Site
+from connleak.model import HANDLES, Backend, Event, Site
 from connleak.verdict import Check, Finding
-
-HANDLES = 10_000
-"""A SQLite handle's number is its process's pid times this, plus its descriptor (parts/databases/sqlite.py)."""
 
 
 def orphaned(facts: Facts) -> tuple[list[Finding], Check]:

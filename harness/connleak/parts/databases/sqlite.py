@@ -10,12 +10,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from connleak.model import Backend, Error
+from connleak.model import HANDLES, Backend, Error
 from connleak.parts.databases import Reading, Server
 from connleak.parts.process import Keeper
-
-HANDLES = 10_000
-"""A handle's number is its process's pid times this, plus its file descriptor; the probe counts the same way."""
 
 
 @contextlib.contextmanager

@@ -5,10 +5,9 @@ line when it is made, as SQLAlchemy's are, but for asyncpg's; what it may keep a
 """
 
 import functools
-import sys
 
-from . import frames, wire
-from .pools import PoolMark, mark_of
+from . import wire
+from .pools import mark_of, wrap_new
 from .sessions import backend_of
 from .table import Connection, current, emit, given_back, opened, taken, watch_end
 
@@ -17,7 +16,7 @@ def watch_psycopg2_pool(module):
     """Wraps getconn and putconn of psycopg2's pools."""
     from .drivers import telling
 
-    mark_new(module.AbstractConnectionPool)
+    wrap_new(module.AbstractConnectionPool)
     for kind in (module.SimpleConnectionPool, module.ThreadedConnectionPool):
         kind.getconn = telling(kind.getconn, got)
         kind.putconn = putting(kind.putconn)
@@ -29,7 +28,7 @@ def watch_psycopg_pool(module):
 
     names = ("ConnectionPool", "AsyncConnectionPool", "NullConnectionPool", "AsyncNullConnectionPool")
     for kind in [getattr(module, name) for name in names if hasattr(module, name)]:  # not all of them in 3.0
-        mark_new(kind)
+        wrap_new(kind)
         if "getconn" in kind.__dict__:
             kind.getconn = telling(kind.getconn, got)
         if "putconn" in kind.__dict__:
@@ -54,23 +53,6 @@ def watch_asyncpg_pool(module):
         return result
 
     module.PoolConnectionHolder.connect = connect
-
-
-def mark_new(kind):
-    """Notes the line that makes each pool of a class; its __init__ stays as it was."""
-    original = kind.__new__
-
-    def __new__(cls, *args, **kwargs):
-        self = original(cls) if original is object.__new__ else original(cls, *args, **kwargs)
-        try:
-            state = current()
-            found = frames.capture(sys._getframe(1))
-            state.pools[id(self)] = PoolMark(state.pools, next(state.numbers), self, found)
-        except Exception:
-            pass
-        return self
-
-    kind.__new__ = __new__
 
 
 def known(state, raw, pool):
