@@ -44,6 +44,27 @@ def test_a_childs_closing_of_its_parents_session_is_told_and_close_false_is_not(
         os.kill(process, signal.SIGKILL)
 
 
+STATIC = """
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.pool import StaticPool
+    engine = create_engine(URL, poolclass=StaticPool)
+    first = engine.connect()
+    {give_back}
+    def other():
+        engine.connect()  # second
+    thread = threading.Thread(target=other); thread.start(); thread.join()
+    time.sleep(0.3)
+"""
+
+
+def test_a_connection_that_a_static_pool_hands_to_two_threads_is_shared_unless_the_first_gave_it_back(lab: Lab) -> None:
+    lab.start(STATIC.format(give_back="first.close()"))
+    assert lab.events("shared", 0) == []
+    lab.start(STATIC.format(give_back="pass"))
+    (told,) = lab.events("shared", 1)
+    assert told.detail == "taken by a thread while another had it" and told.site.line == lab.line("second")
+
+
 SESSION = """
     from sqlalchemy import create_engine, text
     from sqlalchemy.orm import Session

@@ -241,8 +241,11 @@ def test_an_idle_connection_for_each_open_client_is_per_client() -> None:
 
 
 def test_without_a_probe_a_climbing_level_is_growth_and_a_raised_one_cannot_be_told() -> None:
-    climbing = judge.judge(recording([idle(n) for n in (4, 8, 12)], probed=False))
+    climbing = judge.judge(recording([idle(n) for n in (20, 30, 40)], probed=False, users=16))
     assert kinds(climbing) == ["growth"]
+    filling = judge.judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16))
+    assert (filling.outcome, kinds(filling)) == ("inconclusive", [])
+    assert kinds(judge.judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16, budget=3))) == ["growth"]
     raised = judge.judge(recording([idle(5)] * 3, probed=False))
     assert raised.outcome == "inconclusive"
     assert "without a probe" in raised.sentence

@@ -38,7 +38,7 @@ def test_two_threads_on_one_session_are_shared_and_without_queries_the_check_say
     assert kinds(found) == ["shared"]
     assert str(OTHER) in found.sentence
     none = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3))
-    assert "threads only with --probe queries" in check(none, "shared").why
+    assert "shows only with --probe queries" in check(none, "shared").why
 
 
 CANARY = Site("/x/connleak/probe/agent/canary.py", 31, "keep_one")

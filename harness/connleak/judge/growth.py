@@ -180,6 +180,18 @@ def allowed_at_rest(facts: Facts) -> int:
     return max(facts.baseline, facts.plan.budget or 0)
 
 
+def still_filling(facts: Facts) -> int:
+    """Returns up to how many sessions pools nobody knows of may climb while they fill: 0 where that is known.
+
+    A pool opens another session only when all of its own are in use, so no process needs more than all users at once.
+    """
+    if facts.probed or facts.plan.budget is not None or facts.last is None:
+        return 0
+    snapshot = facts.last.snapshot
+    processes = sum(bool(process.ports) for process in snapshot.processes) if snapshot else 0
+    return facts.plan.users * max(1, processes)
+
+
 def unknown_pools(facts: Facts) -> bool:
     """Tells whether some process could only be known by its events, which do not say what its pools may keep."""
     return any(pool.kind == "events" for rest in facts.rests if rest.snapshot for pool in rest.snapshot.pools)
@@ -190,6 +202,8 @@ def climbing(facts: Facts) -> list[Finding]:
     if unknown_pools(facts):
         return []
     allowed = allowed_at_rest(facts)
+    if facts.rests and facts.rests[-1].level <= still_filling(facts):
+        return []
     over = [max(0, rest.level - allowed) for rest in facts.rests]
     steps = increments(over)
     if len(over) < 3 or not all(step > 0 for step in steps):

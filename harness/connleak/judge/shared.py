@@ -16,7 +16,11 @@ def shared(facts: Facts) -> tuple[list[Finding], Check]:
     between = across_processes(facts)
     within = [event for event in facts.events("shared") if not event.other]
     findings = grouped(between, "of another process") + grouped(within, "in use")
-    queries = "; threads and tasks too" if facts.plan.probe == "queries" else "; threads only with --probe queries"
+    queries = (
+        "; threads and tasks too"
+        if facts.plan.probe == "queries"
+        else ", nor taken by two threads or tasks at once; one checkout in two hands shows only with --probe queries"
+    )
     if findings:
         return findings, Check("shared", "fault", f"{plural(len(between) + len(within), 'use')} of a session in use")
     limits = "" if facts.plan.probe != "queries" else ", but not what raw driver connections do"

@@ -17,6 +17,7 @@ REFUSALS = (
     "Packet sequence number wrong",
     "Cannot operate on a closed database",
     "cannot start a transaction within a transaction",
+    "cannot commit - no transaction is active",
     "concurrent operations are not permitted",
 )
 """The drivers' own words: sqlite3, asyncpg, psycopg, libpq, OpenSSL, PyMySQL; the last is SQLAlchemy's."""

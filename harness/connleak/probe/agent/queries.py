@@ -6,7 +6,7 @@ It costs some microseconds a statement. What an app sends past SQLAlchemy, by a 
 import sys
 
 from . import frames, wire
-from .table import current, emit, used_elsewhere
+from .table import current, used_at_once, used_elsewhere
 from .workers import get_ident, this_task
 
 
@@ -71,9 +71,7 @@ def before(connection, cursor, statement, parameters, context, executemany):
 
 
 def tell(state, known, how, frame):
-    kind = "task" if this_task() is not None else "thread"
-    found = frames.capture(frame)
-    emit(state, "shared", backend=known.backend, frames=found, detail="used by a %s %s" % (kind, how))
+    used_at_once(state, known, "used", how, frames.capture(frame))
     wire.arm()
 
 

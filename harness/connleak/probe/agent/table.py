@@ -14,7 +14,7 @@ from collections import deque
 
 from . import requests
 from .frames import capture
-from .workers import get_ident, local, this_task, this_thread, weakly
+from .workers import get_ident, is_over, local, this_task, this_thread, weakly
 
 LIMIT = 20000
 """Events that may wait for being sent; more are dropped, and counted."""
@@ -169,18 +169,32 @@ def taken(state, connection, frame):
 
     A StaticPool hands one connection to many at once, and tells only the first giving back: there the newest counts.
     """
-    if connection.checkout is not None:
+    before = connection.checkout
+    if before is not None:
         given_back(state, connection)
     checkout = Checkout(next(state.numbers), connection, capture(frame))
     connection.checkout = checkout
     state.checkouts[checkout.number] = checkout
     if connection.process != state.pid:
         used_elsewhere(state, connection, "taken", checkout.frames)
+    elif before is not None and another_lives(before, checkout):
+        used_at_once(state, connection, "taken", "while another had it", checkout.frames)
     if len(state.events) >= LIMIT:
         state.dropped += 1
     else:
         state.events.append(checkout)
     return checkout
+
+
+def another_lives(before, now):
+    """Tells whether a checkout's worker is another thread, greenlet or task than the second's, and not over."""
+    if before.task is None or now.task is None:
+        other = before.task is not now.task or before.thread.ident != now.thread.ident
+    else:
+        other = before.task() is not now.task()
+    if not other:
+        return False
+    return before.thread.alive() is not None if before.task is None else not is_over(before.task())
 
 
 def given_back(state, connection):
@@ -221,3 +235,9 @@ def used_elsewhere(state, connection, how, found):
         detail="%s in process %d, opened in process %d" % (how, state.pid, connection.process),
         other=connection.process,
     )
+
+
+def used_at_once(state, connection, did, how, found):
+    """Tells that a connection was used by one thread or task of this process when another had it."""
+    kind = "task" if this_task() is not None else "thread"
+    emit(state, "shared", backend=connection.backend, frames=found, detail="%s by a %s %s" % (did, kind, how))
