@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
-import msgspec
 from rich.console import Console
 
-from connleak import __version__, catalog, doctor, holders, plan, recording, results
+from connleak import __version__, catalog, cli_many, doctor, holders, options, plan, recording, results
+from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, err, escaped, exit_code
 from connleak.invocation import need_lab, own_folder, terminating, without_secrets
-from connleak.model import OUTCOMES, Error, Outcome, Target, Variant
+from connleak.model import OUTCOMES, Error
 from connleak.render import text
 from connleak.show import index_page, progress, show_target, table_of_targets
 from connleak.skeleton import new_target
 from connleak.verdict import Verdict
-
-EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
-COULD_NOT_RUN = 4
-AFTER = """
-\b
-Exit codes: 0 clean (or strained), 1 leak or fault (or strained with --strict), 2 wrong usage,
-3 inconclusive, 4 could not run. With --expect OUTCOME: 0 when that is the verdict, else 1.
-"""
-
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class Group(click.Group):
-    """Commands whose expected errors are one sentence and the next command to type."""
-
-    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
-        try:
-            super().main(*args, **{**kwargs, "standalone_mode": False})
-        except Error as error:
-            fail(error.message, error.hint, error.exit_code)
-        except click.UsageError as error:
-            path = error.ctx.command_path if error.ctx else "connleak"
-            fail(error.format_message(), f"{path} --help", 2)
-        except click.exceptions.Exit as stop:
-            sys.exit(stop.exit_code)
-        except (click.Abort, KeyboardInterrupt):
-            fail("interrupted", "connleak list", 130)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.exit(0)
-        sys.exit(0)
-
-
-def fail(message: str, hint: str, code: int) -> NoReturn:
-    """Prints an error and the next command to type, and ends."""
-    err.print(f"[bold red]connleak:[/] {escaped(message)}\n  next: {escaped(hint)}")
-    sys.exit(code)
-
-
-def escaped(words: str) -> str:
-    return words.replace("[", "\\[")
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -112,37 +70,7 @@ def show(target: str) -> None:
 
 @main.command(epilog=AFTER)
 @click.argument("target", required=False)
-@click.option("--app", help="Start command of an app of your own, instead of a target (no shell).")
-@click.option("--url", help="Where that app answers, such as http://127.0.0.1:8000; without it no load is made.")
-@click.option("--locustfile", metavar="FILE", help="The load; default: the target's scenario, or steady GET /.")
-@click.option("--cwd", metavar="DIR", help="Folder to start the app in.")
-@click.option("--env", multiple=True, metavar="NAME=VALUE", help="A variable for the app; may be repeated.")
-@click.option(
-    "--postgres",
-    default="embedded",
-    show_default=True,
-    metavar="SOURCE",
-    help="Where the database comes from: embedded, system, a version (15 to 18), or an address postgresql://...",
-)
-@click.option("--allow-remote", is_flag=True, help="Allow a database or an app that is not on this machine.")
-@click.option("--max-connections", type=int, help="max_connections of a server that we start.")
-@click.option("--users", type=int, help="Locust users at once.")
-@click.option("--cycles", type=int, default=3, show_default=True, help="How often to load and let rest.")
-@click.option("--load", type=float, metavar="SECONDS", help="How long each load lasts.")
-@click.option("--drain", type=float, metavar="SECONDS", help="How long at most to wait for rest after a load.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the load's random choices.")
-@click.option(
-    "--probe",
-    type=click.Choice(["pool", "queries", "off"]),
-    help="Watch the app's pools and drivers, its statements too (dearer), or the server alone.",
-)
-@click.option(
-    "--gc",
-    type=click.Choice(["normal", "off", "eager"]),
-    default="normal",
-    show_default=True,
-    help="The app's cyclic garbage collector: as usual, off, or run before every count.",
-)
+@options.of_a_run
 @click.option("--canary", is_flag=True, help="Plant one known leak in the app; inconclusive if it is not seen.")
 @click.option("--sensitivity", metavar="RATE", help="Go on until a leak of so many a request, as 1/10000, would show.")
 @click.option(
@@ -155,13 +83,13 @@ def show(target: str) -> None:
 @click.option("--strict", is_flag=True, help="Exit 1 for strained, too.")
 @click.option("--out", metavar="DIR", help="The run's folder; default: reports/<time>-<target>-<variant>.")
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on stdout; progress goes to stderr.")
-def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **options: Any) -> None:
+def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **given: Any) -> None:
     """Runs TARGET[:VARIANT] (or --app) under load on a real database, and says whether connections leak.
 
     TARGET is a name from `connleak list`; its variant is `buggy` when none is named.
     """
     argv = tuple(without_secrets(sys.argv[1:]))
-    chosen = plan.Options(**options, early_stop=not all_cycles, argv=argv)
+    chosen = plan.Options(**given, early_stop=not all_cycles, argv=argv)
     made, private = plan.resolve(chosen)
     need_lab(made.load)
     from connleak.record import record
@@ -177,68 +105,6 @@ def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **option
     shown = f"report: {folder}/report.html   chart: {folder}/growth.svg"
     answer(made, verdict, shown, as_json)
     sys.exit(exit_code(verdict.outcome, made.expect, strict))
-
-
-@main.command()
-@click.option(
-    "-k", "expression", default="", metavar="WORDS", help="Only variants with one of these in TARGET:VARIANT."
-)
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="How often to run each.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="How many to run at a time.")
-@click.option("--out", metavar="DIR", help="Folder of the runs and the table; default: reports/<time>-corpus.")
-@click.option("--second-try", is_flag=True, help="Run once more what did not hold, and say so.")
-@click.option("--prepare", is_flag=True, help="Only make the environments, and name what this machine lacks.")
-@click.option("--json", "as_json", is_flag=True, help="The graded table as JSON on stdout; progress goes to stderr.")
-def corpus(
-    expression: str, repeat: int, jobs: int, out: str | None, second_try: bool, prepare: bool, as_json: bool
-) -> None:
-    """Runs every variant of every target, and holds each to the verdict, kinds and line that its target promises.
-
-    Writes corpus.json and corpus.md. Exit code 0 when all held, 4 when --prepare found something missing, else 1.
-    """
-    need_lab("locust")
-    from connleak import experiment
-
-    if prepare:
-        sys.exit(prepared(experiment.chosen(expression), jobs))
-    wanted = len(experiment.chosen(expression)) * repeat
-    folder = own_folder(out) if out else recording.new_folder(Path("reports"), "corpus")
-    rows: list[experiment.Graded] = []
-
-    def report(row: experiment.Graded) -> None:
-        rows.append(row)
-        told = "; ".join(row.problems).splitlines()[0] if row.problems else f"{row.outcome}, as promised"
-        style = "red" if row.problems else "green"
-        name = f"{row.target}:{row.variant}"
-        err.print(f"{len(rows):>3} of {wanted}  {name:<45} [{style}]{escaped(told)}[/]  {row.seconds:.0f} s")
-
-    with terminating():
-        graded = experiment.corpus(expression, repeat, jobs, folder, report)
-        if second_try and any(row.problems for row in graded):
-            graded = experiment.second_try(graded, report)
-    recording.write_json(folder / "corpus.json", {"runs": graded})
-    (folder / "corpus.md").write_text(experiment.markdown(graded), encoding="utf-8")
-    if as_json:
-        emit({"runs": graded})
-    else:
-        click.echo(f"{experiment.summary(graded)}\n{folder}/corpus.md")
-    sys.exit(1 if any(row.problems for row in graded) else 0)
-
-
-def prepared(wanted: list[tuple[Target, Variant]], jobs: int) -> int:
-    """Makes what the variants need, says what is missing; returns the exit code."""
-    from connleak import needs
-
-    def report(need: needs.Need) -> None:
-        mark = (
-            f"[red]missing[/]  {escaped(need.missing)}\n  next: {escaped(need.get)}"
-            if need.missing
-            else "[green]here[/]"
-        )
-        err.print(f"{escaped(need.name)}  {mark}")
-
-    found = needs.prepare(wanted, jobs, report)
-    return 4 if any(need.missing for need in found) else 0
 
 
 @main.command(epilog=AFTER)
@@ -319,11 +185,6 @@ def doctor_(as_json: bool) -> None:
     sys.exit(0 if all(row.ok or not row.needed for row in rows) else COULD_NOT_RUN)
 
 
-def emit(value: object) -> None:
-    """Prints one JSON document and nothing else."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
 def answer(made: Any, verdict: Verdict, shown: str, as_json: bool) -> None:
     """Prints the verdict: for a person, or as JSON with the folder on stderr."""
     if as_json:
@@ -333,8 +194,5 @@ def answer(made: Any, verdict: Verdict, shown: str, as_json: bool) -> None:
         Console(highlight=False, soft_wrap=True).print(text.answer(made, verdict, where=shown))
 
 
-def exit_code(outcome: Outcome, expect: str, strict: bool) -> int:
-    """Returns the exit code for an outcome."""
-    if expect:
-        return 0 if outcome == expect else 1
-    return 1 if strict and outcome == "strained" else EXIT[outcome]
+for command in (cli_many.corpus, cli_many.compare):
+    main.add_command(command)

@@ -1,162 +1,174 @@
-"""Many runs: the whole corpus, each variant held to what its target promises."""
+"""Fixes as an experiment: each arm run in turn, round after round, until the answer is clear or the time is over."""
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from connleak import catalog, plan, results
-from connleak.model import Error, Struct, Target, Variant
+from connleak import catalog, compare, plan, recording, results
+from connleak.comparison import Comparison
+from connleak.model import Error, Plan, Recording, Struct
 from connleak.record import record
-from connleak.verdict import Finding, Verdict
+from connleak.running import Progress
+from connleak.verdict import Verdict
 
-NAMED = ("held", "growth", "collected", "orphaned", "lock-held")
-"""Kinds whose line a target marks with `# leak:`."""
+HINT = "connleak compare missing_remove:buggy missing_remove:fixed"
+RANK = ("buggy", "wrong", "control", "fixed")
+"""The order in which a whole target is compared: the bug first, a fix last."""
 
 
-class Graded(Struct, frozen=True, kw_only=True):
-    """One run of a variant beside what its target promises; `problems` is empty when all holds."""
+class Contender(Struct, frozen=True, kw_only=True):
+    """What one arm runs: its name, and the options that its plans are made of anew for each run (ports are taken)."""
 
-    target: str
-    variant: str
-    expect: str
+    name: str
+    options: plan.Options
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One run of a round, for whoever shows how far it is."""
+
+    round: int
+    arm: str
     outcome: str
-    kinds: tuple[str, ...] = ()
-    site: str = ""
-    """The line that the first finding names."""
-    seconds: float = 0.0
-    problems: tuple[str, ...] = ()
-    first_try: tuple[str, ...] = ()
-    """What did not hold at the first try, where --second-try gave another."""
-    folder: str = ""
+    seconds: float
 
 
-def chosen(expression: str) -> list[tuple[Target, Variant]]:
-    """Returns the variants whose TARGET:VARIANT holds one of the words of an expression, all for an empty one."""
-    words = expression.split()
-    found = [
-        (target, variant)
-        for target in catalog.targets().values()
-        for variant in target.variants.values()
-        if not words or any(word in f"{target.name}:{variant.name}" for word in words)
-    ]
-    if not found:
-        raise Error(f"-k {expression}: no target and no variant has that in its name", "connleak list")
+Told = Callable[[Step], None]
+Watch = Callable[[Plan], contextlib.AbstractContextManager[Callable[[Progress], None]]]
+
+
+def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]:
+    """Returns the arms of variants: one target's all, or those named; a later name may be a bare variant's."""
+    found: list[Contender] = []
+    first, _ = catalog.find(names[0])
+    if len(names) == 1 and ":" not in names[0]:
+        variants = sorted(first.variants, key=lambda name: [name.startswith(rank) for rank in RANK].index(True))
+        names = tuple(f"{first.name}:{variant}" for variant in variants)
+    for name in names:
+        full = f"{first.name}:{name}" if ":" not in name and name in first.variants else name
+        target, variant = catalog.find(full)
+        short = variant.name if target.name == first.name else f"{target.name}:{variant.name}"
+        again = sum(arm.name.split(" again")[0] == short for arm in found)
+        arm = short if not again else f"{short} again" + (f" {again}" if again > 1 else "")
+        found.append(Contender(name=arm, options=replace(options, target=f"{target.name}:{variant.name}")))
+    if len(found) < 2:
+        raise Error(f"compare {names[0]}: one thing alone cannot be compared", f"connleak compare {names[0]} ...")
     return found
 
 
-def corpus(expression: str, repeat: int, jobs: int, folder: Path, report: Callable[[Graded], None]) -> list[Graded]:
-    """Runs the chosen variants into `folder`, `jobs` at a time; returns each with its grade, in the corpus's order."""
-    wanted = [(f"{t.name}:{v.name}", number) for number in range(repeat) for t, v in chosen(expression)]
-    graded: dict[tuple[str, int], Graded] = {}
-    if jobs == 1:
-        for name, number in wanted:
-            graded[name, number] = one(name, folder / file_name(name, number))
-            report(graded[name, number])
-    else:
-        with ProcessPoolExecutor(jobs) as workers:
-            coming = {
-                workers.submit(one, name, folder / file_name(name, number)): (name, number) for name, number in wanted
-            }
-            for future in as_completed(coming):
-                graded[coming[future]] = future.result()
-                report(graded[coming[future]])
-    return [graded[key] for key in wanted]
-
-
-def second_try(rows: list[Graded], report: Callable[[Graded], None]) -> list[Graded]:
-    """Runs once more, one at a time, what did not hold; returns all rows, those with what was wrong at first."""
-    after = []
-    for row in rows:
-        if row.problems:
-            again = one(f"{row.target}:{row.variant}", Path(f"{row.folder}-again"))
-            row = replace(again, first_try=row.problems)
-            report(row)
-        after.append(row)
-    return after
-
-
-def file_name(name: str, number: int) -> str:
-    return name.replace(":", "-") + (f"-{number + 1}" if number else "")
-
-
-def one(name: str, folder: Path) -> Graded:
-    """Runs a variant and grades it; one that cannot be run has that as its problem."""
-    target, variant = catalog.find(name)
-    row = Graded(
-        target=target.name, variant=variant.name, expect=variant.expect, outcome="could not run", folder=str(folder)
-    )
-    began = time.monotonic()
-    folder.mkdir(parents=True)
-    try:
-        made, private = plan.resolve(plan.Options(target=name))
-        record(made, private, folder, lambda _: None)
-        verdict = results.judge_folder(folder)
-    except Error as error:
-        return replace(row, problems=(error.message,), seconds=round(time.monotonic() - began, 1))
-    first = verdict.findings[0].sites[:1] if verdict.findings else ()
-    return replace(
-        row,
-        outcome=verdict.outcome,
-        kinds=tuple(finding.kind for finding in verdict.findings),
-        site=str(first[0]) if first else "",
-        seconds=round(time.monotonic() - began, 1),
-        problems=tuple(problems(variant, verdict, Path(target.folder))),
-    )
-
-
-def problems(variant: Variant, verdict: Verdict, folder: Path) -> Iterator[str]:
-    """Yields what is not as target.toml promises: the outcome, the kinds, the line that a leak names."""
-    kinds = [finding.kind for finding in verdict.findings]
-    if verdict.outcome != variant.expect:
-        yield f"outcome {verdict.outcome}, expected {variant.expect}"
-    yield from (f"{kind} is missing" for kind in variant.kinds if kind not in kinds)
-    yield from (f"{kind} is one too many" for kind in kinds if kind not in (*variant.kinds, *variant.may))
-    if variant.expect == "leak":
-        for finding in verdict.findings:
-            if finding.kind in NAMED and not names_marked_line(finding, folder):
-                site = finding.sites[0] if finding.sites else "no line"
-                yield f"{finding.kind} names {site}, which has no # leak: mark"
-
-
-def names_marked_line(finding: Finding, folder: Path) -> bool:
-    """Tells whether the finding's line is one that the target marks.
-
-    Of a lock it is not known which of its session's checkouts took it: there any of its lines will do.
-    """
-    for site in finding.sites if finding.kind == "lock-held" else finding.sites[:1]:
+@contextlib.contextmanager
+def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Contender]]:
+    """Yields the arms of revisions of the app, each in a work tree of its own; after a single one what is there."""
+    cwd = Path(options.cwd or ".").resolve()
+    top = Path(git(cwd, "rev-parse", "--show-toplevel"))
+    with tempfile.TemporaryDirectory(prefix="connleak-revisions-") as scratch:
+        arms = []
         try:
-            line = (folder / site.file).read_text(encoding="utf-8").splitlines()[site.line - 1]
-        except (OSError, IndexError):
-            continue
-        if "# leak:" in line:
-            return True
-    return False
+            for number, ref in enumerate(refs):
+                tree = Path(scratch, str(number))
+                git(top, "worktree", "add", "--detach", str(tree), ref)
+                arms.append(Contender(name=ref, options=replace(options, cwd=str(tree / cwd.relative_to(top)))))
+            if len(refs) == 1:
+                arms.append(Contender(name="the working tree", options=replace(options, cwd=str(cwd))))
+            yield arms
+        finally:
+            for number in range(len(refs)):
+                with contextlib.suppress(Error):
+                    git(top, "worktree", "remove", "--force", str(Path(scratch, str(number))))
 
 
-def summary(graded: list[Graded]) -> str:
-    """Returns the corpus's result in one sentence."""
-    wrong = sum(bool(row.problems) for row in graded)
-    outcomes = Counter(row.outcome for row in graded)
-    told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-    held = "all as promised" if not wrong else f"{wrong} not as promised"
-    later = sum(bool(row.first_try) and not row.problems for row in graded)
-    held += f", {later} of them at the second try" if later else ""
-    return f"{len(graded)} runs, {held} ({told})"
+def git(folder: Path, *words: str) -> str:
+    """Returns what git says in a folder; raises Error with its last line when it refuses."""
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        raise Error(f"git {words[0]} in {folder}: {said}", "git log --oneline")
+    return done.stdout.strip()
 
 
-def markdown(graded: list[Graded]) -> str:
-    """Returns the graded table for a repository's browser."""
-    lines = ["| target | variant | promised | got | kinds | line | s | |", "|---|---|---|---|---|---|---:|---|"]
-    for row in graded:
-        verdict = "; ".join(row.problems).replace("|", "\\|").splitlines()[0] if row.problems else "right"
-        if row.first_try:
-            verdict += f" (first try: {'; '.join(row.first_try)})".replace("|", "\\|").splitlines()[0]
-        cells = (row.target, row.variant, row.expect, row.outcome, ", ".join(row.kinds), row.site)
-        lines.append(f"| {' | '.join(cells)} | {row.seconds:.0f} | {verdict} |")
-    return "\n".join([summary(graded), "", *lines]) + "\n"
+def run_rounds(
+    arms: list[Contender], folder: Path, rounds: int, limit: float, told: Told, watch: Watch
+) -> dict[str, list[Path]]:
+    """Runs the arms in turn into `folder`, at least `rounds` times; more until it is clear or `limit` is over.
+
+    Returns the folders of the whole rounds; an interruption ends it after them.
+    """
+    done: dict[str, list[Path]] = {arm.name: [] for arm in arms}
+    began = time.monotonic()
+    number = 0
+    while number < rounds or (not judged(done).clear and lasts(began, number, limit)):
+        number += 1
+        for arm in arms:
+            made, private = plan.resolve(arm.options)
+            made = equal(made, arms)
+            place = folder / f"{number}-{arm.name.replace('/', '-').replace(':', '-').replace(' ', '-')}"
+            start = time.monotonic()
+            with watch(made) as report:
+                record(made, private, place, report)
+            verdict = results.judge_folder(place)
+            if interrupted(place):
+                return {name: folders[: number - 1] for name, folders in done.items()}
+            done[arm.name].append(place)
+            told(Step(round=number, arm=arm.name, outcome=verdict.outcome, seconds=time.monotonic() - start))
+    return done
+
+
+def lasts(began: float, rounds: int, limit: float) -> bool:
+    """Tells whether there is time for one more round."""
+    gone = time.monotonic() - began
+    return gone + gone / rounds <= limit
+
+
+def equal(made: Plan, arms: list[Contender]) -> Plan:
+    """Returns a plan under the load of all: the most users, the longest load, the probe that sees most."""
+    variants = [catalog.find(arm.options.target)[1] for arm in arms if arm.options.target]
+    if not variants:
+        return made
+    options = arms[0].options
+    users = options.users or max(variant.users for variant in variants)
+    load = options.load or max(variant.load_seconds for variant in variants)
+    probes = [options.probe] if options.probe else [variant.probe for variant in variants]
+    probe = next(probe for probe in ("queries", "pool", "off") if probe in probes)
+    return replace(made, users=users, probe=probe, phases=replace(made.phases, load=load))
+
+
+def interrupted(folder: Path) -> bool:
+    return any("interrupted" in note.text for note in recording.read(folder).notes)
+
+
+def judged(done: dict[str, list[Path]]) -> Comparison:
+    """Returns the comparison of run folders, judged anew."""
+    arms = {name: [one(folder) for folder in folders] for name, folders in done.items()}
+    return compare.compare(arms)
+
+
+def one(folder: Path) -> tuple[Recording, Verdict]:
+    return recording.read(folder), results.judge_folder(folder)
+
+
+def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Returns arms of run folders: those of a comparison's folder, or the folders grouped by what they ran."""
+    if len(names) == 1:
+        kept = recording.read_json(Path(names[0]) / "compare.json", Comparison, HINT)
+        return {arm.name: [Path(names[0], Path(run.folder).name) for run in arm.runs] for arm in kept.arms}
+    plans = {name: recording.read_plan(Path(name)) for name in names}
+    whose = {name: f"{made.target}:{made.variant}" for name, made in plans.items()}
+    if len(set(whose.values())) < 2:
+        return {name: [Path(name)] for name in names}
+    arms: dict[str, list[Path]] = {}
+    for name in names:
+        arms.setdefault(whose[name], []).append(Path(name))
+    return arms
+
+
+def need_alike(comparison: Comparison, allowed: bool) -> None:
+    """Raises Error when the runs are so unlike that their figures say nothing about each other."""
+    forbidden = compare.refusal(list(comparison.unlike))
+    if forbidden and not allowed:
+        raise Error(f"these runs cannot be compared: {'; '.join(forbidden)}", "connleak compare ... --allow-unlike")

@@ -138,6 +138,16 @@ def write_json(path: Path, value: object) -> None:
     part.replace(path)
 
 
+def read_json(path: Path, kind: type[T], again: str) -> T:
+    """Returns one JSON document of a kind; raises Error when it is not there, or is none."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise Error(f"{path} cannot be read: {error.strerror}", again) from None
+    except msgspec.MsgspecError as error:
+        raise Error(f"{path} is damaged: {error}", again) from None
+
+
 def read(folder: Path) -> Recording:
     """Returns the recording in a folder, as far as it goes; raises Error when it is none or of another format."""
     plan = read_plan(folder)

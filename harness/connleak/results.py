@@ -8,7 +8,8 @@ import msgspec
 
 from connleak import judge, recording
 from connleak.cache import build_once, cache_folder
-from connleak.render import chart, page
+from connleak.comparison import Comparison
+from connleak.render import chart, compared, page
 from connleak.verdict import Verdict
 
 
@@ -33,6 +34,13 @@ def render_folder(folder: Path, verdict: Verdict) -> None:
     (folder / "growth.png").write_bytes(chart.to_png(svg))
     live = chart.growth_chart(read, verdict, interactive=True)
     (folder / "report.html").write_text(page.report(read, verdict, live, kept_library()), encoding="utf-8")
+
+
+def render_comparison(folder: Path, comparison: Comparison) -> str:
+    """Writes compare.json and compare.md of a comparison into a folder; returns what to open."""
+    recording.write_json(folder / "compare.json", comparison)
+    (folder / "compare.md").write_text(compared.markdown(comparison), encoding="utf-8")
+    return f"report: {folder}/compare.md"
 
 
 def kept_library() -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from connleak import catalog
-from connleak.experiment import problems
+from connleak.corpus import problems
 from connleak.verdict import Verdict
 
 pytestmark = pytest.mark.reproduction

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from connleak import catalog
-from connleak.experiment import NAMED
+from connleak.corpus import NAMED
 from connleak.model import KINDS, OUTCOMES, Target, Variant
 from connleak.show import index_page, show_target
 from rich.console import Console

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from connleak import catalog, experiment, needs
-from connleak.experiment import Graded, chosen, markdown, problems, summary
+from connleak import catalog, corpus, needs
+from connleak.corpus import Graded, chosen, markdown, problems, summary
 from connleak.model import Error, Site
 from connleak.verdict import Finding, Verdict
 
@@ -63,8 +63,8 @@ def test_a_variant_that_cannot_be_run_is_graded_as_that(tmp_path: Path, monkeypa
     def refuse(*_: object) -> None:
         raise Error("no server here", "connleak doctor")
 
-    monkeypatch.setattr(experiment, "record", refuse)
-    row = experiment.one("missing_remove:buggy", tmp_path / "run")
+    monkeypatch.setattr(corpus, "record", refuse)
+    row = corpus.one("missing_remove:buggy", tmp_path / "run")
     assert (row.outcome, row.problems) == ("could not run", ("no server here",))
 
 
@@ -90,10 +90,8 @@ def test_a_second_try_runs_only_what_did_not_hold_and_keeps_what_was_wrong(monke
         ran.append((name, str(folder)))
         return row(name.partition(":")[2], *(["still wrong"] if name == "t:bad" else []))
 
-    monkeypatch.setattr(experiment, "one", one)
-    after = experiment.second_try(
-        [row("good"), row("flaky", "outcome leak"), row("bad", "outcome leak")], lambda _: None
-    )
+    monkeypatch.setattr(corpus, "one", one)
+    after = corpus.second_try([row("good"), row("flaky", "outcome leak"), row("bad", "outcome leak")], lambda _: None)
     assert ran == [("t:flaky", "/r/flaky-again"), ("t:bad", "/r/bad-again")]
     assert [(r.problems, r.first_try) for r in after] == [
         ((), ()),

@@ -1,0 +1,184 @@
+"""The commands that run many: the corpus, and fixes compared."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from connleak import options, plan, recording, results
+from connleak.console import emit, err, escaped
+from connleak.invocation import need_lab, own_folder, terminating, without_secrets
+from connleak.model import Error, Plan, Target, Variant
+from connleak.render import compared
+from connleak.show import progress
+
+COMPARED = """
+\b
+Exit codes: 0 the last one is fixed and no worse, 1 not fixed or worse, 2 wrong usage, 3 undecided.
+"""
+
+
+@click.command()
+@click.option(
+    "-k", "expression", default="", metavar="WORDS", help="Only variants with one of these in TARGET:VARIANT."
+)
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="How often to run each.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="How many to run at a time.")
+@click.option("--out", metavar="DIR", help="Folder of the runs and the table; default: reports/<time>-corpus.")
+@click.option("--second-try", is_flag=True, help="Run once more what did not hold, and say so.")
+@click.option("--prepare", is_flag=True, help="Only make the environments, and name what this machine lacks.")
+@click.option("--json", "as_json", is_flag=True, help="The graded table as JSON on stdout; progress goes to stderr.")
+def corpus(
+    expression: str, repeat: int, jobs: int, out: str | None, second_try: bool, prepare: bool, as_json: bool
+) -> None:
+    """Runs every variant of every target, and holds each to the verdict, kinds and line that its target promises.
+
+    Writes corpus.json and corpus.md. Exit code 0 when all held, 4 when --prepare found something missing, else 1.
+    """
+    need_lab("locust")
+    from connleak import corpus as experiment
+
+    if prepare:
+        sys.exit(prepared(experiment.chosen(expression), jobs))
+    wanted = len(experiment.chosen(expression)) * repeat
+    folder = own_folder(out) if out else recording.new_folder(Path("reports"), "corpus")
+    rows: list[experiment.Graded] = []
+
+    def report(row: experiment.Graded) -> None:
+        rows.append(row)
+        told = "; ".join(row.problems).splitlines()[0] if row.problems else f"{row.outcome}, as promised"
+        style = "red" if row.problems else "green"
+        name = f"{row.target}:{row.variant}"
+        err.print(f"{len(rows):>3} of {wanted}  {name:<45} [{style}]{escaped(told)}[/]  {row.seconds:.0f} s")
+
+    with terminating():
+        graded = experiment.corpus(expression, repeat, jobs, folder, report)
+        if second_try and any(row.problems for row in graded):
+            graded = experiment.second_try(graded, report)
+    recording.write_json(folder / "corpus.json", {"runs": graded})
+    (folder / "corpus.md").write_text(experiment.markdown(graded), encoding="utf-8")
+    if as_json:
+        emit({"runs": graded})
+    else:
+        click.echo(f"{experiment.summary(graded)}\n{folder}/corpus.md")
+    sys.exit(1 if any(row.problems for row in graded) else 0)
+
+
+def prepared(wanted: list[tuple[Target, Variant]], jobs: int) -> int:
+    """Makes what the variants need, says what is missing; returns the exit code."""
+    from connleak import needs
+
+    def report(need: needs.Need) -> None:
+        mark = (
+            f"[red]missing[/]  {escaped(need.missing)}\n  next: {escaped(need.get)}"
+            if need.missing
+            else "[green]here[/]"
+        )
+        err.print(f"{escaped(need.name)}  {mark}")
+
+    found = needs.prepare(wanted, jobs, report)
+    return 4 if any(need.missing for need in found) else 0
+
+
+@click.command(epilog=COMPARED)
+@click.argument("names", nargs=-1, metavar="[A B ...]")
+@options.of_a_run
+@click.option(
+    "--git-ref", "refs", multiple=True, metavar="REF", help="A revision of --app's repository; may be repeated."
+)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often to run each, at least.")
+@click.option(
+    "--limit",
+    type=float,
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="Go on with more rounds until the answer is clear, or so long.",
+)
+@click.option("--allow-unlike", is_flag=True, help="Compare runs that were made under different load or machines, too.")
+@click.option("--out", metavar="DIR", help="Folder of the runs and the report; default: reports/<time>-compare-<name>.")
+@click.option("--json", "as_json", is_flag=True, help="The comparison as JSON on stdout; progress goes to stderr.")
+def compare(
+    names: tuple[str, ...],
+    refs: tuple[str, ...],
+    rounds: int,
+    limit: float,
+    allow_unlike: bool,
+    out: str | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Compares variants, run folders, or revisions of an app: which fix works, and what it costs.
+
+    \b
+    connleak compare missing_remove                      all variants of a target
+    connleak compare missing_remove:buggy fixed          some of them; the first is what the others are held to
+    connleak compare reports/A reports/B                 recordings that are there
+    connleak compare --app 'COMMAND' --url URL --git-ref main --git-ref my-fix
+    """
+    need_lab("locust")
+    from connleak import experiment
+
+    folder, arms = None, {}
+    if names and all(Path(name).is_dir() for name in names) and not given["app"]:
+        arms = experiment.named_folders(names)
+    else:
+        label = "app" if given["app"] else names[0].partition(":")[0] if names else ""
+        given["argv"] = tuple(without_secrets(sys.argv[1:]))
+        with contenders(names, refs, plan.Options(**given, early_stop=False)) as chosen, terminating():
+            folder = own_folder(out) if out else recording.new_folder(Path("reports"), f"compare-{label}")
+            arms = experiment.run_rounds(chosen, folder, rounds, limit, told, watch)
+    if not arms or not all(arms.values()):
+        raise Error("no round was whole: nothing can be compared", "connleak compare ... --rounds 1", exit_code=130)
+    with err.status("comparing, and drawing the charts"):
+        found = experiment.judged(arms)
+        experiment.need_alike(found, allow_unlike)
+        place = folder or (Path(names[0]) if len(names) == 1 else own_folder(out) if out else None)
+        shown = results.render_comparison(place, found) if place else ""
+    if as_json:
+        emit(found)
+        err.print(escaped(shown))
+    else:
+        screen = Console(highlight=False, soft_wrap=True)
+        screen.print(compared.answer(found))
+        wide = screen if screen.is_terminal else Console(highlight=False, width=200)  # a pipe has no edge
+        wide.print(compared.table(found))
+        screen.print(f"\n{shown}" if shown else "", style="dim")
+    sys.exit(found.exit_code)
+
+
+@contextlib.contextmanager
+def contenders(names: tuple[str, ...], refs: tuple[str, ...], chosen: plan.Options) -> Iterator[list[Any]]:
+    """Yields the arms that the command line names; raises Error when it names none."""
+    from connleak import experiment
+
+    if refs and not chosen.app:
+        raise Error("--git-ref goes with --app: it compares revisions of an app of your own", experiment.HINT)
+    if chosen.app:
+        if not refs or names:
+            raise Error(
+                "with --app, compare takes revisions",
+                "connleak compare --app 'gunicorn app:app' --url http://127.0.0.1:8000 --git-ref main --git-ref my-fix",
+            )
+        with experiment.revisions(refs, chosen) as arms:
+            yield arms
+        return
+    if not names:
+        raise Error("compare takes a target, variants or run folders", experiment.HINT)
+    yield experiment.contenders(names, chosen)
+
+
+def watch(made: Plan) -> contextlib.AbstractContextManager[Any]:
+    """Shows a run's live line on a terminal, and nothing elsewhere: a line a run is enough there."""
+    return progress(err, made) if err.is_terminal else contextlib.nullcontext(lambda _: None)
+
+
+def told(step: Any) -> None:
+    """Prints one run of a round."""
+    err.print(f"round {step.round}  {escaped(step.arm):<28} {step.outcome:<13} {step.seconds:.0f} s")

@@ -1,0 +1,66 @@
+"""What all commands print with: errors as one sentence and the next command to type, JSON, exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+import msgspec
+from rich.console import Console
+
+from connleak.model import Error, Outcome
+
+EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
+COULD_NOT_RUN = 4
+AFTER = """
+\b
+Exit codes: 0 clean (or strained), 1 leak or fault (or strained with --strict), 2 wrong usage,
+3 inconclusive, 4 could not run. With --expect OUTCOME: 0 when that is the verdict, else 1.
+"""
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Group(click.Group):
+    """Commands whose expected errors are one sentence and the next command to type."""
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        try:
+            super().main(*args, **{**kwargs, "standalone_mode": False})
+        except Error as error:
+            fail(error.message, error.hint, error.exit_code)
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else "connleak"
+            fail(error.format_message(), f"{path} --help", 2)
+        except click.exceptions.Exit as stop:
+            sys.exit(stop.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            fail("interrupted", "connleak list", 130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(0)
+        sys.exit(0)
+
+
+def fail(message: str, hint: str, code: int) -> NoReturn:
+    """Prints an error and the next command to type, and ends."""
+    err.print(f"[bold red]connleak:[/] {escaped(message)}\n  next: {escaped(hint)}")
+    sys.exit(code)
+
+
+def escaped(words: str) -> str:
+    return words.replace("[", "\\[")
+
+
+def emit(value: object) -> None:
+    """Prints one JSON document and nothing else."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def exit_code(outcome: Outcome, expect: str, strict: bool) -> int:
+    """Returns the exit code for an outcome."""
+    if expect:
+        return 0 if outcome == expect else 1
+    return 1 if strict and outcome == "strained" else EXIT[outcome]

@@ -1,0 +1,50 @@
+"""The options that commands share: one name and one meaning each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+OF_A_RUN = (
+    click.option("--app", help="Start command of an app of your own, instead of a target (no shell)."),
+    click.option("--url", help="Where that app answers, such as http://127.0.0.1:8000; without it no load is made."),
+    click.option("--locustfile", metavar="FILE", help="The load; default: the target's scenario, or steady GET /."),
+    click.option("--cwd", metavar="DIR", help="Folder to start the app in."),
+    click.option("--env", multiple=True, metavar="NAME=VALUE", help="A variable for the app; may be repeated."),
+    click.option(
+        "--postgres",
+        default="embedded",
+        show_default=True,
+        metavar="SOURCE",
+        help="Where the database comes from: embedded, system, a version (15 to 18), or an address postgresql://...",
+    ),
+    click.option("--allow-remote", is_flag=True, help="Allow a database or an app that is not on this machine."),
+    click.option("--max-connections", type=int, help="max_connections of a server that we start."),
+    click.option("--users", type=int, help="Locust users at once."),
+    click.option("--cycles", type=int, default=3, show_default=True, help="How often to load and let rest."),
+    click.option("--load", type=float, metavar="SECONDS", help="How long each load lasts."),
+    click.option("--drain", type=float, metavar="SECONDS", help="How long at most to wait for rest after a load."),
+    click.option("--seed", type=int, default=1, show_default=True, help="Seed of the load's random choices."),
+    click.option(
+        "--probe",
+        type=click.Choice(["pool", "queries", "off"]),
+        help="Watch the app's pools and drivers, its statements too (dearer), or the server alone.",
+    ),
+    click.option(
+        "--gc",
+        type=click.Choice(["normal", "off", "eager"]),
+        default="normal",
+        show_default=True,
+        help="The app's cyclic garbage collector: as usual, off, or run before every count.",
+    ),
+)
+"""What is run, where its database comes from, and how it is loaded and watched."""
+
+
+def of_a_run(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of a run to a command, in their order."""
+    for option in reversed(OF_A_RUN):
+        command = option(command)
+    return command

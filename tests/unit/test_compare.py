@@ -1,0 +1,120 @@
+"""Comparisons of recordings built by hand: what is told apart, what is not, and what the conclusion says."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+import pytest
+from build import SITE, backend, holder, pool, recording
+from connleak import compare, judge
+from connleak.compare.effects import pooled, student
+from connleak.model import Database, Machine, Request
+from connleak.render import compared
+
+
+def leaking(per_cycle: int = 4, seconds: float = 0.02, **changes):
+    return judged(
+        recording(
+            [
+                [backend(n, xact=1.0, state="idle in transaction") for n in range(1, k * per_cycle + 1)]
+                for k in (1, 2, 3)
+            ],
+            holders=[[holder(n, site=SITE) for n in range(1, k * per_cycle + 1)] for k in (1, 2, 3)],
+            more_requests=slow(seconds),
+            **changes,
+        )
+    )
+
+
+def clean(seconds: float = 0.02, **changes):
+    idle = [backend(1), backend(2)]
+    made = recording([idle] * 3, pools=[[pool(idle=(1, 2))]] * 3, more_requests=slow(seconds), **changes)
+    return judged(made)
+
+
+def slow(seconds: float) -> tuple[Request, ...]:
+    """More requests, of a length, evenly over the three loads: they set the p50 and p99."""
+    return tuple(Request(4.0 * k + 1 + i / 301, seconds, "/") for k in range(3) for i in range(300))
+
+
+def judged(made):
+    return made, judge.judge(made)
+
+
+def test_a_fix_that_gives_everything_back_is_fixed_and_the_sentence_names_the_bugs_line_and_rate() -> None:
+    found = compare.compare({"buggy": [leaking()] * 3, "fixed": [clean()] * 3})
+    assert (found.outcome, found.exit_code) == ("fixed", 0)
+    assert "buggy leaves 12 sessions not given back" in found.conclusion
+    assert "app.py:31" in found.conclusion and "per 1000 requests" in found.conclusion
+    assert "fixed gives everything back in all 3 rounds" in found.conclusion
+    real = {effect.metric for effect in found.effects if effect.real}
+    assert {"left", "open_transactions"} <= real and "throughput" not in real
+
+
+def test_an_arm_that_still_leaks_is_not_fixed_and_ending_its_transactions_is_said() -> None:
+    made = recording(
+        [[backend(n) for n in range(1, 4 * k + 1)] for k in (1, 2, 3)],
+        holders=[[holder(n, alive=False) for n in range(1, 4 * k + 1)] for k in (1, 2, 3)],
+        more_requests=slow(0.02),
+    )
+    found = compare.compare({"buggy": [leaking()] * 3, "wrong_commit_only": [judged(made)] * 3})
+    assert (found.outcome, found.exit_code) == ("not fixed", 1)
+    assert "wrong_commit_only ends its transactions, and still leaves 12 sessions" in found.conclusion
+
+
+@pytest.mark.parametrize("arm", [leaking, clean])
+def test_an_arm_against_itself_shows_no_difference(arm) -> None:
+    found = compare.compare({"one": [arm()] * 3, "one again": [arm()] * 3})
+    assert found.outcome == "no difference"
+    assert found.exit_code == (1 if arm is leaking else 0)
+    assert not any(effect.real for effect in found.effects)
+    assert "No difference between one and one again in 3 rounds" in found.conclusion
+
+
+def test_a_fix_that_is_much_slower_is_worse() -> None:
+    found = compare.compare({"buggy": [leaking(seconds=0.02)] * 4, "fixed": [clean(seconds=0.2)] * 4})
+    assert (found.outcome, found.exit_code) == ("worse", 1)
+    assert "in p50" in found.conclusion
+
+
+def test_rounds_that_disagree_are_undecided_and_ask_for_more() -> None:
+    found = compare.compare({"buggy": [leaking()] * 3, "fixed": [clean(), leaking(), clean()]})
+    assert (found.outcome, found.exit_code, found.clear) == ("undecided", 3, False)
+    assert "2 of 3 rounds say clean" in found.conclusion
+
+
+def test_one_run_each_decides_by_the_verdicts_and_tells_no_cost() -> None:
+    found = compare.compare({"buggy": [leaking()], "fixed": [clean()]})
+    assert found.outcome == "fixed" and not any(effect.real for effect in found.effects)
+    assert all(effect.low is None for effect in found.effects)
+    assert "takes more than one round" in found.conclusion
+
+
+def test_what_is_unlike_is_named_and_another_load_or_machine_forbids_the_comparison() -> None:
+    other = clean(users=9, database=Database(max_connections=50))
+    found = compare.compare({"a": [clean()], "b": [other]})
+    assert "users: 4 (a); 9 (b)" in found.unlike
+    assert {words.split(":")[0] for words in compare.refusal(list(found.unlike))} == {"users", "max_connections"}
+    made, verdict = clean()
+    newer = (msgspec.structs.replace(made, machine=Machine(python="3.13")), verdict)
+    warned = compare.compare({"a": [clean()], "b": [newer]})
+    assert warned.unlike and not compare.refusal(list(warned.unlike))
+
+
+def test_noise_alone_is_hardly_ever_told_apart() -> None:
+    chance = random.Random(7)
+    wrong = 0
+    for _ in range(2000):
+        groups = [[chance.gauss(0, 0.1) for _ in range(3)] for _ in range(2)]
+        noise, freedom = pooled(groups, 0.02)
+        half = student(0.01, freedom) * noise * (2 / 3) ** 0.5
+        wrong += abs(sum(groups[0]) / 3 - sum(groups[1]) / 3) > half
+    assert wrong < 2000 * 0.02
+
+
+def test_the_table_marks_real_differences_and_the_markdown_escapes_bars() -> None:
+    found = compare.compare({"buggy": [leaking()] * 3, "a|b": [clean()] * 3})
+    page = compared.markdown(found)
+    assert "| a&#124;b | 3 clean |" in page and " 0* " in page
+    assert page.startswith("**fixed**: buggy leaves")
