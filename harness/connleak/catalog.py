@@ -172,3 +172,27 @@ def nearest(name: str, names: object) -> str:
     """Returns `; did you mean 'x'?` for the most similar name, else nothing."""
     close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)  # type: ignore[call-overload]
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def lesson(target: Target) -> tuple[Variant, Variant] | None:
+    """Returns the variants whose difference is the lesson: the first that goes wrong, and the first fixed one."""
+    variants = list(target.variants.values())
+    wrong = next((variant for variant in variants if variant.name.startswith(("buggy", "wrong"))), None)
+    fixed = next((variant for variant in variants if variant.name.startswith("fixed")), None)
+    return (wrong, fixed) if wrong and fixed else None
+
+
+def difference(folder: Path, before: Variant, after: Variant) -> str:
+    """Returns the unified diff of two variants: of their files, else of what else they differ in."""
+    if before.module != after.module:
+        return diff(folder / f"{before.module}.py", folder / f"{after.module}.py")
+    old, new = (
+        [f"{variant.name}:", *variant.requirements, f"Python {variant.python or 'as ours'}", variant.serve]
+        for variant in (before, after)
+    )
+    return "\n".join(line for line in difflib.ndiff(old, new) if not line.startswith("?"))
+
+
+def diff(before: Path, after: Path) -> str:
+    old, new = (path.read_text(encoding="utf-8").splitlines() for path in (before, after))
+    return "\n".join(difflib.unified_diff(old, new, before.name, after.name, lineterm=""))

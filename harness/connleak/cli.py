@@ -102,6 +102,8 @@ def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **given:
     with err.status("judging, and drawing the charts"):
         verdict = results.judge_folder(folder)
         results.render_folder(folder, verdict)
+        if not out:
+            results.write_index(folder.parent)
     shown = f"report: {folder}/report.html   chart: {folder}/growth.svg"
     answer(made, verdict, shown, as_json)
     sys.exit(exit_code(verdict.outcome, made.expect, strict))
@@ -141,6 +143,44 @@ def render(folders: tuple[str, ...]) -> None:
         folder = Path(name)
         results.render_folder(folder, results.judge_folder(folder))
         click.echo(f"{folder}/report.html")
+
+
+@main.command("chart")
+@click.argument("kind", type=click.Choice(list(results.CHARTS)))
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@click.option("--out", metavar="FILE", help="An .svg, .png or .html file; default: KIND.svg in the first FOLDER.")
+@click.option("--theme", type=click.Choice(["light", "dark", "print"]), default="light", show_default=True)
+def chart_(kind: str, folders: tuple[str, ...], out: str | None, theme: str) -> None:
+    """Draws one chart of recordings.
+
+    \b
+    growth      sessions over time, stacked by state, with limits and the request rate
+    lifelines   a bar for each session, from its opening to its end: who never came home
+    ages        a heat map of how old the checkouts are that are out
+    sides       the server's count of sessions beside the app's own
+    overlay     several runs as lines on the same axes
+    multiples   a small growth chart for each of several runs, on the same axes
+    """
+    path = Path(out) if out else Path(folders[0], f"{kind}.svg")
+    results.draw(kind, [Path(name) for name in folders], path, theme)
+    click.echo(path)
+
+
+@main.command("open")
+@click.argument("which", required=False)
+@click.option("--print", "only_print", is_flag=True, help="Print the page's path, and open nothing.")
+def open_(which: str | None, only_print: bool) -> None:
+    """Opens a report in the browser: of the run WHICH (`latest`, or a folder), or without it the index of all runs."""
+    reports = Path("reports")
+    if which is None:
+        if not reports.is_dir():
+            raise Error("there are no runs here yet: no folder reports/", "connleak run missing_remove")
+        page = results.write_index(reports)
+    else:
+        page = results.page_of(reports / which if (reports / which).is_dir() else Path(which))
+    click.echo(page)
+    if not only_print:
+        click.launch(str(page.resolve()))
 
 
 @main.command("new-target")

@@ -125,7 +125,7 @@ def compare(
     need_lab("locust")
     from connleak import experiment
 
-    folder, arms = None, {}
+    folder, arms, diffs = None, {}, {}
     if names and all(Path(name).is_dir() for name in names) and not given["app"]:
         arms = experiment.named_folders(names)
     else:
@@ -134,13 +134,16 @@ def compare(
         with contenders(names, refs, plan.Options(**given, early_stop=False)) as chosen, terminating():
             folder = own_folder(out) if out else recording.new_folder(Path("reports"), f"compare-{label}")
             arms = experiment.run_rounds(chosen, folder, rounds, limit, told, watch)
+            diffs = experiment.differences(chosen)
     if not arms or not all(arms.values()):
         raise Error("no round was whole: nothing can be compared", "connleak compare ... --rounds 1", exit_code=130)
     with err.status("comparing, and drawing the charts"):
         found = experiment.judged(arms)
         experiment.need_alike(found, allow_unlike)
         place = folder or (Path(names[0]) if len(names) == 1 else own_folder(out) if out else None)
-        shown = results.render_comparison(place, found) if place else ""
+        shown = results.render_comparison(place, found, arms, diffs) if place else ""
+        if place and place.parent == Path("reports"):
+            results.write_index(place.parent)
     if as_json:
         emit(found)
         err.print(escaped(shown))

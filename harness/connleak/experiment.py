@@ -22,6 +22,10 @@ HINT = "connleak compare missing_remove:buggy missing_remove:fixed"
 RANK = ("buggy", "wrong", "control", "fixed")
 """The order in which a whole target is compared: the bug first, a fix last."""
 
+WORKING = "the working tree"
+DIFF = 40_000
+"""Characters of a difference between revisions that a report shows."""
+
 
 class Contender(Struct, frozen=True, kw_only=True):
     """What one arm runs: its name, and the options that its plans are made of anew for each run (ports are taken)."""
@@ -75,7 +79,7 @@ def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Con
                 git(top, "worktree", "add", "--detach", str(tree), ref)
                 arms.append(Contender(name=ref, options=replace(options, cwd=str(tree / cwd.relative_to(top)))))
             if len(refs) == 1:
-                arms.append(Contender(name="the working tree", options=replace(options, cwd=str(cwd))))
+                arms.append(Contender(name=WORKING, options=replace(options, cwd=str(cwd))))
             yield arms
         finally:
             for number in range(len(refs)):
@@ -90,6 +94,21 @@ def git(folder: Path, *words: str) -> str:
         said = (done.stderr.strip().splitlines() or ["no word"])[-1]
         raise Error(f"git {words[0]} in {folder}: {said}", "git log --oneline")
     return done.stdout.strip()
+
+
+def differences(arms: list[Contender]) -> dict[str, str]:
+    """Returns how each later arm's code differs from the first one's: of files, settings or revisions."""
+    first = arms[0]
+    found = {}
+    for arm in arms[1:]:
+        if first.options.target and arm.options.target:
+            (target, before), (other, after) = catalog.find(first.options.target), catalog.find(arm.options.target)
+            if target.name == other.name and before.name != after.name:
+                found[arm.name] = catalog.difference(Path(target.folder), before, after)
+        elif first.options.cwd:
+            ref = [] if arm.name == WORKING else [arm.name]
+            found[arm.name] = git(Path(arm.options.cwd or "."), "diff", first.name, *ref, "--", ".")[:DIFF]
+    return found
 
 
 def run_rounds(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from connleak.model import Plan, Target, Variant
+from connleak.catalog import difference, lesson
+from connleak.model import Plan, Target
 from connleak.render.series import STATES, category
 
 STYLE = {"leak": "red", "fault": "magenta", "strained": "yellow", "clean": "green", "inconclusive": "white"}
@@ -102,27 +102,3 @@ def show_target(target: Target) -> Group:
     if pair:
         parts += [Text(), Syntax(difference(folder, *pair), "diff", background_color="default")]
     return Group(*parts)
-
-
-def lesson(target: Target) -> tuple[Variant, Variant] | None:
-    """Returns the variants whose difference is the lesson: the first that goes wrong, and the first fixed one."""
-    variants = list(target.variants.values())
-    wrong = next((variant for variant in variants if variant.name.startswith(("buggy", "wrong"))), None)
-    fixed = next((variant for variant in variants if variant.name.startswith("fixed")), None)
-    return (wrong, fixed) if wrong and fixed else None
-
-
-def difference(folder: Path, before: Variant, after: Variant) -> str:
-    """Returns the unified diff of two variants: of their files, else of what else they differ in."""
-    if before.module != after.module:
-        return diff(folder / f"{before.module}.py", folder / f"{after.module}.py")
-    old, new = (
-        [f"{variant.name}:", *variant.requirements, f"Python {variant.python or 'as ours'}", variant.serve]
-        for variant in (before, after)
-    )
-    return "\n".join(line for line in difflib.ndiff(old, new) if not line.startswith("?"))
-
-
-def diff(before: Path, after: Path) -> str:
-    old, new = (path.read_text(encoding="utf-8").splitlines() for path in (before, after))
-    return "\n".join(difflib.unified_diff(old, new, before.name, after.name, lineterm=""))

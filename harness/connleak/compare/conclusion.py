@@ -16,12 +16,11 @@ def conclude(arms: list[Arm], effects: list[Effect]) -> tuple[Answer, str, int]:
     """Returns (outcome, the conclusion, exit code): 0 the last is fixed and no worse, 1 not, 3 undecided."""
     first, last = arms[0], arms[-1]
     told = [effect for effect in effects if effect.real]
-    same = all(arm.state == first.state and set(arm.kinds) == set(first.kinds) for arm in arms)
     words = " ".join(sentences(arms, effects))
     if first.state in ("mixed", "unknown") or last.state in ("mixed", "unknown"):
         return "undecided", words, 3
     harm = [effect for effect in told if effect.arm == last.name and effect.worse and effect.metric in NAMES]
-    if same and not told:
+    if alike(arms) and not told:
         return "no difference", words, 1 if last.state == "broken" else 0
     if last.state == "broken":
         return "not fixed", words, 1
@@ -35,10 +34,9 @@ def sentences(arms: list[Arm], effects: list[Effect]) -> list[str]:
     first, others = arms[0], arms[1:]
     rounds = len(first.runs)
     found = []
-    if all(arm.state == first.state and set(arm.kinds) == set(first.kinds) for arm in arms):
-        if first.state in ("broken", "sound") and not any(effect.real for effect in effects):
-            what = "all give everything back" if first.state == "sound" else f"all {does(first)}"
-            return [f"No difference between {spoken([arm.name for arm in arms])} in {plural(rounds, 'round')}: {what}."]
+    if alike(arms) and first.state in ("broken", "sound") and not any(effect.real for effect in effects):
+        what = "all give everything back" if first.state == "sound" else f"all {does(first)}"
+        return [f"No difference between {spoken([arm.name for arm in arms])} in {plural(rounds, 'round')}: {what}."]
     if first.state == "broken":
         found.append(f"{first.name} {does(first)}.")
     works = [arm for arm in others if arm.state == "sound"]
@@ -53,6 +51,11 @@ def sentences(arms: list[Arm], effects: list[Effect]) -> list[str]:
         rounds_told = f"{arm.outcomes.count(count)} of {len(arm.outcomes)} rounds say {count}"
         found.append(f"{arm.name} is undecided: {rounds_told} ({arm.why}).")
     return found
+
+
+def alike(arms: list[Arm]) -> bool:
+    """Tells whether all arms got the same verdicts, of the same kinds."""
+    return len({(arm.state, frozenset(arm.kinds)) for arm in arms}) == 1
 
 
 def of(works: list[Arm]) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from rich.table import Table
 from rich.text import Text
 
+from connleak.compare.conclusion import spoken
 from connleak.comparison import METRICS, Arm, Comparison, Metric
 from connleak.judge.rates import compact
 from connleak.render.text import wrapped
+
+__all__ = ["answer", "caption", "heads", "lines", "markdown", "rows", "spoken", "table"]
 
 STYLE = {
     "fixed": "bold white on green",
@@ -98,6 +103,12 @@ def leaked(arm: Arm) -> str:
 
 def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 20 or value == round(value) else f"{value:.1f}"
+
+
+def lines(words: str) -> list[str]:
+    """Returns a conclusion in lines for a chart's title, the first of them."""
+    found = textwrap.wrap(words, 130)
+    return found if len(found) <= 3 else [*found[:2], textwrap.shorten(" ".join(found[2:]), 130, placeholder=" ...")]
 
 
 def markdown(comparison: Comparison) -> str:

@@ -1,21 +1,27 @@
-"""report.html: one file that works without a network; everything that came from outside is escaped."""
+"""The pages: one file each that works without a network; everything that came from outside is escaped."""
 
 from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from connleak.model import Recording
-from connleak.render.chart import converter
-from connleak.render.text import code_at
-from connleak.verdict import Verdict
+from connleak.compare.figures import quantile
+from connleak.comparison import Comparison
+from connleak.model import Recording, Request
+from connleak.render import compared
+from connleak.render.charts.drawing import DARK, converter, inks
+from connleak.render.excerpts import Excerpts
+from connleak.verdict import Finding, Verdict
+
+Specs = dict[str, dict[str, Any]]
 
 
-def report(recording: Recording, verdict: Verdict, spec: dict[str, Any], script: str) -> str:
-    """Returns the page: verdict, sentence, chart, findings with their code, checks, and the command to run it again."""
+def filled(template: str, **facts: Any) -> str:
+    """Returns a template's page."""
     environment = Environment(
         loader=PackageLoader("connleak.render"),
         autoescape=True,
@@ -23,20 +29,102 @@ def report(recording: Recording, verdict: Verdict, spec: dict[str, Any], script:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template(template).render(**facts)
+
+
+def report(recording: Recording, verdict: Verdict, charts: Specs, excerpts: Excerpts, script: str) -> str:
+    """Returns a run's page: verdict, charts, findings with their code, holders, checks, how to run it again."""
     plan = recording.plan
-    codes = {str(site): code_at(plan, site) for finding in verdict.findings for site in finding.sites}
-    return environment.get_template("report.html").render(
+    return filled(
+        "report.html",
         plan=plan,
         verdict=verdict,
         machine=recording.machine,
         phases=recording.phases,
-        codes=codes,
+        server=next((phase.facts for phase in recording.phases if phase.name == "baseline"), {}),
+        length=max((phase.end or phase.begin for phase in recording.phases), default=0.0),
+        excerpts=excerpts,
+        grades=[grade(finding) for finding in verdict.findings],
+        requests=by_name(recording.requests),
         command=again(plan.argv),
-        spec=in_script(spec),
+        charts=in_script(charts),
+        theme=in_script(THEME),
         library=script,
-        requests=len(recording.requests),
-        failed=sum(not request.ok for request in recording.requests),
     )
+
+
+THEME = {"colours": DARK, "light": inks(False), "dark": inks(True)}
+"""What the page's script needs to draw in the reader's own theme."""
+
+
+def grade(finding: Finding) -> str:
+    """Returns how strong a finding's evidence is, and whose word it is."""
+    if finding.kind == "refused":
+        return "C: a driver's words in the app's log."
+    if finding.backends and finding.sites:
+        return "A: the server's sessions, and the line that the app's own probe names for them."
+    if finding.backends:
+        return "B: the server's side alone; no line of the app is known for it."
+    return "B: the app's side alone, by its probe."
+
+
+def by_name(requests: tuple[Request, ...]) -> list[dict[str, Any]]:
+    """Returns a row a name of request: how many were sent and failed, p50 and p99 in ms, the most frequent failure."""
+    groups: dict[str, list[Request]] = {}
+    for request in requests:
+        groups.setdefault(f"{request.method} {request.name}", []).append(request)
+    rows = []
+    for name, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        seconds = sorted(request.seconds for request in group)
+        errors = Counter(request.error for request in group if not request.ok)
+        rows.append(
+            {
+                "name": name,
+                "count": len(group),
+                "failed": errors.total(),
+                "p50": 1000 * quantile(seconds, 0.5),
+                "p99": 1000 * quantile(seconds, 0.99),
+                "error": errors.most_common(1)[0][0][:200] if errors else "",
+            }
+        )
+    return rows
+
+
+def comparison(
+    found: Comparison,
+    heading: str,
+    charts: Specs,
+    diffs: dict[str, str],
+    links: dict[str, str],
+    argv: str,
+    script: str,
+) -> str:
+    """Returns a comparison's page: conclusion, overlay, figures, what each arm does, the diffs, the runs."""
+    return filled(
+        "compare.html",
+        found=found,
+        heading=heading,
+        heads=compared.heads(found),
+        rows=compared.rows(found),
+        caption=compared.caption(found),
+        diffs=diffs,
+        links=links,
+        command=argv,
+        charts=in_script(charts),
+        theme=in_script(THEME),
+        library=script,
+    )
+
+
+def chart(heading: str, spec: dict[str, Any], script: str) -> str:
+    """Returns a page of one live chart."""
+    facts = {"charts": in_script({"chart": spec}), "theme": in_script(THEME), "library": script}
+    return filled("chart.html", heading=heading, **facts)
+
+
+def index(rows: list[dict[str, Any]]) -> str:
+    """Returns the page of all runs, each with its verdict and a small chart."""
+    return filled("index.html", rows=rows, counts=dict(Counter(row["outcome"] for row in rows).most_common()))
 
 
 def again(argv: tuple[str, ...]) -> str:
@@ -46,7 +134,8 @@ def again(argv: tuple[str, ...]) -> str:
 
 def in_script(value: object) -> str:
     """Returns JSON that is safe between script tags."""
-    return json.dumps(value).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    text = json.dumps(value, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def library() -> str:

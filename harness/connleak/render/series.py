@@ -108,3 +108,16 @@ def loads(recording: Recording) -> list[dict[str, Any]]:
         for phase in recording.phases
         if phase.name == "load"
     ]
+
+
+def spark(recording: Recording) -> str:
+    """Returns the level over time as the path of a small chart, 240 by 60, filled to its ground."""
+    begin, end = span(recording)
+    rows = sessions(recording, 120)
+    levels = [(row["t"], sum(row[state] for state in STATES)) for row in rows]
+    most = max((level for _, level in levels), default=0) or 1
+    words: list[str] = []
+    for t, level in levels:
+        x, y = 240 * (t - begin) / ((end - begin) or 1), 60 - 50 * level / most
+        words.append(f"H{x:.1f}V{y:.1f}" if words else f"M{x:.1f} 60V{y:.1f}")
+    return "".join(words) + "V60Z" if words else ""

@@ -9,19 +9,11 @@ import textwrap
 from typing import Any
 
 from connleak.judge.rates import compact
-from connleak.model import Error, Recording
+from connleak.model import Recording
 from connleak.render import series
+from connleak.render.charts.drawing import ALARM, COLOURS, DIM, FAINT, INK, SHADE, altair, live, time_axis
 from connleak.verdict import Verdict
 
-COLOURS = {
-    "idle in transaction": "#D55E00",
-    "waiting": "#CC79A7",
-    "active": "#009E73",
-    "idle": "#56B4E9",
-    "open": "#0072B2",
-    "other": "#8A8A8A",
-}
-"""Okabe and Ito's, which the colour-blind can tell apart."""
 WIDTH, HEIGHT, RATE_HEIGHT = 760, 300, 70
 MARK = {"leak": "LEAK", "fault": "FAULT", "strained": "STRAINED", "inconclusive": "INCONCLUSIVE", "clean": "CLEAN"}
 
@@ -33,7 +25,11 @@ def growth_chart(recording: Recording, verdict: Verdict, *, interactive: bool = 
     rows = series.sessions(recording)
     rate = series.request_rate(recording)
     what = UNITS.get(recording.plan.database.kind, "sessions on the server")
-    layers = [*shades(alt, recording, begin, end), area(alt, rows, begin, end, what, last=not rate)]
+    chosen = alt.selection_point(fields=["state"], bind="legend", toggle="true", name="shown") if interactive else None
+    layers = [
+        *shades(alt, recording, begin, end, last=not rate),
+        area(alt, rows, begin, end, what, last=not rate, chosen=chosen),
+    ]
     layers += [*limits(alt, rows, verdict, begin), *server_behind(alt, recording), *answer(alt, verdict, end)]
     upper = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     if interactive:
@@ -43,28 +39,13 @@ def growth_chart(recording: Recording, verdict: Verdict, *, interactive: bool = 
         alt.vconcat(*parts, spacing=10)
         .resolve_scale(color="independent", x="shared" if interactive else "independent")
         .properties(title=title(alt, recording, verdict))
-        .configure_view(stroke=None)
-        .configure_axis(grid=True, gridOpacity=0.35, labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
-        .configure_legend(labelFontSize=11, titleFontSize=11, orient="right")
     )
     spec: dict[str, Any] = chart.to_dict(validate=False)
-    return spec
+    return live(spec) if interactive else spec
 
 
 UNITS = {"sqlite": "open handles of the file", "pgbouncer": "clients of the pooler"}
 """What a session is, where it is no server's."""
-
-
-def altair() -> Any:
-    """Returns the altair module, imported late: it takes half a second."""
-    try:
-        import altair as alt
-    except ImportError:
-        raise Error(
-            "charts need the packages altair and vl-convert-python", "pip install 'connleak[lab]'", exit_code=4
-        ) from None
-    alt.data_transformers.disable_max_rows()
-    return alt
 
 
 def title(alt: Any, recording: Recording, verdict: Verdict) -> Any:
@@ -74,19 +55,8 @@ def title(alt: Any, recording: Recording, verdict: Verdict) -> Any:
     return alt.TitleParams(
         f"{plan.target}:{plan.variant}: {MARK[verdict.outcome]}",
         subtitle=lines,
-        anchor="start",
-        fontSize=15,
-        subtitleFontSize=11,
-        subtitlePadding=4,
         offset=10,
     )
-
-
-def seconds(alt: Any, begin: float, end: float, *, last: bool, field: str = "t:Q") -> Any:
-    """Returns the time axis; only the lowest chart's bears the title."""
-    name = "seconds since the start of the run" if last else None
-    scale = alt.Scale(domain=[begin, end], nice=False, zero=False)
-    return alt.X(field, title=name, scale=scale, axis=alt.Axis(tickCount=12))
 
 
 def server_behind(alt: Any, recording: Recording) -> list[Any]:
@@ -94,29 +64,43 @@ def server_behind(alt: Any, recording: Recording) -> list[Any]:
     rows = series.behind(recording)
     if not rows:
         return []
-    line = alt.Chart(alt.Data(values=rows)).mark_line(interpolate="step-after", color="#000000", strokeWidth=2)
+    line = alt.Chart(alt.Data(values=rows)).mark_line(interpolate="step-after", color=INK, strokeWidth=2)
     name = {**rows[-1], "label": f"PostgreSQL behind the pooler: {rows[-1]['sessions']:.0f}"}
     text = alt.Chart(alt.Data(values=[name])).mark_text(align="right", baseline="bottom", dx=-6, dy=-4, fontSize=11)
     return [layer.encode(x="t:Q", y="sessions:Q") for layer in (line, text.encode(text="label:N"))]
 
 
-def area(alt: Any, rows: list[dict[str, float]], begin: float, end: float, what: str, *, last: bool) -> Any:
-    """Returns the sessions, stacked by state; a level holds until the next sample. Above it is room for the answer."""
-    used = [state for state in series.STATES if any(row[state] for row in rows)] or ["idle"]
+def area(
+    alt: Any,
+    rows: list[dict[str, float]],
+    begin: float,
+    end: float,
+    what: str | None,
+    *,
+    last: bool,
+    top: float = 0.0,
+    used: list[str] | None = None,
+    chosen: Any = None,
+) -> Any:
+    """Returns the sessions, stacked by state; a level holds until the next sample. Above it is room for the answer.
+
+    `top` and `used` are the axis's end and the states where charts share them; `chosen` those picked in a live chart.
+    """
+    used = used or [state for state in series.STATES if any(row[state] for row in rows)] or ["idle"]
     most = max((sum(row[state] for state in series.STATES) for row in rows), default=1) or 1
-    return (
+    layer = (
         alt.Chart(alt.Data(values=rows))
         .transform_fold(used, as_=["state", "sessions"])
         .transform_calculate(order=f"indexof({list(series.STATES)!r}, datum.state)")
         .mark_area(interpolate="step-after", opacity=0.85, clip=True)
         .encode(
-            x=seconds(alt, begin, end, last=last),
+            x=time_axis(alt, begin, end, last=last),
             y=alt.Y(
                 "sessions:Q",
                 stack="zero",
                 title=what,
                 axis=alt.Axis(tickMinStep=1),
-                scale=alt.Scale(domain=[0, ceiling(most)], nice=False),
+                scale=alt.Scale(domain=[0, top or ceiling(most)], nice=False),
             ),
             color=alt.Color(
                 "state:N",
@@ -128,6 +112,7 @@ def area(alt: Any, rows: list[dict[str, float]], begin: float, end: float, what:
             tooltip=[alt.Tooltip("t:Q", title="seconds"), "state:N", "sessions:Q"],
         )
     )
+    return layer.add_params(chosen).transform_filter(chosen) if chosen is not None else layer
 
 
 def ceiling(most: float) -> float:
@@ -135,15 +120,15 @@ def ceiling(most: float) -> float:
     return max(10.0, 1.22 * most)
 
 
-def shades(alt: Any, recording: Recording, begin: float, end: float) -> list[Any]:
+def shades(alt: Any, recording: Recording, begin: float, end: float, *, last: bool = False) -> list[Any]:
     """Returns the loads as shaded stretches with their names."""
     rows = series.loads(recording)
     if not rows:
         return []
     data = alt.Data(values=rows)
-    x = seconds(alt, begin, end, last=False, field="begin:Q")
-    shade = alt.Chart(data).mark_rect(color="#888888", opacity=0.13, clip=True).encode(x=x, x2="end:Q")
-    label = alt.Chart(data).mark_text(align="left", baseline="top", dx=3, dy=3, fontSize=10, color="#777777")
+    x = time_axis(alt, begin, end, last=last, field="begin:Q")
+    shade = alt.Chart(data).mark_rect(color=SHADE, opacity=0.13, clip=True).encode(x=x, x2="end:Q")
+    label = alt.Chart(data).mark_text(align="left", baseline="top", dx=3, dy=3, fontSize=10, color=FAINT)
     return [shade, label.encode(x=x, y=alt.value(0), text="label:N")]
 
 
@@ -156,12 +141,12 @@ def limits(alt: Any, rows: list[dict[str, float]], verdict: Verdict, begin: floa
     if not found:
         return []
     data = alt.Data(values=found)
-    line = alt.Chart(data).mark_rule(strokeDash=[5, 4], color="#555555").encode(y="y:Q")
-    text = alt.Chart(data).mark_text(align="left", baseline="bottom", dx=4, dy=-2, fontSize=11, color="#444444")
+    line = alt.Chart(data).mark_rule(strokeDash=[5, 4], color=DIM).encode(y="y:Q")
+    text = alt.Chart(data).mark_text(align="left", baseline="bottom", dx=4, dy=-2, fontSize=11, color=DIM)
     return [line, text.encode(x="t:Q", y="y:Q", text="label:N")]
 
 
-def answer(alt: Any, verdict: Verdict, end: float) -> list[Any]:
+def answer(alt: Any, verdict: Verdict, end: float, size: int = 14) -> list[Any]:
     """Returns the answer written on the chart: the rate or the bound, and the line of code."""
     if not verdict.findings:
         return []
@@ -176,7 +161,7 @@ def answer(alt: Any, verdict: Verdict, end: float) -> list[Any]:
         words.append(f"{finding.sites[0].file}:{finding.sites[0].line}")
     row = {"t": round(end, 1), "text": ", ".join(words)}
     mark = alt.Chart(alt.Data(values=[row])).mark_text(
-        align="right", baseline="top", dx=-6, dy=18, fontSize=14, fontWeight="bold", color="#B03A00"
+        align="right", baseline="top", dx=-6, dy=18, fontSize=size, fontWeight="bold", color=ALARM
     )
     return [mark.encode(x="t:Q", y=alt.value(0), text="text:N")]
 
@@ -187,7 +172,7 @@ def rates(alt: Any, rows: list[dict[str, Any]], begin: float, end: float) -> Any
         alt.Chart(alt.Data(values=rows))
         .mark_rect(clip=True)
         .encode(
-            x=seconds(alt, begin, end, last=True),
+            x=time_axis(alt, begin, end, last=True),
             x2="to:Q",
             y=alt.Y("rate:Q", title=["requests", "a second"], axis=alt.Axis(tickCount=3)),
             y2="zero:Q",
@@ -200,22 +185,3 @@ def rates(alt: Any, rows: list[dict[str, Any]], begin: float, end: float) -> Any
         )
         .properties(width=WIDTH, height=RATE_HEIGHT)
     )
-
-
-def converter() -> Any:
-    """Returns vl-convert, which draws without a browser."""
-    try:
-        import vl_convert
-    except ImportError:
-        raise Error("charts need the package vl-convert-python", "pip install 'connleak[lab]'", exit_code=4) from None
-    return vl_convert
-
-
-def to_svg(spec: dict[str, Any]) -> str:
-    """Returns the chart as SVG text."""
-    return str(converter().vegalite_to_svg({**spec, "background": "white"}))
-
-
-def to_png(svg: str) -> bytes:
-    """Returns the drawn chart as a PNG of twice the nominal size."""
-    return bytes(converter().svg_to_png(svg, scale=2))

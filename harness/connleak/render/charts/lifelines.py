@@ -1,0 +1,128 @@
+"""One run from other sides: each session's life, the ages of checkouts, the server's count beside the app's."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from connleak.model import KINDS, Recording
+from connleak.render import lives, series
+from connleak.render.charts.drawing import ARMS, COLOURS, DASHES, HEAT, INK, altair, live, time_axis
+from connleak.render.charts.growth import WIDTH, ceiling, shades, title
+from connleak.verdict import Verdict
+
+
+def lifelines_chart(recording: Recording, verdict: Verdict, *, interactive: bool = False) -> dict[str, Any]:
+    """Returns a bar for each session, from its opening to its end: what reaches the right edge never came home."""
+    alt = altair()
+    begin, end = series.span(recording)
+    guilty = {pid for finding in verdict.findings if KINDS[finding.kind] == "leak" for pid in finding.backends}
+    rows, rest = lives.lifelines(recording, guilty)
+    count = 1 + max((row["row"] for row in rows), default=0)
+    thick = max(1.2, min(14.0, 420 / count))
+    used = [state for state in series.STATES if any(row["state"] == state for row in rows)] or ["idle"]
+    chosen = alt.selection_point(fields=["state"], bind="legend", toggle="true", name="shown") if interactive else None
+    y = alt.Y(
+        "row:Q",
+        title=f"{count} sessions, by opening",
+        scale=alt.Scale(domain=[count, -max(1.5, 0.05 * count)], nice=False),
+    )
+    y.axis = alt.Axis(labels=False, ticks=False, grid=False)
+    bars = (
+        alt.Chart(table(alt, rows))
+        .mark_bar(size=thick * 0.8, clip=True)
+        .encode(
+            x=time_axis(alt, begin, end, field="from:Q"),
+            x2="to:Q",
+            y=y,
+            color=alt.Color("state:N", scale=alt.Scale(domain=used, range=[COLOURS[s] for s in used]), title="state"),
+            tooltip=["session:Q", "state:N", "from:Q", "to:Q", alt.Tooltip("line:N", title="taken at")],
+        )
+    )
+    if chosen is not None:
+        bars = bars.add_params(chosen).transform_filter(chosen)
+    left = {row["row"]: row for row in rows if row["left"]}
+    marks = [{"t": row["to"], "row": number, "line": row["line"]} for number, row in left.items()]
+    layers = [*shades(alt, recording, begin, end, last=True), bars]
+    if marks:
+        mark = alt.Chart(alt.Data(values=marks)).mark_point(
+            shape="triangle-left", filled=True, size=max(12, min(60, 5 * thick)), color=INK, opacity=1, xOffset=-7
+        )
+        layers.append(mark.encode(x="t:Q", y="row:Q", tooltip=[alt.Tooltip("line:N", title="not given back, of")]))
+    height = round(max(120, count * thick))
+    upper = alt.layer(*layers).properties(width=WIDTH, height=height, title=title(alt, recording, verdict))
+    if interactive:
+        upper = upper.add_params(alt.selection_interval(bind="scales", encodings=["x"], name="zoom"))
+    spec: dict[str, Any] = upper.to_dict(validate=False)
+    if rest:
+        spec["title"]["subtitle"] = [*spec["title"]["subtitle"], f"{rest} sessions that lived shorter are left out"]
+    return live(spec) if interactive else spec
+
+
+def table(alt: Any, rows: list[dict[str, Any]]) -> Any:
+    """Returns rows as CSV, a third of their size in JSON."""
+    names = list(rows[0]) if rows else ["row"]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([names, *([row[name] for name in names] for row in rows)])
+    return alt.InlineData(values=text.getvalue(), format=alt.CsvDataFormat(type="csv"))
+
+
+def ages_chart(recording: Recording, verdict: Verdict) -> dict[str, Any]:
+    """Returns how many checkouts of which age were out, over time: a leak climbs to the top and stays there."""
+    alt = altair()
+    begin, end = series.span(recording)
+    rows = lives.ages(recording)
+    top = max((row["step"] for row in rows), default=0)
+    names = [lives.age(step) for step in range(top + 1)]
+    what = "checkouts out" if any(event.kind == "checkout" for event in recording.events) else "transactions open"
+    cells = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_rect(clip=True)
+        .encode(
+            x=time_axis(alt, begin, end),
+            x2="to:Q",
+            y=alt.Y("age:N", title=f"age of {what}", sort=names[::-1], scale=alt.Scale(domain=names[::-1])),
+            color=alt.Color("count:Q", title=what, scale=alt.Scale(scheme=HEAT, domainMin=0)),
+            tooltip=["t:Q", "age:N", alt.Tooltip("count:Q", title=what)],
+        )
+    )
+    layers = [*shades(alt, recording, begin, end, last=True), cells]
+    made = alt.layer(*layers).properties(
+        width=WIDTH, height=max(60, 26 * len(names)), title=title(alt, recording, verdict)
+    )
+    spec: dict[str, Any] = made.to_dict(validate=False)
+    return spec
+
+
+def sides_chart(recording: Recording, verdict: Verdict) -> dict[str, Any]:
+    """Returns the server's count of sessions beside the app's own: where they part, somebody is wrong."""
+    alt = altair()
+    begin, end = series.span(recording)
+    rows = lives.sides(recording)
+    most = max((row["count"] for row in rows), default=1)
+    names = list(dict.fromkeys(row["side"] for row in rows)) or ["sessions on the server"]
+    scale = alt.Scale(domain=names, range=list(ARMS[1 : 1 + len(names)]))
+    lines = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_line(interpolate="step-after", strokeWidth=2, clip=True)
+        .encode(
+            x=time_axis(alt, begin, end),
+            y=alt.Y(
+                "count:Q",
+                title="connections",
+                axis=alt.Axis(tickMinStep=1),
+                scale=alt.Scale(domain=[0, ceiling(most)], nice=False),
+            ),
+            color=alt.Color("side:N", scale=scale, sort=names, title=None),
+            strokeDash=alt.StrokeDash(
+                "side:N", scale=alt.Scale(domain=names, range=list(DASHES[: len(names)])), sort=names, title=None
+            ),
+            tooltip=["t:Q", "side:N", "count:Q"],
+        )
+    )
+    made = alt.layer(*shades(alt, recording, begin, end, last=True), lines).properties(
+        width=WIDTH, height=260, title=title(alt, recording, verdict)
+    )
+    spec: dict[str, Any] = made.to_dict(validate=False)
+    return spec
