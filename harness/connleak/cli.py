@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from rich.console import Console
 from connleak import __version__, catalog, cli_many, doctor, holders, options, plan, recording, results
 from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, err, escaped, exit_code
 from connleak.invocation import need_lab, own_folder, terminating, without_secrets
-from connleak.model import OUTCOMES, Error
-from connleak.render import text
+from connleak.model import OUTCOMES, Error, Recording
+from connleak.render import machines, text
 from connleak.show import index_page, progress, show_target, table_of_targets
 from connleak.skeleton import new_target
 from connleak.verdict import Verdict
@@ -82,8 +83,8 @@ def show(target: str) -> None:
 @click.option("--expect", metavar="OUTCOME", help=f"Exit 0 when that is the verdict: {', '.join(OUTCOMES)}.")
 @click.option("--strict", is_flag=True, help="Exit 1 for strained, too.")
 @click.option("--out", metavar="DIR", help="The run's folder; default: reports/<time>-<target>-<variant>.")
-@click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on stdout; progress goes to stderr.")
-def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **given: Any) -> None:
+@options.format_of_a_verdict
+def run(out: str | None, form: str, strict: bool, all_cycles: bool, **given: Any) -> None:
     """Runs TARGET[:VARIANT] (or --app) under load on a real database, and says whether connections leak.
 
     TARGET is a name from `connleak list`; its variant is `buggy` when none is named.
@@ -105,7 +106,9 @@ def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **given:
         if not out:
             results.write_index(folder.parent)
     shown = f"report: {folder}/report.html   chart: {folder}/growth.svg"
-    answer(made, verdict, shown, as_json)
+    runs = [(recording.read(folder), verdict)]
+    show_verdicts(form, runs, [folder], strict, shown)
+    in_github(runs, folder)
     sys.exit(exit_code(verdict.outcome, made.expect, strict))
 
 
@@ -114,25 +117,15 @@ def run(out: str | None, as_json: bool, strict: bool, all_cycles: bool, **given:
 @click.option("--at-rate", metavar="RATE", help="Say when it is full at so many requests, such as 20/s or 1200/min.")
 @click.option("--expect", metavar="OUTCOME", help="Exit 0 when that is the verdict.")
 @click.option("--strict", is_flag=True, help="Exit 1 for strained, too.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="The verdict as JSON on stdout; a list of them for several folders."
-)
-def judge(folders: tuple[str, ...], at_rate: str | None, expect: str | None, strict: bool, as_json: bool) -> None:
+@options.format_of_a_verdict
+def judge(folders: tuple[str, ...], at_rate: str | None, expect: str | None, strict: bool, form: str) -> None:
     """Judges recordings again, and writes verdict.json into each FOLDER."""
     if expect and expect not in OUTCOMES:
         raise Error(f"--expect {expect}: no such outcome", "connleak judge --help")
-    verdicts = []
-    code = 0
-    for name in folders:
-        verdict = results.judge_folder(Path(name), plan.requests_a_second(at_rate) if at_rate else 0.0)
-        verdicts.append(verdict)
-        made = recording.read_plan(Path(name))
-        if not as_json:
-            Console(highlight=False, soft_wrap=True).print(text.answer(made, verdict, where=f"recording: {name}"))
-        code = max(code, exit_code(verdict.outcome, expect or "", strict))
-    if as_json:
-        emit(verdicts[0] if len(verdicts) == 1 else verdicts)
-    sys.exit(code)
+    at = plan.requests_a_second(at_rate) if at_rate else 0.0
+    runs = [(recording.read(Path(name)), results.judge_folder(Path(name), at)) for name in folders]
+    show_verdicts(form, runs, [Path(name) for name in folders], strict)
+    sys.exit(max(exit_code(verdict.outcome, expect or "", strict) for _, verdict in runs))
 
 
 @main.command()
@@ -225,13 +218,34 @@ def doctor_(as_json: bool) -> None:
     sys.exit(0 if all(row.ok or not row.needed for row in rows) else COULD_NOT_RUN)
 
 
-def answer(made: Any, verdict: Verdict, shown: str, as_json: bool) -> None:
-    """Prints the verdict: for a person, or as JSON with the folder on stderr."""
-    if as_json:
-        emit(verdict)
-        err.print(escaped(shown))
+def show_verdicts(
+    form: str, runs: list[tuple[Recording, Verdict]], folders: list[Path], strict: bool, shown: str = ""
+) -> None:
+    """Prints verdicts: for a person, or in a format with what to open on stderr."""
+    if form == "text":
+        for (read, verdict), folder in zip(runs, folders, strict=True):
+            where = shown or f"recording: {folder}"
+            Console(highlight=False, soft_wrap=True).print(text.answer(read.plan, verdict, where=where))
+        return
+    if form == "json":
+        emit(runs[0][1] if len(runs) == 1 else [verdict for _, verdict in runs])
     else:
-        Console(highlight=False, soft_wrap=True).print(text.answer(made, verdict, where=shown))
+        click.echo(results.in_format(form, runs, folders, strict), nl=False)
+    if shown:
+        err.print(escaped(shown))
+
+
+def in_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None:
+    """In a workflow of GitHub's: adds the verdict to the step's summary, and marks the guilty lines."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    root = Path(os.environ.get("GITHUB_WORKSPACE", "."))
+    for line in (line for read, verdict in runs for line in machines.workflow_commands(read, verdict, root)):
+        click.echo(line, err=True)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(results.in_format("md", runs, [folder], strict=False))
 
 
 for command in (cli_many.corpus, cli_many.compare):

@@ -103,7 +103,7 @@ def prepared(wanted: list[tuple[Target, Variant]], jobs: int) -> int:
 )
 @click.option("--allow-unlike", is_flag=True, help="Compare runs that were made under different load or machines, too.")
 @click.option("--out", metavar="DIR", help="Folder of the runs and the report; default: reports/<time>-compare-<name>.")
-@click.option("--json", "as_json", is_flag=True, help="The comparison as JSON on stdout; progress goes to stderr.")
+@options.format_of_a_comparison
 def compare(
     names: tuple[str, ...],
     refs: tuple[str, ...],
@@ -111,7 +111,7 @@ def compare(
     limit: float,
     allow_unlike: bool,
     out: str | None,
-    as_json: bool,
+    form: str,
     **given: Any,
 ) -> None:
     """Compares variants, run folders, or revisions of an app: which fix works, and what it costs.
@@ -144,8 +144,8 @@ def compare(
         shown = results.render_comparison(place, found, arms, diffs) if place else ""
         if place and place.parent == Path("reports"):
             results.write_index(place.parent)
-    if as_json:
-        emit(found)
+    if form != "text":
+        emit(found) if form == "json" else click.echo(compared.markdown(found), nl=False)
         err.print(escaped(shown))
     else:
         screen = Console(highlight=False, soft_wrap=True)

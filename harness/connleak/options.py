@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+FORMATS = ("text", "json", "md", "junit", "sarif")
+
 OF_A_RUN = (
     click.option("--app", help="Start command of an app of your own, instead of a target (no shell)."),
     click.option("--url", help="Where that app answers, such as http://127.0.0.1:8000; without it no load is made."),
@@ -48,3 +50,22 @@ def of_a_run(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(OF_A_RUN):
         command = option(command)
     return command
+
+
+def format_of_a_verdict(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --format, and --json as its short form."""
+    return formats(FORMATS, "Of what stands on stdout; md is the draft of an issue. Progress goes to stderr.")(command)
+
+
+def format_of_a_comparison(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --format, and --json as its short form."""
+    return formats(("text", "json", "md"), "Of what stands on stdout. Progress goes to stderr.")(command)
+
+
+def formats(names: tuple[str, ...], words: str) -> Callable[..., Any]:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        command = click.option("--json", "form", flag_value="json", help="Short for --format json.")(command)
+        kinds = click.Choice(names)
+        return click.option("--format", "form", type=kinds, default="text", show_default=True, help=words)(command)
+
+    return add

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ from connleak import catalog, judge, recording
 from connleak.cache import build_once, cache_folder
 from connleak.comparison import Comparison
 from connleak.model import Error, Recording
-from connleak.render import charts, compared, page, series
+from connleak.render import charts, compared, issue, machines, page, series
 from connleak.render.excerpts import Excerpts, excerpts_of
 from connleak.verdict import Verdict
 
@@ -57,6 +58,18 @@ def render_folder(folder: Path, verdict: Verdict) -> None:
     (folder / "report.html").write_text(html, encoding="utf-8")
 
 
+def in_format(form: str, runs: list[tuple[Recording, Verdict]], folders: list[Path], strict: bool) -> str:
+    """Returns verdicts as an issue's draft (md), JUnit XML or SARIF."""
+    if form == "junit":
+        return machines.junit(runs, strict)
+    if form == "sarif":
+        root = Path(os.environ.get("GITHUB_WORKSPACE", "."))
+        return msgspec.json.format(msgspec.json.encode(machines.sarif(runs, root.resolve())), indent=2).decode() + "\n"
+    return "\n".join(
+        issue.issue(read, verdict, excerpts(folder)) for (read, verdict), folder in zip(runs, folders, strict=True)
+    )
+
+
 def render_comparison(folder: Path, found: Comparison, arms: dict[str, list[Path]], diffs: dict[str, str]) -> str:
     """Writes compare.json, compare.md, compare.html and the charts of a comparison; returns what to open."""
     runs: dict[str, list[tuple[Recording, Verdict]]] = {
@@ -86,7 +99,7 @@ def render_comparison(folder: Path, found: Comparison, arms: dict[str, list[Path
                 render_folder(place, judge_folder(place))
     live = {**still, "overlay": charts.overlay_chart(runs, heading, words, interactive=True)}
     links = {run.folder: relative(folder, Path(run.folder)) for arm in found.arms for run in arm.runs}
-    html = page.comparison(found, heading, live, diffs, links, page.again(first.plan.argv), kept_library())
+    html = page.comparison(found, heading, live, diffs, links, page.again(first.plan), kept_library())
     (folder / "compare.html").write_text(html, encoding="utf-8")
     return f"report: {folder}/compare.html   charts: {folder}/overlay.svg, {folder}/multiples.svg"
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from connleak.compare.figures import quantile
 from connleak.comparison import Comparison
-from connleak.model import Recording, Request
+from connleak.model import Plan, Recording, Request
 from connleak.render import compared
 from connleak.render.charts.drawing import DARK, converter, inks
 from connleak.render.excerpts import Excerpts
@@ -46,7 +46,7 @@ def report(recording: Recording, verdict: Verdict, charts: Specs, excerpts: Exce
         excerpts=excerpts,
         grades=[grade(finding) for finding in verdict.findings],
         requests=by_name(recording.requests),
-        command=again(plan.argv),
+        command=again(plan),
         charts=in_script(charts),
         theme=in_script(THEME),
         library=script,
@@ -127,9 +127,14 @@ def index(rows: list[dict[str, Any]]) -> str:
     return filled("index.html", rows=rows, counts=dict(Counter(row["outcome"] for row in rows).most_common()))
 
 
-def again(argv: tuple[str, ...]) -> str:
-    """Returns the command line that made the run."""
-    return shlex.join(["connleak", *argv]) if argv else "connleak run ..."
+def again(plan: Plan) -> str:
+    """Returns the command line that makes such a run again: its own, or of a run within a comparison or the corpus."""
+    argv = [word for n, word in enumerate(plan.argv) if word != "--out" and plan.argv[n - 1 if n else 0] != "--out"]
+    argv = [word for word in argv if not word.startswith("--out=")]
+    if argv[:1] not in (["run"], ["compare"]):
+        argv = ["run", "--app", plan.app] if plan.target == "app" else ["run", f"{plan.target}:{plan.variant}"]
+        argv += ["--url", plan.url] if plan.target == "app" and plan.url else []
+    return shlex.join(["connleak", *argv])
 
 
 def in_script(value: object) -> str:

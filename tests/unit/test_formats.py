@@ -1,0 +1,98 @@
+"""What machines and issue trackers get of a verdict."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import msgspec
+from build import SITE, backend, holder, pool, recording
+from connleak import judge
+from connleak.model import Site
+from connleak.render import issue, machines, page
+from connleak.render.excerpts import Excerpt
+
+
+def leaking(site: Site = SITE, **changes):
+    row = [backend(n, xact=0.9, state="idle in transaction") for n in range(1, 13)]
+    made = recording(
+        [row[:4], row[:8], row],
+        holders=[[holder(n, site=site) for n in range(1, count + 1)] for count in (4, 8, 12)],
+        pools=[[pool(size=50, overflow=50, out=12)]] * 3,
+        argv=("run", "shop:buggy", "--out", "somewhere"),
+        **changes,
+    )
+    return made, judge.judge(made)
+
+
+def clean():
+    made = recording([[backend(1)]] * 3, pools=[[pool(idle=(1,))]] * 3)
+    return made, judge.judge(made)
+
+
+def test_the_issue_draft_has_the_curve_the_rate_the_line_and_the_one_command() -> None:
+    made, verdict = leaking()
+    draft = issue.issue(made, verdict, {"app.py:31": Excerpt(30, ("def list_users():", "    ```users```"))})
+    assert draft.startswith("### shop:buggy: 12 sessions held at `app.py:31`")
+    assert "**LEAK**: 12 connections still held" in draft
+    assert "Rate: 40.0 (" in draft
+    assert ">   31      '''users'''" in draft
+    assert "\nconnleak run shop:buggy\n" in draft
+    rising = [line.count("█") for line in draft.splitlines() if "|" in line and "█" in line]
+    assert rising == sorted(rising) and rising[0] < rising[-1]
+
+
+def test_what_came_from_outside_is_plain_text_in_the_draft() -> None:
+    made, verdict = leaking(site=Site("app.py", 31, "<img src=x>"))
+    assert not re.search(r"(?<!\\)<img", issue.issue(made, verdict, {}).replace("`app.py:31 in <img src=x>`", ""))
+
+
+def test_junit_has_a_case_a_check_and_fails_those_that_found_something() -> None:
+    runs = [leaking(), clean()]
+    root = ElementTree.fromstring(machines.junit(runs))
+    first, second = root.findall("testsuite")
+    assert (first.get("name"), first.get("failures"), second.get("failures")) == ("shop:buggy", "1", "0")
+    failed = [case.get("name") for case in first.findall("testcase") if case.find("failure") is not None]
+    assert failed == ["held"]
+    assert len(first.findall("testcase")) == int(first.get("tests") or 0) == len(runs[0][1].checks)
+
+
+def test_junit_of_an_expected_leak_passes_and_of_an_unexpected_clean_fails() -> None:
+    for made, failures in (leaking(expect="leak"), "0"), (leaking(expect="clean"), "1"):
+        (suite,) = ElementTree.fromstring(machines.junit([made])).findall("testsuite")
+        assert (suite.get("tests"), suite.get("failures")) == ("1", failures)
+
+
+def test_junit_holds_no_character_that_xml_forbids() -> None:
+    made, verdict = leaking()
+    checks = tuple(msgspec.structs.replace(check, why="a\x00b\x1b[0m") for check in verdict.checks)
+    text = machines.junit([(made, msgspec.structs.replace(verdict, checks=checks))])
+    assert ElementTree.fromstring(text) is not None and "\x00" not in text
+
+
+def test_sarif_names_the_guilty_line_from_the_repositorys_root() -> None:
+    made, verdict = leaking(cwd="/repo/services/shop")
+    found = machines.sarif([(made, verdict), clean()], Path("/repo"))
+    (result,) = found["runs"][0]["results"]
+    physical = result["locations"][0]["physicalLocation"]
+    assert physical == {"artifactLocation": {"uri": "services/shop/app.py"}, "region": {"startLine": 31}}
+    assert (result["ruleId"], result["level"]) == ("connleak/held", "error")
+    assert [rule["id"] for rule in found["runs"][0]["tool"]["driver"]["rules"]] == ["connleak/held"]
+    again = machines.sarif([(made, verdict)], Path("/repo"))["runs"][0]["results"][0]
+    assert again["partialFingerprints"] == result["partialFingerprints"]
+
+
+def test_github_marks_the_line_and_a_claim_cannot_end_its_command() -> None:
+    made, verdict = leaking(site=Site("a,b:c.py", 31, "list"), cwd="/repo")
+    finding = msgspec.structs.replace(verdict.findings[0], claim="one\n::error::two 100%")
+    (line,) = machines.workflow_commands(made, msgspec.structs.replace(verdict, findings=(finding,)), Path("/repo"))
+    assert line == "::error file=a%2Cb%3Ac.py,line=31,title=connleak%3A held::one%0A::error::two 100%25"
+
+
+def test_a_run_of_the_corpus_or_of_an_app_names_the_command_for_it_alone() -> None:
+    made, _ = leaking()
+    assert page.again(made.plan) == "connleak run shop:buggy"
+    assert page.again(msgspec.structs.replace(made.plan, argv=())) == "connleak run shop:buggy"
+    own = msgspec.structs.replace(made.plan, argv=(), target="app", app="gunicorn app:app", url="http://127.0.0.1:1")
+    assert page.again(own) == "connleak run --app 'gunicorn app:app' --url http://127.0.0.1:1"
