@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test matrix lint reproduction corpus faults bench bench-full all-tests clean
+.PHONY: demo test matrix lint reproduction corpus gallery faults bench bench-full all-tests clean
 
 # The lock holds hashes and no addresses: the packages come from wherever pip or uv is set up to look.
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -45,6 +45,10 @@ reproduction: $(VENV)/installed
 corpus: $(VENV)/installed
 	$(BIN)/connleak corpus --prepare --jobs 3
 	$(BIN)/connleak corpus --jobs 3
+
+# the field guide, drawn from the recordings in reports/gallery (under a minute)
+gallery: $(VENV)/installed
+	$(BIN)/connleak gallery
 
 # kills and interruptions at random moments (about six minutes)
 faults: $(VENV)/installed

@@ -248,5 +248,5 @@ def in_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None:
             file.write(results.in_format("md", runs, [folder], strict=False))
 
 
-for command in (cli_many.corpus, cli_many.compare):
+for command in (cli_many.corpus, cli_many.compare, cli_many.gallery):
     main.add_command(command)

@@ -185,3 +185,40 @@ def watch(made: Plan) -> contextlib.AbstractContextManager[Any]:
 def told(step: Any) -> None:
     """Prints one run of a round."""
     err.print(f"round {step.round}  {escaped(step.arm):<28} {step.outcome:<13} {step.seconds:.0f} s")
+
+
+@click.command()
+@click.option("--record", "anew", is_flag=True, help="Record the variants anew, too (all of them: half an hour).")
+@click.option("-k", "expression", default="", metavar="WORDS", help="With --record: only variants with one of these.")
+@click.option("--from", "source", metavar="DIR", help="With --record: take the runs of this corpus folder instead.")
+@click.option(
+    "--out", "folder", default="reports/gallery", show_default=True, metavar="DIR", help="The gallery's folder."
+)
+def gallery(anew: bool, expression: str, source: str | None, folder: str) -> None:
+    """Draws the field guide to connection leaks from the recordings that are kept with the targets.
+
+    A chart a target, README.md, index.html and gallery.json; the same recordings always give the same files.
+    """
+    need_lab("locust" if anew and not source else "none")
+    from connleak import corpus, gallery
+
+    place = Path(folder)
+    if anew:
+        wanted = corpus.chosen(expression)
+        seen = 0
+
+        def told(name: str, wrong: str) -> None:
+            nonlocal seen
+            seen += 1
+            err.print(f"{seen:>3} of {len(wanted)}  {name:<45} {'[red]' + escaped(wrong) + '[/]' if wrong else 'kept'}")
+
+        work = recording.new_folder(Path("reports"), "gallery-runs") if source is None else Path(source)
+        with terminating():
+            problems = gallery.record(wanted, place, Path(source) if source else None, work, told)
+        if problems:
+            raise Error(
+                f"{len(problems)} could not be kept: {problems[0]}", "connleak gallery --record -k ...", exit_code=1
+            )
+    with err.status("drawing") as status:
+        gallery.render(place, lambda name: status.update(f"drawing {name}"))
+    click.echo(f"{place}/README.md   {place}/index.html")

@@ -62,7 +62,7 @@ def format_of_a_comparison(command: Callable[..., Any]) -> Callable[..., Any]:
     return formats(("text", "json", "md"), "Of what stands on stdout. Progress goes to stderr.")(command)
 
 
-def formats(names: tuple[str, ...], words: str) -> Callable[..., Any]:
+def formats(names: tuple[str, ...], words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         command = click.option("--json", "form", flag_value="json", help="Short for --format json.")(command)
         kinds = click.Choice(names)

@@ -1,0 +1,139 @@
+"""The gallery's recordings, and how a recording is made small without changing what it says."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from build import SITE, backend, holder, pool, recording
+from connleak import catalog, gallery, judge, packing
+from connleak.model import Error, Event
+from connleak.recording import read
+from connleak.render import guide
+
+GALLERY = catalog.corpus() / "reports" / "gallery"
+ENTRIES = msgspec.json.decode((GALLERY / "gallery.json").read_bytes(), type=dict[str, list[gallery.Entry]])["variants"]
+
+
+def test_every_variant_has_a_small_recording_and_none_is_of_a_stranger() -> None:
+    wanted = {f"{t.name}-{v}.tar.gz" for t in catalog.targets().values() for v in t.variants}
+    files = {path.name: path.stat().st_size for path in (GALLERY / "recordings").iterdir()}
+    assert set(files) == wanted
+    assert max(files.values()) <= packing.LIMIT
+
+
+def test_what_the_gallery_shows_is_what_each_target_promises() -> None:
+    variants = {(t.name, v.name): v for t in catalog.targets().values() for v in t.variants.values()}
+    assert {(entry.target, entry.variant) for entry in ENTRIES} == set(variants)
+    for entry in ENTRIES:
+        promised = variants[entry.target, entry.variant]
+        assert entry.outcome == promised.expect == entry.expect, entry
+        assert set(promised.kinds) <= set(entry.kinds) <= {*promised.kinds, *promised.may}, entry
+
+
+def test_no_file_of_the_gallery_names_a_path_of_the_machine_that_made_it() -> None:
+    place = re.compile(rb"/(?:home|root|tmp|work|opt|var)/[\w.]")
+    for path in (GALLERY / "recordings").iterdir():
+        with tarfile.open(path) as tar:
+            for name in tar.getnames():
+                found = place.search(tar.extractfile(name).read())
+                assert not found, (path.name, name, found)
+    for path in (*GALLERY.glob("*.md"), *GALLERY.glob("*.json"), *GALLERY.glob("*.svg")):
+        assert not place.search(path.read_bytes()), path.name
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A recording on disk: 12 held, and 4000 checkouts that came back at once."""
+    rows = [backend(n, xact=0.9, state="idle in transaction") for n in range(1, 13)]
+    events = []
+    for n in range(4000):
+        at = 1 + n % 900 / 1000
+        events += [
+            Event(at, "checkout", 100, 1, 50 + n % 3, 100 + n, site=SITE, stack=(SITE,), pool=1),
+            Event(at + 0.01, "checkin", 100, 1, 50 + n % 3, 100 + n, pool=1),
+        ]
+    made = recording(
+        [rows[:4], rows[:8], rows],
+        holders=[[holder(n) for n in range(1, count + 1)] for count in (4, 8, 12)],
+        pools=[[pool(size=50, overflow=50, out=12)]] * 3,
+        cwd=str(tmp_path / "targets" / "shop"),
+    )
+    write(tmp_path / "run", made, events)
+    return tmp_path / "run"
+
+
+def write(place: Path, made, events) -> None:
+    """Writes a recording made by hand as a run would have."""
+    place.mkdir()
+    files = {
+        "phases": [{"t": p.begin, "name": p.name, "cycle": p.cycle, "facts": p.facts} for p in made.phases],
+        "samples": [{"t": s.t, "full": True, "rows": s.backends} for s in made.samples],
+        "stacks": [{"id": 0, "stack": [(SITE.file, SITE.line, SITE.function)]}],
+        "snapshots": made.snapshots,
+        "requests": made.requests,
+        "notes": [],
+        "events": [
+            {k: v for k, v in msgspec.to_builtins(event).items() if k not in ("site", "stack")}
+            | ({"at": 0} if event.site else {})
+            for event in events
+        ],
+    }
+    files["phases"].append({"t": made.phases[-1].end, "name": "end", "cycle": 3})
+    (place / "plan.json").write_bytes(msgspec.json.encode(made.plan))
+    (place / "machine.json").write_bytes(msgspec.json.encode(made.machine))
+    for name, rows in files.items():
+        (place / f"{name}.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+
+
+def test_a_packed_recording_is_small_says_the_same_and_names_no_path(folder: Path, tmp_path: Path) -> None:
+    whole = judge.judge(read(folder))
+    assert whole.outcome == "leak"
+    path = tmp_path / "small.tar.gz"
+    verdict = packing.pack(folder, path, tmp_path)
+    assert packing.told(verdict) == packing.told(whole)
+    assert path.stat().st_size <= packing.LIMIT
+    with packing.unpacked(path) as small:
+        assert read(small).plan.cwd == "targets/shop"
+        assert not any(str(tmp_path) in file.read_text() for file in small.iterdir())
+    data = path.read_bytes()
+    packing.pack(folder, path, tmp_path)
+    assert path.read_bytes() == data
+
+
+def test_thinning_goes_on_until_it_fits_and_at_the_end_keeps_the_verdict(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "small.tar.gz"
+    sizes = []
+    for limit in (40_000, 5_000, 2_500):
+        monkeypatch.setattr(packing, "LIMIT", limit)
+        verdict = packing.pack(folder, path, tmp_path)
+        assert packing.told(verdict) == packing.told(judge.judge(read(folder)))
+        sizes.append(path.stat().st_size)
+        assert sizes[-1] <= limit
+    monkeypatch.setattr(packing, "LIMIT", 100)
+    with pytest.raises(Error, match="cannot be packed into 100 bytes"):
+        packing.pack(folder, path, tmp_path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"/somewhere/repo/targets/shop/buggy.py"', '"targets/shop/buggy.py"'),
+        ('"/home/me/.venv/lib/python3.11/site-packages/flask/app.py"', '"site-packages/flask/app.py"'),
+        ('"/home/me/.venv/bin/python /home/me/.venv/bin/gunicorn -w 2"', '"python gunicorn -w 2"'),
+        ('"http://127.0.0.1:8000/users"', '"http://127.0.0.1:8000/users"'),
+    ],
+)
+def test_paths_of_this_machine_become_names(before: str, after: str) -> None:
+    assert packing.anonymous(before, Path("/somewhere/repo")) == after
+
+
+def test_a_chapter_takes_its_paragraphs_from_the_targets_page() -> None:
+    story = "# A title\n\n**The question.** Why\nso?\n\n**Something else.** no\n\n**Why the fix works.** Because."
+    assert guide.parts_of(story) == {"The question": "Why\nso?", "Why the fix works": "Because."}
