@@ -14,7 +14,7 @@ import time
 import lab
 import page
 
-NAMES = ("probe_cost", "throughput", "sampler_cost", "detection", "detectors")
+NAMES = ("probe_cost", "throughput", "sampler_cost", "detection", "detectors", "long_recording")
 
 
 def main() -> None:

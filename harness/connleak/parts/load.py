@@ -36,6 +36,7 @@ class Load:
         self._channel: socket.socket | None = None
         self.status: dict[str, Any] = {"users": 0, "requests": 0, "failures": 0}
         self.ready: dict[str, Any] | None = None
+        self._stopped: dict[str, Any] | None = None
 
     def __enter__(self) -> Load:
         if self._plan.load == "none":
@@ -95,23 +96,24 @@ class Load:
         """Ends the load without cutting a request; returns {cut, requests, failures}."""
         if self._channel is None:
             return {"cut": False, **self.status}
+        self._stopped = None
         self._command(do="stop", timeout=STOP_TIMEOUT)
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            for message in self._read(0.1):
-                if message["say"] == "stopped":
-                    self.status.update(message)
-                    return message
-            self.check()
+            self.check(0.1)
+            if self._stopped is not None:
+                return self._stopped
         raise Error("Locust did not stop its users within 120 s", f"less {self._folder / 'locust.log'}", exit_code=4)
 
-    def check(self) -> None:
-        """Takes in what Locust says; raises Error when it has ended."""
+    def check(self, timeout: float = 0.0) -> None:
+        """Takes in what Locust says, waiting for it at most so long; raises Error when it has ended."""
         if self._child is None:
             return
-        for message in self._read(0.0):
-            if message["say"] == "status":
+        for message in self._read(timeout):
+            if message["say"] in ("status", "stopped"):
                 self.status.update(message)
+            if message["say"] == "stopped":
+                self._stopped = message
         if self._keeper.exit_code(self._child) is not None:
             raise died(self._child, "ended during the load")
 
