@@ -163,12 +163,34 @@ def detectors(rows: list[lab.Row]) -> str:
     return markdown(["detector", "leaks seen", "false alarms", "median time"], table)
 
 
+def long_recording(rows: list[lab.Row]) -> str:
+    """Returns the medians over all measurements, in the order of drawing."""
+    names = dict.fromkeys(row["what"] for row in rows)
+    table = []
+    for name in names:
+        seconds, size = middle(rows, "seconds", what=name) or 0.0, middle(rows, "megabytes", what=name) or 0.0
+        table.append([name, f"{seconds:.1f} s", f"{size:.1f} MB" if size else ""])
+    return markdown(["", "time", "size"], table)
+
+
+def no_difference(rows: list[lab.Row]) -> str:
+    table = []
+    for name in dict.fromkeys(row["variant"] for row in rows):
+        mine = [row for row in rows if row["variant"] == name]
+        total, wrong = sum(row["comparisons"] for row in mine), sum(row["different"] for row in mine)
+        share = f"{100 * (1 - wrong / total):.1f} %" if total else ""
+        table.append([name, str(len(mine)), str(total), f"{total - wrong}", share])
+    return markdown(["variant", "runs", "comparisons with itself", "no difference", ""], table)
+
+
 TABLES: dict[str, Callable[[list[lab.Row]], str]] = {
     "probe_cost": probe_cost,
     "throughput": throughput,
     "sampler_cost": sampler_cost,
     "detection": detection,
     "detectors": detectors,
+    "long_recording": long_recording,
+    "no_difference": no_difference,
 }
 
 

@@ -14,7 +14,7 @@ import time
 import lab
 import page
 
-NAMES = ("probe_cost", "throughput", "sampler_cost", "detection", "detectors", "long_recording")
+NAMES = ("probe_cost", "throughput", "sampler_cost", "detection", "detectors", "long_recording", "no_difference")
 
 
 def main() -> None:

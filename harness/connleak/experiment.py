@@ -121,21 +121,30 @@ def run_rounds(
     done: dict[str, list[Path]] = {arm.name: [] for arm in arms}
     began = time.monotonic()
     number = 0
-    while number < rounds or (not judged(done).clear and lasts(began, number, limit)):
-        number += 1
-        for arm in arms:
-            made, private = plan.resolve(arm.options)
-            made = equal(made, arms)
-            place = folder / f"{number}-{arm.name.replace('/', '-').replace(':', '-').replace(' ', '-')}"
-            start = time.monotonic()
-            with watch(made) as report:
-                record(made, private, place, report)
-            verdict = results.judge_folder(place)
-            if interrupted(place):
-                return {name: folders[: number - 1] for name, folders in done.items()}
-            done[arm.name].append(place)
-            told(Step(round=number, arm=arm.name, outcome=verdict.outcome, seconds=time.monotonic() - start))
+    try:
+        while number < rounds or (not judged(done).clear and lasts(began, number, limit)):
+            number += 1
+            for arm in arms:
+                place = folder / f"{number}-{arm.name.replace('/', '-').replace(':', '-').replace(' ', '-')}"
+                start = time.monotonic()
+                outcome = run_one(arm, arms, place, watch)
+                told(Step(round=number, arm=arm.name, outcome=outcome, seconds=time.monotonic() - start))
+                done[arm.name].append(place)
+    except KeyboardInterrupt:
+        whole = min(len(folders) for folders in done.values())
+        return {name: folders[:whole] for name, folders in done.items()}
     return done
+
+
+def run_one(arm: Contender, arms: list[Contender], place: Path, watch: Watch) -> str:
+    """Runs an arm once; returns its outcome. An interrupted run is no part of the experiment: KeyboardInterrupt."""
+    made, private = plan.resolve(arm.options)
+    made = equal(made, arms)
+    with watch(made) as report:
+        record(made, private, place, report)
+    if any("interrupted" in note.text for note in recording.read(place).notes):
+        raise KeyboardInterrupt
+    return results.judge_folder(place).outcome
 
 
 def lasts(began: float, rounds: int, limit: float) -> bool:
@@ -155,10 +164,6 @@ def equal(made: Plan, arms: list[Contender]) -> Plan:
     probes = [options.probe] if options.probe else [variant.probe for variant in variants]
     probe = next(probe for probe in ("queries", "pool", "off") if probe in probes)
     return replace(made, users=users, probe=probe, phases=replace(made.phases, load=load))
-
-
-def interrupted(folder: Path) -> bool:
-    return any("interrupted" in note.text for note in recording.read(folder).notes)
 
 
 def judged(done: dict[str, list[Path]]) -> Comparison:

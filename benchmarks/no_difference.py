@@ -1,0 +1,58 @@
+"""7. How often compare calls a variant different from itself: real runs, in turn, compared with each other every way.
+
+Runs of one variant are made one after another. Each stretch of 2 x 3 and 2 x 4 neighbours becomes a comparison of the
+odd with the even ones, as rounds A B A B ... are; the answer must be "no difference".
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import lab
+from connleak import compare, judge, plan, recording
+from connleak.model import Recording
+from connleak.record import record
+from connleak.verdict import Verdict
+
+VARIANTS = ("missing_remove:buggy", "missing_remove:fixed")
+ROUNDS = (3, 4)
+Runs = list[tuple[Recording, Verdict]]
+
+
+def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
+    """Yields {variant, run, outcome, comparisons, different, kinds}: of the comparisons that a further run makes."""
+    for name in (*VARIANTS, "engine_per_request:buggy", "pool_events:control") if full else VARIANTS:
+        done: Runs = []
+        for number in range(24 if full else 8):
+            folder = Path(tempfile.mkdtemp(prefix="connleak-same-"))
+            made, private = plan.resolve(plan.Options(target=name, early_stop=False))
+            record(made, private, folder, lambda _: None)
+            read = recording.read(folder)
+            shutil.rmtree(folder)
+            done.append((read, judge.judge(read)))
+            found = [answer(done[-2 * rounds :]) for rounds in ROUNDS if len(done) >= 2 * rounds]
+            found += [answer([*chosen, done[-1]]) for chosen in others(done)] if full else []
+            yield {
+                "variant": name,
+                "run": number + 1,
+                "outcome": done[-1][1].outcome,
+                "comparisons": len(found),
+                "different": sum(told != "no difference" for told in found),
+                "answers": ", ".join(sorted({told for told in found if told != "no difference"})),
+            }
+
+
+def others(
+    done: Runs,
+) -> list[Runs]:
+    """Returns further choices of five earlier runs out of the last eight, in their order."""
+    return [list(chosen) for chosen in combinations(done[-9:-1], 5)] if len(done) >= 9 else []
+
+
+def answer(runs: Runs) -> str:
+    """Returns what the comparison of the odd with the even runs says."""
+    return compare.compare({"one": runs[::2], "one again": runs[1::2]}).outcome
