@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +145,10 @@ def compare(
         shown = results.render_comparison(place, found, arms, diffs) if place else ""
         if place and place.parent == Path("reports"):
             results.write_index(place.parent)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary and os.environ.get("GITHUB_ACTIONS") == "true":
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(compared.markdown(found))
     if form != "text":
         emit(found) if form == "json" else click.echo(compared.markdown(found), nl=False)
         err.print(escaped(shown))

@@ -32,6 +32,7 @@ from connleak.model import (
     Snapshot,
     Struct,
 )
+from connleak.secrets import without_passwords
 
 T = TypeVar("T")
 FULL_EVERY = 5.0
@@ -107,7 +108,7 @@ class Writer:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-        write_json(folder / "plan.json", plan)
+        write_json(folder / "plan.json", msgspec.structs.replace(plan, app=without_passwords(plan.app)))
         write_json(folder / "machine.json", machine)
         self._encoder = msgspec.json.Encoder()
         self._files: dict[str, IO[bytes]] = {

@@ -13,6 +13,7 @@ from connleak.comparison import Comparison
 from connleak.model import Error, Recording
 from connleak.render import charts, compared, issue, machines, page, series
 from connleak.render.excerpts import Excerpts, excerpts_of
+from connleak.secrets import without_passwords
 from connleak.verdict import Verdict
 
 INDEXED = 500
@@ -61,10 +62,11 @@ def render_folder(folder: Path, verdict: Verdict) -> None:
 def in_format(form: str, runs: list[tuple[Recording, Verdict]], folders: list[Path], strict: bool) -> str:
     """Returns verdicts as an issue's draft (md), JUnit XML or SARIF."""
     if form == "junit":
-        return machines.junit(runs, strict)
+        return without_passwords(machines.junit(runs, strict))
     if form == "sarif":
         root = Path(os.environ.get("GITHUB_WORKSPACE", "."))
-        return msgspec.json.format(msgspec.json.encode(machines.sarif(runs, root.resolve())), indent=2).decode() + "\n"
+        text = msgspec.json.format(msgspec.json.encode(machines.sarif(runs, root.resolve())), indent=2).decode()
+        return without_passwords(text) + "\n"
     return "\n".join(
         issue.issue(read, verdict, excerpts(folder)) for (read, verdict), folder in zip(runs, folders, strict=True)
     )

@@ -16,6 +16,7 @@ from connleak.parts.databases import Server
 from connleak.parts.load import Load
 from connleak.parts.sampler import Sampler
 from connleak.recording import PhaseLine, Writer
+from connleak.secrets import without_passwords
 
 PROBE_ANSWERS = 0.6
 """Seconds to read the server again after a collection: a close that was begun by it needs a moment to arrive."""
@@ -70,7 +71,7 @@ class Run:
         self.writer.append("phases", PhaseLine(self.now() if at is None else at, name, cycle, facts))
 
     def note(self, about: str, text: str, **facts: object) -> None:
-        self.writer.append("notes", Note(self.now(), about, text, facts))
+        self.writer.append("notes", Note(self.now(), about, without_passwords(text), facts))
 
 
 def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:

@@ -9,7 +9,7 @@ import msgspec
 from build import SITE, backend, holder, pool, recording
 from connleak import judge
 from connleak.model import Database, Event, Sample, Site
-from connleak.render import charts, lives, page, series, text
+from connleak.render import charts, issue, lives, page, series, text
 from connleak.render.excerpts import Excerpt, excerpts_of
 
 
@@ -114,6 +114,17 @@ def test_the_page_works_without_a_network_and_escapes_what_came_from_outside() -
     assert "connleak run shop:buggy" in html
     drawn = re.search(r"const charts = (\{.*\});", html)
     assert drawn and json.loads(drawn[1])["chart"]["vconcat"]
+
+
+def test_no_password_of_an_address_stands_on_a_page() -> None:
+    made = leaking(query="SELECT dblink('postgresql://me:se%25cret@host/db') -- password=se%25cret")
+    app = "env DATABASE_URL=postgresql://app:se%25cret@127.0.0.1/shop gunicorn shop:app"
+    made = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, app=app))
+    verdict = judge.judge(made)
+    html = page.report(made, verdict, {"chart": charts.growth_chart(made, verdict)}, {}, "/* https://a:b@c */")
+    draft = issue.issue(made, verdict, {})
+    assert "se%25cret" not in html + draft and "postgresql://app:***@127.0.0.1/shop" in html
+    assert "/* https://a:b@c */" in html
 
 
 def test_the_page_says_how_every_check_ended() -> None:

@@ -17,6 +17,7 @@ from connleak.model import Backend, Error, Plan
 from connleak.parts.environment import environment
 from connleak.parts.process import Child, Keeper, died, wait_until_ready
 from connleak.probe import ENTRY
+from connleak.secrets import without_passwords
 
 READY_PATH = "/connleak-is-it-up"
 """Asked for until any answer comes: a 404 is one, and shows that the app itself answers, not only its port."""
@@ -73,7 +74,7 @@ class App:
             root = psutil.Process(self.child.pid)
             for process in [root, *root.children(recursive=True)]:
                 try:
-                    found[process.pid] = " ".join(process.cmdline())[:200]
+                    found[process.pid] = without_passwords(" ".join(process.cmdline()))[:200]
                 except psutil.Error:
                     continue
         except psutil.Error:

@@ -10,6 +10,7 @@ from connleak.model import Recording
 from connleak.render import series
 from connleak.render.excerpts import Excerpts
 from connleak.render.page import again
+from connleak.secrets import without_passwords
 from connleak.verdict import Finding, Verdict
 
 COLUMNS, ROWS = 64, 8
@@ -44,7 +45,7 @@ def issue(recording: Recording, verdict: Verdict, excerpts: Excerpts) -> str:
         f"Sensitivity: {verdict.sensitivity.get('text', 'not known')}.",
         "</details>",
     ]
-    return "\n".join(lines) + "\n"
+    return without_passwords("\n".join(lines)) + "\n"
 
 
 def headline(recording: Recording, verdict: Verdict) -> str:
