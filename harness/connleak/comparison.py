@@ -52,6 +52,8 @@ class Run(Struct, frozen=True, kw_only=True):
     refused_after: int | None = None
     """Requests that were over when the first caller was turned away."""
     sensitivity: float = 0.0
+    room: int | None = None
+    """Connections that the app's pools may open in all; None where that is not known, or has no limit."""
 
 
 class Figure(Struct, frozen=True):
@@ -76,6 +78,7 @@ class Arm(Struct, frozen=True, kw_only=True):
     bounded_by: str = ""
     refused_after: int | None = None
     sensitivity: float = 0.0
+    room: int | None = None
     says: str = ""
     runs: tuple[Run, ...] = ()
 

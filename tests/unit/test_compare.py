@@ -63,6 +63,16 @@ def test_an_arm_that_still_leaks_is_not_fixed_and_ending_its_transactions_is_sai
     assert "wrong_commit_only ends its transactions, and still leaves 12 sessions" in found.conclusion
 
 
+def test_a_bigger_pool_only_moves_the_cliff() -> None:
+    rows = [[backend(n, xact=1.0, state="idle in transaction") for n in range(1, k * 4 + 1)] for k in (1, 2, 3)]
+    holders = [[holder(n, site=SITE) for n in range(1, k * 4 + 1)] for k in (1, 2, 3)]
+    big = judged(recording(rows, holders=holders, pools=[[pool(size=50, overflow=10)]] * 3, more_requests=slow(0.02)))
+    found = compare.compare({"buggy": [leaking()] * 3, "wrong_bigger_pool": [big] * 3})
+    assert found.outcome == "not fixed"
+    assert "wrong_bigger_pool only moves the cliff: it still leaves 12 sessions" in found.conclusion
+    assert "may open 60 connections, not 15" in found.conclusion
+
+
 @pytest.mark.parametrize("arm", [leaking, clean])
 def test_an_arm_against_itself_shows_no_difference(arm) -> None:
     found = compare.compare({"one": [arm()] * 3, "one again": [arm()] * 3})

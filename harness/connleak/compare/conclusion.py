@@ -111,6 +111,8 @@ def remark(arm: Arm, first: Arm, effects: list[Effect]) -> Arm:
 def refused_later(arm: Arm, first: Arm) -> str:
     """Returns how much later the first caller is turned away than in the first arm; empty when it is not later."""
     if first.refused_after is None:
+        if arm.room and first.room and arm.room > 1.25 * first.room:
+            return f"its pools may open {arm.room} connections, not {first.room}, until they are full of what is kept"
         return ""
     if arm.refused_after is None:
         return f"no caller was turned away yet, where the first was after {first.refused_after} requests"

@@ -47,7 +47,16 @@ def measure(recording: Recording, verdict: Verdict) -> Run:
         bounded_by=next((finding.bounded_by for finding in leaks if finding.bounded_by), ""),
         refused_after=facts.amount(0.0, min(refusals)) if refusals else None,
         sensitivity=verdict.sensitivity.get("value", 0.0),
+        room=room(facts),
     )
+
+
+def room(facts: Facts) -> int | None:
+    """Returns how many connections the app's pools may open in all, of those that are in use."""
+    snapshot = facts.last.snapshot if facts.last else None
+    pools = [pool for pool in snapshot.pools if pool.pool and pool.used] if snapshot else []
+    limits = [pool.size + pool.max_overflow for pool in pools if pool.size > 0 and pool.max_overflow >= 0]
+    return sum(limits) if limits and len(limits) == len(pools) else None
 
 
 def quantile(ordered: list[float], part: float) -> float:
@@ -80,6 +89,7 @@ def arm_of(name: str, runs: list[Run]) -> Arm:
         rate=found if amount else None,
         bounded_by=bounds[0] if len(bounds) * 2 > len(leaking) else "",
         refused_after=round(median(refused)) if 2 * len(refused) > len(runs) else None,
+        room=max((run.room for run in runs if run.room is not None), default=None),
         sensitivity=max(run.sensitivity for run in runs) / len(runs),
         runs=tuple(runs),
     )

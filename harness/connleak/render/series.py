@@ -118,6 +118,6 @@ def spark(recording: Recording) -> str:
     most = max((level for _, level in levels), default=0) or 1
     words: list[str] = []
     for t, level in levels:
-        x, y = 240 * (t - begin) / ((end - begin) or 1), 60 - 50 * level / most
+        x, y = 240 * (t - begin) / ((end - begin) or 1), 60 - 44 * level / most
         words.append(f"H{x:.1f}V{y:.1f}" if words else f"M{x:.1f} 60V{y:.1f}")
     return "".join(words) + "V60Z" if words else ""
