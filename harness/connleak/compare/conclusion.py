@@ -54,8 +54,9 @@ def sentences(arms: list[Arm], effects: list[Effect]) -> list[str]:
 
 
 def alike(arms: list[Arm]) -> bool:
-    """Tells whether all arms got the same verdicts, of the same kinds."""
-    return len({(arm.state, frozenset(arm.kinds)) for arm in arms}) == 1
+    """Tells whether all arms got the same verdicts, of the same kinds, and meet their wall as soon as the first."""
+    same = len({(arm.state, frozenset(arm.kinds)) for arm in arms}) == 1
+    return same and not any(arm.state == "broken" and refused_later(arm, arms[0]) for arm in arms[1:])
 
 
 def of(works: list[Arm]) -> str:
