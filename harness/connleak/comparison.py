@@ -29,6 +29,14 @@ METRICS = (
     Metric(name="peak", title="peak sessions", unit="sessions", floor=0.5),
     Metric(name="open_transactions", title="transactions left open", unit="sessions", floor=0.5),
     Metric(name="errors", title="failed requests", unit="%", floor=0.5),
+    Metric(
+        name="refused_after",
+        title="requests until the first refusal",
+        unit="requests",
+        ratio=True,
+        lower_is_better=False,
+        floor=0.05,
+    ),
     Metric(name="throughput", title="requests a second", unit="/s", ratio=True, lower_is_better=False, floor=0.02),
     Metric(name="p50", title="p50", unit="ms", ratio=True, floor=0.02),
     Metric(name="p99", title="p99", unit="ms", ratio=True, floor=0.02),
@@ -49,8 +57,6 @@ class Run(Struct, frozen=True, kw_only=True):
     amount: int = 0
     per: str = "1000 requests"
     bounded_by: str = ""
-    refused_after: int | None = None
-    """Requests that were over when the first caller was turned away."""
     sensitivity: float = 0.0
     room: int | None = None
     """Connections that the app's pools may open in all; None where that is not known, or has no limit."""
@@ -76,7 +82,6 @@ class Arm(Struct, frozen=True, kw_only=True):
     figures: dict[str, Figure] = {}
     rate: Rate | None = None
     bounded_by: str = ""
-    refused_after: int | None = None
     sensitivity: float = 0.0
     room: int | None = None
     says: str = ""

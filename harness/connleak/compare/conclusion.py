@@ -10,6 +10,8 @@ from connleak.judge.rates import compact
 
 NAMES = {"throughput": "throughput", "p50": "p50", "p99": "p99", "peak": "peak sessions", "errors": "failed requests"}
 """The figures in which a fix may cost something."""
+FURTHER = 1.25
+"""A wall that is so many times further away, or more, is further away."""
 
 
 def conclude(arms: list[Arm], effects: list[Effect]) -> tuple[Answer, str, int]:
@@ -20,7 +22,7 @@ def conclude(arms: list[Arm], effects: list[Effect]) -> tuple[Answer, str, int]:
     if first.state in ("mixed", "unknown") or last.state in ("mixed", "unknown"):
         return "undecided", words, 3
     harm = [effect for effect in told if effect.arm == last.name and effect.worse and effect.metric in NAMES]
-    if alike(arms) and not told:
+    if alike(arms, effects) and not told:
         return "no difference", words, 1 if last.state == "broken" else 0
     if last.state == "broken":
         return "not fixed", words, 1
@@ -34,7 +36,7 @@ def sentences(arms: list[Arm], effects: list[Effect]) -> list[str]:
     first, others = arms[0], arms[1:]
     rounds = len(first.runs)
     found = []
-    if alike(arms) and first.state in ("broken", "sound") and not any(effect.real for effect in effects):
+    if alike(arms, effects) and first.state in ("broken", "sound") and not any(effect.real for effect in effects):
         what = "all give everything back" if first.state == "sound" else f"all {does(first)}"
         return [f"No difference between {spoken([arm.name for arm in arms])} in {plural(rounds, 'round')}: {what}."]
     if first.state == "broken":
@@ -53,10 +55,10 @@ def sentences(arms: list[Arm], effects: list[Effect]) -> list[str]:
     return found
 
 
-def alike(arms: list[Arm]) -> bool:
+def alike(arms: list[Arm], effects: list[Effect]) -> bool:
     """Tells whether all arms got the same verdicts, of the same kinds, and meet their wall as soon as the first."""
     same = len({(arm.state, frozenset(arm.kinds)) for arm in arms}) == 1
-    return same and not any(arm.state == "broken" and refused_later(arm, arms[0]) for arm in arms[1:])
+    return same and not any(arm.state == "broken" and further_wall(arm, arms[0], effects) for arm in arms[1:])
 
 
 def of(works: list[Arm]) -> str:
@@ -97,7 +99,7 @@ def remark(arm: Arm, first: Arm, effects: list[Effect]) -> Arm:
     says = does(arm)
     if first.state == "broken":
         closed = mine.get("open_transactions")
-        later = refused_later(arm, first)
+        later = further_wall(arm, first, effects)
         if closed and closed.real and closed.value < 0:
             says = f"ends its transactions, and still {does(arm)}"
         elif later:
@@ -109,16 +111,16 @@ def remark(arm: Arm, first: Arm, effects: list[Effect]) -> Arm:
     return replace(arm, says=says)
 
 
-def refused_later(arm: Arm, first: Arm) -> str:
-    """Returns how much later the first caller is turned away than in the first arm; empty when it is not later."""
-    if first.refused_after is None:
-        if arm.room and first.room and arm.room > 1.25 * first.room:
-            return f"its pools may open {arm.room} connections, not {first.room}, until they are full of what is kept"
-        return ""
-    if arm.refused_after is None:
-        return f"no caller was turned away yet, where the first was after {first.refused_after} requests"
-    if arm.refused_after > 1.25 * first.refused_after:
-        return f"the first caller is turned away after {arm.refused_after} requests, not {first.refused_after}"
+def further_wall(arm: Arm, first: Arm, effects: list[Effect]) -> str:
+    """Returns how much later the arm meets its wall than the first one does; empty when that cannot be said."""
+    before, after = (one.figures.get("refused_after") for one in (first, arm))
+    if before and not after and not any(run.figures["refused_after"] for run in arm.runs):
+        return f"no caller was turned away yet, where the first was after {before.mean:.0f} requests"
+    later = next((e for e in effects if (e.arm, e.metric) == (arm.name, "refused_after")), None)
+    if before and after and later and later.real and later.value > FURTHER:
+        return f"the first caller is turned away after {after.mean:.0f} requests, not {before.mean:.0f}"
+    if not before and not after and arm.room and first.room and arm.room > FURTHER * first.room:
+        return f"its pools may open {arm.room} connections, not {first.room}, until they are full of what is kept"
     return ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from statistics import fmean, median
+from statistics import fmean
 
 from connleak.comparison import METRICS, Arm, Figure, Metric, Run, State
 from connleak.judge.facts import Facts, unit
@@ -37,6 +37,7 @@ def measure(recording: Recording, verdict: Verdict) -> Run:
             "peak": max((len(sample.backends) for sample in recording.samples), default=0),
             "open_transactions": sum(last.in_transaction(pid) for pid in last.stayed) if last else None,
             "errors": 100 * (count - len(answered)) / count if count else None,
+            "refused_after": max(1, facts.amount(0.0, min(refusals))) if refusals else None,
             "throughput": len(answered) / loaded if answered and loaded else None,
             "p50": 1000 * quantile(answered, 0.5) if answered else None,
             "p99": 1000 * quantile(answered, 0.99) if answered else None,
@@ -45,7 +46,6 @@ def measure(recording: Recording, verdict: Verdict) -> Run:
         amount=amount,
         per=per,
         bounded_by=next((finding.bounded_by for finding in leaks if finding.bounded_by), ""),
-        refused_after=facts.amount(0.0, min(refusals)) if refusals else None,
         sensitivity=verdict.sensitivity.get("value", 0.0),
         room=room(facts),
     )
@@ -76,7 +76,6 @@ def arm_of(name: str, runs: list[Run]) -> Arm:
     leaking = [run for run in runs if "leak" in {KINDS[kind] for kind in run.kinds}]
     bounds = [run.bounded_by for run in leaking if run.bounded_by]
     found = rate_of(round(sum(run.leaked for run in runs)), amount, per, 1000.0 if per != "hour" else 3_600_000.0)
-    refused = [run.refused_after for run in runs if run.refused_after is not None]
     worst = next((run for run in runs if run.outcome in ("leak", "fault")), runs[0])
     return Arm(
         name=name,
@@ -88,7 +87,6 @@ def arm_of(name: str, runs: list[Run]) -> Arm:
         figures=figures,
         rate=found if amount else None,
         bounded_by=bounds[0] if len(bounds) * 2 > len(leaking) else "",
-        refused_after=round(median(refused)) if 2 * len(refused) > len(runs) else None,
         room=max((run.room for run in runs if run.room is not None), default=None),
         sensitivity=max(run.sensitivity for run in runs) / len(runs),
         runs=tuple(runs),
