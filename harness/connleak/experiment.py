@@ -63,6 +63,7 @@ def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]
         found.append(Contender(name=arm, options=replace(options, target=f"{target.name}:{variant.name}")))
     if len(found) < 2:
         raise Error(f"compare {names[0]}: one thing alone cannot be compared", f"connleak compare {names[0]} ...")
+    need_one_world(found)
     return found
 
 
@@ -154,16 +155,35 @@ def lasts(began: float, rounds: int, limit: float) -> bool:
 
 
 def equal(made: Plan, arms: list[Contender]) -> Plan:
-    """Returns a plan under the load of all: the most users, the longest load, the probe that sees most."""
+    """Returns a plan under the load of all: the first arm's scenario, the most users, the longest load, one probe."""
     variants = [catalog.find(arm.options.target)[1] for arm in arms if arm.options.target]
     if not variants:
         return made
     options = arms[0].options
-    users = options.users or max(variant.users for variant in variants)
-    load = options.load or max(variant.load_seconds for variant in variants)
     probes = [options.probe] if options.probe else [variant.probe for variant in variants]
-    probe = next(probe for probe in ("queries", "pool", "off") if probe in probes)
-    return replace(made, users=users, probe=probe, phases=replace(made.phases, load=load))
+    limit = options.max_connections or max(variant.max_connections for variant in variants)
+    return replace(
+        made,
+        scenario=made.scenario if options.locustfile else str(catalog.scenario(variants[0].scenario)),
+        users=options.users or max(variant.users for variant in variants),
+        probe=next(probe for probe in ("queries", "pool", "off") if probe in probes),
+        phases=replace(made.phases, load=options.load or max(variant.load_seconds for variant in variants)),
+        database=replace(made.database, max_connections=limit),
+    )
+
+
+def need_one_world(arms: list[Contender]) -> None:
+    """Raises Error for arms that no load could be the same for: other protocols, databases, or none at all."""
+    for name in ("listens", "load", "database"):
+        whose: dict[str, list[str]] = {}
+        for arm in arms:
+            if arm.options.target:
+                target, variant = catalog.find(arm.options.target)
+                value = target.database if name == "database" else getattr(variant, name)
+                whose.setdefault(value or "locust", []).append(arm.name)
+        if len(whose) > 1:
+            told = "; ".join(f"{value}: {', '.join(names)}" for value, names in whose.items())
+            raise Error(f"these cannot be compared, since they differ in {name} ({told})", HINT)
 
 
 def judged(done: dict[str, list[Path]]) -> Comparison:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import msgspec
 import pytest
-from build import SITE, backend, holder, pool, recording
-from connleak import compare, judge
+from build import SITE, backend, holder, plan, pool, recording
+from connleak import compare, experiment, judge
 from connleak.compare.effects import pooled, student
-from connleak.model import Database, Machine, Request
+from connleak.model import Database, Error, Machine, Request
+from connleak.plan import Options, resolve
+from connleak.recording import Writer
 from connleak.render import compared
 
 
@@ -128,3 +131,36 @@ def test_the_table_marks_real_differences_and_the_markdown_escapes_bars() -> Non
     page = compared.markdown(found)
     assert "| a&#124;b | 3 clean |" in page and " 0* " in page
     assert page.startswith("**fixed**: buggy leaves")
+
+
+def test_arms_are_variants_in_the_order_of_the_story_or_as_named_and_twins_have_names_of_their_own() -> None:
+    names = [arm.name for arm in experiment.contenders(("missing_remove",), Options(target="x"))]
+    assert names[0] == "buggy" and names[-1].startswith("fixed")
+    assert [n for n in names if n.startswith("wrong")] == names[1:3]
+    twins = experiment.contenders(("missing_remove:fixed", "fixed", "fixed"), Options())
+    assert [arm.name for arm in twins] == ["fixed", "fixed again", "fixed again 2"]
+    with pytest.raises(Error, match="one thing alone"):
+        experiment.contenders(("missing_remove:fixed",), Options())
+    with pytest.raises(Error, match="differ in listens"):
+        experiment.contenders(("missing_remove:fixed", "tcp_mysql:fixed"), Options())
+
+
+def test_all_arms_get_one_load() -> None:
+    arms = experiment.contenders(("teardown_raises:buggy", "wrong_after_request"), Options())
+    plans = [experiment.equal(resolve(arm.options)[0], arms) for arm in arms]
+    assert len({(p.scenario, p.users, p.phases, p.probe, p.database.max_connections) for p in plans}) == 1
+
+
+def test_folders_of_the_same_variant_are_rounds_of_one_arm(tmp_path: Path) -> None:
+    for name, variant in (("a", "buggy"), ("b", "fixed"), ("c", "fixed")):
+        with Writer(tmp_path / name, plan(variant=variant), Machine()):
+            pass
+    folders = tuple(str(tmp_path / name) for name in "abc")
+    arms = experiment.named_folders(folders)
+    assert {name: [place.name for place in places] for name, places in arms.items()} == {
+        "shop:buggy": ["a"],
+        "shop:fixed": ["b", "c"],
+    }
+    assert len(experiment.named_folders(folders[1:])) == 2
+    with pytest.raises(Error, match=r"compare\.json"):
+        experiment.named_folders(folders[:1])
