@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from connleak import options, plan, recording, results
+from connleak.comparison import Comparison
 from connleak.console import emit, err, escaped
 from connleak.invocation import need_lab, own_folder, terminating, without_secrets
 from connleak.model import Error, Plan, Target, Variant
@@ -43,15 +44,15 @@ def corpus(
     Writes corpus.json and corpus.md. Exit code 0 when all held, 4 when --prepare found something missing, else 1.
     """
     need_lab("locust")
-    from connleak import corpus as experiment
+    from connleak import corpus as grades
 
     if prepare:
-        sys.exit(prepared(experiment.chosen(expression), jobs))
-    wanted = len(experiment.chosen(expression)) * repeat
+        sys.exit(prepared(grades.chosen(expression), jobs))
+    wanted = len(grades.chosen(expression)) * repeat
     folder = own_folder(out) if out else recording.new_folder(Path("reports"), "corpus")
-    rows: list[experiment.Graded] = []
+    rows: list[grades.Graded] = []
 
-    def report(row: experiment.Graded) -> None:
+    def report(row: grades.Graded) -> None:
         rows.append(row)
         told = "; ".join(row.problems).splitlines()[0] if row.problems else f"{row.outcome}, as promised"
         style = "red" if row.problems else "green"
@@ -59,15 +60,15 @@ def corpus(
         err.print(f"{len(rows):>3} of {wanted}  {name:<45} [{style}]{escaped(told)}[/]  {row.seconds:.0f} s")
 
     with terminating():
-        graded = experiment.corpus(expression, repeat, jobs, folder, report)
+        graded = grades.corpus(expression, repeat, jobs, folder, report)
         if second_try and any(row.problems for row in graded):
-            graded = experiment.second_try(graded, report)
+            graded = grades.second_try(graded, report)
     recording.write_json(folder / "corpus.json", {"runs": graded})
-    (folder / "corpus.md").write_text(experiment.markdown(graded), encoding="utf-8")
+    (folder / "corpus.md").write_text(grades.markdown(graded), encoding="utf-8")
     if as_json:
         emit({"runs": graded})
     else:
-        click.echo(f"{experiment.summary(graded)}\n{folder}/corpus.md")
+        click.echo(f"{grades.summary(graded)}\n{folder}/corpus.md")
     sys.exit(1 if any(row.problems for row in graded) else 0)
 
 
@@ -123,42 +124,51 @@ def compare(
     connleak compare reports/A reports/B                 recordings that are there
     connleak compare --app 'COMMAND' --url URL --git-ref main --git-ref my-fix
     """
-    need_lab("locust")
     from connleak import experiment
 
-    folder, arms, diffs = None, {}, {}
-    if names and all(Path(name).is_dir() for name in names) and not given["app"]:
+    recorded = bool(names) and not given["app"] and all(experiment.is_recorded(name) for name in names)
+    need_lab("none" if recorded else "locust")
+    place, diffs = None, {}
+    if recorded:
         arms = experiment.named_folders(names)
+        place = Path(names[0]) if len(names) == 1 else own_folder(out) if out else None
     else:
-        label = "app" if given["app"] else names[0].partition(":")[0] if names else ""
         given["argv"] = tuple(without_secrets(sys.argv[1:]))
         with contenders(names, refs, plan.Options(**given, early_stop=False)) as chosen, terminating():
-            folder = own_folder(out) if out else recording.new_folder(Path("reports"), f"compare-{label}")
-            arms = experiment.run_rounds(chosen, folder, rounds, limit, told, watch)
+            label = "app" if given["app"] else names[0].partition(":")[0]
+            place = own_folder(out) if out else recording.new_folder(Path("reports"), f"compare-{label}")
+            arms = experiment.run_rounds(chosen, place, rounds, limit, told, watch)
             diffs = experiment.differences(chosen)
     if not arms or not all(arms.values()):
         raise Error("no round was whole: nothing can be compared", "connleak compare ... --rounds 1", exit_code=130)
     with err.status("comparing, and drawing the charts"):
         found = experiment.judged(arms)
         experiment.need_alike(found, allow_unlike)
-        place = folder or (Path(names[0]) if len(names) == 1 else own_folder(out) if out else None)
         shown = results.render_comparison(place, found, arms, diffs) if place else ""
         if place and place.parent == Path("reports"):
             results.write_index(place.parent)
+    show_comparison(found, form, shown)
+    sys.exit(found.exit_code)
+
+
+def show_comparison(found: Comparison, form: str, shown: str) -> None:
+    """Prints a comparison: for a person, or in a format with what to open on stderr; and for GitHub's summary."""
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary and os.environ.get("GITHUB_ACTIONS") == "true":
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(compared.markdown(found))
-    if form != "text":
-        emit(found) if form == "json" else click.echo(compared.markdown(found), nl=False)
-        err.print(escaped(shown))
-    else:
+    if form == "text":
         screen = Console(highlight=False, soft_wrap=True)
         screen.print(compared.answer(found))
         wide = screen if screen.is_terminal else Console(highlight=False, width=200)  # a pipe has no edge
         wide.print(compared.table(found))
         screen.print(f"\n{shown}" if shown else "", style="dim")
-    sys.exit(found.exit_code)
+        return
+    if form == "json":
+        emit(found)
+    else:
+        click.echo(compared.markdown(found), nl=False)
+    err.print(escaped(shown))
 
 
 @contextlib.contextmanager

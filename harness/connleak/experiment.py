@@ -196,6 +196,11 @@ def one(folder: Path) -> tuple[Recording, Verdict]:
     return recording.read(folder), results.judge_folder(folder)
 
 
+def is_recorded(name: str) -> bool:
+    """Tells whether a word of the command line is a folder of a run or of a comparison."""
+    return any(Path(name, file).is_file() for file in ("plan.json", "compare.json"))
+
+
 def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
     """Returns arms of run folders: those of a comparison's folder, or the folders grouped by what they ran."""
     if len(names) == 1:

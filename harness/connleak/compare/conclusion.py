@@ -37,8 +37,9 @@ def sentences(arms: list[Arm], effects: list[Effect]) -> list[str]:
     rounds = len(first.runs)
     found = []
     if alike(arms, effects) and first.state in ("broken", "sound") and not any(effect.real for effect in effects):
-        what = "all give everything back" if first.state == "sound" else f"all {does(first)}"
-        return [f"No difference between {spoken([arm.name for arm in arms])} in {plural(rounds, 'round')}: {what}."]
+        what = "all give everything back" if first.state == "sound" else f"each {does(first)}"
+        often = plural(rounds, "round") if rounds > 1 else "one run each, which compares the verdicts alone"
+        return [f"No difference between {spoken([arm.name for arm in arms])} in {often}: {what}."]
     if first.state == "broken":
         found.append(f"{first.name} {does(first)}.")
     works = [arm for arm in others if arm.state == "sound"]
@@ -65,10 +66,8 @@ def of(works: list[Arm]) -> str:
     """Returns in how many rounds, and how small a leak would have shown."""
     rounds = len(works[0].runs)
     worst = max(arm.sensitivity for arm in works)
-    return (
-        f" in {'the one round' if rounds == 1 else f'all {rounds} rounds'} (a leak of {compact(worst)} or more per "
-        f"{works[0].runs[0].per} would have shown)"
-    )
+    often = "the one round" if rounds == 1 else "both rounds" if rounds == 2 else f"all {rounds} rounds"
+    return f" in {often} (a leak of {compact(worst)} or more per {works[0].runs[0].per} would have shown)"
 
 
 def does(arm: Arm) -> str:
