@@ -223,11 +223,11 @@ def test_the_cause_of_exhaustion_is_told(nested: bool, state: str, cause: str) -
     assert f"cause: {cause}" in verdict.sentence
 
 
-def streaming(all_back: bool = True):
+def streaming(all_back: bool = True, taken: float = 1.2):
     """Six clients with a request of two seconds, each with an idle connection of its own."""
     rows = tuple(idle(6, first=11))
     long = tuple(Request(1.1, 2.4, "/stream") for _ in range(6))
-    events = tuple(Event(1.2, "checkout", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
+    events = tuple(Event(taken, "checkout", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
     if all_back:
         events += tuple(Event(3.6, "checkin", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
     samples = tuple(Sample(1.25 + n / 10, rows) for n in range(22))
@@ -238,6 +238,10 @@ def test_an_idle_connection_for_each_open_client_is_per_client() -> None:
     verdict = judge.judge(streaming())
     assert kinds(verdict) == ["per-client"]
     assert "6 clients had a request open" in verdict.sentence
+
+
+def test_what_was_taken_before_the_clients_came_is_none_of_theirs() -> None:
+    assert kinds(judge.judge(streaming(taken=1.0))) == []
 
 
 def test_without_a_probe_a_climbing_level_is_growth_and_a_raised_one_cannot_be_told() -> None:

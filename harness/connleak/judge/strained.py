@@ -165,9 +165,10 @@ def per_client(facts: Facts) -> tuple[list[Finding], Check]:
     best: tuple[int, int, float] = (0, 0, 0.0)
     long = [request for request in facts.recording.requests if request.seconds > LONG]
     for sample in facts.recording.samples:
-        clients = sum(request.t + LONG <= sample.t <= request.t + request.seconds for request in long)
+        begins = [request.t for request in long if request.t + LONG <= sample.t <= request.t + request.seconds]
+        clients = len(begins)
         if clients >= CLIENTS:
-            idle = len(long_idle(facts, sample))
+            idle = len(long_idle(facts, sample, min(begins)))
             if idle >= CLIENT_SHARE * clients and clients > best[0]:
                 best = (clients, idle, sample.t)
     clients, idle, moment = best
@@ -190,8 +191,11 @@ def per_client(facts: Facts) -> tuple[list[Finding], Check]:
     return [found], Check("per-client", "strained", f"{idle} idle connections for {clients} open clients")
 
 
-def long_idle(facts: Facts, sample: Sample) -> list[int]:
-    """Returns the sessions that are out (as far as is known) and have not been active for a second."""
+def long_idle(facts: Facts, sample: Sample, since: float) -> list[int]:
+    """Returns the sessions that are out and have not been active for a second, taken since the first client came.
+
+    Without a probe it is not known whether a session is out, nor since when.
+    """
     pids = [
         row.pid
         for row in sample.backends
@@ -199,17 +203,17 @@ def long_idle(facts: Facts, sample: Sample) -> list[int]:
     ]
     if not facts.probed:
         return pids
-    return [pid for pid in pids if out_at(facts, pid, sample.t)]
+    return [pid for pid in pids if (taken := out_at(facts, pid, sample.t)) is not None and taken >= since]
 
 
-def out_at(facts: Facts, pid: int, moment: float) -> bool:
-    """Tells whether a session was checked out at a moment, by its events."""
+def out_at(facts: Facts, pid: int, moment: float) -> float | None:
+    """Returns when a session was taken that was out at a moment, by its events; None when it was not out."""
     last = None
     for event in facts.by_backend.get(pid, ()):
         if event.t > moment:
             break
         last = event
-    return last is not None and last.kind == "checkout"
+    return last.t if last is not None and last.kind == "checkout" else None
 
 
 def churn(facts: Facts) -> tuple[list[Finding], Check]:
