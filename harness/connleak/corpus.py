@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+import psutil
 from msgspec.structs import replace
 
 from connleak import catalog, plan, results
@@ -59,14 +61,25 @@ def corpus(expression: str, repeat: int, jobs: int, folder: Path, report: Callab
             graded[name, number] = one(name, folder / file_name(name, number))
             report(graded[name, number])
     else:
-        with ProcessPoolExecutor(jobs) as workers:
+        with ProcessPoolExecutor(jobs, initializer=end_at_once) as workers:
             coming = {
                 workers.submit(one, name, folder / file_name(name, number)): (name, number) for name, number in wanted
             }
-            for future in as_completed(coming):
-                graded[coming[future]] = future.result()
-                report(graded[coming[future]])
+            try:
+                for future in as_completed(coming):
+                    graded[coming[future]] = future.result()
+                    report(graded[coming[future]])
+            except KeyboardInterrupt:
+                workers.shutdown(wait=False, cancel_futures=True)
+                for worker in psutil.Process().children():
+                    worker.terminate()  # what it has started ends with it: the keeper sees to that
+                raise
     return [graded[key] for key in wanted]
+
+
+def end_at_once() -> None:
+    """Lets SIGTERM end a worker as it does by default: an interruption of the whole must not begin another run."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def second_try(rows: list[Graded], report: Callable[[Graded], None]) -> list[Graded]:

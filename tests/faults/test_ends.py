@@ -24,10 +24,11 @@ MOMENTS = [round(random.Random(SEED).uniform(0.2, 14.0), 1) for _ in range(20)]
 class Victim:
     """A running connleak, with what it has started."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *words: str) -> None:
         self.out = out
+        words = words or ("run", "missing_remove:buggy", "--json")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "connleak", "run", "missing_remove:buggy", "--json", "--out", str(out)],
+            [sys.executable, "-m", "connleak", *words, "--out", str(out)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -157,3 +158,19 @@ def test_a_locustfile_that_raises_is_told_with_its_last_words(tmp_path: Path) ->
     )  # fmt: skip
     assert done.returncode == 4
     assert "ValueError: my locustfile" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_corpus_begins_no_further_run_and_leaves_nothing(tmp_path: Path, number: int) -> None:
+    victim = Victim(tmp_path / "runs", "corpus", "-k", "missing_remove", "--jobs", "2")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(list(victim.out.glob("*/requests.jsonl"))) < 2:
+        time.sleep(0.1)
+    family = victim.family()
+    folders = victim.folders(family)
+    begun = {path.name for path in victim.out.iterdir()}
+    os.killpg(victim.process.pid, number)
+    _, said = victim.process.communicate(timeout=20)
+    assert victim.process.returncode == 130 and "interrupted" in said
+    assert (gone(family), wait_until_gone(folders)) == ([], set())
+    assert {path.name for path in victim.out.iterdir()} == begun
