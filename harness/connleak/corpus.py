@@ -78,8 +78,9 @@ def corpus(expression: str, repeat: int, jobs: int, folder: Path, report: Callab
 
 
 def end_at_once() -> None:
-    """Lets SIGTERM end a worker as it does by default: an interruption of the whole must not begin another run."""
+    """Lets SIGTERM end a worker as it does by default, and Ctrl-C be its parent's: no further run may begin."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def second_try(rows: list[Graded], report: Callable[[Graded], None]) -> list[Graded]:
