@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from connleak.model import Error
+from connleak.secrets import without_passwords
 
 
 def own_folder(name: str) -> Path:
@@ -34,20 +35,26 @@ def need_lab(load: str) -> None:
         )
 
 
+SECRET = {"--env": "=", "--header": ":"}
+"""Options whose values are not written down, with what stands between a value and its name."""
+
+
 def without_secrets(argv: list[str]) -> Iterator[str]:
-    """Yields the words of the command line, passwords in addresses and values of --env left out."""
-    hide_next = False
+    """Yields the words of the command line, passwords in addresses and values of --env and --header left out."""
+    before = ""
     for word in argv:
-        scheme, found, rest = word.partition("://")
-        login, at, place = rest.rpartition("@")
-        if hide_next or word.startswith("--env="):
-            name, _, _ = word.removeprefix("--env=").partition("=")
-            yield f"{'--env=' if word.startswith('--env=') else ''}{name}=***"
-        elif found and at and ":" in login:
-            yield f"{scheme}://{login.partition(':')[0]}:***@{place}"
+        option, joined, value = word.partition("=")
+        if before in SECRET:
+            yield hidden(word, SECRET[before])
+        elif joined and option in SECRET:
+            yield f"{option}={hidden(value, SECRET[option])}"
         else:
-            yield word
-        hide_next = word == "--env"
+            yield without_passwords(word)
+        before = word
+
+
+def hidden(word: str, separator: str) -> str:
+    return f"{word.partition(separator)[0]}{separator}{' ' if separator == ':' else ''}***"
 
 
 @contextlib.contextmanager

@@ -49,6 +49,10 @@ class Error(Exception):
         self.exit_code = exit_code
 
 
+class Unusable(Error):
+    """The app does not work, or works elsewhere: no verdict on this run could mean anything."""
+
+
 class Struct(msgspec.Struct, frozen=True):
     """A frozen record."""
 
@@ -130,6 +134,16 @@ class Phases(Struct, frozen=True, kw_only=True):
     quiet: float = 1.0
 
 
+class Ask(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A request that a made load sends: `name` is what it is counted by."""
+
+    method: str
+    path: str
+    body: str = ""
+    name: str
+    weight: int = 1
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """Everything that is needed to run it again; the first thing that is written."""
 
@@ -160,7 +174,17 @@ class Plan(Struct, frozen=True, kw_only=True):
     sql: str = ""
     requirements: tuple[str, ...] = ()
     python: str = ""
+    interpreter: str = ""
+    """The Python that an app of the user's own and its set-up run with; empty: the first on PATH."""
+    setup: tuple[str, ...] = ()
+    """Commands that run before the app, in its environment."""
+    asks: tuple[Ask, ...] = ()
+    """What a made load asks for."""
+    openapi: str = ""
+    """Where the document is that a made load is made of: a file, or an address of the app."""
     env: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    """Names of the headers that requests bear."""
     seed: int = 1
     expect: str = ""
     hours: float = 0.0

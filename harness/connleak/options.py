@@ -14,7 +14,28 @@ OF_A_RUN = (
     click.option("--url", help="Where that app answers, such as http://127.0.0.1:8000; without it no load is made."),
     click.option("--locustfile", metavar="FILE", help="The load; default: the target's scenario, or steady GET /."),
     click.option("--cwd", metavar="DIR", help="Folder to start the app in."),
-    click.option("--env", multiple=True, metavar="NAME=VALUE", help="A variable for the app; may be repeated."),
+    click.option("--python", metavar="PATH", help="The app's Python, or its virtual environment."),
+    click.option(
+        "--env",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A variable for the app; in VALUE {url}, {sqlalchemy_url}, {async_url}, {host}, {port}, {user}, "
+        "{password} and {dbname} are the database's.",
+    ),
+    click.option(
+        "--setup", multiple=True, metavar="COMMAND", help="Run before the app, in its environment; may be repeated."
+    ),
+    click.option("--sql", metavar="FILE", help="SQL that the database is filled with first."),
+    click.option(
+        "--path",
+        multiple=True,
+        metavar="ASK",
+        help="What to ask for, instead of a locustfile: [METHOD] /path [BODY] [*WEIGHT]; may be repeated.",
+    ),
+    click.option("--openapi", metavar="FILE|URL", help="An OpenAPI document: ask for all that it names."),
+    click.option(
+        "--header", multiple=True, metavar="'NAME: VALUE'", help="A header of every request of --path or --openapi."
+    ),
     click.option(
         "--postgres",
         default="embedded",

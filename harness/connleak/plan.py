@@ -3,54 +3,17 @@
 from __future__ import annotations
 
 import math
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
 from connleak import __version__, catalog
-from connleak.model import OUTCOMES, Database, Error, Phases, Plan, Struct
+from connleak.asked import Options, Private
+from connleak.model import OUTCOMES, Database, Error, Phases, Plan
+from connleak.own_app import app_plan, environment, existing_file, headers
 from connleak.parts.process import free_port
 
-DEFAULT_USERS = 16
-
-
-class Options(Struct, frozen=True, kw_only=True):
-    """What the command line said; None is what it did not."""
-
-    target: str | None = None
-    app: str | None = None
-    url: str | None = None
-    locustfile: str | None = None
-    cwd: str | None = None
-    env: tuple[str, ...] = ()
-    postgres: str = "embedded"
-    allow_remote: bool = False
-    max_connections: int | None = None
-    users: int | None = None
-    cycles: int = 3
-    load: float | None = None
-    drain: float | None = None
-    seed: int = 1
-    probe: str | None = None
-    expect: str | None = None
-    at_rate: str | None = None
-    gc: str = "normal"
-    canary: bool = False
-    sensitivity: str | None = None
-    limit: float = 1800.0
-    budget: int | None = None
-    early_stop: bool = True
-    argv: tuple[str, ...] = ()
-
-
-class Private(Struct, frozen=True):
-    """What a run needs and a recording must not hold: the database's address, and the values of --env."""
-
-    address: str = ""
-    env: dict[str, str] = {}
+__all__ = ["Options", "Private", "requests_a_second", "resolve"]
 
 
 def resolve(options: Options) -> tuple[Plan, Private]:
@@ -65,7 +28,7 @@ def resolve(options: Options) -> tuple[Plan, Private]:
         phases = msgspec.structs.replace(phases, drain=options.drain)
     limit = options.max_connections or plan.database.max_connections
     database = msgspec.structs.replace(plan.database, source=source, max_connections=limit)
-    env = environment(options.env)
+    env, asked_with = environment(options.env), headers(options.header)
     made = msgspec.structs.replace(
         plan,
         phases=phases,
@@ -86,9 +49,10 @@ def resolve(options: Options) -> tuple[Plan, Private]:
         argv=options.argv,
         tool_version=__version__,
         env={name: "***" for name in env},
+        headers={name: "***" for name in asked_with},
     )
     validate_made(made)
-    return made, Private(address, env)
+    return made, Private(address, env, asked_with)
 
 
 def validate(options: Options) -> None:
@@ -98,6 +62,13 @@ def validate(options: Options) -> None:
         raise Error(
             "run takes a target or --app, one of them", f"{example}, or: connleak run --app 'COMMAND' --url URL"
         )
+    if options.target:
+        for option, value in (("--python", options.python), ("--setup", options.setup), ("--sql", options.sql)):
+            if value:
+                raise Error(f"{option} goes with --app: a target brings its own", f"{example} --help")
+        for option, value in (("--path", options.path), ("--openapi", options.openapi), ("--header", options.header)):
+            if value:
+                raise Error(f"{option} goes with --app: a target has its scenario", f"{example} --locustfile FILE")
     for name, seconds in (("--load", options.load), ("--drain", options.drain), ("--limit", options.limit)):
         if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
             raise Error(f"{name} is {seconds:g}; it is a number of seconds above 0", f"{example} {name} 2")
@@ -205,75 +176,3 @@ def target_plan(options: Options) -> Plan:
         requirements=variant.requirements,
         python=variant.python,
     )
-
-
-def app_plan(options: Options) -> Plan:
-    """Returns the plan for a command of the user's own."""
-    cwd = Path(options.cwd or ".").resolve()
-    if not cwd.is_dir():
-        raise Error(f"--cwd {options.cwd} is no folder", "connleak run --app 'COMMAND' --cwd DIR")
-    try:
-        words = shlex.split(options.app or "")
-    except ValueError as error:
-        raise Error(f"--app cannot be split into words: {error}", "connleak run --app 'gunicorn app:app'") from None
-    if not words:
-        raise Error("--app is empty", "connleak run --app 'gunicorn app:app' --url http://127.0.0.1:8000")
-    if options.url:
-        loopback_url(options.url, options.allow_remote)
-    load = "locust" if options.url else "none"
-    if options.locustfile and not options.url:
-        raise Error(
-            "--locustfile needs the address that the app answers at",
-            "connleak run --app ... --url http://127.0.0.1:8000 --locustfile FILE",
-        )
-    scenario = options.locustfile or (str(catalog.scenario("steady_load")) if options.url else "")
-    return Plan(
-        target="app",
-        variant=Path(words[0]).name,
-        app=options.app or "",
-        cwd=str(cwd),
-        url=(options.url or "").rstrip("/"),
-        scenario=existing_file(scenario, "--locustfile") if scenario else "",
-        users=DEFAULT_USERS,
-        phases=Phases(),
-        cycles=options.cycles,
-        database=Database(),
-        load=load,
-    )
-
-
-def loopback_url(url: str, allow_remote: bool) -> None:
-    """Raises Error for an address that is none, or that is not on this machine."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    if parts.scheme != "http" or not parts.hostname or port == -1:
-        raise Error(
-            f"--url {url} is no address of the form http://HOST:PORT", "connleak run ... --url http://127.0.0.1:8000"
-        )
-    if parts.hostname not in ("127.0.0.1", "localhost", "::1") and not allow_remote:
-        raise Error(
-            f"{parts.hostname} is not on this machine; load against hosts of others is refused",
-            "connleak run ... --allow-remote, if it is yours to load",
-        )
-
-
-def environment(words: Sequence[str]) -> dict[str, str]:
-    """Returns the variables of --env NAME=VALUE."""
-    found = {}
-    for word in words:
-        name, separator, value = word.partition("=")
-        if not separator or not name:
-            raise Error(f"--env {word}: it takes NAME=VALUE", "connleak run ... --env DEBUG=0")
-        found[name] = value
-    return found
-
-
-def existing_file(name: str, option: str) -> str:
-    """Returns the absolute path of a file that is there; raises Error otherwise."""
-    path = Path(name).resolve()
-    if not path.is_file():
-        raise Error(f"{option} {name}: there is no such file", f"ls {path.parent}")
-    return str(path)

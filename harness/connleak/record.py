@@ -6,15 +6,18 @@ baseline -> (load -> drain -> rest) x cycles -> quiet -> collect. The one functi
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from connleak import judge, recording
-from connleak.model import Backend, Error, Plan, Recording
+from connleak import judge, made_load, recording
+from connleak.model import Backend, Error, Plan, Recording, Unusable
+from connleak.parts import own_app
 from connleak.parts.app import App
 from connleak.parts.collector import Collector
 from connleak.parts.databases.kinds import open_database, reader_of, run_sql
@@ -43,6 +46,8 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
             try:
                 with answering_questions(run):
                     walk(run)
+            except Unusable:
+                raise
             except Error as error:  # the app or the load ended on the way: what there is can be judged
                 run.note("run", error.message)
         except KeyboardInterrupt:
@@ -64,11 +69,17 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     services = parts.enter_context(open_services(keeper, plan.services, run.folder))
     run.server = parts.enter_context(open_database(keeper, plan, private.address, run.folder))
     told = run.server.environment() | services
-    run.load = parts.enter_context(Load(keeper, plan, run.folder, run.origin, told))
+    own = plan.target == "app"
+    if own:
+        told |= own_app.redirected(os.environ, run.server)
+    run.load = Load(keeper, plan, run.folder, run.origin, told | {"REQUEST_HEADERS": json.dumps(private.headers)})
+    late = "://" in plan.openapi  # the app itself has the document
+    if not late:
+        start_load(run, parts)
     if plan.sql:
         run_sql(run.server, Path(plan.sql))
     run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
-    environment = told | private.env
+    environment = told | (own_app.filled(private.env, run.server) if own else private.env)
     if plan.probe != "off":
         environment |= run.collector.environment(plan) | run.server.probe_environment()
     if plan.requirements or plan.python:
@@ -80,11 +91,26 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     run.sampler = parts.enter_context(Sampler(reader, run.writer, run.origin, plan.sample_every, belongs))
     if plan.listens == "load":
         run.load.wait_until_ready()
+    own_app.set_up(keeper, plan, run.app, run.folder)
     parts.enter_context(run.app)
     for text in run.server.notes:
         run.note("database", text)
     run.app.wait_until_answering()
+    if late:
+        start_load(run, parts)
     run.load.wait_until_ready()
+
+
+def start_load(run: Run, parts: contextlib.ExitStack) -> None:
+    """Starts Locust, with the locustfile that was given or one that is made now of paths or an OpenAPI document."""
+    plan = run.plan
+    asks = made_load.asks_of(own_app.read_document(plan.openapi)) if plan.openapi else plan.asks
+    if asks:
+        path = run.folder / "locustfile.py"
+        origin = "--openapi" if plan.openapi else "--path"
+        path.write_text(made_load.locustfile(asks, path.name, origin), encoding="utf-8")
+        run.load.scenario = str(path)
+    parts.enter_context(run.load)
 
 
 def is_ours(run: Run, backend: Backend) -> bool:
@@ -156,7 +182,12 @@ def one_cycle(run: Run, cycle: int) -> None:
     plan = run.plan
     run.begin("load", cycle)
     run.load.start()
-    pass_time(run, run.load_seconds)
+    if cycle == 1 and plan.target == "app" and plan.url:
+        pass_time(run, min(1.0, run.load_seconds))
+        own_app.need_answers(plan, run.folder)
+        pass_time(run, run.load_seconds - min(1.0, run.load_seconds))
+    else:
+        pass_time(run, run.load_seconds)
     run.loaded += run.load_seconds
     if plan.canary and cycle == 1:
         planted = run.collector.plant()
@@ -178,6 +209,16 @@ def one_cycle(run: Run, cycle: int) -> None:
             waiting=run.collector.waiting,
         )
     take_snapshot(run, "rest", cycle)
+    if cycle == 1 and plan.target == "app" and run.load.status["requests"] and not saw_sessions(run):
+        own_app.need_sessions(plan, run.app, run.server, run.load.status["requests"])
+
+
+def saw_sessions(run: Run) -> bool:
+    """Tells whether the server has shown any session of the app so far, or counted one too short to be seen."""
+    samples = recording.read(run.folder).samples
+    counted = [sample.counters["sessions"] for sample in samples if "sessions" in sample.counters]
+    short = run.server.own_database and counted and counted[-1] > counted[0]
+    return bool(short) or any(sample.backends for sample in samples)
 
 
 def wait_until_settled(run: Run) -> bool:

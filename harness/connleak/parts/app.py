@@ -38,15 +38,21 @@ class App:
         plan = self._plan
         if plan.url and plan.listens != "load":
             refuse_port_in_use(plan.url)
-        env = {**os.environ, **self._environment, "PYTHONUNBUFFERED": "1"}
-        interpreter = Path(sys.executable)
-        if plan.requirements or plan.python:
-            interpreter = environment(plan.python, *plan.requirements)
-        env["PATH"] = f"{interpreter.parent}{os.pathsep}{env.get('PATH', os.defpath)}"
+        env = self.environment()
         if plan.probe != "off":
             env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ENTRY), env.get("PYTHONPATH", "")]))
         self.child = self._keeper.start("the app", shlex.split(plan.app), cwd=Path(plan.cwd), env=env, log=self._log)
         return self
+
+    def environment(self) -> dict[str, str]:
+        """Returns the app's environment, without the probe: also that of the commands which set it up."""
+        plan = self._plan
+        env = {**os.environ, **self._environment, "PYTHONUNBUFFERED": "1"}
+        interpreter = Path(plan.interpreter or sys.executable)
+        if plan.requirements or plan.python:
+            interpreter = environment(plan.python, *plan.requirements)
+        env["PATH"] = f"{interpreter.parent}{os.pathsep}{env.get('PATH', os.defpath)}"
+        return env
 
     def __exit__(self, *_: object) -> None:
         if self.child is not None:

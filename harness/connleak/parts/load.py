@@ -37,6 +37,7 @@ class Load:
         self.status: dict[str, Any] = {"users": 0, "requests": 0, "failures": 0}
         self.ready: dict[str, Any] | None = None
         self._stopped: dict[str, Any] | None = None
+        self.scenario = plan.scenario
 
     def __enter__(self) -> Load:
         if self._plan.load == "none":
@@ -50,7 +51,7 @@ class Load:
             "-m",
             "locust",
             "-f",
-            f"{self._plan.scenario},{PLUGIN}",
+            f"{self.scenario},{PLUGIN}",
             "--headless",
             "--host",
             self._plan.url,

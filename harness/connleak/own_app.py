@@ -1,0 +1,139 @@
+"""An app of the user's own -> its plan: how it is started, set up, told of its database, and asked."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from connleak import catalog
+from connleak.asked import Options
+from connleak.made_load import ask_of
+from connleak.model import Database, Error, Phases, Plan
+
+DEFAULT_USERS = 16
+
+
+def app_plan(options: Options) -> Plan:
+    """Returns the plan for a command of the user's own."""
+    example = "connleak run --app 'gunicorn app:app' --url http://127.0.0.1:8000"
+    cwd = Path(options.cwd or ".").resolve()
+    if not cwd.is_dir():
+        raise Error(f"--cwd {options.cwd} is no folder", "connleak run --app 'COMMAND' --cwd DIR")
+    try:
+        words = shlex.split(options.app or "")
+    except ValueError as error:
+        raise Error(f"--app cannot be split into words: {error}", "connleak run --app 'gunicorn app:app'") from None
+    if not words:
+        raise Error("--app is empty", "connleak run --app 'gunicorn app:app' --url http://127.0.0.1:8000")
+    if options.url:
+        loopback_url(options.url, options.allow_remote)
+    asked = {"--locustfile": options.locustfile, "--path": options.path, "--openapi": options.openapi}
+    given = [name for name, value in asked.items() if value]
+    if given and not options.url:
+        raise Error(f"{given[0]} needs the address that the app answers at", f"{example} {given[0]} ...")
+    if len(given) > 1:
+        raise Error(f"{' and '.join(given)} both say what to ask for: one of them", f"{example} {given[0]} ...")
+    made = bool(options.path or options.openapi)
+    scenario = options.locustfile or ("" if made or not options.url else str(catalog.scenario("steady_load")))
+    return Plan(
+        target="app",
+        variant=Path(words[0]).name,
+        app=options.app or "",
+        cwd=str(cwd),
+        url=(options.url or "").rstrip("/"),
+        scenario=existing_file(scenario, "--locustfile") if scenario else "",
+        users=DEFAULT_USERS,
+        phases=Phases(),
+        cycles=options.cycles,
+        database=Database(),
+        load="locust" if options.url else "none",
+        interpreter=interpreter_of(options.python, cwd),
+        setup=tuple(checked_words(words) for words in options.setup),
+        sql=existing_file(options.sql, "--sql") if options.sql else "",
+        asks=tuple(ask_of(text) for text in options.path),
+        openapi=document_of(options.openapi, options.allow_remote),
+    )
+
+
+def interpreter_of(name: str | None, cwd: Path) -> str:
+    """Returns the absolute path of --python, which may be an interpreter or a virtual environment."""
+    if not name:
+        return ""
+    path = Path(cwd, name)
+    path = path / "bin" / "python" if path.is_dir() else path
+    if not path.is_file():
+        raise Error(f"--python {name}: there is no such interpreter", f"ls {path.parent}")
+    return str(path.absolute())  # not resolved: an environment's python is a link out of it
+
+
+def checked_words(command: str) -> str:
+    """Returns a command of --setup when it can be split into words."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise Error(
+            f"--setup {command} cannot be split into words: {error}", "connleak run ... --setup 'make db'"
+        ) from None
+    if not words:
+        raise Error("--setup is empty", "connleak run ... --setup 'flask db upgrade'")
+    return command
+
+
+def document_of(name: str | None, allow_remote: bool) -> str:
+    """Returns where an OpenAPI document is: the absolute path of a file, or an address on this machine."""
+    if not name:
+        return ""
+    if "://" in name:
+        loopback_url(name, allow_remote)
+        return name
+    return existing_file(name, "--openapi")
+
+
+def headers(words: Sequence[str]) -> dict[str, str]:
+    """Returns the headers of --header 'Name: value'."""
+    found = {}
+    for word in words:
+        name, separator, value = word.partition(":")
+        if not separator or not name.strip():
+            raise Error("--header takes 'Name: value'", "connleak run ... --header 'Accept: application/json'")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def loopback_url(url: str, allow_remote: bool) -> None:
+    """Raises Error for an address that is none, or that is not on this machine."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme != "http" or not parts.hostname or port == -1:
+        raise Error(
+            f"--url {url} is no address of the form http://HOST:PORT", "connleak run ... --url http://127.0.0.1:8000"
+        )
+    if parts.hostname not in ("127.0.0.1", "localhost", "::1") and not allow_remote:
+        raise Error(
+            f"{parts.hostname} is not on this machine; load against hosts of others is refused",
+            "connleak run ... --allow-remote, if it is yours to load",
+        )
+
+
+def environment(words: Sequence[str]) -> dict[str, str]:
+    """Returns the variables of --env NAME=VALUE."""
+    found = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator or not name:
+            raise Error(f"--env {word}: it takes NAME=VALUE", "connleak run ... --env DEBUG=0")
+        found[name] = value
+    return found
+
+
+def existing_file(name: str, option: str) -> str:
+    """Returns the absolute path of a file that is there; raises Error otherwise."""
+    path = Path(name).resolve()
+    if not path.is_file():
+        raise Error(f"{option} {name}: there is no such file", f"ls {path.parent}")
+    return str(path)

@@ -1,0 +1,146 @@
+"""What an app of the user's own needs besides its start: its database's address, its set-up, and whether it works."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from connleak.model import Error, Plan, Unusable
+from connleak.parts.app import App
+from connleak.parts.databases import Server
+from connleak.parts.process import Keeper, died
+
+SCHEME = re.compile(r"^((?:postgres|postgresql|postgis|psql)(?:\+\w+)?)://", re.I)
+FORMS = re.compile(r"\{(url|sqlalchemy_url|async_url|host|port|user|password|dbname)\}")
+SETUP_TIME = 300.0
+TOO_MANY_ERRORS = 0.2
+LONGEST_TRACEBACK = 30
+"""Lines of the app's first traceback that an error shows."""
+
+
+def addresses(server: Server) -> dict[str, str]:
+    """Returns what stands for the database in a value of --env, by name."""
+    return {
+        "url": server.url("postgresql"),
+        "sqlalchemy_url": server.url("postgresql+psycopg2"),
+        "async_url": server.url("postgresql+asyncpg"),
+        "host": server.host,
+        "port": str(server.port),
+        "user": server.user,
+        "password": server.password,
+        "dbname": server.dbname,
+    }
+
+
+def filled(env: Mapping[str, str], server: Server) -> dict[str, str]:
+    """Returns the variables of --env with the database's parts in the place of {url} and the like."""
+    known = addresses(server)
+    return {name: FORMS.sub(lambda match: known[match[1]], value) for name, value in env.items()}
+
+
+def redirected(environ: Mapping[str, str], server: Server) -> dict[str, str]:
+    """Returns the variables that already hold an address of a PostgreSQL, with ours in its scheme.
+
+    psycopg2 and asyncpg refuse SQLAlchemy's `postgresql+driver://`, and SQLAlchemy's async engines need it; so the
+    scheme that is there is kept. Without any, DATABASE_URL is one that psycopg2, psycopg, asyncpg and SQLAlchemy take.
+    """
+    found = {"DATABASE_URL": server.url("postgresql")}
+    for name, value in environ.items():
+        match = SCHEME.match(value) if name.upper().endswith(("_URL", "_URI", "_DSN")) else None
+        if match:
+            found[name] = server.url(match[1])
+    return found
+
+
+def set_up(keeper: Keeper, plan: Plan, app: App, folder: Path) -> None:
+    """Runs the commands of --setup one after another, in the app's environment; raises Error with what one said."""
+    for command in plan.setup:
+        child = keeper.start(
+            f"--setup {command}",
+            shlex.split(command),
+            cwd=Path(plan.cwd),
+            env=app.environment(),
+            log=folder / "setup.log",
+        )
+        deadline = time.monotonic() + SETUP_TIME
+        while (code := keeper.exit_code(child)) is None:
+            if time.monotonic() > deadline:
+                keeper.stop(child)
+                raise died(child, f"was not done after {SETUP_TIME:.0f} s")
+            time.sleep(0.02)
+        if code:
+            raise died(child, f"ended with exit code {code}")
+
+
+def read_document(place: str) -> dict[str, Any]:
+    """Returns an OpenAPI document from a file or an address; raises Error when it is not to be had or no JSON."""
+    try:
+        if "://" in place:
+            with urllib.request.urlopen(place, timeout=10) as answer:
+                data = answer.read()
+        else:
+            data = Path(place).read_bytes()
+        found = json.loads(data)
+    except (OSError, ValueError) as error:
+        hint = f"curl {place}" if "://" in place else f"less {place}"
+        raise Error(f"--openapi {place} cannot be read as JSON: {error}", hint, exit_code=4) from None
+    if not isinstance(found, dict):
+        raise Error(f"--openapi {place} is no OpenAPI document", "connleak run ... --path /orders", exit_code=4)
+    return found
+
+
+def need_answers(plan: Plan, folder: Path) -> None:
+    """Raises Error with the app's first traceback when more than a fifth of its answers are server errors."""
+    rows = [line for line in (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines() if line]
+    failed = sum(bool(re.search(r'"error": ?"[^"]*\b5\d\d\b', row)) for row in rows)
+    if len(rows) < 10 or failed <= TOO_MANY_ERRORS * len(rows):
+        return
+    told = "\n".join(f"    {line}" for line in first_traceback(folder / "app.log")) or "    (app.log has no traceback)"
+    raise Unusable(
+        f"{failed} of the first {len(rows)} answers are server errors; the app's first traceback:\n{told}",
+        f"less {folder / 'app.log'}, then --setup, --sql or --env for what it misses",
+        exit_code=4,
+    )
+
+
+def first_traceback(log: Path) -> list[str]:
+    """Returns the lines of the first traceback in a log, its last ones when it is long."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    begin = next((n for n, line in enumerate(lines) if "Traceback (most recent call last)" in line), None)
+    if begin is None:
+        return []
+    end = begin + 1
+    while end < len(lines) and (lines[end].startswith((" ", "\t")) or not lines[end].strip()):
+        end += 1
+    return lines[begin : end + 1][-LONGEST_TRACEBACK:]
+
+
+def need_sessions(plan: Plan, app: App, server: Server, requests: int) -> None:
+    """Raises Error that says where the app's sockets go instead: it answered, and opened no session on our server."""
+    mine = set(app.processes())
+    here = {server.port, *(int(port) for port in re.findall(r":(\d+)", plan.url))}
+    peers = {
+        f"{connection.raddr.ip}:{connection.raddr.port}"
+        for connection in psutil.net_connections("tcp")
+        if connection.pid in mine
+        and connection.raddr
+        and connection.raddr.port not in here
+        and not (connection.laddr and connection.laddr.port in here)
+    }
+    where = f"its sockets go to {', '.join(sorted(peers)[:3])}" if peers else "it has no socket to any other server"
+    raise Unusable(
+        f"{requests} requests were answered, and your app opened no session on this server; {where}",
+        "connleak run ... --env NAME='{url}', with the name of the variable that your app reads",
+        exit_code=4,
+    )
