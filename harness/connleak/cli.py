@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from connleak import __version__, catalog, cli_many, doctor, holders, options, plan, recording, results
+from connleak import __version__, catalog, cli_many, doctor, holders, options, plan, project, recording, results
 from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, err, escaped, exit_code
 from connleak.invocation import need_lab, own_folder, terminating, without_secrets
 from connleak.model import OUTCOMES, Error, Recording
@@ -87,9 +87,12 @@ def show(target: str) -> None:
 def run(out: str | None, form: str, strict: bool, all_cycles: bool, **given: Any) -> None:
     """Runs TARGET[:VARIANT] (or --app) under load on a real database, and says whether connections leak.
 
-    TARGET is a name from `connleak list`; its variant is `buggy` when none is named.
+    TARGET is a name from `connleak list`; its variant is `buggy` when none is named. Without TARGET and --app, what
+    connleak.toml says (or [tool.connleak] in pyproject.toml), which `connleak init` writes.
     """
     argv = tuple(without_secrets(sys.argv[1:]))
+    if not given["target"] and not given["app"]:
+        given = with_project(given)
     chosen = plan.Options(**given, early_stop=not all_cycles, argv=argv)
     made, private = plan.resolve(chosen)
     need_lab(made.load)
@@ -110,6 +113,30 @@ def run(out: str | None, form: str, strict: bool, all_cycles: bool, **given: Any
     show_verdicts(form, runs, [folder], strict, shown)
     in_github(runs, folder)
     sys.exit(exit_code(verdict.outcome, made.expect, strict))
+
+
+def with_project(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options with those of the project's file where the command line says nothing."""
+    found = project.read(Path.cwd())
+    if found is None:
+        raise Error("run takes a target, --app, or a connleak.toml here or above", "connleak init, or: connleak list")
+    context = click.get_current_context()
+    said = {name for name in given if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    err.print(escaped(f"as {found[0]} says"), style="dim")
+    return given | {name: value for name, value in found[1].items() if name not in said}
+
+
+@main.command()
+def init() -> None:
+    """Writes connleak.toml for the app in this folder: Flask, FastAPI or Django are found by looking."""
+    path = Path(project.NAME)
+    if path.exists():
+        raise Error(f"{path} is there already", "connleak run")
+    port = 8123
+    found = project.guess(Path.cwd(), port)
+    path.write_text(project.text_of(found, port), encoding="utf-8")
+    told = f"{found.framework}, by {found.where}" if found else "no app was recognised: write its start command into it"
+    click.echo(f"{path}: {told}\n  next: connleak run")
 
 
 @main.command(epilog=AFTER)

@@ -2,13 +2,20 @@
 
 import functools
 import os
+import threading
 
 from flask import Flask, jsonify
 from sqlalchemy import create_engine, text
 
 app = Flask(__name__)
-engine_of = functools.cache(create_engine)
+cached = functools.cache(create_engine)
+first = threading.Lock()  # two threads at once would make two
 stores = []  # the library keeps its objects for its event bus
+
+
+def engine_of(url):
+    with first:
+        return cached(url)
 
 
 class Store:

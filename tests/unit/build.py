@@ -61,8 +61,8 @@ def holder(number: int, *, site: Site | None = SITE, alive: bool = True, since: 
 
 
 def pool(number: int = 1, *, size: int = 5, overflow: int = 10, out: int = 0, **facts: object) -> Pool:
-    values = {"kind": "QueuePool", "created": 0.1, "used": True}
-    return Pool(process=PROCESS, pool=number, size=size, max_overflow=overflow, checked_out=out, **{**values, **facts})
+    values = {"kind": "QueuePool", "created": 0.1, "used": True, "process": PROCESS}
+    return Pool(pool=number, size=size, max_overflow=overflow, checked_out=out, **{**values, **facts})
 
 
 def recording(

@@ -26,7 +26,7 @@ def connleak(*words: str, cwd: Path | None = None) -> subprocess.CompletedProces
     [
         (["run", "missing_remov"], "there is no target 'missing_remov'; did you mean 'missing_remove'?", "list"),
         (["run", "missing_remove:fixd"], "did you mean 'fixed'?", "connleak show missing_remove"),
-        (["run"], "run takes a target or --app", "connleak run"),
+        (["run"], "run takes a target, --app, or a connleak.toml", "connleak init"),
         (["run", "missing_remove", "--load", "-3"], "--load is -3", "--load 2"),
         (["run", "missing_remove", "--lod", "3"], "No such option", "connleak run --help"),
         (["judge", "/no/such/folder"], "is no recording", "connleak judge"),
@@ -114,7 +114,8 @@ def test_exit_codes_are_those_of_the_table(outcome: str, expect: str, strict: bo
 
 def test_secrets_of_the_command_line_stay_out_of_the_plan() -> None:
     words = ["run", "--postgres", "postgresql://u:pw1@h/db", "--postgres=postgresql://u:pw2@h/db", "--env", "KEY=pw3",
-             "--env=KEY=pw4", "--header", "Cookie: pw5", "--header=Cookie: pw6", "--url", "http://127.0.0.1:1"]  # fmt: skip
+             "--env=KEY=pw4", "--header", "Cookie: pw5", "--header=Cookie: pw6", "--url",
+             "http://127.0.0.1:1"]  # fmt: skip
     kept = list(without_secrets(words))
     assert "pw" not in " ".join(kept)
     assert "postgresql://u:***@h/db" in kept and "http://127.0.0.1:1" in kept and "KEY=***" in kept

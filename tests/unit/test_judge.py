@@ -464,3 +464,16 @@ def test_at_a_rate_that_the_user_names_the_time_to_exhaustion_has_a_band() -> No
     assert time["low"] < 85 / 0.04 / 0.02 < time["high"]
     assert time["text"].startswith("in ") and time["text"].endswith("h at 0.02 requests a second")
     assert judge.judge(leaking([4, 8, 12])).exhaustion["time"] is None
+
+
+@pytest.mark.parametrize(("late", "expected"), [(False, []), (True, ["growth"])])
+def test_a_process_that_begins_late_has_its_own_first_cycle(late: bool, expected: list[str]) -> None:
+    """Two threads make an engine each at their worker's first requests, a race; one begins in the second cycle."""
+    made = [(1.5, PROCESS), (1.5, PROCESS), (5.5, 101), (5.5, 101), *([(9.5, 101)] if late else [])]
+    events = [Event(t, "pool", process, 1, pool=n, site=SITE, stack=(SITE,)) for n, (t, process) in enumerate(made)]
+    events += [Event(t, "connect", process, 1, n, pool=n) for n, (t, process) in enumerate(made)]
+    all_pools = [pool(n, idle=(n,), site=SITE, process=process) for n, (_, process) in enumerate(made)]
+    counts = (2, 4, len(made))
+    rows = [[backend(n) for n in range(count)] for count in counts]
+    found = judge.judge(recording(rows, pools=[all_pools[:count] for count in counts], events=tuple(events)))
+    assert kinds(found) == expected

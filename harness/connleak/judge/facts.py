@@ -234,6 +234,10 @@ class Facts:
         lost = sum(event.t > last_asked.get(event.process, float("inf")) for event in checkouts)
         return lost / len(checkouts) if checkouts else 1.0 if self.ended else 0.0
 
+    def cycle_end(self, t: float) -> float:
+        """Returns the moment at which the cycle that a moment lies in had come to rest."""
+        return next((rest.end for rest in self.rests if rest.end >= t), float("inf"))
+
     def after_first_cycle(self) -> float:
         """Returns the moment at which the first cycle had come to rest."""
         return self.rests[0].end if self.rests else float("inf")

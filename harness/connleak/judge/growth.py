@@ -40,17 +40,15 @@ def growth(facts: Facts) -> tuple[list[Finding], Check]:
 
 
 def remade_pools(facts: Facts) -> list[Finding]:
-    """Pools that are still made at a line, in a process that had made one there, and that leave sessions at rest.
+    """Pools that are still made at a line after their process's first cycle with it, and that leave sessions at rest.
 
     Engines that are disposed of each time leave none: that is churn, not growth.
     """
-    first_end = facts.after_first_cycle()
     made: dict[Site | None, list[Event]] = {}
-    seen: set[tuple[int, Site | None]] = set()
+    warm: dict[tuple[int, Site | None], float] = {}
     for event in facts.events("pool"):
-        if (event.process, event.site) in seen and event.t > first_end:
+        if event.t > warm.setdefault((event.process, event.site), facts.cycle_end(event.t)):
             made.setdefault(event.site, []).append(event)
-        seen.add((event.process, event.site))
     findings = []
     for site, events in made.items():
         levels = [over_budget(facts, site, index) for index in range(len(facts.rests))]
