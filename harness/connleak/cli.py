@@ -10,7 +10,19 @@ from typing import Any
 import click
 from rich.console import Console
 
-from connleak import __version__, catalog, cli_many, doctor, holders, options, plan, project, recording, results
+from connleak import (
+    __version__,
+    catalog,
+    cli_many,
+    diagnose,
+    doctor,
+    holders,
+    options,
+    plan,
+    project,
+    recording,
+    results,
+)
 from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, err, escaped, exit_code
 from connleak.invocation import need_lab, own_folder, terminating, without_secrets
 from connleak.model import OUTCOMES, Error, Recording
@@ -201,6 +213,20 @@ def open_(which: str | None, only_print: bool) -> None:
     click.echo(page)
     if not only_print:
         click.launch(str(page.resolve()))
+
+
+@main.command("diagnose")
+@click.argument("folder", default="reports/latest")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def diagnose_(folder: str, as_json: bool) -> None:
+    """Says which of the known bugs a recording looks like, what speaks for it and against, and what mended it there."""
+    place = diagnose.need_folder(folder)
+    read, verdict = recording.read(place), results.judge_folder(place)
+    found = diagnose.diagnose(read, verdict, diagnose.known())
+    if as_json:
+        emit({"outcome": verdict.outcome, "looks_like": found})
+    else:
+        Console(highlight=False, soft_wrap=True).print(diagnose.shown(verdict, found))
 
 
 @main.command("new-target")

@@ -8,6 +8,7 @@ from pathlib import Path
 from connleak import catalog, corpus, packing, recording
 from connleak.model import Error, Recording, Struct, Target, Variant
 from connleak.render import charts, guide
+from connleak.signature import Signature, signature
 from connleak.verdict import Verdict
 
 HINT = "connleak gallery --record"
@@ -27,6 +28,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     sentence: str
     at_rest: tuple[int, ...]
     peak: int
+    signature: Signature
 
 
 def place(gallery: Path, target: str, variant: str) -> Path:
@@ -137,6 +139,7 @@ def entry(target: Target, name: str, made: Recording, verdict: Verdict) -> Entry
         sentence=verdict.sentence.splitlines()[0],
         at_rest=tuple(verdict.evidence.get("at_rest", ())),
         peak=verdict.evidence.get("peak", 0),
+        signature=signature(made, verdict),
     )
 
 
