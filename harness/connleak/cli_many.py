@@ -194,7 +194,9 @@ def contenders(names: tuple[str, ...], refs: tuple[str, ...], chosen: plan.Optio
 
 def watch(made: Plan) -> contextlib.AbstractContextManager[Any]:
     """Shows a run's live line on a terminal, and nothing elsewhere: a line a run is enough there."""
-    return progress(err, made) if err.is_terminal else contextlib.nullcontext(lambda _: None)
+    from connleak.experiment import unwatched
+
+    return progress(err, made) if err.is_terminal else unwatched(made)
 
 
 def told(step: Any) -> None:

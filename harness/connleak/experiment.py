@@ -47,6 +47,11 @@ Told = Callable[[Step], None]
 Watch = Callable[[Plan], contextlib.AbstractContextManager[Callable[[Progress], None]]]
 
 
+def unwatched(_: Plan) -> contextlib.AbstractContextManager[Callable[[Progress], None]]:
+    """Shows nothing of how far a run is."""
+    return contextlib.nullcontext(lambda _: None)
+
+
 def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]:
     """Returns the arms of variants: one target's all, or those named; a later name may be a bare variant's."""
     found: list[Contender] = []

@@ -41,3 +41,14 @@ def test_the_fix_is_clean_and_says_down_to_which_rate(tmp_path: Path) -> None:
     assert 0 < verdict["sensitivity"]["value"] < 20
     again = connleak("judge", str(out), "--json")
     assert again.stdout == done.stdout == (out / "verdict.json").read_text()
+
+
+def test_python_gets_the_verdict_as_values(tmp_path: Path) -> None:
+    from connleak.api import compare, judge, run
+
+    leak = run("missing_remove:buggy", out=str(tmp_path / "a"), load=1.0, cycles=2)
+    clean = run("missing_remove:fixed", out=str(tmp_path / "b"), load=1.0, cycles=2)
+    assert (leak.verdict.outcome, clean.verdict.outcome) == ("leak", "clean")
+    assert leak.verdict.findings[0].sites[0].file == "buggy.py"
+    assert judge(leak.folder) == leak.verdict
+    assert compare(leak.folder, clean.folder).outcome == "fixed"

@@ -1,0 +1,67 @@
+"""connleak from Python: run, read, judge and compare, with the types that the files are made of.
+
+    from connleak.api import run, judge, compare, read
+
+    result = run("missing_remove:buggy")
+    result.verdict.outcome, result.verdict.findings[0].sites[0]
+
+A module of its own, since `connleak.judge` and `connleak.compare` are packages.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from connleak import experiment, plan, recording, results
+from connleak.comparison import Comparison
+from connleak.invocation import need_lab, own_folder
+from connleak.judge import judge as judge_recording
+from connleak.model import Recording, Struct
+from connleak.verdict import Verdict
+
+__all__ = ["Result", "compare", "judge", "read", "run"]
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """A run: its folder, and what is said of it."""
+
+    folder: str
+    verdict: Verdict
+
+
+def run(target: str | None = None, *, out: str | None = None, **options: Any) -> Result:
+    """Runs a target, or an app of your own (`app=`, `url=` ...), and returns the verdict.
+
+    Options are those of `connleak run`, with underscores: `users=8, cycles=3, path=("/orders",)`. The recording is kept
+    in `out`, else in a temporary folder. Raises connleak.model.Error with what to do when nothing can be run.
+    """
+    from connleak.record import record
+
+    made, private = plan.resolve(plan.Options(target=target, **options))
+    need_lab(made.load)
+    folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-run-"))
+    record(made, private, folder, lambda _: None)
+    return Result(folder=str(folder), verdict=results.judge_folder(folder))
+
+
+def read(folder: str | Path) -> Recording:
+    """Returns the recording in a folder; raises connleak.model.Error when it is none."""
+    return recording.read(Path(folder))
+
+
+def judge(run_or_recording: str | Path | Recording) -> Verdict:
+    """Returns the verdict on a recording, or on a folder's; nothing is written."""
+    made = run_or_recording if isinstance(run_or_recording, Recording) else read(run_or_recording)
+    return judge_recording(made)
+
+
+def compare(*arms: str, out: str | None = None, rounds: int = 3, limit: float = 600.0, **options: Any) -> Comparison:
+    """Compares variants, run in turn (`"missing_remove:buggy", "fixed"`), or run folders; see docs/comparing.md."""
+    if arms and all(experiment.is_recorded(name) for name in arms):
+        return experiment.judged(experiment.named_folders(arms))
+    need_lab("locust")
+    chosen = experiment.contenders(arms, plan.Options(early_stop=False, **options))
+    folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-compare-"))
+    return experiment.judged(experiment.run_rounds(chosen, folder, rounds, limit, lambda _: None, experiment.unwatched))

@@ -1,0 +1,34 @@
+"""connleak from Python, on recordings that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from connleak import api, packing
+from connleak.model import Error
+from test_gallery import GALLERY
+
+
+@pytest.fixture
+def folder(tmp_path: Path):
+    with packing.unpacked(GALLERY / "recordings" / "missing_remove-buggy.tar.gz") as unpacked:
+        yield unpacked
+
+
+def test_a_recording_is_read_and_judged_and_nothing_is_written(folder: Path) -> None:
+    before = sorted(path.name for path in folder.iterdir())
+    made = api.read(folder)
+    assert made.plan.target == "missing_remove"
+    assert api.judge(made) == api.judge(str(folder))
+    assert api.judge(made).outcome == "leak"
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_what_is_wrong_is_an_error_with_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(Error, match="no plan"):
+        api.read(tmp_path)
+    with pytest.raises(Error, match="there is no target"):
+        api.run("nothing_such")
+    with pytest.raises(Error, match="one thing alone"):
+        api.compare("missing_remove:fixed")
