@@ -71,7 +71,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     told = run.server.environment() | services
     own = plan.target == "app"
     if own:
-        told |= own_app.redirected(os.environ, run.server)
+        told |= own_app.redirected(os.environ, run.server, own_app.scheme_for(plan))
     run.load = Load(keeper, plan, run.folder, run.origin, told | {"REQUEST_HEADERS": json.dumps(private.headers)})
     late = "://" in plan.openapi  # the app itself has the document
     if not late:

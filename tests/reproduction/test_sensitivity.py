@@ -46,9 +46,27 @@ def test_a_sensitivity_that_was_not_reached_within_the_limit_is_inconclusive(tmp
     assert "of the 300000 requests reached the app that 1/100000 takes" in verdict["sentence"]
 
 
+WITHOUT_SITE = """
+import os, sys
+from wsgiref.simple_server import make_server
+import psycopg2
+
+connection = psycopg2.connect(host=os.environ["PGHOST"])
+
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"here"]
+
+
+make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
+"""
+
+
 def test_an_app_in_which_no_leak_can_be_planted_is_inconclusive(tmp_path: Path) -> None:
     port = free_port()
-    app = f"{sys.executable} -m http.server {port} --bind 127.0.0.1"
+    (tmp_path / "plain.py").write_text(WITHOUT_SITE)
+    app = f"{sys.executable} -I plain.py {port}"  # -I: no probe comes in
     words = ("--app", app, "--url", f"http://127.0.0.1:{port}", "--cwd", str(tmp_path), "--users", "2")
     verdict = connleak(tmp_path, *words, "--canary", "--cycles", "2", "--load", "0.5")
     assert verdict["outcome"] == "inconclusive"

@@ -87,7 +87,7 @@ def reason(facts: Facts, holder: Holder) -> str:
     if holder.request and not holder.task and not singleton(facts, holder):
         return "request ended"  # at rest every request is over; a task that still runs was only begun in one
     counts = facts.holders_at(holder.site)
-    if len(counts) >= 2 and counts[-1] > counts[0] and not alone_on_its_thread(facts, holder):
+    if len(counts) >= 2 and counts[-1] > counts[0] and not one_for_each_thread(facts, holder):
         return "more after each cycle"
     return ""
 
@@ -98,12 +98,12 @@ def singleton(facts: Facts, holder: Holder) -> bool:
     return holder.source == "direct" and sum((other.process, other.site) == me for other in facts.persistent) == 1
 
 
-def alone_on_its_thread(facts: Facts, holder: Holder) -> bool:
-    """Tells whether a living thread has just this one of the line: kept for the thread, as CONN_MAX_AGE says."""
+def one_for_each_thread(facts: Facts, holder: Holder) -> bool:
+    """Tells whether no living thread has two of the line: one is kept for each thread, as CONN_MAX_AGE says."""
     if holder.task:
         return False
-    me = (holder.process, holder.thread, holder.site)
-    return sum((other.process, other.thread, other.site) == me for other in facts.persistent) == 1
+    others = Counter((other.process, other.thread) for other in facts.persistent if other.site == holder.site)
+    return max(others.values()) == 1
 
 
 def residents(facts: Facts) -> list[Holder]:

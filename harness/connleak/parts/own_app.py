@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -20,6 +22,12 @@ from connleak.parts.process import Keeper, died
 
 SCHEME = re.compile(r"^((?:postgres|postgresql|postgis|psql)(?:\+\w+)?)://", re.I)
 FORMS = re.compile(r"\{(url|sqlalchemy_url|async_url|host|port|user|password|dbname)\}")
+SCHEME_ASKED = """
+from importlib.metadata import version
+from importlib.util import find_spec
+new = find_spec("sqlalchemy") and tuple(map(int, version("sqlalchemy").split(".")[:2])) >= (2, 1)
+print("postgresql+psycopg2" if new and find_spec("psycopg2") and not find_spec("psycopg") else "postgresql")
+"""
 SETUP_TIME = 300.0
 TOO_MANY_ERRORS = 0.2
 LONGEST_TRACEBACK = 30
@@ -46,18 +54,30 @@ def filled(env: Mapping[str, str], server: Server) -> dict[str, str]:
     return {name: FORMS.sub(lambda match: known[match[1]], value) for name, value in env.items()}
 
 
-def redirected(environ: Mapping[str, str], server: Server) -> dict[str, str]:
+def redirected(environ: Mapping[str, str], server: Server, scheme: str = "postgresql") -> dict[str, str]:
     """Returns the variables that already hold an address of a PostgreSQL, with ours in its scheme.
 
     psycopg2 and asyncpg refuse SQLAlchemy's `postgresql+driver://`, and SQLAlchemy's async engines need it; so the
-    scheme that is there is kept. Without any, DATABASE_URL is one that psycopg2, psycopg, asyncpg and SQLAlchemy take.
+    scheme that is there is kept. `scheme` is that of DATABASE_URL where the app has none.
     """
-    found = {"DATABASE_URL": server.url("postgresql")}
+    found = {"DATABASE_URL": server.url(scheme)}
     for name, value in environ.items():
         match = SCHEME.match(value) if name.upper().endswith(("_URL", "_URI", "_DSN")) else None
         if match:
             found[name] = server.url(match[1])
     return found
+
+
+def scheme_for(plan: Plan) -> str:
+    """Returns the scheme of an address that most of what an app's environment has can read.
+
+    That is plain `postgresql://`, which drivers and SQLAlchemy take; but SQLAlchemy 2.1 then wants psycopg, and where
+    only psycopg2 is there it must be told so.
+    """
+    first = shlex.split(plan.app)[0]
+    interpreter = plan.interpreter or (first if Path(first).name.startswith("python") else "") or sys.executable
+    done = subprocess.run([interpreter, "-c", SCHEME_ASKED], capture_output=True, text=True, check=False, timeout=30)
+    return done.stdout.strip() if done.returncode == 0 else "postgresql"
 
 
 def set_up(keeper: Keeper, plan: Plan, app: App, folder: Path) -> None:
