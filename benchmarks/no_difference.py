@@ -1,7 +1,8 @@
 """7. How often compare calls a variant different from itself: real runs, in turn, compared with each other every way.
 
 Runs of one variant are made one after another. Each stretch of 2 x 3 and 2 x 4 neighbours becomes a comparison of the
-odd with the even ones, as rounds A B A B ... are; the answer must be "no difference".
+odd with the even ones, as rounds A B A B ... are, and so does each run with any five of the eight before it; the answer
+must be "no difference". The comparisons share runs, so they are not independent of each other.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
             shutil.rmtree(folder)
             done.append((read, judge.judge(read)))
             found = [answer(done[-2 * rounds :]) for rounds in ROUNDS if len(done) >= 2 * rounds]
-            found += [answer([*chosen, done[-1]]) for chosen in others(done)] if full else []
+            found += [answer([*chosen, done[-1]]) for chosen in others(done)]
             yield {
                 "variant": name,
                 "run": number + 1,
@@ -49,8 +50,8 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
 def others(
     done: Runs,
 ) -> list[Runs]:
-    """Returns further choices of five earlier runs out of the last eight, in their order."""
-    return [list(chosen) for chosen in combinations(done[-9:-1], 5)] if len(done) >= 9 else []
+    """Returns the choices of five earlier runs out of the last eight, in their order."""
+    return [list(chosen) for chosen in combinations(done[-9:-1], 5)] if len(done) >= 6 else []
 
 
 def answer(runs: Runs) -> str:
