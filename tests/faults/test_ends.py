@@ -171,6 +171,6 @@ def test_an_interrupted_corpus_begins_no_further_run_and_leaves_nothing(tmp_path
     begun = {path.name for path in victim.out.iterdir()}
     os.killpg(victim.process.pid, number)
     _, said = victim.process.communicate(timeout=20)
-    assert victim.process.returncode == 130 and "interrupted" in said
+    assert victim.process.returncode == 130 and "interrupted" in said, said
     assert (gone(family), wait_until_gone(folders)) == ([], set())
     assert {path.name for path in victim.out.iterdir()} == begun

@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from connleak.parts.databases.binaries import (
     template_data,
     version_of,
 )
-from connleak.parts.process import Child, Keeper, free_port, wait_until_ready
+from connleak.parts.process import Child, Keeper, died, free_port, wait_until_ready
 
 SETTINGS = {
     "fsync": "off",
@@ -65,7 +65,7 @@ def own_server(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
     programs = reachable_programs(find_programs(plan.database.source), account)
     folder = keeper.scratch_in_memory("pg")
     # cp, not shutil: a thousand small files take it a tenth of the time, and it keeps their owner
-    subprocess.run(["cp", "-a", str(template_data(programs, account)), str(folder / "data")], check=True)
+    copy(keeper, template_data(programs, account), folder / "data")
     version = version_of(programs)
     if account:
         os.chown(folder, account.uid, account.gid)
@@ -77,6 +77,16 @@ def own_server(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
         yield hand_over_database(admin, plan.database.source)
     finally:
         keeper.stop(child)
+
+
+def copy(keeper: Keeper, source: Path, target: Path) -> None:
+    """Copies a folder by a child of the keeper's: a copy that outlives us would make a folder that nobody removes."""
+    argv = ["cp", "-a", str(source), str(target)]
+    child = keeper.start("cp", argv, cwd=target.parent, env=dict(os.environ), log=keeper.scratch / "cp.log")
+    while (code := keeper.exit_code(child)) is None:
+        time.sleep(0.002)
+    if code:
+        raise died(child, f"ended with exit code {code}")
 
 
 def start_server(
