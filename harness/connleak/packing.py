@@ -82,7 +82,10 @@ def unpacked(path: Path) -> Iterator[Path]:
     """Yields a folder with the recording that a file holds."""
     with tempfile.TemporaryDirectory(prefix="connleak-packed-") as scratch:
         with tarfile.open(path, "r:gz") as tar:
-            tar.extractall(scratch, filter="data")
+            for name in (*PACKED, "verdict.json"):  # by name: nothing else can come out of it
+                member = tar.extractfile(name) if name in tar.getnames() else None
+                if member is not None:
+                    Path(scratch, name).write_bytes(member.read())
         yield Path(scratch)
 
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from typing import Any
 
 from connleak.judge.facts import Facts
-from connleak.model import Recording, Sample
+from connleak.model import Backend, Recording, Sample
 from connleak.render import series
 
 MOST = 500
@@ -28,11 +28,7 @@ def lifelines(recording: Recording, guilty: set[int]) -> tuple[list[dict[str, An
     """
     begin, end = series.span(recording)
     samples = [sample for sample in recording.samples if begin <= sample.t <= end]
-    lived: dict[tuple[int, float], list[float]] = {}
-    for sample in samples:
-        for backend in sample.backends:
-            seen = lived.setdefault((backend.pid, backend.started), [sample.t, sample.t])
-            seen[1] = sample.t
+    lived = lives(samples)
     longest = sorted(lived, key=lambda key: lived[key][0] - lived[key][1])[:MOST]
     order = {key: number for number, key in enumerate(sorted(longest, key=lambda key: (lived[key][0], key)))}
     points = max(60, CELLS // max(1, len(order)))
@@ -49,6 +45,26 @@ def lifelines(recording: Recording, guilty: set[int]) -> tuple[list[dict[str, An
         row["left"] = int(row["session"] in guilty)
         row["from"], row["to"] = round(row["from"], 2), round(row["to"], 2)
     return rows, len(lived) - len(longest)
+
+
+def lives(samples: list[Sample]) -> dict[tuple[int, float], list[float]]:
+    """Returns each session's (pid, begin) with the first and the last moment at which it was seen.
+
+    A session that did not change is one object from sample to sample, so that only changes are looked at.
+    """
+    lived: dict[tuple[int, float], list[float]] = {}
+    before: dict[int, Backend] = {}
+    at = 0.0
+    for sample in samples:
+        now = dict(zip(map(id, sample.backends), sample.backends, strict=True))
+        for number in before.keys() - now.keys():
+            lived[before[number].pid, before[number].started][1] = at
+        for number in now.keys() - before.keys():
+            lived.setdefault((now[number].pid, now[number].started), [sample.t, sample.t])
+        before, at = now, sample.t
+    for backend in before.values():
+        lived[backend.pid, backend.started][1] = at
+    return lived
 
 
 def stretches_of_states(samples: list[Sample], order: dict[tuple[int, float], int]) -> list[dict[str, Any]]:
