@@ -6,7 +6,7 @@ from bisect import bisect_right
 from typing import Any
 
 from connleak.judge.facts import Facts
-from connleak.model import Backend, Recording, Sample
+from connleak.model import Recording, Sample
 from connleak.render import series
 
 MOST = 500
@@ -18,6 +18,7 @@ BARS = 6000
 AGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0, 10_800.0, 36_000.0)
 """Upper ends of the ages' steps, in seconds; the last step has none."""
 MOMENTS = 120
+LOOKS = 2000
 
 
 def lifelines(recording: Recording, guilty: set[int]) -> tuple[list[dict[str, Any]], int]:
@@ -50,20 +51,12 @@ def lifelines(recording: Recording, guilty: set[int]) -> tuple[list[dict[str, An
 def lives(samples: list[Sample]) -> dict[tuple[int, float], list[float]]:
     """Returns each session's (pid, begin) with the first and the last moment at which it was seen.
 
-    A session that did not change is one object from sample to sample, so that only changes are looked at.
+    Of a long recording about LOOKS samples are looked at: what lived between two of them is not drawn.
     """
     lived: dict[tuple[int, float], list[float]] = {}
-    before: dict[int, Backend] = {}
-    at = 0.0
-    for sample in samples:
-        now = dict(zip(map(id, sample.backends), sample.backends, strict=True))
-        for number in before.keys() - now.keys():
-            lived[before[number].pid, before[number].started][1] = at
-        for number in now.keys() - before.keys():
-            lived.setdefault((now[number].pid, now[number].started), [sample.t, sample.t])
-        before, at = now, sample.t
-    for backend in before.values():
-        lived[backend.pid, backend.started][1] = at
+    for sample in [*samples[:: max(1, len(samples) // LOOKS)], *samples[-1:]]:
+        for backend in sample.backends:
+            lived.setdefault((backend.pid, backend.started), [sample.t, sample.t])[1] = sample.t
     return lived
 
 
