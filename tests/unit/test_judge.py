@@ -477,3 +477,22 @@ def test_a_process_that_begins_late_has_its_own_first_cycle(late: bool, expected
     rows = [[backend(n) for n in range(count)] for count in counts]
     found = judge.judge(recording(rows, pools=[all_pools[:count] for count in counts], events=tuple(events)))
     assert kinds(found) == expected
+
+
+@pytest.mark.parametrize(("last", "expected"), [(3, []), (5, ["growth"])])
+def test_a_bounded_cache_in_a_worker_that_begins_late_adds_a_level_and_is_no_growth(
+    last: int, expected: list[str]
+) -> None:
+    """Three engines kept in each worker, the rest disposed of; the second worker is asked in the third cycle only."""
+    events: list[Event] = []
+    for number in range(60):
+        at = 1.1 + 4 * (number // 20) + number % 20 / 30
+        events.append(Event(at, "pool", PROCESS, 1, pool=number, site=SITE, stack=(SITE,)))
+        events.append(Event(at, "connect", PROCESS, 1, number, pool=number))
+        events.append(Event(at + 0.01, "close", PROCESS, 1, number, pool=number))
+    kept = [pool(100 + n, idle=(100 + n,), site=SITE) for n in range(3)]
+    late = [pool(200 + n, idle=(200 + n,), site=SITE, process=101) for n in range(last)]
+    pools = [kept, kept, kept + late]
+    rows = [[backend(pool.idle[0]) for pool in each] for each in pools]
+    found = judge.judge(recording(rows, pools=pools, events=tuple(events)))
+    assert [kind for kind in kinds(found) if kind == "growth"] == expected

@@ -52,7 +52,7 @@ def remade_pools(facts: Facts) -> list[Finding]:
     findings = []
     for site, events in made.items():
         levels = [over_budget(facts, site, index) for index in range(len(facts.rests))]
-        if site is None or not all(levels) or (levels[-1] <= max(levels[:-1]) and closed_by_app(facts, site)):
+        if site is None or not all(levels) or (level_stays(facts, site) and closed_by_app(facts, site)):
             continue
         amount = sum(facts.amounts[1:])
         per, scale = unit(facts)
@@ -79,6 +79,21 @@ def remade_pools(facts: Facts) -> list[Finding]:
             )
         )
     return findings
+
+
+def level_stays(facts: Facts, site: Site) -> bool:
+    """Tells whether no process has more of the line's sessions at the last rest than one had before.
+
+    By process, for one that begins late brings a level of its own.
+    """
+    most = []
+    for rest in facts.rests:
+        idle = Counter[int]()
+        for pool in rest.snapshot.pools if rest.snapshot else ():
+            if pool.site == site:
+                idle[pool.process] += len(pool.idle)
+        most.append(max(idle.values(), default=0))
+    return most[-1] <= max(most[:-1], default=0)
 
 
 def closed_by_app(facts: Facts, site: Site) -> bool:
