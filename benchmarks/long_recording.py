@@ -48,7 +48,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
             yield {"what": f"{name}.svg", "seconds": time.monotonic() - began, "megabytes": len(svg) / 1e6}
         results.kept_library()
         began = time.monotonic()
-        results.render_folder(folder, verdict)
+        results.render_folder(folder, recording.read(folder), verdict)
         page = (folder / "report.html").stat().st_size / 1e6
         yield {"what": "report.html and growth.png", "seconds": time.monotonic() - began, "megabytes": page}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from connleak import experiment, plan, recording, results
+from connleak.compare import compare as compare_runs
 from connleak.comparison import Comparison
 from connleak.invocation import need_lab, own_folder
 from connleak.judge import judge as judge_recording
@@ -43,7 +44,8 @@ def run(target: str | None = None, *, out: str | None = None, **options: Any) ->
     need_lab(made.load)
     folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-run-"))
     record(made, private, folder, lambda _: None)
-    return Result(folder=str(folder), verdict=results.judge_folder(folder))
+    _, verdict = results.judge_folder(folder)
+    return Result(folder=str(folder), verdict=verdict)
 
 
 def read(folder: str | Path) -> Recording:
@@ -60,8 +62,8 @@ def judge(run_or_recording: str | Path | Recording) -> Verdict:
 def compare(*arms: str, out: str | None = None, rounds: int = 3, limit: float = 600.0, **options: Any) -> Comparison:
     """Compares variants, run in turn (`"missing_remove:buggy", "fixed"`), or run folders; see docs/comparing.md."""
     if arms and all(experiment.is_recorded(name) for name in arms):
-        return experiment.judged(experiment.named_folders(arms))
+        return compare_runs(experiment.read_arms(experiment.named_folders(arms)))
     need_lab("locust")
     chosen = experiment.contenders(arms, plan.Options(early_stop=False, **options))
     folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-compare-"))
-    return experiment.judged(experiment.run_rounds(chosen, folder, rounds, limit, lambda _: None, experiment.unwatched))
+    return compare_runs(experiment.run_rounds(chosen, folder, rounds, limit, lambda _: None, experiment.unwatched))

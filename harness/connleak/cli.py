@@ -14,7 +14,6 @@ from connleak import (
     __version__,
     catalog,
     cli_many,
-    diagnose,
     doctor,
     holders,
     options,
@@ -116,12 +115,12 @@ def run(out: str | None, form: str, strict: bool, all_cycles: bool, **given: Any
     if not out:
         recording.point_latest(folder)
     with err.status("judging, and drawing the charts"):
-        verdict = results.judge_folder(folder)
-        results.render_folder(folder, verdict)
+        read, verdict = results.judge_folder(folder)
+        results.render_folder(folder, read, verdict)
         if not out:
             results.write_index(folder.parent)
     shown = f"report: {folder}/report.html   chart: {folder}/growth.svg"
-    runs = [(recording.read(folder), verdict)]
+    runs = [(read, verdict)]
     show_verdicts(form, runs, [folder], strict, shown)
     in_github(runs, folder)
     sys.exit(exit_code(verdict.outcome, made.expect, strict))
@@ -162,7 +161,7 @@ def judge(folders: tuple[str, ...], at_rate: str | None, expect: str | None, str
     if expect and expect not in OUTCOMES:
         raise Error(f"--expect {expect}: no such outcome", "connleak judge --help")
     at = plan.requests_a_second(at_rate) if at_rate else 0.0
-    runs = [(recording.read(Path(name)), results.judge_folder(Path(name), at)) for name in folders]
+    runs = [results.judge_folder(Path(name), at) for name in folders]
     show_verdicts(form, runs, [Path(name) for name in folders], strict)
     sys.exit(max(exit_code(verdict.outcome, expect or "", strict) for _, verdict in runs))
 
@@ -173,7 +172,7 @@ def render(folders: tuple[str, ...]) -> None:
     """Draws growth.svg, growth.png and report.html of recordings anew."""
     for name in folders:
         folder = Path(name)
-        results.render_folder(folder, results.judge_folder(folder))
+        results.render_folder(folder, *results.judge_folder(folder))
         click.echo(f"{folder}/report.html")
 
 
@@ -220,8 +219,9 @@ def open_(which: str | None, only_print: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def diagnose_(folder: str, as_json: bool) -> None:
     """Says which of the known bugs a recording looks like, what speaks for it and against, and what mended it there."""
-    place = diagnose.need_folder(folder)
-    read, verdict = recording.read(place), results.judge_folder(place)
+    from connleak import diagnose
+
+    read, verdict = results.judge_folder(diagnose.need_folder(folder))
     found = diagnose.diagnose(read, verdict, diagnose.known())
     if as_json:
         emit({"outcome": verdict.outcome, "looks_like": found})

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from connleak import options, plan, recording, results
+from connleak.compare import compare as compare_runs
 from connleak.comparison import Comparison
 from connleak.console import emit, err, escaped
 from connleak.invocation import need_lab, own_folder, terminating, without_secrets
@@ -130,7 +131,7 @@ def compare(
     need_lab("none" if recorded else "locust")
     place, diffs = None, {}
     if recorded:
-        arms = experiment.named_folders(names)
+        arms = experiment.read_arms(experiment.named_folders(names))
         place = Path(names[0]) if len(names) == 1 else own_folder(out) if out else None
     else:
         given["argv"] = tuple(without_secrets(sys.argv[1:]))
@@ -142,7 +143,7 @@ def compare(
     if not arms or not all(arms.values()):
         raise Error("no round was whole: nothing can be compared", "connleak compare ... --rounds 1", exit_code=130)
     with err.status("comparing, and drawing the charts"):
-        found = experiment.judged(arms)
+        found = compare_runs(arms)
         experiment.need_alike(found, allow_unlike)
         shown = results.render_comparison(place, found, arms, diffs) if place else ""
         if place and place.parent == Path("reports"):

@@ -7,10 +7,10 @@ import sys
 from typing import Any, NoReturn
 
 import click
-import msgspec
 from rich.console import Console
 
 from connleak.model import Error, Outcome
+from connleak.recording import json_text
 
 EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
 COULD_NOT_RUN = 4
@@ -56,7 +56,7 @@ def escaped(words: str) -> str:
 
 def emit(value: object) -> None:
     """Prints one JSON document and nothing else."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    click.echo(json_text(value), nl=False)
 
 
 def exit_code(outcome: Outcome, expect: str, strict: bool) -> int:

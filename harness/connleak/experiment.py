@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from connleak import catalog, compare, plan, recording, results
 from connleak.comparison import Comparison
-from connleak.model import Error, Plan, Recording, Struct
+from connleak.model import Error, Plan, Struct
 from connleak.record import record
+from connleak.results import Judged
 from connleak.running import Progress
-from connleak.verdict import Verdict
 
 HINT = "connleak compare missing_remove:buggy missing_remove:fixed"
 RANK = ("buggy", "wrong", "control", "fixed")
@@ -103,54 +103,50 @@ def git(folder: Path, *words: str) -> str:
 
 
 def differences(arms: list[Contender]) -> dict[str, str]:
-    """Returns how each later arm's code differs from the first one's: of files, settings or revisions."""
+    """Returns how each later revision differs from the first one; of variants the catalog tells at any time."""
     first = arms[0]
     found = {}
-    for arm in arms[1:]:
-        if first.options.target and arm.options.target:
-            (target, before), (other, after) = catalog.find(first.options.target), catalog.find(arm.options.target)
-            if target.name == other.name and before.name != after.name:
-                found[arm.name] = catalog.difference(Path(target.folder), before, after)
-        elif first.options.cwd:
-            ref = [] if arm.name == WORKING else [arm.name]
-            found[arm.name] = git(Path(arm.options.cwd or "."), "diff", first.name, *ref, "--", ".")[:DIFF]
+    for arm in arms[1:] if not first.options.target else ():
+        ref = [] if arm.name == WORKING else [arm.name]
+        found[arm.name] = git(Path(arm.options.cwd or "."), "diff", first.name, *ref, "--", ".")[:DIFF]
     return found
 
 
 def run_rounds(
     arms: list[Contender], folder: Path, rounds: int, limit: float, told: Told, watch: Watch
-) -> dict[str, list[Path]]:
+) -> dict[str, list[Judged]]:
     """Runs the arms in turn into `folder`, at least `rounds` times; more until it is clear or `limit` is over.
 
-    Returns the folders of the whole rounds; an interruption ends it after them.
+    Returns the runs of the whole rounds; an interruption ends it after them.
     """
-    done: dict[str, list[Path]] = {arm.name: [] for arm in arms}
+    done: dict[str, list[Judged]] = {arm.name: [] for arm in arms}
     began = time.monotonic()
     number = 0
     try:
-        while number < rounds or (not judged(done).clear and lasts(began, number, limit)):
+        while number < rounds or (not compare.compare(done).clear and lasts(began, number, limit)):
             number += 1
             for arm in arms:
                 place = folder / f"{number}-{arm.name.replace('/', '-').replace(':', '-').replace(' ', '-')}"
                 start = time.monotonic()
-                outcome = run_one(arm, arms, place, watch)
+                done[arm.name].append(run_one(arm, arms, place, watch))
+                outcome = done[arm.name][-1][1].outcome
                 told(Step(round=number, arm=arm.name, outcome=outcome, seconds=time.monotonic() - start))
-                done[arm.name].append(place)
     except KeyboardInterrupt:
-        whole = min(len(folders) for folders in done.values())
-        return {name: folders[:whole] for name, folders in done.items()}
+        whole = min(len(runs) for runs in done.values())
+        return {name: runs[:whole] for name, runs in done.items()}
     return done
 
 
-def run_one(arm: Contender, arms: list[Contender], place: Path, watch: Watch) -> str:
-    """Runs an arm once; returns its outcome. An interrupted run is no part of the experiment: KeyboardInterrupt."""
+def run_one(arm: Contender, arms: list[Contender], place: Path, watch: Watch) -> Judged:
+    """Runs an arm once, and judges it. An interrupted run is no part of the experiment: KeyboardInterrupt."""
     made, private = plan.resolve(arm.options)
     made = equal(made, arms)
     with watch(made) as report:
         record(made, private, place, report)
-    if any("interrupted" in note.text for note in recording.read(place).notes):
+    read, verdict = results.judge_folder(place)
+    if any("interrupted" in note.text for note in read.notes):
         raise KeyboardInterrupt
-    return results.judge_folder(place).outcome
+    return read, verdict
 
 
 def lasts(began: float, rounds: int, limit: float) -> bool:
@@ -191,14 +187,9 @@ def need_one_world(arms: list[Contender]) -> None:
             raise Error(f"these cannot be compared, since they differ in {name} ({told})", HINT)
 
 
-def judged(done: dict[str, list[Path]]) -> Comparison:
-    """Returns the comparison of run folders, judged anew."""
-    arms = {name: [one(folder) for folder in folders] for name, folders in done.items()}
-    return compare.compare(arms)
-
-
-def one(folder: Path) -> tuple[Recording, Verdict]:
-    return recording.read(folder), results.judge_folder(folder)
+def read_arms(arms: dict[str, list[Path]]) -> dict[str, list[Judged]]:
+    """Returns the runs in folders, judged anew."""
+    return {name: [results.judge_folder(folder) for folder in folders] for name, folders in arms.items()}
 
 
 def is_recorded(name: str) -> bool:

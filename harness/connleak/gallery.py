@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from connleak import catalog, corpus, packing, recording
+from connleak import catalog, corpus, packing, recording, results
 from connleak.model import Error, Recording, Struct, Target, Variant
 from connleak.render import charts, guide
 from connleak.signature import Signature, signature
@@ -69,11 +69,10 @@ def record(
 
 def taken_wrong(folder: Path, variant: Variant, target: Target) -> list[str]:
     """Returns why a recording of a corpus that was run may not be taken: it is not there, or not as promised."""
-    from connleak.results import judge_folder
-
     if not (folder / "plan.json").exists():
         return [f"{folder} has no recording"]
-    return list(corpus.problems(variant, judge_folder(folder), Path(target.folder)))
+    _, verdict = results.judge_folder(folder)
+    return list(corpus.problems(variant, verdict, Path(target.folder)))
 
 
 def root_of(folder: Path) -> Path:

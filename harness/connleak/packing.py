@@ -140,14 +140,19 @@ def without_prompt_returns(files: dict[str, str]) -> dict[str, str]:
 
 def with_short_statements(files: dict[str, str]) -> dict[str, str]:
     """Cuts the statements that sessions show."""
+    return {**files, "samples.jsonl": cut_statements(files["samples.jsonl"], QUERY)}
+
+
+def cut_statements(samples: str, characters: int) -> str:
+    """Returns samples whose statements have at most so many characters."""
 
     def change(rows: list[Row]) -> list[Row]:
         return [
-            {**r, "rows": [[*b[:8], b[8][:QUERY], *b[9:]] if len(b) > 8 else b for b in r.get("rows", [])]}
+            {**r, "rows": [[*b[:8], b[8][:characters], *b[9:]] if len(b) > 8 else b for b in r.get("rows", [])]}
             for r in rows
         ]
 
-    return {**files, "samples.jsonl": lines(files["samples.jsonl"], change)}
+    return lines(samples, change)
 
 
 def with_fewer_samples(files: dict[str, str]) -> dict[str, str]:
@@ -193,12 +198,9 @@ def rounded(files: dict[str, str]) -> dict[str, str]:
     def requests(rows: list[Row]) -> list[Row]:
         return [{**r, "t": round(r["t"], 2), "seconds": round(r["seconds"], 3)} for r in rows]
 
-    def samples(rows: list[Row]) -> list[Row]:
-        return [{**r, "rows": [[*b[:8], "", *b[9:]] if len(b) > 8 else b for b in r.get("rows", [])]} for r in rows]
-
     return {
         **files,
-        "samples.jsonl": lines(files["samples.jsonl"], samples),
+        "samples.jsonl": cut_statements(files["samples.jsonl"], 0),
         "requests.jsonl": lines(files.get("requests.jsonl", ""), requests),
     }
 

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from connleak import judge, made_load, recording
+from connleak.judge.audit import short_sessions
+from connleak.judge.facts import Facts
 from connleak.model import Backend, Error, Plan, Recording, Unusable
 from connleak.parts import own_app
 from connleak.parts.app import App
@@ -215,10 +217,8 @@ def one_cycle(run: Run, cycle: int) -> None:
 
 def saw_sessions(run: Run) -> bool:
     """Tells whether the server has shown any session of the app so far, or counted one too short to be seen."""
-    samples = recording.read(run.folder).samples
-    counted = [sample.counters["sessions"] for sample in samples if "sessions" in sample.counters]
-    short = run.server.own_database and counted and counted[-1] > counted[0]
-    return bool(short) or any(sample.backends for sample in samples)
+    facts = Facts(recording.read(run.folder))
+    return short_sessions(facts) > 0 or any(sample.backends for sample in facts.recording.samples)
 
 
 def wait_until_settled(run: Run) -> bool:

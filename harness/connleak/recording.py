@@ -133,10 +133,14 @@ class Writer:
 
 def write_json(path: Path, value: object) -> None:
     """Writes one JSON document, whole or not at all."""
-    data = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
     part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
+    part.write_text(json_text(value), encoding="utf-8")
     part.replace(path)
+
+
+def json_text(value: object) -> str:
+    """Returns a value as JSON that people can read, with a line's end."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
 def read_json(path: Path, kind: type[T], again: str) -> T:

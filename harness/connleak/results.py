@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -20,8 +21,12 @@ INDEXED = 500
 """Runs that the index shows, the newest."""
 
 
-def judge_folder(folder: Path, at_rate: float = 0.0) -> Verdict:
-    """Judges the recording in a folder, writes verdict.json, returns the verdict; keeps the code that it names.
+Judged = tuple[Recording, Verdict]
+"""A recording with what is said of it."""
+
+
+def judge_folder(folder: Path, at_rate: float = 0.0) -> Judged:
+    """Reads and judges the recording in a folder, writes verdict.json, keeps the code that it names; returns both.
 
     `at_rate`, in requests a second, takes the place of the rate that the run asked a projection for.
     """
@@ -32,7 +37,7 @@ def judge_folder(folder: Path, at_rate: float = 0.0) -> Verdict:
     recording.write_json(folder / "verdict.json", verdict)
     if not (folder / "excerpts.json").exists():  # at the first judging, when the code is what ran
         recording.write_json(folder / "excerpts.json", excerpts_of(read.plan, verdict))
-    return verdict
+    return read, verdict
 
 
 def excerpts(folder: Path) -> Excerpts:
@@ -43,9 +48,8 @@ def excerpts(folder: Path) -> Excerpts:
         return {}
 
 
-def render_folder(folder: Path, verdict: Verdict) -> None:
-    """Writes growth.svg, growth.png and report.html of a recording."""
-    read = recording.read(folder)
+def render_folder(folder: Path, read: Recording, verdict: Verdict) -> None:
+    """Writes growth.svg, growth.png and report.html of a recording into its folder."""
     svg = charts.to_svg(charts.growth_chart(read, verdict))
     (folder / "growth.svg").write_text(svg, encoding="utf-8")
     (folder / "growth.png").write_bytes(charts.to_png(svg))
@@ -59,25 +63,20 @@ def render_folder(folder: Path, verdict: Verdict) -> None:
     (folder / "report.html").write_text(html, encoding="utf-8")
 
 
-def in_format(form: str, runs: list[tuple[Recording, Verdict]], folders: list[Path], strict: bool) -> str:
+def in_format(form: str, runs: list[Judged], folders: list[Path], strict: bool) -> str:
     """Returns verdicts as an issue's draft (md), JUnit XML or SARIF."""
     if form == "junit":
         return without_passwords(machines.junit(runs, strict))
     if form == "sarif":
         root = Path(os.environ.get("GITHUB_WORKSPACE", "."))
-        text = msgspec.json.format(msgspec.json.encode(machines.sarif(runs, root.resolve())), indent=2).decode()
-        return without_passwords(text) + "\n"
+        return without_passwords(recording.json_text(machines.sarif(runs, root.resolve())))
     return "\n".join(
         issue.issue(read, verdict, excerpts(folder)) for (read, verdict), folder in zip(runs, folders, strict=True)
     )
 
 
-def render_comparison(folder: Path, found: Comparison, arms: dict[str, list[Path]], diffs: dict[str, str]) -> str:
+def render_comparison(folder: Path, found: Comparison, runs: dict[str, list[Judged]], diffs: dict[str, str]) -> str:
     """Writes compare.json, compare.md, compare.html and the charts of a comparison; returns what to open."""
-    runs: dict[str, list[tuple[Recording, Verdict]]] = {
-        name: [(recording.read(place), judge.judge(recording.read(place))) for place in places]
-        for name, places in arms.items()
-    }
     if not diffs and (folder / "differences.json").exists():
         diffs = recording.read_json(folder / "differences.json", dict[str, str], "")
     diffs = diffs or of_variants(runs)
@@ -85,7 +84,7 @@ def render_comparison(folder: Path, found: Comparison, arms: dict[str, list[Path
     recording.write_json(folder / "compare.json", found)
     (folder / "compare.md").write_text(compared.markdown(found), encoding="utf-8")
     first = next(iter(runs.values()))[0][0]
-    heading = f"{first.plan.target}: {compared.spoken(list(arms))}"
+    heading = f"{first.plan.target}: {compared.spoken(list(runs))}"
     words = compared.lines(found.conclusion)
     still = {
         "overlay": charts.overlay_chart(runs, f"{heading}: {found.outcome}", words),
@@ -95,10 +94,9 @@ def render_comparison(folder: Path, found: Comparison, arms: dict[str, list[Path
         svg = charts.to_svg(spec)
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
         (folder / f"{name}.png").write_bytes(charts.to_png(svg))
-    for places in arms.values():
-        for place in places:
-            if not (place / "report.html").exists():
-                render_folder(place, judge_folder(place))
+    for read, verdict in (run for made in runs.values() for run in made):
+        if not Path(read.folder, "report.html").exists():
+            render_folder(Path(read.folder), read, verdict)
     live = {**still, "overlay": charts.overlay_chart(runs, heading, words, interactive=True)}
     links = {run.folder: relative(folder, Path(run.folder)) for arm in found.arms for run in arm.runs}
     html = page.comparison(found, heading, live, diffs, links, page.again(first.plan), kept_library())
@@ -151,22 +149,22 @@ def page_of(folder: Path) -> Path:
     for name in ("compare.html", "report.html"):
         if (folder / name).exists():
             return folder / name
-    render_folder(folder, judge_folder(folder))
+    render_folder(folder, *judge_folder(folder))
     return folder / "report.html"
 
 
-def of_variants(runs: dict[str, list[tuple[Recording, Verdict]]]) -> dict[str, str]:
-    """Returns how the later arms' code differs from the first's, where all are variants of one target."""
+def of_variants(runs: dict[str, list[Judged]]) -> dict[str, str]:
+    """Returns how the later arms' code differs from the first's, of those that are variants of its target."""
     plans = {name: made[0][0].plan for name, made in runs.items()}
     first = next(iter(plans.values()))
     target = catalog.targets().get(first.target)
-    if target is None or any(p.target != first.target or p.variant not in target.variants for p in plans.values()):
+    if target is None or first.variant not in target.variants:
         return {}
     before = target.variants[first.variant]
     return {
         name: catalog.difference(Path(target.folder), before, target.variants[made.variant])
         for name, made in plans.items()
-        if made.variant != first.variant
+        if made.target == first.target and made.variant != first.variant and made.variant in target.variants
     }
 
 
@@ -181,9 +179,9 @@ def relative(folder: Path, run: Path) -> str:
 def write_index(reports: Path) -> Path:
     """Writes index.html over all runs and comparisons of a folder; returns it."""
     folders = sorted((f for f in reports.iterdir() if f.is_dir() and not f.is_symlink()), reverse=True)
-    rows = [row for folder in folders if (row := index_row(folder)) is not None]
+    rows = (row for folder in folders if (row := index_row(folder)) is not None)
     path = reports / "index.html"
-    path.write_text(page.index(rows[:INDEXED]), encoding="utf-8")
+    path.write_text(page.index(list(islice(rows, INDEXED))), encoding="utf-8")
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import fmean
 
 from connleak.comparison import METRICS, Arm, Figure, Metric, Run, State
@@ -104,7 +105,7 @@ def state_of(outcomes: list[Outcome]) -> State:
     return "unknown" if open_ == len(outcomes) else "mixed"
 
 
-def values_of(runs: list[Run] | tuple[Run, ...], metric: Metric) -> list[float]:
+def values_of(runs: Sequence[Run], metric: Metric) -> list[float]:
     """Returns a metric's values over the rounds, none when a run has none."""
     values = [value for run in runs if (value := run.figures.get(metric.name)) is not None]
     return values if len(values) == len(runs) else []

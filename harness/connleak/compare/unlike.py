@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from connleak.judge.facts import Facts
 from connleak.model import Recording
 
 REFUSED = (
@@ -24,7 +25,7 @@ REFUSED = (
 def conditions(recording: Recording) -> dict[str, str]:
     """Returns what ought to be the same in every run, by name."""
     plan, machine = recording.plan, recording.machine
-    server = next((phase.facts for phase in recording.phases if phase.name == "baseline"), {})
+    server = Facts(recording).server
     return {
         "scenario": Path(plan.scenario).stem,
         "users": str(plan.users),

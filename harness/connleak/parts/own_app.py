@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ import psutil
 from connleak.model import Error, Plan, Unusable
 from connleak.parts.app import App
 from connleak.parts.databases import Server
-from connleak.parts.process import Keeper, died
+from connleak.parts.process import Keeper, wait_until_done
 
 SCHEME = re.compile(r"^((?:postgres|postgresql|postgis|psql)(?:\+\w+)?)://", re.I)
 FORMS = re.compile(r"\{(url|sqlalchemy_url|async_url|host|port|user|password|dbname)\}")
@@ -90,14 +89,7 @@ def set_up(keeper: Keeper, plan: Plan, app: App, folder: Path) -> None:
             env=app.environment(),
             log=folder / "setup.log",
         )
-        deadline = time.monotonic() + SETUP_TIME
-        while (code := keeper.exit_code(child)) is None:
-            if time.monotonic() > deadline:
-                keeper.stop(child)
-                raise died(child, f"was not done after {SETUP_TIME:.0f} s")
-            time.sleep(0.02)
-        if code:
-            raise died(child, f"ended with exit code {code}")
+        wait_until_done(keeper, child, SETUP_TIME)
 
 
 def read_document(place: str) -> dict[str, Any]:

@@ -175,6 +175,18 @@ def wait_until_ready(
         time.sleep(every)
 
 
+def wait_until_done(keeper: Keeper, child: Child, timeout: float, every: float = 0.02) -> None:
+    """Returns once the child has ended well; raises Error with its last log lines when it failed or takes too long."""
+    deadline = time.monotonic() + timeout
+    while (code := keeper.exit_code(child)) is None:
+        if time.monotonic() > deadline:
+            keeper.stop(child)
+            raise died(child, f"was not done after {timeout:.0f} s")
+        time.sleep(every)
+    if code:
+        raise died(child, f"ended with exit code {code}")
+
+
 def died(child: Child, what: str) -> Error:
     """Returns the error that says what a child did, with its last words."""
     tail = last_lines(child.log)

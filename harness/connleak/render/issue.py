@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from connleak.judge.facts import Facts
 from connleak.judge.rates import spoken
 from connleak.model import Recording
 from connleak.render import series
@@ -20,7 +21,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 def issue(recording: Recording, verdict: Verdict, excerpts: Excerpts) -> str:
     """Returns the draft of an issue."""
     plan, machine = recording.plan, recording.machine
-    server = next((phase.facts for phase in recording.phases if phase.name == "baseline"), {})
+    server = Facts(recording).server
     lines = [f"### {headline(recording, verdict)}", "", f"**{verdict.outcome.upper()}**: {plain(verdict.sentence)}", ""]
     lines += ["Sessions on the server over time:", "", "```text", *curve(recording), "```", ""]
     for finding in verdict.findings:

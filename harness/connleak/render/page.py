@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from connleak.compare.figures import quantile
 from connleak.comparison import Comparison
+from connleak.judge.facts import Facts
 from connleak.model import Plan, Recording, Request
 from connleak.render import compared
 from connleak.render.charts.drawing import DARK, converter, inks
@@ -46,7 +47,7 @@ def report(recording: Recording, verdict: Verdict, charts: Specs, excerpts: Exce
         verdict=verdict,
         machine=recording.machine,
         phases=recording.phases,
-        server=next((phase.facts for phase in recording.phases if phase.name == "baseline"), {}),
+        server=Facts(recording).server,
         length=max((phase.end or phase.begin for phase in recording.phases), default=0.0),
         excerpts=excerpts,
         grades=[grade(finding) for finding in verdict.findings],

@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from connleak.parts.databases.binaries import (
     template_data,
     version_of,
 )
-from connleak.parts.process import Child, Keeper, died, free_port, wait_until_ready
+from connleak.parts.process import Child, Keeper, free_port, wait_until_done, wait_until_ready
 
 SETTINGS = {
     "fsync": "off",
@@ -79,14 +78,14 @@ def own_server(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
         keeper.stop(child)
 
 
+COPYING = 60.0
+
+
 def copy(keeper: Keeper, source: Path, target: Path) -> None:
     """Copies a folder by a child of the keeper's: a copy that outlives us would make a folder that nobody removes."""
     argv = ["cp", "-a", str(source), str(target)]
     child = keeper.start("cp", argv, cwd=target.parent, env=dict(os.environ), log=keeper.scratch / "cp.log")
-    while (code := keeper.exit_code(child)) is None:
-        time.sleep(0.002)
-    if code:
-        raise died(child, f"ended with exit code {code}")
+    wait_until_done(keeper, child, COPYING, every=0.002)
 
 
 def start_server(

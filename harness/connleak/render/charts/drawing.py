@@ -72,6 +72,16 @@ def time_axis(alt: Any, begin: float, end: float, *, last: bool = True, field: s
     return alt.X(field, title=f"{unit} since the start of the run" if last else None, scale=scale, axis=axis)
 
 
+def legend_choice(alt: Any, field: str) -> Any:
+    """Returns the selection that a click on the legend makes, for a filter."""
+    return alt.selection_point(fields=[field], bind="legend", toggle="true", name="shown")
+
+
+def zoom(alt: Any) -> Any:
+    """Returns the selection that moves and zooms a chart in time."""
+    return alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
+
+
 def live(spec: dict[str, Any]) -> dict[str, Any]:
     """Returns an interactive chart whose selections stand in one view each: Altair lifts them to every layer."""
     params = spec.get("params", [])

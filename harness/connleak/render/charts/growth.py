@@ -11,7 +11,19 @@ from typing import Any
 from connleak.judge.rates import compact
 from connleak.model import Recording
 from connleak.render import series
-from connleak.render.charts.drawing import ALARM, COLOURS, DIM, FAINT, INK, SHADE, altair, live, time_axis
+from connleak.render.charts.drawing import (
+    ALARM,
+    COLOURS,
+    DIM,
+    FAINT,
+    INK,
+    SHADE,
+    altair,
+    legend_choice,
+    live,
+    time_axis,
+    zoom,
+)
 from connleak.verdict import Verdict
 
 WIDTH, HEIGHT, RATE_HEIGHT = 760, 300, 70
@@ -24,8 +36,8 @@ def growth_chart(recording: Recording, verdict: Verdict, *, interactive: bool = 
     begin, end = series.span(recording)
     rows = series.sessions(recording)
     rate = series.request_rate(recording)
-    what = UNITS.get(recording.plan.database.kind, "sessions on the server")
-    chosen = alt.selection_point(fields=["state"], bind="legend", toggle="true", name="shown") if interactive else None
+    what = unit_of(recording)
+    chosen = legend_choice(alt, "state") if interactive else None
     layers = [
         *shades(alt, recording, begin, end, last=not rate),
         area(alt, rows, begin, end, what, last=not rate, chosen=chosen),
@@ -33,7 +45,7 @@ def growth_chart(recording: Recording, verdict: Verdict, *, interactive: bool = 
     layers += [*limits(alt, rows, verdict, begin), *server_behind(alt, recording), *answer(alt, verdict, end)]
     upper = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     if interactive:
-        upper = upper.add_params(alt.selection_interval(bind="scales", encodings=["x"], name="zoom"))
+        upper = upper.add_params(zoom(alt))
     parts = [upper, rates(alt, rate, begin, end)] if rate else [upper]
     chart = (
         alt.vconcat(*parts, spacing=10)
@@ -46,6 +58,11 @@ def growth_chart(recording: Recording, verdict: Verdict, *, interactive: bool = 
 
 UNITS = {"sqlite": "open handles of the file", "pgbouncer": "clients of the pooler"}
 """What a session is, where it is no server's."""
+
+
+def unit_of(recording: Recording) -> str:
+    """Returns what is counted, as the axis says it."""
+    return UNITS.get(recording.plan.database.kind, "sessions on the server")
 
 
 def title(alt: Any, recording: Recording, verdict: Verdict) -> Any:

@@ -8,7 +8,18 @@ from typing import Any
 
 from connleak.model import KINDS, Recording
 from connleak.render import lives, series
-from connleak.render.charts.drawing import ARMS, COLOURS, DASHES, HEAT, INK, altair, live, time_axis
+from connleak.render.charts.drawing import (
+    ARMS,
+    COLOURS,
+    DASHES,
+    HEAT,
+    INK,
+    altair,
+    legend_choice,
+    live,
+    time_axis,
+    zoom,
+)
 from connleak.render.charts.growth import WIDTH, ceiling, shades, title
 from connleak.verdict import Verdict
 
@@ -22,7 +33,7 @@ def lifelines_chart(recording: Recording, verdict: Verdict, *, interactive: bool
     count = 1 + max((row["row"] for row in rows), default=0)
     thick = max(1.2, min(14.0, 420 / count))
     used = [state for state in series.STATES if any(row["state"] == state for row in rows)] or ["idle"]
-    chosen = alt.selection_point(fields=["state"], bind="legend", toggle="true", name="shown") if interactive else None
+    chosen = legend_choice(alt, "state") if interactive else None
     y = alt.Y(
         "row:Q",
         title=f"{count} sessions, by opening",
@@ -53,7 +64,7 @@ def lifelines_chart(recording: Recording, verdict: Verdict, *, interactive: bool
     height = round(max(120, count * thick))
     upper = alt.layer(*layers).properties(width=WIDTH, height=height, title=title(alt, recording, verdict))
     if interactive:
-        upper = upper.add_params(alt.selection_interval(bind="scales", encodings=["x"], name="zoom"))
+        upper = upper.add_params(zoom(alt))
     spec: dict[str, Any] = upper.to_dict(validate=False)
     if rest:
         spec["title"]["subtitle"] = [*spec["title"]["subtitle"], f"{rest} sessions that lived shorter are left out"]

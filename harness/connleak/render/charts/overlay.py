@@ -6,8 +6,8 @@ from typing import Any
 
 from connleak.model import Recording
 from connleak.render import series
-from connleak.render.charts.drawing import ARMS, DASHES, altair, time_axis
-from connleak.render.charts.growth import MARK, UNITS, answer, area, ceiling, shades
+from connleak.render.charts.drawing import ARMS, DASHES, altair, legend_choice, time_axis, zoom
+from connleak.render.charts.growth import MARK, answer, area, ceiling, shades, unit_of
 from connleak.verdict import Verdict
 
 Runs = dict[str, list[tuple[Recording, Verdict]]]
@@ -34,8 +34,7 @@ def overlay_chart(runs: Runs, heading: str, words: list[str], *, interactive: bo
     order = list(names.values())
     most = max((float(row["sessions"]) for row in rows), default=1.0)
     many = max(len(made) for made in runs.values())
-    what = UNITS.get(next(iter(runs.values()))[0][0].plan.database.kind, "sessions on the server")
-    chosen = alt.selection_point(fields=["arm"], bind="legend", toggle="true", name="shown")
+    what = unit_of(next(iter(runs.values()))[0][0])
     lines = (
         alt.Chart(alt.Data(values=rows))
         .mark_line(
@@ -59,8 +58,8 @@ def overlay_chart(runs: Runs, heading: str, words: list[str], *, interactive: bo
         .properties(width=700, height=320, title=alt.TitleParams(heading, subtitle=words))
     )
     if interactive:
-        zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
-        lines = lines.add_params(chosen, zoom).transform_filter(chosen)
+        chosen = legend_choice(alt, "arm")
+        lines = lines.add_params(chosen, zoom(alt)).transform_filter(chosen)
     spec: dict[str, Any] = lines.to_dict(validate=False)
     return spec
 
@@ -81,7 +80,7 @@ def multiples_chart(runs: Runs, heading: str, *, columns: int = COLUMNS) -> dict
     charts = []
     for number, (arm, (recording, verdict)) in enumerate(first.items()):
         begin = spans[arm][0]
-        what = UNITS.get(recording.plan.database.kind, "sessions on the server") if number % columns == 0 else None
+        what = unit_of(recording) if number % columns == 0 else None
         low = number + columns >= len(first)
         layers = [
             *shades(alt, recording, begin, begin + length, last=low),
