@@ -72,6 +72,15 @@ def test_mariadbs_sessions_show_their_transactions_and_ports(keeper: Keeper, tmp
         reader.close()
 
 
+def test_each_mariadb_keeps_its_temporary_tables_to_itself(keeper: Keeper, tmp_path: Path) -> None:
+    """In a common folder a server that starts removes those of the others, whose readings then fail."""
+    with opened(keeper, "mysql", tmp_path) as server, pymysql.connect(**server.admin) as admin:
+        cursor = admin.cursor()
+        cursor.execute("SELECT @@tmpdir, @@datadir")
+        places = [Path(place) for place in cursor.fetchone()]
+        assert places[0].parent == places[1].parent, places
+
+
 def test_mariadb_refuses_the_app_when_it_is_full_but_not_the_sampler(keeper: Keeper, tmp_path: Path) -> None:
     with opened(keeper, "mysql", tmp_path) as server, ExitStack() as stack:
         login = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}

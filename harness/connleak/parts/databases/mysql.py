@@ -80,8 +80,10 @@ def own_mysql(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
     account = server_account()
     folder = keeper.scratch_in_memory("my")
     subprocess.run(["cp", "-a", str(template_data(program, account)), str(folder / "data")], check=True)
+    (folder / "tmp").mkdir()  # its own: a server that starts removes what another has in a common one
     if account:
-        os.chown(folder, account.uid, account.gid)
+        for path in (folder, folder / "tmp"):
+            os.chown(path, account.uid, account.gid)
     child, port = start_server(keeper, program, folder, plan.database.max_connections, logs, account)
     try:
         yield hand_over_database({"unix_socket": str(folder / "s"), "user": "root"}, port, version_of(program))
@@ -102,7 +104,7 @@ def start_server(
         "--skip-name-resolve",
     ]
     argv += ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M"]
-    argv += [f"--pid-file={folder / 'pid'}", "--log-warnings=2"]
+    argv += [f"--pid-file={folder / 'pid'}", f"--tmpdir={folder / 'tmp'}", "--log-warnings=2"]
     child = keeper.start(
         "MariaDB",
         argv,
