@@ -15,7 +15,9 @@ class Options(Struct, frozen=True, kw_only=True):
     cwd: str | None = None
     env: tuple[str, ...] = ()
     postgres: str = "embedded"
-    allow_remote: bool = False
+    allow_remote: tuple[str, ...] = ()
+    mysql: str | None = None
+    pgbouncer: str | None = None
     max_connections: int | None = None
     users: int | None = None
     cycles: int = 3

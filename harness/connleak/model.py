@@ -191,7 +191,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Hours for which the rate of requests is asked that would reach the wall; 0 when it is not."""
     at_rate: float = 0.0
     """Requests a second for which the time to exhaustion is asked; 0 when it is not."""
-    allow_remote: bool = False
+    remote: tuple[str, ...] = ()
+    """Hosts other than this machine that may be loaded: each was named."""
     argv: tuple[str, ...] = ()
     tool_version: str = ""
     format: int = FORMAT

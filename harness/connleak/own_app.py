@@ -11,6 +11,7 @@ from connleak import catalog
 from connleak.asked import Options
 from connleak.made_load import ask_of
 from connleak.model import Database, Error, Phases, Plan
+from connleak.parts.databases.loopback import refuse_remote
 
 DEFAULT_USERS = 16
 
@@ -81,12 +82,12 @@ def checked_words(command: str) -> str:
     return command
 
 
-def document_of(name: str | None, allow_remote: bool) -> str:
+def document_of(name: str | None, allowed: Sequence[str]) -> str:
     """Returns where an OpenAPI document is: the absolute path of a file, or an address on this machine."""
     if not name:
         return ""
     if "://" in name:
-        loopback_url(name, allow_remote)
+        loopback_url(name, allowed)
         return name
     return existing_file(name, "--openapi")
 
@@ -102,7 +103,7 @@ def headers(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def loopback_url(url: str, allow_remote: bool) -> None:
+def loopback_url(url: str, allowed: Sequence[str]) -> None:
     """Raises Error for an address that is none, or that is not on this machine."""
     parts = urlsplit(url)
     try:
@@ -113,11 +114,7 @@ def loopback_url(url: str, allow_remote: bool) -> None:
         raise Error(
             f"--url {url} is no address of the form http://HOST:PORT", "connleak run ... --url http://127.0.0.1:8000"
         )
-    if parts.hostname not in ("127.0.0.1", "localhost", "::1") and not allow_remote:
-        raise Error(
-            f"{parts.hostname} is not on this machine; load against hosts of others is refused",
-            "connleak run ... --allow-remote, if it is yours to load",
-        )
+    refuse_remote([parts.hostname], allowed)
 
 
 def environment(words: Sequence[str]) -> dict[str, str]:

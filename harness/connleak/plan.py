@@ -19,15 +19,18 @@ __all__ = ["Options", "Private", "requests_a_second", "resolve"]
 def resolve(options: Options) -> tuple[Plan, Private]:
     """Returns the plan, and what is too private to be written into it."""
     validate(options)
-    source, address = database_source(options.postgres)
     plan = target_plan(options) if options.target else app_plan(options)
+    kind, source, address = database_of(options, plan.database.kind)
     phases = plan.phases
     if options.load is not None:
         phases = msgspec.structs.replace(phases, load=options.load)
     if options.drain is not None:
         phases = msgspec.structs.replace(phases, drain=options.drain)
     limit = options.max_connections or plan.database.max_connections
-    database = msgspec.structs.replace(plan.database, source=source, max_connections=limit)
+    settings = {"pool_mode": options.pgbouncer} if options.pgbouncer else plan.database.settings
+    database = msgspec.structs.replace(
+        plan.database, kind=kind, source=source, max_connections=limit, settings=settings
+    )
     env, asked_with = environment(options.env), headers(options.header)
     made = msgspec.structs.replace(
         plan,
@@ -45,7 +48,7 @@ def resolve(options: Options) -> tuple[Plan, Private]:
         sensitivity=leaks_a_request(options.sensitivity) if options.sensitivity else 0.0,
         limit=options.limit,
         budget=options.budget,
-        allow_remote=options.allow_remote,
+        remote=options.allow_remote,
         argv=options.argv,
         tool_version=__version__,
         env={name: "***" for name in env},
@@ -137,14 +140,48 @@ def requests_a_second(text: str) -> float:
     return rate
 
 
-def database_source(text: str) -> tuple[str, str]:
-    """Returns (source, address) of a --postgres value."""
-    if text in ("embedded", "system") or text.isdigit():
+def database_of(options: Options, kind: str) -> tuple[str, str, str]:
+    """Returns (kind, source, address) of the database: a target's kind, or what an app of the user's own asks for."""
+    if options.mysql and kind != "mysql" and not options.app:
+        raise Error(f"--mysql {options.mysql}: this target's database is {kind}", "connleak run tcp_mysql")
+    started = options.postgres in ("embedded", "system") or options.postgres.isdigit()
+    if options.pgbouncer and not (options.app and started):
+        raise Error(
+            "--pgbouncer goes with --app and a PostgreSQL that connleak starts from its programs",
+            f"connleak run --app 'COMMAND' --pgbouncer {options.pgbouncer} --postgres embedded",
+        )
+    if options.mysql and (options.pgbouncer or options.postgres != "embedded"):
+        raise Error(
+            "--mysql and --postgres are two databases: one of them", "connleak run --app 'COMMAND' --mysql system"
+        )
+    if kind == "mysql" or options.mysql:
+        return "mysql", *mysql_source(options.mysql or "system")
+    source, address = database_source(options.postgres)
+    return "pgbouncer" if options.pgbouncer else kind, source, address
+
+
+def mysql_source(text: str) -> tuple[str, str]:
+    """Returns (source, address) of a --mysql value."""
+    if text == "system":
         return text, ""
     if "://" in text:
         return "url", text
     raise Error(
-        f"--postgres {text}: it takes embedded, system, a version such as 16, or an address postgresql://...",
+        f"--mysql {text}: it takes system, or an address mysql://user:password@HOST:PORT/dbname",
+        "connleak run --app 'COMMAND' --mysql system",
+    )
+
+
+def database_source(text: str) -> tuple[str, str]:
+    """Returns (source, address) of a --postgres value."""
+    if text in ("embedded", "system") or text.isdigit():
+        return text, ""
+    if text == "docker" or (text.startswith("docker:") and "://" not in text):
+        return text, ""
+    if "://" in text:
+        return "url", text
+    raise Error(
+        f"--postgres {text}: it takes embedded, system, docker[:IMAGE], a version such as 16, or postgresql://...",
         "connleak run missing_remove --postgres embedded",
     )
 

@@ -9,7 +9,8 @@ import pytest
 from connleak import catalog, plan
 from connleak.model import Error
 from connleak.parts.app import refuse_port_in_use
-from connleak.parts.databases.postgres import is_loopback, parse_address, refuse_remote
+from connleak.parts.databases.foreign_postgres import hosts_of, parse_address
+from connleak.parts.databases.loopback import is_loopback, refuse_remote
 from connleak.plan import Options, resolve
 
 GOOD = """
@@ -143,8 +144,10 @@ def test_loopback_is_known(host: str) -> None:
 
 def test_a_database_of_others_is_refused_unless_it_is_allowed() -> None:
     with pytest.raises(Error, match=r"192\.0\.2\.7 is not on this machine"):
-        refuse_remote({"host": "127.0.0.1,192.0.2.7"}, False)
-    refuse_remote({"host": "192.0.2.7"}, True)
+        refuse_remote(hosts_of({"host": "127.0.0.1,192.0.2.7"}), ())
+    refuse_remote(hosts_of({"host": "192.0.2.7"}), ("192.0.2.7",))
+    with pytest.raises(Error, match=r"192\.0\.2\.8"):
+        refuse_remote(["192.0.2.8"], ("192.0.2.7",))
 
 
 def test_an_address_with_a_sqlalchemy_driver_is_understood_and_a_broken_one_keeps_its_secret() -> None:

@@ -1,9 +1,9 @@
 """The one small process that starts every other and ends them all, whatever becomes of connleak.
 
 Run by file path (`python -I -S keeper.py FD`), standard library only. It reads JSON lines from a socket:
-start, stop, remove; it answers with pids and exit codes. When the socket closes, because connleak ended or
-was killed with -9, it ends every process that it started and everything that those left behind, and removes
-the folders that it was told of.
+start, stop, remove, and what to run at the end; it answers with pids and exit codes. When the socket closes,
+because connleak ended or was killed with -9, it ends every process that it started and everything that those left
+behind, runs what it was given for the end, and removes the folders that it was told of.
 
 Why a process of its own: PR_SET_PDEATHSIG is cleared by setuid, is not inherited by the workers of a server, and
 fires when the *thread* that forked ends. PR_SET_CHILD_SUBREAPER makes orphans ours, so that they are found.
@@ -22,6 +22,7 @@ import time
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+LAST = 30.0
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -106,6 +107,7 @@ class Keeper:
         self.children = {}  # pid -> the request that started it
         self.stopping = {}  # pid -> (deadline, its family when it was asked to stop)
         self.folders = []
+        self.last = []  # commands for the end: what they remove is no child of ours, such as a container
 
     def say(self, **message):
         try:
@@ -123,6 +125,9 @@ class Keeper:
             self.stop(request["pid"], request["signal"], request["grace"])
         elif request["op"] == "remove":
             self.folders.append(request["path"])
+            self.say(key=request["key"], pid=0, error="")
+        elif request["op"] == "at end":
+            self.last.append(request)
             self.say(key=request["key"], pid=0, error="")
 
     def stop(self, pid, number, grace):
@@ -164,8 +169,19 @@ class Keeper:
             kill(left)
             self.reap()
             time.sleep(0.01)
+        for request in self.last:
+            self.run_last(request)
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def run_last(self, request):
+        """Runs a command to its end, for at most half a minute."""
+        pid, _ = start(request)
+        deadline = time.monotonic() + LAST
+        while pid and not os.waitpid(pid, os.WNOHANG)[0]:
+            if time.monotonic() > deadline:
+                kill([pid])
+            time.sleep(0.01)
 
     def run(self):
         wake, woken = os.pipe()

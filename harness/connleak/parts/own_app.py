@@ -16,10 +16,13 @@ import psutil
 
 from connleak.model import Error, Plan, Unusable
 from connleak.parts.app import App
-from connleak.parts.databases import Server
+from connleak.parts.databases import SCHEMES, Server
 from connleak.parts.process import Keeper, wait_until_done
 
-SCHEME = re.compile(r"^((?:postgres|postgresql|postgis|psql)(?:\+\w+)?)://", re.I)
+SCHEME = {
+    "postgresql": re.compile(r"^((?:postgres|postgresql|postgis|psql)(?:\+\w+)?)://", re.I),
+    "mysql": re.compile(r"^((?:mysql2?|mariadb)(?:\+\w+)?)://", re.I),
+}
 FORMS = re.compile(r"\{(url|sqlalchemy_url|async_url|host|port|user|password|dbname)\}")
 SCHEME_ASKED = """
 from importlib.metadata import version
@@ -36,9 +39,9 @@ LONGEST_TRACEBACK = 30
 def addresses(server: Server) -> dict[str, str]:
     """Returns what stands for the database in a value of --env, by name."""
     return {
-        "url": server.url("postgresql"),
-        "sqlalchemy_url": server.url("postgresql+psycopg2"),
-        "async_url": server.url("postgresql+asyncpg"),
+        "url": server.url("mysql" if server.kind == "mysql" else "postgresql"),
+        "sqlalchemy_url": server.url(SCHEMES[server.kind]),
+        "async_url": server.url("mysql+aiomysql" if server.kind == "mysql" else "postgresql+asyncpg"),
         "host": server.host,
         "port": str(server.port),
         "user": server.user,
@@ -54,14 +57,15 @@ def filled(env: Mapping[str, str], server: Server) -> dict[str, str]:
 
 
 def redirected(environ: Mapping[str, str], server: Server, scheme: str = "postgresql") -> dict[str, str]:
-    """Returns the variables that already hold an address of a PostgreSQL, with ours in its scheme.
+    """Returns the variables that already hold an address of such a database, with ours in its scheme.
 
     psycopg2 and asyncpg refuse SQLAlchemy's `postgresql+driver://`, and SQLAlchemy's async engines need it; so the
     scheme that is there is kept. `scheme` is that of DATABASE_URL where the app has none.
     """
+    known = SCHEME["mysql" if server.kind == "mysql" else "postgresql"]
     found = {"DATABASE_URL": server.url(scheme)}
     for name, value in environ.items():
-        match = SCHEME.match(value) if name.upper().endswith(("_URL", "_URI", "_DSN")) else None
+        match = known.match(value) if name.upper().endswith(("_URL", "_URI", "_DSN")) else None
         if match:
             found[name] = server.url(match[1])
     return found
@@ -73,6 +77,8 @@ def scheme_for(plan: Plan) -> str:
     That is plain `postgresql://`, which drivers and SQLAlchemy take; but SQLAlchemy 2.1 then wants psycopg, and where
     only psycopg2 is there it must be told so.
     """
+    if plan.database.kind == "mysql":
+        return SCHEMES["mysql"]
     first = shlex.split(plan.app)[0]
     interpreter = plan.interpreter or (first if Path(first).name.startswith("python") else "") or sys.executable
     done = subprocess.run([interpreter, "-c", SCHEME_ASKED], capture_output=True, text=True, check=False, timeout=30)

@@ -79,6 +79,11 @@ class Keeper:
         self._ask({"op": "remove", "path": str(folder)})
         return folder
 
+    def run_at_end(self, argv: Sequence[str]) -> None:
+        """Has a command run when all children have ended, whatever becomes of us: it removes what is no child."""
+        log = str(self.scratch / "end.log")
+        self._ask({"op": "at end", "argv": list(argv), "cwd": "/", "env": dict(os.environ), "log": log})
+
     def start(
         self,
         name: str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from connleak.model import Backend
 
@@ -45,6 +45,10 @@ class Server:
     """What libpq's sessions of this run's app are called on the server; asyncpg does not take it from PGAPPNAME."""
     behind: Server | None = None
     """The server behind a pooler."""
+    proxied: bool = False
+    """Whether the engine of a container passes sessions on: their client_port is its own then, not the app's."""
+    tls: dict[str, str] = field(default_factory=dict)
+    """Options of an address that the app's own connections need as well."""
 
     def url(self, scheme: str = "postgresql") -> str:
         """Returns the app's address in it, with the password."""
@@ -52,10 +56,14 @@ class Server:
             return f"{scheme}:///{quote(self.dbname)}"
         secret = f":{quote(self.password, safe='')}" if self.password else ""
         user = quote(self.user, safe="")
-        return f"{scheme}://{user}{secret}@{self.host}:{self.port}/{quote(self.dbname, safe='')}"
+        options = self.tls
+        if scheme.endswith("+asyncpg") and "sslmode" in options:  # SQLAlchemy hands on asyncpg's own word for it
+            options = {"ssl": options["sslmode"]}
+        query = f"?{urlencode(options)}" if options else ""
+        return f"{scheme}://{user}{secret}@{self.host}:{self.port}/{quote(self.dbname, safe='')}{query}"
 
     def environment(self) -> dict[str, str]:
-        """Returns the variables that tell an app of this database: DATABASE_URL, and libpq's PG* where it is one."""
+        """Returns the variables that tell an app of this database: DATABASE_URL, and libpq's PG* or MYSQL_*."""
         found = {"DATABASE_URL": self.url(SCHEMES[self.kind])}
         if self.kind in ("postgresql", "pgbouncer"):
             found |= {
@@ -65,6 +73,15 @@ class Server:
                 "PGPASSWORD": self.password,
                 "PGDATABASE": self.dbname,
                 "PGAPPNAME": self.app_name,
+            }
+            found |= {f"PG{name.upper()}": value for name, value in self.tls.items()}
+        elif self.kind == "mysql":
+            found |= {
+                "MYSQL_HOST": self.host,
+                "MYSQL_TCP_PORT": str(self.port),
+                "MYSQL_USER": self.user,
+                "MYSQL_PASSWORD": self.password,
+                "MYSQL_DATABASE": self.dbname,
             }
         return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from connleak.model import Plan
 from connleak.parts.databases import Reader, Server, mysql, sqlite
 from connleak.parts.databases.binaries import find_programs
+from connleak.parts.databases.foreign_mysql import foreign_mysql
 from connleak.parts.databases.mysql import MysqlReader, own_mysql
 from connleak.parts.databases.pgbouncer import PgbouncerReader, find_pgbouncer, own_pgbouncer
 from connleak.parts.databases.postgres import open_postgres
@@ -20,6 +21,8 @@ from connleak.parts.process import Keeper
 def open_database(keeper: Keeper, plan: Plan, address: str, logs: Path) -> contextlib.AbstractContextManager[Server]:
     """Returns the database that the plan asks for, with a database of this run's own; gone or dropped afterwards."""
     kind = plan.database.kind
+    if kind == "mysql" and address:
+        return foreign_mysql(address, plan.remote)
     if kind == "mysql":
         return own_mysql(keeper, plan, logs)
     if kind == "sqlite":

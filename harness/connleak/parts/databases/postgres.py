@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import secrets
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 from psycopg2 import sql
-from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, parse_dsn
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 
 from connleak.model import Error, Plan
 from connleak.parts.databases import Server
@@ -49,8 +47,15 @@ SETTINGS = {
 @contextlib.contextmanager
 def open_postgres(keeper: Keeper, plan: Plan, address: str, logs: Path) -> Iterator[Server]:
     """Yields the server that the plan asks for, with a database of this run's own; gone or dropped afterwards."""
-    if plan.database.source == "url":
-        with foreign_database(address, plan.allow_remote) as server:
+    if plan.database.source.startswith("docker"):
+        from connleak.parts.databases.docker import docker_postgres
+
+        with docker_postgres(keeper, plan, logs) as server:
+            yield server
+    elif plan.database.source == "url":
+        from connleak.parts.databases.foreign_postgres import foreign_database
+
+        with foreign_database(address, plan.remote) as server:
             yield server
     else:
         with own_server(keeper, plan, logs) as server:
@@ -157,38 +162,13 @@ def hand_over_database(admin: dict[str, Any], source: str) -> Server:
     return Server(
         source=source,
         **facts,
-        host="127.0.0.1",
+        host="127.0.0.1" if str(admin["host"]).startswith("/") else admin["host"],
         port=admin["port"],
         user=DATABASE,
         password=password,
         dbname=DATABASE,
         admin={**admin, "dbname": DATABASE},
         ours=True,
-        own_database=True,
-    )
-
-
-def create_database(admin: dict[str, Any], host: str, port: int) -> Server:
-    """Creates a database and an ordinary role of this run's own on somebody's server."""
-    name = f"connleak_{secrets.token_hex(4)}"
-    password = secrets.token_urlsafe(12)
-    with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
-        cursor = connection.cursor()
-        identifier = sql.Identifier(name)
-        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(identifier), [password])
-        cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(identifier))
-        cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
-        facts = server_facts(cursor)
-    return Server(
-        source="url",
-        **facts,
-        host=host,
-        port=port,
-        user=name,
-        password=password,
-        dbname=name,
-        admin={**admin, "dbname": name},
-        ours=False,
         own_database=True,
     )
 
@@ -214,93 +194,3 @@ def run_sql(server: Server, path: Path) -> None:
         raise Error(f"{path} failed: {str(error).strip()}", f"$EDITOR {path}") from None
     finally:
         connection.close()
-
-
-@contextlib.contextmanager
-def foreign_database(address: str, allow_remote: bool) -> Iterator[Server]:
-    """Yields a database of our own on somebody's server, dropped afterwards; or theirs as it is, and says so."""
-    admin = parse_address(address)
-    refuse_remote(admin, allow_remote)
-    admin["application_name"] = "connleak"
-    admin.setdefault("connect_timeout", 5)
-    try:
-        first = connect(admin, admin.get("dbname", "postgres"))
-    except psycopg2.Error as error:
-        raise Error(
-            f"the database refused: {str(error).strip()}", "psql with the same address; is the server up?", exit_code=2
-        ) from None
-    host, port = str(admin.get("host", "127.0.0.1")), int(admin.get("port", 5432))
-    with contextlib.closing(first):
-        cursor = first.cursor()
-        cursor.execute("SELECT rolsuper OR (rolcreatedb AND rolcreaterole) FROM pg_roles WHERE rolname = current_user")
-        may_create = bool(cursor.fetchone()[0])
-        facts = server_facts(cursor)
-    if not may_create:
-        yield Server(
-            source="url",
-            **facts,
-            host=host,
-            port=port,
-            user=str(admin.get("user", "")),
-            password=str(admin.get("password", "")),
-            dbname=str(admin.get("dbname", admin.get("user", ""))),
-            admin=admin,
-            ours=False,
-            own_database=False,
-            notes=(
-                "this role may not create a database or a role: the app shares its role and database with the"
-                " sampler, and sessions are counted by process and application_name",
-            ),
-        )
-        return
-    server = create_database(admin, host, port)
-    try:
-        yield server
-    finally:
-        drop_database(admin, server.dbname)
-
-
-def drop_database(admin: dict[str, Any], name: str) -> None:
-    """Drops what `create_database` made, with the sessions that the ended app left in it."""
-    with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
-        cursor = connection.cursor()
-        force = sql.SQL(" WITH (FORCE)" if connection.server_version >= 130000 else "")
-        cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + force)
-        cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
-
-
-def parse_address(address: str) -> dict[str, Any]:
-    """Returns psycopg2's arguments for an address; a SQLAlchemy driver in its scheme is left out."""
-    scheme, separator, rest = address.partition("://")
-    if separator:
-        address = f"{scheme.partition('+')[0]}://{rest}"
-    try:
-        return dict(parse_dsn(address))
-    except psycopg2.Error as error:
-        reason = str(error).strip().replace(address, "the address")
-        raise Error(
-            f"--postgres is no address that libpq understands: {reason}",
-            "connleak run ... --postgres postgresql://user:password@127.0.0.1:5432/dbname",
-        ) from None
-
-
-def refuse_remote(admin: dict[str, Any], allow_remote: bool) -> None:
-    """Raises Error for an address that is not on this machine, unless it is allowed."""
-    host = str(admin.get("hostaddr") or admin.get("host") or "127.0.0.1")
-    for one in host.split(","):
-        if not (is_loopback(one) or allow_remote):
-            raise Error(
-                f"{one} is not on this machine; load against a database of others is refused",
-                "connleak run ... --allow-remote, if it is yours to load",
-            )
-
-
-def is_loopback(host: str) -> bool:
-    """Tells whether a host is this machine's loopback: a socket folder, or a name all of whose addresses are."""
-    if host.startswith("/"):
-        return True
-    try:
-        found = socket.getaddrinfo(host, None)
-    except OSError:
-        return False
-    return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)

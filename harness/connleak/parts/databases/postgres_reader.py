@@ -111,7 +111,7 @@ class PostgresReader:
             pid,
             self._time(started) or 0.0,
             name or "",
-            port,
+            None if self._server.proxied else port,
             state,
             self._time(state_since),
             self._time(xact_since),

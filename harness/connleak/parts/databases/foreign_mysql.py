@@ -1,0 +1,111 @@
+"""A MySQL or MariaDB at an address: a database of this run's own on it, or the user's as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from connleak.model import Error
+from connleak.parts.databases import Server
+from connleak.parts.databases.loopback import refuse_remote
+from connleak.parts.databases.mysql import pymysql
+
+TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
+EXAMPLE = "connleak run ... --mysql mysql://user:password@127.0.0.1:3306/dbname"
+
+
+@contextlib.contextmanager
+def foreign_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
+    """Yields a database of our own on somebody's server, dropped afterwards; or theirs as it is, and says so."""
+    admin = parse_address(address)
+    refuse_remote([admin["host"]], allowed)
+    try:
+        first = pymysql().connect(**admin, autocommit=True)
+    except pymysql().MySQLError as error:
+        raise Error(f"the database refused: {error}", "mysql with the same address; is the server up?") from None
+    with contextlib.closing(first), first.cursor() as cursor:
+        cursor.execute("SELECT VERSION(), @@max_connections")
+        version, limit = cursor.fetchone()
+        facts = {"version": str(version).partition("-")[0], "max_connections": int(limit)}
+        own = create_database(cursor)
+        if own is None:
+            yield server_at(admin, facts)
+            return
+        name, password = own
+        try:
+            mine = {"user": name, "password": password, "database": name}
+            yield server_at({**admin, "database": name}, facts, mine)
+        finally:
+            drop_database(admin, name)
+
+
+def create_database(cursor: Any) -> tuple[str, str] | None:
+    """Returns (name, password) of a new database and the user of the same name; None where that is not allowed."""
+    name, password = f"connleak_{secrets.token_hex(4)}", secrets.token_urlsafe(12)
+    try:
+        cursor.execute(f"CREATE DATABASE `{name}`")
+    except pymysql().MySQLError:
+        return None
+    try:
+        cursor.execute(f"CREATE USER '{name}'@'%%' IDENTIFIED BY %s", [password])
+        cursor.execute(f"GRANT ALL ON `{name}`.* TO '{name}'@'%'")
+    except pymysql().MySQLError:
+        cursor.execute(f"DROP DATABASE `{name}`")
+        return None
+    return name, password
+
+
+def drop_database(admin: dict[str, Any], name: str) -> None:
+    """Drops what `create_database` made: by a new connection, for the first may have been idle too long."""
+    with contextlib.closing(pymysql().connect(**admin, autocommit=True)) as connection:
+        cursor = connection.cursor()
+        cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
+        cursor.execute(f"DROP USER IF EXISTS '{name}'@'%'")
+
+
+def server_at(admin: dict[str, Any], facts: dict[str, Any], own: dict[str, str] | None = None) -> Server:
+    """Returns the server as the app sees it: with a user and a database of the run's own, or with those given."""
+    seen = own or admin
+    return Server(
+        kind="mysql",
+        source="url",
+        reserved=0,
+        host=admin["host"],
+        port=admin["port"],
+        user=str(seen.get("user", "")),
+        password=str(seen.get("password", "")),
+        dbname=str(seen.get("database", "")),
+        admin=admin,
+        ours=False,
+        own_database=own is not None,
+        tls={name: str(admin[name]) for name in TLS if name in admin},
+        notes=()
+        if own
+        else ("this user may not create a database and a user: the app shares its own with the sampler",),
+        **facts,
+    )
+
+
+def parse_address(address: str) -> dict[str, Any]:
+    """Returns PyMySQL's arguments for an address; a SQLAlchemy driver in its scheme is left out."""
+    parts = urlsplit(address)
+    try:
+        port = parts.port or 3306
+    except ValueError:
+        port = 0
+    if parts.scheme.partition("+")[0] not in ("mysql", "mariadb") or not parts.hostname or not port:
+        raise Error("--mysql is no address of the form mysql://user:password@HOST:PORT/dbname", EXAMPLE)
+    options = dict(parse_qsl(parts.query))
+    strange = sorted(options.keys() - set(TLS) - {"charset"})
+    if strange:
+        raise Error(f"--mysql has an option that is not known: {strange[0]}; there are: {', '.join(TLS)}", EXAMPLE)
+    database = unquote(parts.path.lstrip("/"))
+    if not database:
+        raise Error("--mysql names no database", EXAMPLE)
+    found: dict[str, Any] = {"host": parts.hostname, "port": port, "database": database, "connect_timeout": 5}
+    found |= {"user": unquote(parts.username)} if parts.username else {}
+    found |= {"password": unquote(parts.password)} if parts.password else {}
+    return found | options

@@ -1,0 +1,125 @@
+"""A PostgreSQL at an address: a database of this run's own on it, or the user's as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import parse_dsn
+
+from connleak.model import Error
+from connleak.parts.databases import Server
+from connleak.parts.databases.loopback import refuse_remote
+from connleak.parts.databases.postgres import connect, server_facts
+
+TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+"""What of an address the app must be told, too, for its own connections."""
+
+
+@contextlib.contextmanager
+def foreign_database(address: str, allowed: Sequence[str]) -> Iterator[Server]:
+    """Yields a database of our own on somebody's server, dropped afterwards; or theirs as it is, and says so."""
+    admin = parse_address(address)
+    refuse_remote(hosts_of(admin), allowed)
+    admin["application_name"] = "connleak"
+    admin.setdefault("connect_timeout", 5)
+    try:
+        first = connect(admin, admin.get("dbname", "postgres"))
+    except psycopg2.Error as error:
+        raise Error(
+            f"the database refused: {str(error).strip()}", "psql with the same address; is the server up?", exit_code=2
+        ) from None
+    host, port = str(admin.get("host", "127.0.0.1")), int(admin.get("port", 5432))
+    with contextlib.closing(first):
+        cursor = first.cursor()
+        cursor.execute("SELECT rolsuper OR (rolcreatedb AND rolcreaterole) FROM pg_roles WHERE rolname = current_user")
+        may_create = bool(cursor.fetchone()[0])
+        facts = server_facts(cursor)
+    if not may_create:
+        yield Server(
+            source="url",
+            **facts,
+            host=host,
+            port=port,
+            user=str(admin.get("user", "")),
+            password=str(admin.get("password", "")),
+            dbname=str(admin.get("dbname", admin.get("user", ""))),
+            admin=admin,
+            ours=False,
+            own_database=False,
+            tls=tls_of(admin),
+            notes=(
+                "this role may not create a database or a role: the app shares its role and database with the"
+                " sampler, and sessions are counted by process and application_name",
+            ),
+        )
+        return
+    server = create_database(admin, host, port)
+    try:
+        yield server
+    finally:
+        drop_database(admin, server.dbname)
+
+
+def drop_database(admin: dict[str, Any], name: str) -> None:
+    """Drops what `create_database` made, with the sessions that the ended app left in it."""
+    with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
+        cursor = connection.cursor()
+        force = sql.SQL(" WITH (FORCE)" if connection.server_version >= 130000 else "")
+        cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + force)
+        cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def parse_address(address: str) -> dict[str, Any]:
+    """Returns psycopg2's arguments for an address; a SQLAlchemy driver in its scheme is left out."""
+    scheme, separator, rest = address.partition("://")
+    if separator:
+        address = f"{scheme.partition('+')[0]}://{rest}"
+    try:
+        return dict(parse_dsn(address))
+    except psycopg2.Error as error:
+        reason = str(error).strip().replace(address, "the address")
+        raise Error(
+            f"--postgres is no address that libpq understands: {reason}",
+            "connleak run ... --postgres postgresql://user:password@127.0.0.1:5432/dbname",
+        ) from None
+
+
+def create_database(admin: dict[str, Any], host: str, port: int) -> Server:
+    """Creates a database and an ordinary role of this run's own on somebody's server."""
+    name = f"connleak_{secrets.token_hex(4)}"
+    password = secrets.token_urlsafe(12)
+    with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
+        cursor = connection.cursor()
+        identifier = sql.Identifier(name)
+        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(identifier), [password])
+        cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(identifier))
+        cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
+        facts = server_facts(cursor)
+    return Server(
+        source="url",
+        **facts,
+        host=host,
+        port=port,
+        user=name,
+        password=password,
+        dbname=name,
+        admin={**admin, "dbname": name},
+        ours=False,
+        own_database=True,
+        tls=tls_of(admin),
+    )
+
+
+def hosts_of(admin: dict[str, Any]) -> list[str]:
+    """Returns the hosts that an address names."""
+    return str(admin.get("hostaddr") or admin.get("host") or "127.0.0.1").split(",")
+
+
+def tls_of(admin: dict[str, Any]) -> dict[str, str]:
+    """Returns the TLS options of an address."""
+    return {name: str(admin[name]) for name in TLS if name in admin}
