@@ -13,19 +13,19 @@ from rich.console import Console
 from connleak import (
     __version__,
     catalog,
+    cli_live,
     cli_many,
     doctor,
-    holders,
     options,
     plan,
     project,
     recording,
     results,
 )
-from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, err, escaped, exit_code
+from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, err, escaped, exit_code, show_verdicts
 from connleak.invocation import need_lab, own_folder, terminating, without_secrets
 from connleak.model import OUTCOMES, Error, Recording
-from connleak.render import machines, text
+from connleak.render import machines
 from connleak.show import index_page, progress, show_target, table_of_targets
 from connleak.skeleton import new_target
 from connleak.verdict import Verdict
@@ -237,28 +237,6 @@ def new_target_(name: str) -> None:
     click.echo(f"{folder}\n  next: connleak run {name}")
 
 
-@main.command("holders")
-@click.argument("folder", default="reports/latest")
-@click.option(
-    "--at",
-    type=click.Choice(["now", "exhausted", "quiet"]),
-    help="Of now (asks the running app), of the first refusal, or of the quiet end; default: the first there is.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def holders_(folder: str, at: str | None, as_json: bool) -> None:
-    """Shows who has which server session, since when, taken at which line, and where that thread is now.
-
-    FOLDER is a run's folder. While the run goes on its app is asked; afterwards its recording tells.
-    """
-    table = holders.table(Path(folder), at)
-    if as_json:
-        emit(table)
-    else:
-        out = Console(highlight=False)
-        wide = out if out.is_terminal else Console(highlight=False, width=200)  # a pipe has no edge
-        wide.print(text.holders_of(table.at, table.t, table.reason, table.holders))
-
-
 @main.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def doctor_(as_json: bool) -> None:
@@ -269,23 +247,6 @@ def doctor_(as_json: bool) -> None:
     else:
         Console(highlight=False, soft_wrap=True).print(doctor.table(rows))
     sys.exit(0 if all(row.ok or not row.needed for row in rows) else COULD_NOT_RUN)
-
-
-def show_verdicts(
-    form: str, runs: list[tuple[Recording, Verdict]], folders: list[Path], strict: bool, shown: str = ""
-) -> None:
-    """Prints verdicts: for a person, or in a format with what to open on stderr."""
-    if form == "text":
-        for (read, verdict), folder in zip(runs, folders, strict=True):
-            where = shown or f"recording: {folder}"
-            Console(highlight=False, soft_wrap=True).print(text.answer(read.plan, verdict, where=where))
-        return
-    if form == "json":
-        emit(runs[0][1] if len(runs) == 1 else [verdict for _, verdict in runs])
-    else:
-        click.echo(results.in_format(form, runs, folders, strict), nl=False)
-    if shown:
-        err.print(escaped(shown))
 
 
 def in_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None:
@@ -301,5 +262,5 @@ def in_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None:
             file.write(results.in_format("md", runs, [folder], strict=False))
 
 
-for command in (cli_many.corpus, cli_many.compare, cli_many.gallery):
+for command in (cli_many.corpus, cli_many.compare, cli_many.gallery, cli_live.watch, cli_live.probe, cli_live.holders_):
     main.add_command(command)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 from rich.console import Console
 
-from connleak.model import Error, Outcome
+from connleak import results
+from connleak.model import Error, Outcome, Recording
 from connleak.recording import json_text
+from connleak.render import text
+from connleak.verdict import Verdict
 
 EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
 COULD_NOT_RUN = 4
@@ -64,3 +68,20 @@ def exit_code(outcome: Outcome, expect: str, strict: bool) -> int:
     if expect:
         return 0 if outcome == expect else 1
     return 1 if strict and outcome == "strained" else EXIT[outcome]
+
+
+def show_verdicts(
+    form: str, runs: list[tuple[Recording, Verdict]], folders: list[Path], strict: bool, shown: str = ""
+) -> None:
+    """Prints verdicts: for a person, or in a format with what to open on stderr."""
+    if form == "text":
+        for (read, verdict), folder in zip(runs, folders, strict=True):
+            where = shown or f"recording: {folder}"
+            Console(highlight=False, soft_wrap=True).print(text.answer(read.plan, verdict, where=where))
+        return
+    if form == "json":
+        emit(runs[0][1] if len(runs) == 1 else [verdict for _, verdict in runs])
+    else:
+        click.echo(results.in_format(form, runs, folders, strict), nl=False)
+    if shown:
+        err.print(escaped(shown))

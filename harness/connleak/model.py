@@ -35,6 +35,8 @@ KINDS: dict[str, Outcome] = {
 """Every finding kind with the outcome that it means."""
 
 
+HOST = 10_000_000
+"""A process of another host is numbered by its host's number times this, plus its pid there; this machine's is 0."""
 HANDLES = 10_000
 """A SQLite handle's number is its process's pid times this, plus its descriptor; the probe counts the same way."""
 
@@ -191,6 +193,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Hours for which the rate of requests is asked that would reach the wall; 0 when it is not."""
     at_rate: float = 0.0
     """Requests a second for which the time to exhaustion is asked; 0 when it is not."""
+    window: float = 0.0
+    """Seconds of each window in which a server is watched whose load is not ours; 0 in a run."""
+    listen: str = ""
+    """HOST:PORT at which probes of other hosts come in."""
     remote: tuple[str, ...] = ()
     """Hosts other than this machine that may be loaded: each was named."""
     argv: tuple[str, ...] = ()
@@ -287,6 +293,8 @@ class Process(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One process of the app, and whether its probe answered."""
 
     process: int
+    host: str = ""
+    """The name of another host that it is on; empty: this machine."""
     command: str = ""
     probe: bool = False
     answered: bool = True

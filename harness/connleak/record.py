@@ -120,9 +120,8 @@ def is_ours(run: Run, backend: Backend) -> bool:
     return backend.application_name == run.server.app_name or run.collector.knows(backend.pid) or run.app.owns(backend)
 
 
-def walk(run: Run) -> None:
-    """Goes through the phases."""
-    plan = run.plan
+def begin_baseline(run: Run) -> None:
+    """Writes what the server says of itself: the phase in which nothing happens yet."""
     server = run.server
     run.begin(
         "baseline",
@@ -134,6 +133,12 @@ def walk(run: Run) -> None:
         ours=server.ours,
         own_database=server.own_database,
     )
+
+
+def walk(run: Run) -> None:
+    """Goes through the phases."""
+    plan = run.plan
+    begin_baseline(run)
     pass_time(run, plan.phases.baseline)
     take_snapshot(run, "baseline", 0)
     while goes_on(run):

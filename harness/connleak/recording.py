@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -104,7 +104,8 @@ class Writer:
     Small files are flushed line by line; a crash loses at most the last buffer of events.
     """
 
-    def __init__(self, folder: Path, plan: Plan, machine: Machine) -> None:
+    def __init__(self, folder: Path, plan: Plan, machine: Machine, only: Collection[str] = FILES) -> None:
+        """Opens the files named by `only`; rows of any other are let fall."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -112,12 +113,14 @@ class Writer:
         write_json(folder / "machine.json", machine)
         self._encoder = msgspec.json.Encoder()
         self._files: dict[str, IO[bytes]] = {
-            name: (folder / f"{name}.jsonl").open("ab", buffering=1 << 16) for name in FILES
+            name: (folder / f"{name}.jsonl").open("ab", buffering=1 << 16) for name in only
         }
 
     def append(self, name: str, *rows: Struct) -> None:
         """Writes rows to the file of that name and hands them to the system."""
-        file = self._files[name]
+        file = self._files.get(name)
+        if file is None:
+            return
         # one write of whole lines: a BufferedWriter locks itself, so rows of two threads never mix
         file.write(self._encoder.encode_lines(rows))
         file.flush()
@@ -141,6 +144,11 @@ def write_json(path: Path, value: object) -> None:
 def json_text(value: object) -> str:
     """Returns a value as JSON that people can read, with a line's end."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+
+
+def json_line(value: object) -> str:
+    """Returns a value as one line of JSON, with the line's end."""
+    return msgspec.json.encode(value).decode() + "\n"
 
 
 def read_json(path: Path, kind: type[T], again: str) -> T:

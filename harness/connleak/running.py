@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from connleak.model import Note, Plan, Process, Snapshot, Struct
-from connleak.parts.app import App
+from connleak.parts.app import App, Elsewhere
 from connleak.parts.collector import Collector
 from connleak.parts.databases import Server
 from connleak.parts.load import Load
@@ -57,7 +57,7 @@ class Run:
         self.writer: Writer
         self.server: Server
         self.collector: Collector
-        self.app: App
+        self.app: App | Elsewhere
         self.sampler: Sampler
         self.load: Load
         self.last_snapshot: Snapshot
@@ -79,7 +79,7 @@ def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:
     collector = run.collector
     snapshot = collector.frozen_snapshot(cycle) if label == "exhausted" else collector.snapshot(label, cycle)
     watched = run.collector.watched()
-    owners = run.app.ports()
+    owners = run.app.ports() | (collector.far.ports() if collector.far else {})
     by_process: dict[int, list[int]] = {}
     for backend in run.sampler.latest.backends:
         owner = owners.get(backend.client_port or -1)

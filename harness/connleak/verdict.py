@@ -21,6 +21,8 @@ class HolderRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     site: Site | None
     stack: tuple[Site, ...] = ()
     process: int
+    host: str = ""
+    """The host that the process is on, where it is not this machine."""
     worker: str = ""
     """Name of the thread, greenlet or asyncio task that took it."""
     alive: bool = True

@@ -62,7 +62,7 @@ def judge(recording: Recording) -> Verdict:
     sensitivity = sensitivity_of(facts)
     return Verdict(
         outcome=outcome,
-        sentence=sentence(outcome, findings, checks, sensitivity),
+        sentence=sentence(facts, outcome, findings, checks, sensitivity),
         findings=tuple(findings),
         sensitivity=sensitivity,
         exhaustion=exhaustion(facts, findings),
@@ -145,12 +145,16 @@ def sensitivity_of(facts: Facts) -> dict[str, Any]:
     return found
 
 
-def sentence(outcome: Outcome, findings: list[Finding], checks: list[Check], sensitivity: dict[str, Any]) -> str:
+def sentence(
+    facts: Facts, outcome: Outcome, findings: list[Finding], checks: list[Check], sensitivity: dict[str, Any]
+) -> str:
     """Returns the answer in one sentence, with its figures."""
     if findings:
         return findings[0].claim
     if outcome == "inconclusive":
         return next(check.why for check in checks if check.outcome == "inconclusive").strip()
+    if facts.watched:
+        return f"nothing stayed out through a window of {facts.plan.window:g} s: {sensitivity['text']}"
     return f"everything was given back: {sensitivity['text']}"
 
 

@@ -45,6 +45,8 @@ def load_landed(facts: Facts) -> Check:
 
 def came_to_rest(facts: Facts) -> Check:
     """Did the run end as planned, with the app at rest?"""
+    if facts.watched:
+        return watched_long_enough(facts)
     names = [phase.name for phase in facts.recording.phases]
     if "quiet" not in names or not facts.rests:
         return Check(
@@ -62,6 +64,15 @@ def came_to_rest(facts: Facts) -> Check:
             f"{plural(int(still), 'checkout')} still coming and going after the drain: use a longer --drain",
         )
     return Check("rest", "clean", f"{plural(len(facts.rests), 'cycle')} came to rest")
+
+
+def watched_long_enough(facts: Facts) -> Check:
+    """Were there whole windows enough to see what stays, and whether it grows?"""
+    count, window = len(facts.rests), facts.plan.window
+    if count < 3:
+        why = f"watched for {plural(count, 'whole window')} of {window:g} s: growth takes three, so watch on"
+        return Check("rest", "inconclusive", why)
+    return Check("rest", "clean", f"{count} windows of {window:g} s")
 
 
 def sampler_kept_up(facts: Facts) -> Check:

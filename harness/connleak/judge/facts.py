@@ -53,6 +53,11 @@ class Rest:
         rows = self.stayed.get(pid or 0, [])
         return bool(rows) and all(in_transaction(row) for row in rows)
 
+    def idle_in_transaction(self, pid: int | None) -> bool:
+        """Tells whether a session had a transaction open in every read, and ran nothing in it."""
+        rows = self.stayed.get(pid or 0, [])
+        return self.in_transaction(pid) and len({row.state_since for row in rows}) == 1 and rows[0].state != "active"
+
 
 class Facts:
     """A recording with what follows from it, worked out once."""
@@ -66,7 +71,7 @@ class Facts:
     @cached_property
     def rests(self) -> list[Rest]:
         """The window at the end of each cycle; the last cycle's is the quiet one when the run got there."""
-        rests = {phase.cycle: Rest(self.recording, phase) for phase in self.recording.phases if phase.name == "rest"}
+        rests = {phase.cycle: Rest(self.recording, phase) for phase in self.recording.phases if self.is_rest(phase)}
         for phase in self.recording.phases:
             if phase.name == "quiet":
                 quiet = Rest(self.recording, phase)
@@ -75,6 +80,17 @@ class Facts:
                         quiet.settled, quiet.facts = rests[phase.cycle].settled, rests[phase.cycle].facts
                     rests[phase.cycle] = quiet
         return [rest for _, rest in sorted(rests.items()) if rest.samples]
+
+    def is_rest(self, phase: Phase) -> bool:
+        """Tells whether a phase is a rest; where no load is ours, each whole window stands for one."""
+        if phase.name == "watch":
+            return phase.end is not None and phase.end - phase.begin >= 0.95 * self.plan.window
+        return phase.name == "rest"
+
+    @property
+    def watched(self) -> bool:
+        """Whether a server was only looked at, under a load that is not ours and does not rest."""
+        return self.plan.window > 0
 
     @property
     def last(self) -> Rest | None:
@@ -135,7 +151,7 @@ class Facts:
     @cached_property
     def amounts(self) -> list[int]:
         """The load before each rest, since the one before it."""
-        times = [0.0, *(rest.begin for rest in self.rests)]
+        times = [0.0, *(rest.end if self.watched else rest.begin for rest in self.rests)]
         return [self.amount(a, b) for a, b in pairwise(times)]
 
     @property

@@ -29,12 +29,13 @@ def growth(facts: Facts) -> tuple[list[Finding], Check]:
         given = "" if facts.plan.budget is None else f"; --budget {facts.plan.budget}"
         why = f"sessions at rest: {levels}; before the load: {facts.baseline}{given}"
     outcome = "leak" if findings else "clean"
+    cure = "watch the app with --listen and connleak probe" if facts.watched else "run with --probe pool"
     if not findings and not facts.probed and facts.rests[-1].level > allowed_at_rest(facts):
         return [], Check(
             "growth",
             "inconclusive",
-            f"{why}; without a probe it cannot be told whether pools keep them: run with --probe pool, or say what "
-            "they may keep (--budget N)",
+            f"{why}; without a probe it cannot be told whether pools keep them: {cure}, or say what they may keep "
+            "(--budget N)",
         )
     return findings, Check("growth", outcome, why)  # type: ignore[arg-type]
 
@@ -193,13 +194,15 @@ def allowed_at_rest(facts: Facts) -> int:
     return max(facts.baseline, facts.plan.budget or 0)
 
 
-def still_filling(facts: Facts) -> int:
+def still_filling(facts: Facts) -> float:
     """Returns up to how many sessions pools nobody knows of may climb while they fill: 0 where that is known.
 
     A pool opens another session only when all of its own are in use, so no process needs more than all users at once.
     """
     if facts.probed or facts.plan.budget is not None or facts.last is None:
         return 0
+    if facts.watched:
+        return float("inf")  # nobody knows how many users there are
     snapshot = facts.last.snapshot
     processes = sum(bool(process.ports) for process in snapshot.processes) if snapshot else 0
     return facts.plan.users * max(1, processes)
@@ -210,6 +213,13 @@ def unknown_pools(facts: Facts) -> bool:
     return any(pool.kind == "events" for rest in facts.rests if rest.snapshot for pool in rest.snapshot.pools)
 
 
+def thirds(facts: Facts) -> list[int]:
+    """Returns the lowest level in each third of the windows: what is never given up."""
+    levels = [rest.level for rest in facts.rests]
+    size = len(levels) // 3
+    return [min(levels[i : i + size]) for i in (0, size, len(levels) - size)] if size else levels
+
+
 def climbing(facts: Facts) -> list[Finding]:
     """A level that rises in every cycle, over three or more, beyond the budget (the baseline without a probe)."""
     if unknown_pools(facts):
@@ -217,7 +227,8 @@ def climbing(facts: Facts) -> list[Finding]:
     allowed = allowed_at_rest(facts)
     if facts.rests and facts.rests[-1].level <= still_filling(facts):
         return []
-    over = [max(0, rest.level - allowed) for rest in facts.rests]
+    levels = thirds(facts) if facts.watched else [rest.level for rest in facts.rests]
+    over = [max(0, level - allowed) for level in levels]
     steps = increments(over)
     if len(over) < 3 or not all(step > 0 for step in steps):
         return []
@@ -228,9 +239,13 @@ def climbing(facts: Facts) -> list[Finding]:
         return []  # the holders say more about them
     per, scale = unit(facts)
     found = rate(sum(steps), sum(facts.amounts[1:]), per, scale)
+    where = (
+        "that stay through a window rose in each third of the time"
+        if facts.watched
+        else "at rest rose with every cycle"
+    )
     claim = (
-        f"sessions at rest rose with every cycle, {', '.join(str(rest.level) for rest in facts.rests)}, "
-        f"beyond the {allowed} that were allowed for: {spoken(found)}"
+        f"sessions {where}, {', '.join(map(str, levels))}, beyond the {allowed} that were allowed for: {spoken(found)}"
     )
     return [
         Finding(

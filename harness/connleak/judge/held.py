@@ -80,6 +80,8 @@ def last_taken(facts: Facts, pid: int) -> tuple[Site, ...]:
 def reason(facts: Facts, holder: Holder) -> str:
     """Returns why a persistent checkout is no resident: a transaction, an ended request or thread, a growing line."""
     assert facts.last is not None
+    if facts.watched:
+        return reason_under_load(facts, holder)
     if facts.last.in_transaction(holder.backend):
         return "in a transaction"
     if not holder.thread_alive:
@@ -90,6 +92,18 @@ def reason(facts: Facts, holder: Holder) -> str:
     if len(counts) >= 2 and counts[-1] > counts[0] and not one_for_each_thread(facts, holder):
         return "more after each cycle"
     return ""
+
+
+def reason_under_load(facts: Facts, holder: Holder) -> str:
+    """The same where requests go on: one may take long, but a transaction in which nothing runs is forgotten."""
+    assert facts.last is not None
+    if facts.last.idle_in_transaction(holder.backend):
+        return "in a transaction"
+    if not holder.thread_alive:
+        return "task ended" if holder.task else "thread ended"
+    counts = facts.holders_at(holder.site)[-3:]
+    rising = len(counts) == 3 and min(increments(counts)) > 0
+    return "more after each window" if rising and not one_for_each_thread(facts, holder) else ""
 
 
 def singleton(facts: Facts, holder: Holder) -> bool:
@@ -123,6 +137,7 @@ def finding(facts: Facts, site: Site | None, holders: list[Holder]) -> Finding:
     before = "" if facts.baseline == 0 else f" (before it: {facts.baseline})"
     where = f"taken at {site}" if site else "taken where no line of the app's own was on the stack"
     when = f"{age:.1f} s after the load ended{before}" if not facts.job_only else "all through the quiet window"
+    when = f"all through the last {facts.last.end - facts.last.begin:.0f} s" if facts.watched else when
     claim = f"{plural(len(holders), 'connection')} still held {when}, {where}; {states(facts, holders)}"
     if any(holder.request for holder in holders):
         claim += f", taken for {Counter(holder.request for holder in holders if holder.request).most_common(1)[0][0]}"
@@ -222,8 +237,9 @@ def held_by_server(facts: Facts) -> tuple[list[Finding], Check]:
     """The server's side alone: sessions whose same transaction is open in every read of the window."""
     assert facts.last is not None
     stuck: list[Backend] = []
-    for rows in facts.last.stayed.values():
-        if len({row.xact_since for row in rows}) == 1 and rows[0].xact_since is not None:
+    for pid, rows in facts.last.stayed.items():
+        forgotten = not facts.watched or facts.last.idle_in_transaction(pid)
+        if len({row.xact_since for row in rows}) == 1 and rows[0].xact_since is not None and forgotten:
             stuck.append(rows[-1])
     if not stuck:
         return [], Check("held", "clean", "no transaction stayed open; without a probe, idle checkouts are not seen")
@@ -232,7 +248,7 @@ def held_by_server(facts: Facts) -> tuple[list[Finding], Check]:
         f"{plural(len(stuck), 'session')} kept the same transaction open through "
         f"{facts.last.end - facts.last.begin:.1f} s of rest; last query: {queries[0][:80]}"
         + (f" and {len(queries) - 1} others" if len(queries) > 1 else "")
-        + "; run with the probe to see the line of code"
+        + f"; {'watch it with' if facts.watched else 'run with'} the probe to see the line of code"
     )
     backends = tuple(sorted(row.pid for row in stuck))
     first = min(row.xact_since for row in stuck if row.xact_since is not None)

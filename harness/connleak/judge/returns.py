@@ -18,7 +18,7 @@ def orphaned(facts: Facts) -> tuple[list[Finding], Check]:
         return [], Check("orphaned", "clean", "not judged: it takes the probe's side")
     if last is None or not last.snapshots:
         return [], Check("orphaned", "inconclusive", "no cycle came to rest")
-    unknown = [pid for pid in last.stayed if pid not in facts.known]
+    unknown = [pid for pid in last.stayed if pid not in facts.known and not is_strangers(facts, last.stayed[pid][-1])]
     processes = {process.process: process for snapshot in last.snapshots for process in snapshot.processes}
     blind = unwatched(facts, unknown)
     if blind:
@@ -36,6 +36,15 @@ def orphaned(facts: Facts) -> tuple[list[Finding], Check]:
         ports = {row.pid: row.pid // HANDLES for rows in by_site.values() for row in rows}
     findings = [nobodys(stack, rows, ports) for stack, rows in groups]
     return findings, Check("orphaned", "leak", f"{plural(len(unknown), 'session')} unknown to the app")
+
+
+def is_strangers(facts: Facts, row: Backend) -> bool:
+    """Tells whether a session may be of somebody whom no probe watches, where the server is not the app's alone."""
+    if facts.plan.app or facts.server.get("own_database"):
+        return False
+    snapshot = facts.last.snapshot if facts.last else None
+    probed = {port for process in (snapshot.processes if snapshot else ()) if process.probe for port in process.ports}
+    return not last_line(facts, row.pid) and row.client_port not in probed
 
 
 def last_line(facts: Facts, pid: int) -> tuple[Site, ...]:

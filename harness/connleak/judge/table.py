@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from connleak.judge.facts import Facts
-from connleak.model import Backend, Holder, Recording, Sample, Snapshot
+from connleak.model import HOST, Backend, Holder, Recording, Sample, Snapshot
 from connleak.verdict import HolderRow, PostMortem
 
 BEFORE = 5.0
@@ -19,11 +19,20 @@ def holder_table(recording: Recording, snapshot: Snapshot | None) -> tuple[Holde
         return ()
     sample = sample_at(recording, snapshot.t)
     rows = {backend.pid: backend for backend in sample.backends} if sample else {}
-    found = [row_of(holder, rows.get(holder.backend or 0), snapshot.t) for holder in snapshot.holders]
+    return rows_of(snapshot, rows)
+
+
+def rows_of(snapshot: Snapshot, backends: dict[int, Backend]) -> tuple[HolderRow, ...]:
+    """Returns a snapshot's holders, each with its session where that is among the backends."""
+    hosts = {process.process: process.host for process in snapshot.processes if process.host}
+    found = [
+        row_of(holder, backends.get(holder.backend or 0), snapshot.t, hosts.get(holder.process, ""))
+        for holder in snapshot.holders
+    ]
     return tuple(sorted(found, key=lambda row: -row.held_for))
 
 
-def row_of(holder: Holder, backend: Backend | None, t: float) -> HolderRow:
+def row_of(holder: Holder, backend: Backend | None, t: float, host: str) -> HolderRow:
     """Returns one row of the table at a moment."""
 
     def since(moment: float | None) -> float | None:
@@ -39,7 +48,8 @@ def row_of(holder: Holder, backend: Backend | None, t: float) -> HolderRow:
         held_for=round(max(0.0, t - holder.since), 2),
         site=holder.site,
         stack=holder.stack,
-        process=holder.process,
+        process=holder.process % HOST,
+        host=host,
         worker=holder.thread_name or f"thread {holder.thread}",
         alive=holder.thread_alive,
         now=holder.now,

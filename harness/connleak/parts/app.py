@@ -106,6 +106,22 @@ class App:
         return self._owned[backend.pid]
 
 
+class Elsewhere:
+    """An app that somebody else starts: nothing is known of its processes but what their probes say."""
+
+    def check(self) -> None:
+        """It is not ours to look after."""
+
+    def processes(self) -> dict[int, str]:
+        return {}
+
+    def ports(self) -> dict[int, int]:
+        return {}
+
+    def owns(self, backend: Backend) -> bool:
+        return False
+
+
 def answers(url: str) -> bool:
     """Tells whether an HTTP server gives any answer at this address."""
     parts = urlsplit(url)

@@ -15,9 +15,14 @@ import msgspec
 
 from connleak.model import Holder, Note, Plan, Pool, Process, Snapshot, Struct
 from connleak.parts.peers import Peer, Question, Translation
+from connleak.parts.relays import Channel, Relays
 from connleak.recording import EventLine, Writer
 
 LARGEST = 1 << 20
+
+
+Line = socket.socket | Channel
+"""What a process speaks on: its socket, or its part of a relay's."""
 
 
 class Frozen(Struct, frozen=True):
@@ -39,7 +44,8 @@ class Collector:
         self.token = secrets.token_hex(16)
         self._lock = threading.Lock()
         self._peers: dict[int, Peer] = {}
-        self._by_fd: dict[int, Peer] = {}
+        self._by_line: dict[Line, Peer] = {}
+        self.far: Relays | None = None
         self._questions: dict[int, Question] = {}
         self._key = 0
         self._stop = False
@@ -55,6 +61,11 @@ class Collector:
             variables |= {"CONNLEAK_PROBE": plan.probe, "CONNLEAK_GC": plan.gc}
             variables |= {"CONNLEAK_CANARY": "1"} if plan.canary else {}
         return variables
+
+    def listen(self, far: socket.socket, secret: str, plan: Plan) -> None:
+        """Takes in probes of other hosts, too, from now on: `far` is a listening TCP socket, which it closes."""
+        self.far = Relays(far, secret, {"probe": plan.probe, "gc": plan.gc})
+        self._selector.register(far, selectors.EVENT_READ)
 
     def __enter__(self) -> Collector:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -104,7 +115,7 @@ class Collector:
     def snapshot(self, label: str, cycle: int, timeout: float = 3.0) -> Snapshot:
         """Asks every process for its holder table; returns them as one snapshot."""
         asked, question = self._ask("snapshot", timeout)
-        return self._snapshot(self._now(), label, cycle, asked, question)
+        return self._snapshot(self.now(), label, cycle, asked, question)
 
     def frozen_snapshot(self, cycle: int, timeout: float = 3.0) -> Snapshot:
         """Returns the holder tables at the first time-out of a pool or refusal of the server.
@@ -133,6 +144,7 @@ class Collector:
         processes = tuple(
             Process(
                 process=peer.pid,
+                host=peer.host,
                 command=peer.command,
                 probe=True,
                 armed=peer.armed,
@@ -159,7 +171,8 @@ class Collector:
 
     # the thread
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Returns the moment in seconds of the recording."""
         return round(time.monotonic() - self._origin, 4)
 
     def _ask(self, what: str, timeout: float, only: int = 0, but: int = 0) -> tuple[list[Peer], Question]:
@@ -188,13 +201,36 @@ class Collector:
     def _run(self) -> None:
         while not self._stop:
             for key, _ in self._selector.select(0.1):
+                assert isinstance(key.fileobj, socket.socket)
                 if key.fileobj is self._listener:
                     channel, _ = self._listener.accept()
                     channel.setblocking(False)
                     self._selector.register(channel, selectors.EVENT_READ)
+                elif self.far and key.fileobj is self.far.listener:
+                    relay = self.far.accept()
+                    if relay is not None:
+                        self._selector.register(relay, selectors.EVENT_READ)
+                elif self.far and key.fileobj in self.far.relays:
+                    self._receive_far(key.fileobj)
                 else:
-                    assert isinstance(key.fileobj, socket.socket)
                     self._receive(key.fileobj)
+            if self.far:
+                self.far.keep_time()
+
+    def _receive_far(self, relay: socket.socket) -> None:
+        """Takes in what a relay passes on, and closes it with all its processes when it is gone or speaks nonsense."""
+        assert self.far is not None
+        told = self.far.receive(relay)
+        for channel, data in told.said:
+            if not data:
+                self._left(channel)
+            elif not self._understood(channel, data):
+                channel.close()
+        if told.ended:
+            self._selector.unregister(relay)
+            relay.close()
+        if told.why:
+            self._note(f"a relay was sent away: {told.why}")
 
     def _receive(self, channel: socket.socket) -> None:
         for _ in range(50):  # then the others have their turn
@@ -207,40 +243,45 @@ class Collector:
             if not data:
                 self._gone(channel)
                 return
-            try:
-                if not self._message(channel, json.loads(data)):
-                    return
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                self._writer.append(
-                    "notes", Note(self._now(), "probe", f"a message could not be understood: {error!r}")
-                )
+            if not self._understood(channel, data):
+                self._selector.unregister(channel)
+                channel.close()
+                return
+
+    def _understood(self, line: Line, data: bytes) -> bool:
+        """Takes a message in; False when it was a stranger's."""
+        try:
+            return self._message(line, json.loads(data))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._note(f"a message could not be understood: {error!r}")
+            return True
+
+    def _note(self, text: str) -> None:
+        self._writer.append("notes", Note(self.now(), "probe", text))
 
     def _gone(self, channel: socket.socket) -> None:
-        peer = self._by_fd.pop(channel.fileno(), None)
         self._selector.unregister(channel)
+        self._left(channel)
         channel.close()
+
+    def _left(self, line: Line) -> None:
+        """Takes note that a process has ended, or its line."""
+        peer = self._by_line.pop(line, None)
         if peer is not None:
             peer.connected = False
             with self._lock:
                 questions = list(self._questions.values())
             for question in questions:
                 self._answered(question, peer.pid)
-            self._writer.append("events", EventLine(self._now(), "bye", peer.pid))
+            self._writer.append("events", EventLine(self.now(), "bye", peer.pid))
 
-    def _message(self, channel: socket.socket, message: dict[str, Any]) -> bool:
-        """Takes a message in; False when it was a stranger's, whose line is closed now."""
-        peer = self._by_fd.get(channel.fileno())
+    def _message(self, line: Line, message: dict[str, Any]) -> bool:
+        peer = self._by_line.get(line)
         if peer is None:
-            if message.get("token") != self.token:
-                self._selector.unregister(channel)
-                channel.close()
+            # a relay has looked at its own token itself, and has shown that it knows the secret
+            if isinstance(line, socket.socket) and message.get("token") != self.token:
                 return False
-            peer = Peer(int(message["hello"]), str(message.get("command", "")), channel)
-            with self._lock:
-                self._peers[peer.pid] = peer
-                self._by_fd[channel.fileno()] = peer
-            detail = f"Python {message.get('python', '?')}, parent {message.get('parent', '?')}"
-            self._writer.append("events", EventLine(self._now(), "hello", peer.pid, detail=detail))
+            self._begin(line, message)
             return True
         self._translation.learn(peer, message)
         if "taken" in message:
@@ -257,13 +298,27 @@ class Collector:
             self._freeze(peer, message)
         return True
 
+    def _begin(self, line: Line, message: dict[str, Any]) -> None:
+        """Takes in a process that says hello."""
+        pid, command = int(message["hello"]), str(message.get("command", ""))
+        if isinstance(line, Channel):
+            peer = Peer(line.relay.process(pid), command, line, host=line.relay.host, relay=line.relay)
+        else:
+            peer = Peer(pid, command, line)
+        with self._lock:
+            self._peers[peer.pid] = peer
+        self._by_line[line] = peer
+        detail = f"Python {message.get('python', '?')}, parent {message.get('parent', '?')}"
+        detail += f", on {peer.host}" if peer.host else ""
+        self._writer.append("events", EventLine(self.now(), "hello", peer.pid, detail=detail))
+
     def _freeze(self, peer: Peer, message: dict[str, Any]) -> None:
         """Keeps the holder table of the first process whose caller was turned away."""
         if self._frozen_by in (0, peer.pid):
             self._frozen_by = peer.pid
             self._frozen_rows += [(peer, row) for row in message["rows"]]
             if message["final"]:
-                self.frozen = Frozen(self._translation.time(message["t"]), peer.pid, str(message["frozen"]))
+                self.frozen = Frozen(self._translation.time(peer, message["t"]), peer.pid, str(message["frozen"]))
 
     def _answer(self, peer: Peer, message: dict[str, Any]) -> None:
         with self._lock:

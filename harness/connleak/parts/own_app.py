@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from connleak.model import Error, Plan, Unusable
-from connleak.parts.app import App
+from connleak.parts.app import App, Elsewhere
 from connleak.parts.databases import SCHEMES, Server
 from connleak.parts.process import Keeper, wait_until_done
 
@@ -144,7 +144,7 @@ def first_traceback(log: Path) -> list[str]:
     return lines[begin : end + 1][-LONGEST_TRACEBACK:]
 
 
-def need_sessions(plan: Plan, app: App, server: Server, requests: int) -> None:
+def need_sessions(plan: Plan, app: App | Elsewhere, server: Server, requests: int) -> None:
     """Raises Error that says where the app's sockets go instead: it answered, and opened no session on our server."""
     mine = set(app.processes())
     here = {server.port, *(int(port) for port in re.findall(r":(\d+)", plan.url))}

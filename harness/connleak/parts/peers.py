@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from connleak.model import Holder, Pool, Site
+from connleak.parts.relays import Channel, Relay
 from connleak.recording import EventLine, StackLine, Writer
 
 Frames = tuple[tuple[str, int, str], ...]
@@ -23,7 +24,10 @@ class Peer:
 
     pid: int
     command: str
-    channel: socket.socket
+    channel: socket.socket | Channel
+    host: str = ""
+    relay: Relay | None = None
+    """What passes on what it says, when it is on another host."""
     connected: bool = True
     armed: bool = False
     out: int = 0
@@ -37,6 +41,10 @@ class Peer:
     stacks: dict[int, int] = field(default_factory=dict)
     requests: dict[int, str] = field(default_factory=lambda: {0: ""})
     backends: set[int] = field(default_factory=set)
+
+    def number(self, pid: int) -> int:
+        """Returns the number in the recording of a pid that this process speaks of."""
+        return self.relay.process(pid) if self.relay else pid
 
 
 @dataclass
@@ -97,9 +105,9 @@ class Translation:
     def _inside(self, file: str) -> str:
         return file[len(self._cwd) :] if file.startswith(self._cwd) else file
 
-    def time(self, monotonic: float) -> float:
-        """Returns a monotonic reading as seconds of this recording."""
-        return round(monotonic - self._origin, 4)
+    def time(self, peer: Peer, monotonic: float) -> float:
+        """Returns a process's monotonic reading as seconds of this recording."""
+        return round(monotonic - self._origin + (peer.relay.offset if peer.relay else 0.0), 4)
 
     def learn(self, peer: Peer, message: dict[str, Any]) -> None:
         """Takes in the stacks and requests that a message numbers."""
@@ -124,7 +132,7 @@ class Translation:
     def _checkout(self, peer: Peer, fields: tuple[int, ...]) -> EventLine:
         at, number, thread, backend, pool, stack, request = fields
         return EventLine(
-            t=self.time(at / 1e6),
+            t=self.time(peer, at / 1e6),
             kind="checkout",
             process=peer.pid,
             thread=thread,
@@ -138,14 +146,14 @@ class Translation:
     def _return(self, peer: Peer, at: int, number: int, gc: bool = False) -> EventLine:
         """Returns a checkin, which bears what its checkout did."""
         taken = peer.taken.get(number) or EventLine(0.0, "", peer.pid, checkout=number)
-        return msgspec.structs.replace(taken, t=self.time(at / 1e6), kind="checkin", gc=gc)
+        return msgspec.structs.replace(taken, t=self.time(peer, at / 1e6), kind="checkin", gc=gc)
 
     def _other(self, peer: Peer, at: float, kind: str, facts: dict[str, Any]) -> EventLine:
         backend = facts.get("backend")
         if kind == "connect" and backend is not None:
             peer.backends.add(backend)
         return EventLine(
-            t=self.time(at),
+            t=self.time(peer, at),
             kind=kind,
             process=peer.pid,
             thread=facts.get("thread", 0),
@@ -157,7 +165,7 @@ class Translation:
             nested=bool(facts.get("nested")),
             seconds=round(facts.get("seconds", 0.0), 4),
             detail=facts.get("detail", ""),
-            other=facts.get("other", 0),
+            other=peer.number(facts["other"]) if facts.get("other") else 0,
         )
 
     def _sites_at(self, peer: Peer, number: int) -> tuple[Site, ...]:
@@ -170,7 +178,7 @@ class Translation:
             process=peer.pid,
             checkout=row["checkout"],
             backend=row["backend"],
-            since=self.time(row["since"]),
+            since=self.time(peer, row["since"]),
             site=stack[0] if stack else None,
             stack=stack,
             thread=row["thread"],
@@ -216,6 +224,6 @@ class Translation:
             checked_out=row.get("checked_out", 0),
             idle=tuple(row["idle"]),
             site=stack[0] if stack else None,
-            created=self.time(row["created"]),
+            created=self.time(peer, row["created"]),
             used=row.get("used", True),
         )

@@ -76,7 +76,7 @@ def holders_of(at: str, t: float, reason: str, rows: tuple[HolderRow, ...]) -> T
             f"{row.held_for:.1f} s",
             str(row.site or "no line of the app"),
             row.request,
-            f"{row.process} {worker}",
+            f"{row.host + ':' if row.host else ''}{row.process} {worker}",
             str(row.now or ""),
             row.query[:60],
         )

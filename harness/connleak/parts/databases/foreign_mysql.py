@@ -22,24 +22,44 @@ def foreign_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
     """Yields a database of our own on somebody's server, dropped afterwards; or theirs as it is, and says so."""
     admin = parse_address(address)
     refuse_remote([admin["host"]], allowed)
+    with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
+        facts = server_facts(cursor)
+        own = create_database(cursor)
+    if own is None:
+        note = "this user may not create a database and a user: the app shares its own with the sampler"
+        yield server_at(admin, facts, note)
+        return
+    name, password = own
     try:
-        first = pymysql().connect(**admin, autocommit=True)
+        yield server_at({**admin, "database": name}, facts, own={"user": name, "password": password, "database": name})
+    finally:
+        drop_database(admin, name)
+
+
+def watched_mysql(address: str, allowed: Sequence[str]) -> Server:
+    """Returns the database at an address as it is: nothing is made there, it is only looked at."""
+    admin = parse_address(address)
+    refuse_remote([admin["host"]], allowed)
+    with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
+        facts = server_facts(cursor)
+        cursor.execute("SHOW GRANTS")
+        grants = " ".join(str(row[0]) for row in cursor.fetchall())
+    note = f"{admin.get('user', 'this user')} sees its own sessions alone; for all of them: GRANT PROCESS ON *.* TO it"
+    return server_at(admin, facts, *([] if "PROCESS" in grants or "ALL PRIVILEGES ON *.*" in grants else [note]))
+
+
+def first_connection(admin: dict[str, Any]) -> Any:
+    """Returns an open connection; raises Error with what the server said."""
+    try:
+        return pymysql().connect(**admin, autocommit=True)
     except pymysql().MySQLError as error:
         raise Error(f"the database refused: {error}", "mysql with the same address; is the server up?") from None
-    with contextlib.closing(first), first.cursor() as cursor:
-        cursor.execute("SELECT VERSION(), @@max_connections")
-        version, limit = cursor.fetchone()
-        facts = {"version": str(version).partition("-")[0], "max_connections": int(limit)}
-        own = create_database(cursor)
-        if own is None:
-            yield server_at(admin, facts)
-            return
-        name, password = own
-        try:
-            mine = {"user": name, "password": password, "database": name}
-            yield server_at({**admin, "database": name}, facts, mine)
-        finally:
-            drop_database(admin, name)
+
+
+def server_facts(cursor: Any) -> dict[str, Any]:
+    cursor.execute("SELECT VERSION(), @@max_connections")
+    version, limit = cursor.fetchone()
+    return {"version": str(version).partition("-")[0], "max_connections": int(limit)}
 
 
 def create_database(cursor: Any) -> tuple[str, str] | None:
@@ -66,7 +86,7 @@ def drop_database(admin: dict[str, Any], name: str) -> None:
         cursor.execute(f"DROP USER IF EXISTS '{name}'@'%'")
 
 
-def server_at(admin: dict[str, Any], facts: dict[str, Any], own: dict[str, str] | None = None) -> Server:
+def server_at(admin: dict[str, Any], facts: dict[str, Any], *notes: str, own: dict[str, str] | None = None) -> Server:
     """Returns the server as the app sees it: with a user and a database of the run's own, or with those given."""
     seen = own or admin
     return Server(
@@ -82,9 +102,7 @@ def server_at(admin: dict[str, Any], facts: dict[str, Any], own: dict[str, str] 
         ours=False,
         own_database=own is not None,
         tls={name: str(admin[name]) for name in TLS if name in admin},
-        notes=()
-        if own
-        else ("this user may not create a database and a user: the app shares its own with the sampler",),
+        notes=notes,
         **facts,
     )
 

@@ -23,46 +23,72 @@ TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 @contextlib.contextmanager
 def foreign_database(address: str, allowed: Sequence[str]) -> Iterator[Server]:
     """Yields a database of our own on somebody's server, dropped afterwards; or theirs as it is, and says so."""
-    admin = parse_address(address)
-    refuse_remote(hosts_of(admin), allowed)
-    admin["application_name"] = "connleak"
-    admin.setdefault("connect_timeout", 5)
-    try:
-        first = connect(admin, admin.get("dbname", "postgres"))
-    except psycopg2.Error as error:
-        raise Error(
-            f"the database refused: {str(error).strip()}", "psql with the same address; is the server up?", exit_code=2
-        ) from None
-    host, port = str(admin.get("host", "127.0.0.1")), int(admin.get("port", 5432))
-    with contextlib.closing(first):
+    admin = admin_of(address, allowed)
+    with contextlib.closing(first_connection(admin)) as first:
         cursor = first.cursor()
         cursor.execute("SELECT rolsuper OR (rolcreatedb AND rolcreaterole) FROM pg_roles WHERE rolname = current_user")
         may_create = bool(cursor.fetchone()[0])
         facts = server_facts(cursor)
     if not may_create:
-        yield Server(
-            source="url",
-            **facts,
-            host=host,
-            port=port,
-            user=str(admin.get("user", "")),
-            password=str(admin.get("password", "")),
-            dbname=str(admin.get("dbname", admin.get("user", ""))),
-            admin=admin,
-            ours=False,
-            own_database=False,
-            tls=tls_of(admin),
-            notes=(
-                "this role may not create a database or a role: the app shares its role and database with the"
-                " sampler, and sessions are counted by process and application_name",
-            ),
+        note = (
+            "this role may not create a database or a role: the app shares its role and database with the"
+            " sampler, and sessions are counted by process and application_name"
         )
+        yield as_it_is(admin, facts, note)
         return
-    server = create_database(admin, host, port)
+    server = create_database(admin)
     try:
         yield server
     finally:
         drop_database(admin, server.dbname)
+
+
+def watched_database(address: str, allowed: Sequence[str]) -> Server:
+    """Returns the database at an address as it is: nothing is made there, it is only looked at."""
+    admin = admin_of(address, allowed)
+    with contextlib.closing(first_connection(admin)) as first:
+        cursor = first.cursor()
+        cursor.execute("SET default_transaction_read_only = on")
+        facts = server_facts(cursor)
+        cursor.execute("SELECT current_database(), current_user, pg_has_role('pg_read_all_stats', 'MEMBER')")
+        admin["dbname"], role, sees_all = cursor.fetchone()
+    note = f"the role {role} sees the states of its own sessions alone; for all of them: GRANT pg_monitor TO {role}"
+    return as_it_is(admin, facts, *([] if sees_all else [note]))
+
+
+def admin_of(address: str, allowed: Sequence[str]) -> dict[str, Any]:
+    """Returns psycopg2's arguments for an address that may be used."""
+    admin = parse_address(address)
+    refuse_remote(hosts_of(admin), allowed)
+    return {"connect_timeout": 5, **admin, "application_name": "connleak"}
+
+
+def first_connection(admin: dict[str, Any]) -> Any:
+    """Returns an open connection; raises Error with what the server said."""
+    try:
+        return connect(admin, admin.get("dbname", "postgres"))
+    except psycopg2.Error as error:
+        raise Error(
+            f"the database refused: {str(error).strip()}", "psql with the same address; is the server up?", exit_code=2
+        ) from None
+
+
+def as_it_is(admin: dict[str, Any], facts: dict[str, Any], *notes: str) -> Server:
+    """Returns the server with the user's own database and role."""
+    return Server(
+        source="url",
+        **facts,
+        host=str(admin.get("host", "127.0.0.1")),
+        port=int(admin.get("port", 5432)),
+        user=str(admin.get("user", "")),
+        password=str(admin.get("password", "")),
+        dbname=str(admin.get("dbname", admin.get("user", ""))),
+        admin=admin,
+        ours=False,
+        own_database=False,
+        tls=tls_of(admin),
+        notes=notes,
+    )
 
 
 def drop_database(admin: dict[str, Any], name: str) -> None:
@@ -89,7 +115,7 @@ def parse_address(address: str) -> dict[str, Any]:
         ) from None
 
 
-def create_database(admin: dict[str, Any], host: str, port: int) -> Server:
+def create_database(admin: dict[str, Any]) -> Server:
     """Creates a database and an ordinary role of this run's own on somebody's server."""
     name = f"connleak_{secrets.token_hex(4)}"
     password = secrets.token_urlsafe(12)
@@ -103,8 +129,8 @@ def create_database(admin: dict[str, Any], host: str, port: int) -> Server:
     return Server(
         source="url",
         **facts,
-        host=host,
-        port=port,
+        host=str(admin.get("host", "127.0.0.1")),
+        port=int(admin.get("port", 5432)),
         user=name,
         password=password,
         dbname=name,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from connleak.model import Plan
 from connleak.parts.databases import Reader, Server, mysql, sqlite
 from connleak.parts.databases.binaries import find_programs
-from connleak.parts.databases.foreign_mysql import foreign_mysql
+from connleak.parts.databases.foreign_mysql import foreign_mysql, watched_mysql
+from connleak.parts.databases.foreign_postgres import watched_database
 from connleak.parts.databases.mysql import MysqlReader, own_mysql
 from connleak.parts.databases.pgbouncer import PgbouncerReader, find_pgbouncer, own_pgbouncer
 from connleak.parts.databases.postgres import open_postgres
@@ -30,6 +32,13 @@ def open_database(keeper: Keeper, plan: Plan, address: str, logs: Path) -> conte
     if kind == "pgbouncer":
         return own_pgbouncer(keeper, plan, logs)
     return open_postgres(keeper, plan, address, logs)
+
+
+def watched(address: str, allowed: Sequence[str]) -> Server:
+    """Returns the database at an address, PostgreSQL's or MySQL's, to be looked at alone; raises Error."""
+    if address.partition("://")[0].partition("+")[0] in ("mysql", "mariadb"):
+        return watched_mysql(address, allowed)
+    return watched_database(address, allowed)
 
 
 def find_server(kind: str) -> None:

@@ -1,0 +1,94 @@
+"""How a probe on another host speaks with the collector: frames of [length, channel, payload] on one TCP connection.
+
+Channel 0 is the relay's own, in JSON; every other is a process of the app, whose messages pass unread. Both ends show
+that they know the secret by a word of the other's that they authenticate; the secret itself never travels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import socket
+import struct
+from typing import Any
+
+from connleak.model import Error
+
+HEAD = struct.Struct(">II")
+LARGEST = 1 << 20
+SECRET = "CONNLEAK_SECRET"
+"""The variable that holds the secret: on a command line all users of the host could read it."""
+
+
+class Frames:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Returns the frames that are whole now, as (channel, payload); raises ValueError at one that is too long."""
+        self._buffer += data
+        found = []
+        while len(self._buffer) >= HEAD.size:
+            length, channel = HEAD.unpack_from(self._buffer)
+            if length > LARGEST:
+                raise ValueError(f"a frame of {length} bytes")
+            if len(self._buffer) < HEAD.size + length:
+                break
+            found.append((channel, self._buffer[HEAD.size : HEAD.size + length]))
+            self._buffer = self._buffer[HEAD.size + length :]
+        return found
+
+
+def packed(channel: int, payload: bytes) -> bytes:
+    return HEAD.pack(len(payload), channel) + payload
+
+
+def told(**message: Any) -> bytes:
+    """Returns a frame of the relay's own channel."""
+    return packed(0, json.dumps(message).encode())
+
+
+def mac(secret: str, word: str) -> str:
+    """Returns what shows that the secret is known, for a word of the other end's."""
+    return hmac.new(secret.encode(), word.encode(), hashlib.sha256).hexdigest()
+
+
+def shows(secret: str, word: str, shown: object) -> bool:
+    return hmac.compare_digest(mac(secret, word), str(shown))
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Returns the parts of HOST:PORT; a bare port is loopback's."""
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or not 0 <= int(port) < 65536:
+        raise Error(f"{text} is no HOST:PORT", "connleak probe --collector 10.0.0.1:7700 -- COMMAND")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def need_secret() -> str:
+    """Returns the secret that both ends share; raises Error when the environment has none."""
+    found = os.environ.get(SECRET, "")
+    if len(found) < 16:
+        raise Error(
+            f"{SECRET} is not set, or shorter than 16 characters: both ends need the same",
+            f"export {SECRET}=$(openssl rand -hex 16)",
+        )
+    return found
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """Returns a listening TCP socket; raises Error when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+    except OSError as error:
+        found.close()
+        raise Error(f"--listen {host}:{port}: {error.strerror}", "connleak watch ... --listen HOST:PORT") from None
+    found.listen(64)
+    return found
