@@ -41,6 +41,12 @@ HANDLES = 10_000
 """A SQLite handle's number is its process's pid times this, plus its descriptor; the probe counts the same way."""
 
 
+def process_name(process: int) -> str:
+    """Returns how a process is called: its pid, with its host's number where that is another than this machine."""
+    host, pid = divmod(process, HOST)
+    return f"{pid} of host {host}" if host else str(pid)
+
+
 class Error(Exception):
     """Something a person can meet and mend: what happened with the value that caused it, and what to type next."""
 

@@ -177,13 +177,21 @@ def test_what_the_users_of_anothers_session_still_hold_is_no_leak_of_its_own() -
 
 
 def test_one_dead_connection_in_a_pool_is_no_second_server_but_many_unknown_ones_are() -> None:
-    def run(strangers: int) -> str:
+    def run(strangers: int, counted: int = 0) -> str:
         known = tuple(range(1, 6 + strangers))
         made = recording([idle(5)] * 3, pools=[[pool(idle=known)]] * 3)
+        facts = {"ours": True, "own_database": True}
         phases = tuple(
-            msgspec.structs.replace(phase, facts={**phase.facts, "ours": True}) if phase.name == "baseline" else phase
+            msgspec.structs.replace(phase, facts={**phase.facts, **facts}) if phase.name == "baseline" else phase
             for phase in made.phases
         )
+        if counted:  # by the server, of which the samples show five
+            first, *others, last = made.samples
+            ends = [
+                msgspec.structs.replace(sample, counters={"sessions": n}) for sample, n in ((first, 0), (last, counted))
+            ]
+            made = msgspec.structs.replace(made, samples=(ends[0], *others, ends[1]))
         return check(judge.judge(msgspec.structs.replace(made, phases=phases)), "server").outcome
 
     assert (run(1), run(5)) == ("clean", "inconclusive")
+    assert (run(5, counted=10), run(5, counted=9)) == ("clean", "inconclusive"), "too short to be seen, but counted"

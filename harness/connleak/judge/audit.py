@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from connleak.judge.facts import Facts, is_unsent, plural
 from connleak.judge.rates import requests_for
+from connleak.model import process_name
 from connleak.verdict import Check
 
 GAP = 1.0
@@ -85,9 +86,10 @@ def sampler_kept_up(facts: Facts) -> Check:
     if worst > max(GAP, 5 * facts.plan.sample_every):
         at = samples[gaps.index(worst)].t
         return Check("sampler", "inconclusive", f"the server was not read for {worst:.1f} s from {at:.1f} s on")
+    right = "PROCESS ON *.*" if facts.kind == "mysql" else "pg_monitor"
     if any(row.state is None and row.usename for sample in samples[-5:] for row in sample.backends):
         return Check(
-            "sampler", "inconclusive", "the states of some sessions are hidden from this role: GRANT pg_monitor TO it"
+            "sampler", "inconclusive", f"the states of some sessions are hidden from this role: GRANT {right} TO it"
         )
     return Check("sampler", "clean", f"{plural(len(samples), 'sample')}, the longest pause {worst:.2f} s")
 
@@ -103,16 +105,18 @@ def probe_attached(facts: Facts) -> Check:
                 return Check(
                     "probe",
                     "inconclusive",
-                    f"probe absent in pid {process.process} ({process.command[:60]}), which has "
+                    f"probe absent in pid {process_name(process.process)} ({process.command[:60]}), which has "
                     f"{plural(len(process.ports), 'session')}: is it Python started with -I or -E?",
                 )
             if process.probe and not process.answered:
-                return Check("probe", "inconclusive", f"the probe in pid {process.process} did not answer")
+                return Check(
+                    "probe", "inconclusive", f"the probe in pid {process_name(process.process)} did not answer"
+                )
             if process.dropped:
                 return Check(
                     "probe",
                     "inconclusive",
-                    f"the probe in pid {process.process} dropped {plural(process.dropped, 'event')}",
+                    f"the probe in pid {process_name(process.process)} dropped {plural(process.dropped, 'event')}",
                 )
     if not facts.probed and last is not None and any(rest.level for rest in facts.rests):
         return Check("probe", "inconclusive", "no probe told of a connection, but the server has sessions")
@@ -129,7 +133,8 @@ def same_server(facts: Facts) -> Check:
         return Check("server", "inconclusive", why)
     ended_by_another = {event.backend for event in facts.events("shared")}  # its opener still thinks that it is there
     strangers = facts.known - here - ended_by_another if facts.probed else set()
-    if strangers and facts.server.get("ours") and 2 * len(strangers) < len(facts.known):
+    counted = len(strangers) <= short_sessions(facts) - len(here)  # by the server, and too short to be seen there
+    if strangers and facts.server.get("ours") and (counted or 2 * len(strangers) < len(facts.known)):
         why = f"the app's pools have {plural(len(strangers), 'session')} that ended between two reads of the server"
         return Check("server", "clean", why)
     if strangers:

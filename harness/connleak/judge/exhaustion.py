@@ -8,6 +8,7 @@ from typing import Any
 
 from connleak.judge.facts import Facts
 from connleak.judge.rates import compact
+from connleak.model import process_name
 from connleak.verdict import Finding
 
 
@@ -29,8 +30,10 @@ def exhaustion(facts: Facts, findings: list[Finding]) -> dict[str, Any] | None:
         return None if per <= 0 else round((limit - now) / (per * share) * scale, 3)
 
     low, high = left(rate.high), left(rate.low)
-    band = [compact(side) if facts.job_only else f"{side:.0f}" for side in (low, high) if side is not None]
-    text = f"{wall} is full after {' to '.join(band)} more {unit}"
+    sides = [side for side in (low, high) if side is not None]
+    soon = facts.job_only and sides[-1] < 2
+    band = [compact(60 * side if soon else side) if facts.job_only else f"{side:.0f}" for side in sides]
+    text = f"{wall} is full after {' to '.join(band)} more {'minutes' if soon else unit}"
     time = None
     if facts.plan.at_rate and not facts.job_only:
         time = time_at(facts.plan.at_rate, low, high)
@@ -78,6 +81,6 @@ def first_wall(facts: Facts) -> tuple[str, int, int, float]:
         count = held[pool.process, pool.pool]
         if count and pool.size > 0 and pool.max_overflow >= 0:
             limit = pool.size + pool.max_overflow
-            name = f"the pool of process {pool.process} ({pool.size} + {pool.max_overflow})"
+            name = f"the pool of process {process_name(pool.process)} ({pool.size} + {pool.max_overflow})"
             walls.append((name, limit, count, count / total))
     return min(walls, key=lambda wall: (wall[1] - wall[2]) / wall[3] if wall[3] else math.inf)

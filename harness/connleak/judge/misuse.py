@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from connleak.judge.facts import Facts, plural
+from connleak.model import process_name
 from connleak.verdict import Check, Finding
 
 
@@ -77,8 +78,8 @@ def lost_slots(facts: Facts) -> tuple[list[Finding], Check]:
     (process, pool_number), count = max(same.items(), key=lambda item: item[1])
     pool = next(p for p in last.snapshots[-1].pools if (p.process, p.pool) == (process, pool_number))
     claim = (
-        f"the pool of process {process} counts {plural(pool.checked_out, 'connection')} as out, of which nobody has "
-        f"{count}: these slots of {pool.size} + {pool.max_overflow} are lost until it restarts"
+        f"the pool of process {process_name(process)} counts {plural(pool.checked_out, 'connection')} as out, of which "
+        f"nobody has {count}: these slots of {pool.size} + {pool.max_overflow} are lost until it restarts"
     )
     sites = (pool.site,) if pool.site else ()
     found = Finding(kind="lost-slots", claim=claim, sites=sites, docs="docs/findings.md#lost-slots")

@@ -7,7 +7,7 @@ from collections import Counter
 from connleak.judge.facts import Facts, per_site, plural, unit
 from connleak.judge.rates import rate, spoken
 from connleak.judge.shared import across_processes
-from connleak.model import HANDLES, Backend, Event, Site
+from connleak.model import HANDLES, Backend, Event, Site, process_name
 from connleak.verdict import Check, Finding
 
 
@@ -58,7 +58,7 @@ def nobodys(stack: tuple[Site, ...], rows: list[Backend], ports: dict[int, int])
     oldest = min(row.started for row in rows)
     ends = "sockets" if rows[0].client_port else "handles"
     owners = Counter(ports[end] for row in rows if (end := row.client_port or row.pid) in ports)
-    by = ", ".join(f"process {pid} has {count} of their {ends}" for pid, count in owners.most_common(3))
+    by = ", ".join(f"process {process_name(pid)} has {count} of their {ends}" for pid, count in owners.most_common(3))
     where = f"last taken at {stack[0]}" if stack else "which the probe never saw open"
     claim = (
         f"{plural(len(rows), 'session')} at rest that no pool and no holder of the app knows, {where}; the oldest was "
@@ -83,12 +83,14 @@ def unwatched(facts: Facts, unknown: list[int]) -> str:
     for snapshot in facts.last.snapshots:
         for process in snapshot.processes:
             if not process.probe and ports & set(process.ports):
-                return f"probe absent in pid {process.process} ({process.command[:60]})"
+                return f"probe absent in pid {process_name(process.process)} ({process.command[:60]})"
             if not process.answered:
-                return f"the probe in pid {process.process} did not answer"
+                return f"the probe in pid {process_name(process.process)} did not answer"
             if process.unwatched and ports & set(process.ports):
                 names = ", ".join(process.unwatched)
-                return f"pid {process.process} has sessions that the probe did not see open; it uses {names}"
+                return (
+                    f"pid {process_name(process.process)} has sessions that the probe did not see open; it uses {names}"
+                )
     return ""
 
 

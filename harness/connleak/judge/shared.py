@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from connleak.judge.facts import Facts, plural
-from connleak.model import Event, Site
+from connleak.model import Event, Site, process_name
 from connleak.verdict import Check, Finding
 
 
@@ -66,7 +66,7 @@ def grouped(told: list[Event], words: str) -> list[Finding]:
         if openers:
             opener, _ = openers.most_common(1)[0]
             others = "1 other process" if len(users) == 1 else f"{len(users)} other processes"
-            claim += f", opened by process {opener}, used by {others}"
+            claim += f", opened by process {process_name(opener)}, used by {others}"
         findings.append(
             Finding(
                 kind="shared",

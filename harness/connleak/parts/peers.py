@@ -92,18 +92,16 @@ class Translation:
         self._stacks: dict[Frames, int] = {}
         self._sites: dict[int, tuple[Site, ...]] = {}
 
-    def stack(self, frames: list[list[Any]]) -> int:
+    def stack(self, peer: Peer, frames: list[list[Any]]) -> int:
         """Returns the number of a stack in this recording; a new one is written first."""
-        key: Frames = tuple((self._inside(str(file)), int(line), str(name)) for file, line, name in frames)
+        cwd = peer.relay.cwd if peer.relay else self._cwd
+        key: Frames = tuple((str(file).removeprefix(cwd), int(line), str(name)) for file, line, name in frames)
         number = self._stacks.get(key)
         if number is None:
             number = self._stacks[key] = len(self._stacks)
             self._sites[number] = tuple(Site(*frame) for frame in key)
             self._writer.append("stacks", StackLine(number, key))
         return number
-
-    def _inside(self, file: str) -> str:
-        return file[len(self._cwd) :] if file.startswith(self._cwd) else file
 
     def time(self, peer: Peer, monotonic: float) -> float:
         """Returns a process's monotonic reading as seconds of this recording."""
@@ -112,7 +110,7 @@ class Translation:
     def learn(self, peer: Peer, message: dict[str, Any]) -> None:
         """Takes in the stacks and requests that a message numbers."""
         for number, frames in message.get("stacks", {}).items():
-            peer.stacks[int(number)] = self.stack(frames)
+            peer.stacks[int(number)] = self.stack(peer, frames)
         for number, name in message.get("requests", {}).items():
             peer.requests[int(number)] = str(name)
 

@@ -37,6 +37,8 @@ class Relay:
         self._stop = False
         self._lost = False
         self._welcome: dict[str, Any] = {}
+        self._sending = threading.Lock()
+        self._looking = False
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
     def __enter__(self) -> Relay:
@@ -77,7 +79,9 @@ class Relay:
     def _greet(self) -> None:
         """Shows the secret, and has it shown."""
         word = secrets.token_hex(16)
-        self._line.sendall(told(mac=mac(self._secret, str(self._own()["word"])), host=self._name, word=word))
+        self._line.sendall(
+            told(mac=mac(self._secret, str(self._own()["word"])), host=self._name, word=word, cwd=str(Path.cwd()))
+        )
         self._welcome = self._own()
         if not shows(self._secret, word, self._welcome.get("welcome")):
             raise ValueError("it does not know the secret")
@@ -107,6 +111,9 @@ class Relay:
                 else:
                     assert isinstance(key.fileobj, socket.socket)
                     self._pass_on(key.data, key.fileobj)
+            if self._lost:
+                self._let_go()
+                return
 
     def _begin(self, channel: socket.socket) -> None:
         """Takes a process in whose first message has our token."""
@@ -138,11 +145,12 @@ class Relay:
         self._say(told(gone=number))
 
     def _say(self, data: bytes) -> None:
-        if not self._lost:
-            try:
-                self._line.sendall(data)
-            except OSError:
-                self._lose()
+        try:
+            with self._sending:
+                if not self._lost:
+                    self._line.sendall(data)
+        except OSError:
+            self._lost = True
 
     def _take(self) -> None:
         try:
@@ -151,7 +159,7 @@ class Relay:
         except (OSError, ValueError):
             data, found = b"", []
         if not data:
-            self._lose()
+            self._lost = True
         for number, payload in found:
             self._answer(number, payload)
 
@@ -167,18 +175,23 @@ class Relay:
         message = json.loads(payload)
         if "ping" in message:
             self._say(told(pong=message["ping"], at=time.monotonic()))
-        elif "ports" in message:
-            self._say(told(ports=local_ports()))
+        elif "ports" in message and not self._looking:
+            self._looking = True  # through the sockets of a busy host that takes a second: others must not wait for it
+            threading.Thread(target=self._look, name="relay's ports", daemon=True).start()
 
-    def _lose(self) -> None:
+    def _look(self) -> None:
+        try:
+            self._say(told(ports=local_ports()))
+        finally:
+            self._looking = False
+
+    def _let_go(self) -> None:
         """The collector is gone: the probes are let go, and the app goes on as if there were none."""
-        if not self._lost:
-            self._lost = True
-            self._selector.unregister(self._line)
-            for channel in self._channels.values():
-                self._selector.unregister(channel)
-                channel.close()
-            self._channels.clear()
+        self._selector.unregister(self._line)
+        for channel in self._channels.values():
+            self._selector.unregister(channel)
+            channel.close()
+        self._channels.clear()
 
 
 def local_ports() -> dict[int, list[int]]:

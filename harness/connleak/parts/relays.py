@@ -53,6 +53,7 @@ class Relay:
         self.offset = 0.0
         """Seconds that are added to the host's monotonic clock to get ours."""
         self.host = ""
+        self.cwd = "/"
         self.number = 0
         self.ports: dict[int, list[int]] = {}
         """{pid there: its local TCP ports}, of the last asking."""
@@ -89,6 +90,7 @@ class Relay:
                 raise ValueError("a relay with another secret")
             self.host = str(message["host"])[:60] or "host"
             self.number = number_of(self.host)
+            self.cwd = str(message.get("cwd", "/")).rstrip("/") + "/"
             self.send(told(welcome=mac(self._secret, str(message["word"])), **self._welcome))
             self.ping()
         elif not self.host:

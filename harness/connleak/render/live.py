@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connleak.render.series import STATES, category
-from connleak.render.text import STYLE
+from connleak.render.text import STYLE, wrapped
 from connleak.verdict import HolderRow, Verdict
 
 COLOURS = {"active": "green", "idle in transaction": "red", "idle": "blue"}
@@ -36,7 +36,7 @@ def answer(verdict: Verdict | None, now: Any) -> Text:
         return Text(f" WATCHING  {now.server}", "bold")
     text = Text()
     text.append(f" {verdict.outcome.upper()} ", STYLE[verdict.outcome])
-    text.append(f"  {verdict.sentence}")
+    text.append("  " + wrapped(verdict.sentence))
     for finding in verdict.findings[:1]:
         for site in finding.sites[:1]:
             text.append(f"\n    {site}", "bold cyan")

@@ -29,6 +29,7 @@ SESSIONS = """
 SELECT ID, HOST, COMMAND, INFO, USER FROM information_schema.PROCESSLIST
  WHERE DB = %s AND ID <> CONNECTION_ID()
 """
+DENIED = 1227
 TRANSACTIONS = "SELECT trx_mysql_thread_id, trx_id, trx_started FROM information_schema.INNODB_TRX"
 
 
@@ -192,6 +193,7 @@ class MysqlReader:
         self._transactions: dict[int, tuple[str, float]] = {}
         self._transactions_at = -TRANSACTIONS_EVERY
         self._counted_at = -COUNTERS_EVERY
+        self._blind = False
 
     def close(self) -> None:
         if self._connection is not None:
@@ -219,10 +221,16 @@ class MysqlReader:
 
     def _read_transactions(self, cursor: Any, now: float) -> None:
         """Keeps, of each open transaction, when it was first seen."""
-        if now - self._transactions_at < TRANSACTIONS_EVERY:
+        if self._blind or now - self._transactions_at < TRANSACTIONS_EVERY:
             return
         self._transactions_at = now
-        cursor.execute(TRANSACTIONS)
+        try:
+            cursor.execute(TRANSACTIONS)
+        except pymysql().OperationalError as error:
+            if error.args[0] != DENIED:
+                raise
+            self._blind = True  # this user may not see who is in a transaction
+            return
         before, t = self._transactions, round(now - self._origin, 3)
         self._transactions = {}
         for pid, number, started in cursor.fetchall():
@@ -242,7 +250,9 @@ class MysqlReader:
         pid, host, command, query, user = row
         before = self._known.get(pid)
         _, since = self._transactions.get(pid, ("", None))
-        state = "active" if command != "Sleep" else "idle in transaction" if since is not None else "idle"
+        state: str | None = "active" if command != "Sleep" else "idle in transaction" if since is not None else "idle"
+        if self._blind and state == "idle":
+            state = None
         return Backend(
             pid,
             before.started if before else t,

@@ -1,0 +1,350 @@
+"""Watching what runs already: a live server, an app that somebody else runs, a command with the probe alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from connleak.model import Database, Phases, Plan
+from connleak.parts.databases import Server
+from connleak.parts.databases.kinds import open_database
+from connleak.parts.databases.postgres import connect
+from connleak.parts.process import Keeper, free_port
+
+pytestmark = pytest.mark.reproduction
+
+SHOP = """
+import os, sys, time
+from flask import Flask
+from sqlalchemy import create_engine, text
+
+app = Flask(__name__)
+engine = create_engine(os.environ["SHOP_DB"].replace("postgresql://", "postgresql+psycopg2://"), pool_size=20)
+basket = []
+
+
+@app.get("/ok")
+def ok():
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_sleep(0.02)"))
+    return "ok"
+
+
+@app.get("/keep")
+def keep():
+    connection = engine.connect()
+    connection.execute(text("SELECT 1"))
+    basket.append(connection)  # kept for later
+    return "kept"
+
+
+if __name__ == "__main__":
+    app.run(port=int(sys.argv[1]), threaded=True)
+"""
+SECRET = {"CONNLEAK_SECRET": "a secret of sixteen or more"}
+QUICK = ["--window", "2", "--every", "0.2"]
+
+
+def plan_for(kind: str = "postgresql") -> Plan:
+    return Plan(
+        target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
+        database=Database(kind=kind, max_connections=40),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with Keeper() as keeper, open_database(keeper, plan_for(), "", tmp_path) as opened:
+        yield opened
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Shop:
+    """A Flask app that some command starts, and its customers."""
+
+    def __init__(self, folder: Path, server: Server, before: list[str], env: dict[str, str] | None = None) -> None:
+        (folder / "shop.py").write_text(SHOP)
+        self.port = free_port()
+        self.env = {**os.environ, "SHOP_DB": server.url(), **(env or {})}
+        argv = [*before, sys.executable, "shop.py", str(self.port)]
+        self.log = folder / "shop.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(argv, cwd=folder, env=self.env, stdout=log, stderr=log)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def ask(self, path: str) -> None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            answer.read()
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 20
+        while not answers(self.port):
+            assert time.monotonic() < deadline and self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+
+    def visit(self, path: str, every: float) -> None:
+        """Has a customer ask for the path again and again, beside what the test does."""
+
+        def go_on() -> None:
+            while not self._stop.wait(every):
+                self.ask(path)
+
+        self._threads.append(threading.Thread(target=go_on))
+        self._threads[-1].start()
+
+    def close(self) -> int:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+@contextlib.contextmanager
+def opened(shop: Shop) -> Iterator[Shop]:
+    try:
+        shop.wait()
+        yield shop
+    finally:
+        shop.close()
+
+
+def connleak(*words: str) -> list[str]:
+    return [sys.executable, "-m", "connleak", *words]
+
+
+def watch(folder: Path, *words: str, env: dict[str, str] | None = None) -> tuple[int, dict, str]:
+    """Returns (exit code, verdict, stderr) of a watch."""
+    argv = connleak("watch", *words, "--json", "--out", str(folder / "watch"))
+    done = subprocess.run(
+        argv, capture_output=True, text=True, timeout=90, check=False, env={**os.environ, **(env or {})}
+    )
+    assert done.stdout or done.returncode in (2, 4), done.stderr
+    return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+
+def test_a_live_app_that_gives_everything_back_is_clean(server: Server, tmp_path: Path) -> None:
+    """With its requests going on all the time: what is out at a moment is not held."""
+    port = free_port()
+    argv = connleak("watch", server.url(), *QUICK, "--for", "9", "--json", "--out", str(tmp_path / "watch"))
+    watcher = subprocess.Popen(
+        [*argv, "--listen", f"127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True, env={**os.environ, **SECRET}
+    )
+    wait_for_port(port)
+    probed = Shop(tmp_path, server, connleak("probe", "--collector", f"127.0.0.1:{port}", "--"), SECRET)
+    with opened(probed) as shop:
+        for _ in range(3):
+            shop.visit("/ok", 0.01)
+        verdict = json.loads(watcher.communicate(timeout=60)[0])
+    assert (watcher.returncode, verdict["outcome"]) == (0, "clean"), verdict["sentence"]
+    assert "nothing stayed out through a window of 2 s" in verdict["sentence"]
+
+
+def wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while not answers(port):
+        assert time.monotonic() < deadline, "nobody listens"
+        time.sleep(0.05)
+
+
+def test_the_line_of_an_app_that_somebody_else_runs(server: Server, tmp_path: Path) -> None:
+    port = free_port()
+    argv = connleak(
+        "watch", server.url(), *QUICK, "--for", "40", "--until-leak", "--json", "--out", str(tmp_path / "w")
+    )
+    watcher = subprocess.Popen(
+        [*argv, "--listen", f"127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True, env={**os.environ, **SECRET}
+    )
+    wait_for_port(port)
+    before = connleak("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--")
+    with opened(Shop(tmp_path, server, before, SECRET)) as shop:
+        shop.visit("/ok", 0.02)
+        shop.visit("/keep", 0.7)
+        verdict = json.loads(watcher.communicate(timeout=60)[0])
+        assert watcher.returncode == 1, verdict
+        shop.ask("/ok")  # the watch is over, the app goes on
+    found = verdict["findings"][0]
+    line = 1 + SHOP.splitlines().index("    connection = engine.connect()")
+    assert (found["kind"], found["sites"][0]["file"], found["sites"][0]["line"]) == ("held", "shop.py", line)
+    assert {row["host"] for row in verdict["holders"]} == {"web1"}
+    assert found["backends"], "joined with the server's own sessions"
+
+
+def test_without_a_probe_an_open_transaction_is_still_seen(server: Server, tmp_path: Path) -> None:
+    with opened(Shop(tmp_path, server, [])) as shop:
+        shop.ask("/keep")
+        code, verdict, _ = watch(tmp_path, server.url(), *QUICK, "--for", "30", "--until-leak")
+    assert (code, verdict["outcome"]) == (1, "leak")
+    assert "kept the same transaction open" in verdict["sentence"]
+
+
+def test_without_a_probe_a_pool_that_fills_is_not_called_a_leak(server: Server, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def fill() -> None:  # another idle session every second, as a pool opens them: 1, 2, 3, ...
+        with contextlib.ExitStack() as stack:
+            while not stop.wait(1.0):
+                stack.enter_context(contextlib.closing(psycopg2.connect(server.url())))
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    try:
+        code, verdict, _ = watch(tmp_path, server.url(), *QUICK, "--for", "8.6")
+    finally:
+        stop.set()
+        thread.join()
+    assert (code, verdict["outcome"]) == (3, "inconclusive")
+    assert "--budget" in verdict["sentence"]
+
+
+def test_with_a_budget_a_climb_beyond_it_is_a_leak(server: Server, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def climb() -> None:
+        with contextlib.ExitStack() as stack:
+            while not stop.wait(0.5):
+                stack.enter_context(contextlib.closing(psycopg2.connect(server.url())))
+
+    thread = threading.Thread(target=climb)
+    thread.start()
+    try:
+        code, verdict, _ = watch(tmp_path, server.url(), *QUICK, "--for", "14.5", "--budget", "2")
+    finally:
+        stop.set()
+        thread.join()
+    assert (code, verdict["findings"][0]["kind"]) == (1, "growth"), verdict["sentence"]
+
+
+def test_a_role_without_rights_is_told_what_it_cannot_see(server: Server, tmp_path: Path) -> None:
+    with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
+        cursor.execute("CREATE ROLE guest LOGIN PASSWORD 'secret'")
+    held = psycopg2.connect(server.url())
+    address = f"postgresql://guest:secret@127.0.0.1:{server.port}/{server.dbname}"
+    code, verdict, _ = watch(tmp_path, address, *QUICK, "--for", "7")
+    held.close()
+    assert (code, verdict["outcome"]) == (3, "inconclusive")
+    assert "GRANT pg_monitor" in json.dumps(verdict)
+
+
+def test_it_changes_nothing_and_says_only_what_reads(server: Server, tmp_path: Path) -> None:
+    with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
+        cursor.execute("ALTER SYSTEM SET log_statement = 'all'")
+        cursor.execute("SELECT pg_reload_conf()")
+        time.sleep(0.3)
+    code, _, _ = watch(tmp_path, server.url(), *QUICK, "--for", "3")
+    assert code == 3
+    log = (tmp_path / "postgres.log").read_text()
+    said = [part.strip() for line in log.splitlines() if "connleak" not in line.partition("LOG:")[0].lower()
+            for part in [line.partition("statement: ")[2]] if part]  # fmt: skip
+    assert said, "the server logged what was asked"
+    strange = [words for words in said if not words.upper().startswith(("SELECT", "SET ", "WITH", "--"))]
+    assert strange == []
+
+
+def test_mariadb_is_watched_too(tmp_path: Path) -> None:
+    import pymysql
+
+    with Keeper() as keeper, open_database(keeper, plan_for("mysql"), "", tmp_path) as server:
+        app = pymysql.connect(
+            host=server.host, port=server.port, user=server.user, password=server.password, database=server.dbname
+        )
+        app.cursor().execute("SELECT 1")  # and no commit: InnoDB begins at the first table
+        app.cursor().execute("CREATE TABLE goods (name TEXT)")
+        app.cursor().execute("INSERT INTO goods VALUES ('bread')")
+        blind, told, _ = watch(tmp_path / "1", server.url("mysql"), *QUICK, "--for", "8.5")
+        with contextlib.closing(pymysql.connect(**server.admin)) as root:
+            root.cursor().execute("GRANT PROCESS ON *.* TO 'app'@'127.0.0.1'")
+        code, verdict, _ = watch(tmp_path / "2", server.url("mysql"), *QUICK, "--for", "30", "--until-leak")
+        app.close()
+    assert (blind, told["outcome"]) == (3, "inconclusive")
+    assert "GRANT PROCESS" in json.dumps(told)
+    assert (code, verdict["findings"][0]["kind"]) == (1, "held"), verdict["sentence"]
+
+
+def test_interrupted_it_judges_what_there_is(server: Server, tmp_path: Path) -> None:
+    argv = connleak("watch", server.url(), *QUICK, "--json", "--out", str(tmp_path / "watch"))
+    watcher = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    time.sleep(9)
+    watcher.send_signal(signal.SIGINT)
+    verdict = json.loads(watcher.communicate(timeout=30)[0])
+    assert watcher.returncode == 3
+    assert "the app opened no session" in verdict["sentence"]
+
+
+def test_a_watch_refuses_a_host_that_was_not_named(tmp_path: Path) -> None:
+    code, _, said = watch(tmp_path, "postgresql://u:secret@192.0.2.7/shop")
+    assert code == 2
+    assert "--allow-remote 192.0.2.7" in said and "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"CONNLEAK_SECRET": "another secret than theirs"}, "is the secret the same?"),
+        ({}, "CONNLEAK_SECRET is not set"),
+    ],
+)
+def test_a_relay_with_another_secret_is_sent_away(server: Server, tmp_path: Path, env: dict, words: str) -> None:
+    port = free_port()
+    argv = connleak("watch", server.url(), *QUICK, "--for", "4", "--out", str(tmp_path / "watch"))
+    watcher = subprocess.Popen(
+        [*argv, "--listen", f"127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, **SECRET},
+    )  # fmt: skip
+    wait_for_port(port)
+    plain = {name: value for name, value in os.environ.items() if name != "CONNLEAK_SECRET"}
+    argv = connleak("probe", "--collector", f"127.0.0.1:{port}", "--", "true")
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, env={**plain, **env})
+    watcher.wait(30)
+    assert done.returncode in (2, 4)
+    assert words in done.stderr
+
+
+def test_a_command_with_the_probe_alone(server: Server, tmp_path: Path) -> None:
+    out = tmp_path / "probe"
+    shop = Shop(tmp_path, server, connleak("probe", "--out", str(out), "--"))
+    with opened(shop):
+        shop.ask("/keep")
+        shop.ask("/ok")
+        asked = subprocess.run(connleak("holders", str(out), "--json"), capture_output=True, text=True, check=True)
+        [row] = json.loads(asked.stdout)["holders"]
+        assert (row["site"]["file"], row["site"]["function"]) == ("shop.py", "keep")
+        before = (out / "snapshots.jsonl").stat().st_size
+        shop.process.send_signal(signal.SIGUSR2)
+        deadline = time.monotonic() + 10
+        while (out / "snapshots.jsonl").stat().st_size == before:
+            assert time.monotonic() < deadline, "no table was written"
+            time.sleep(0.05)
+    assert not (out / "events.jsonl").exists(), "an app that runs for weeks writes no events"
+
+
+def test_a_commands_exit_code_and_signals_are_its_own(tmp_path: Path) -> None:
+    argv = connleak("probe", "--out", str(tmp_path / "a"), "--", sys.executable, "-c", "import sys; sys.exit(7)")
+    assert subprocess.run(argv, check=False, timeout=30, stderr=subprocess.DEVNULL).returncode == 7
+    script = (
+        "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n"
+        "print('up', flush=True)\ntime.sleep(60)"
+    )
+    argv = connleak("probe", "--out", str(tmp_path / "b"), "--", sys.executable, "-c", script)
+    child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "up\n"
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(20) == 9
+    child.stdout.close()
