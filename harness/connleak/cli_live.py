@@ -66,7 +66,9 @@ def watch(
     private = Private(address=address)
     if follow:
         with terminating():
-            watching.follow(plan, private, folder, tell)
+            watching.follow(
+                plan, private, folder, tell, lambda run: tell({"folder": str(run.folder), "origin": run.origin})
+            )
     else:
         with terminating(), shown() as show:
             watching.watch(plan, private, folder, show, until_leak=until_leak, seconds=seconds)
@@ -80,10 +82,10 @@ def watch(
     sys.exit(exit_code(verdict.outcome, "", False))
 
 
-def tell(now: Any) -> None:
+def tell(message: object) -> None:
     """Says the moment as a line of JSON, for the process that follows it."""
     try:
-        sys.stdout.write(recording.json_line(now))
+        sys.stdout.write(recording.json_line(message))
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

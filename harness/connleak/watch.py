@@ -165,9 +165,10 @@ def one_window(run: Run, view: View, ends: float) -> None:
     take_snapshot(run, "watch", run.cycle)
 
 
-def follow(plan: Plan, private: Private, folder: Path, show: Show) -> None:
+def follow(plan: Plan, private: Private, folder: Path, show: Show, begun: Callable[[Run], None]) -> None:
     """Leaves a recording in `folder` of a load that says on stdin when it begins and ends; see `Commands`."""
     with opened(plan, private, folder) as run:
+        begun(run)
         begin_baseline(run)
         take_snapshot(run, "baseline", 0)
         view, commands = View(run, show), Commands()

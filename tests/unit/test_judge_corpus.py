@@ -195,3 +195,17 @@ def test_one_dead_connection_in_a_pool_is_no_second_server_but_many_unknown_ones
 
     assert (run(1), run(5)) == ("clean", "inconclusive")
     assert (run(5, counted=10), run(5, counted=9)) == ("clean", "inconclusive"), "too short to be seen, but counted"
+
+
+def test_sessions_that_are_out_at_one_end_of_the_rest_are_no_idle_ones_that_grow() -> None:
+    """A job's abandoned sessions, of which the collector gives some back during the rest: 5, 6, 7 with a pool of 5."""
+    levels = [idle(n) for n in (5, 6, 7)]
+    out = [[holder(n) for n in range(3, count + 1)] for count in (5, 6, 7)]
+    made = recording(levels, holders=out, pools=[[pool(idle=(1, 2), size=5, overflow=60, out=3)]] * 3)
+    *before, last = made.snapshots  # the last is of the end of the quiet window
+    verdict = judge.judge(msgspec.structs.replace(made, snapshots=(*before, msgspec.structs.replace(last, holders=()))))
+    assert "growth" not in kinds(verdict)
+    nobody = msgspec.structs.replace(
+        made, snapshots=tuple(msgspec.structs.replace(snapshot, holders=()) for snapshot in made.snapshots)
+    )
+    assert "growth" in kinds(judge.judge(nobody)), "idle all the time they would be"

@@ -232,8 +232,8 @@ def climbing(facts: Facts) -> list[Finding]:
     steps = increments(over)
     if len(over) < 3 or not all(step > 0 for step in steps):
         return []
-    explained = {holder.backend for holder in facts.persistent}
     last = facts.rests[-1]
+    explained = {holder.backend for snapshot in last.snapshots for holder in snapshot.holders}
     pids = tuple(pid for pid in last.stayed if pid not in explained)
     if facts.probed and len(pids) <= allowed:
         return []  # the holders say more about them
