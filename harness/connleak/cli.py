@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,18 @@ from connleak import (
     catalog,
     cli_live,
     cli_many,
+    cli_project,
     doctor,
     options,
     plan,
-    project,
-    recording,
     results,
 )
-from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, err, escaped, exit_code, show_verdicts
-from connleak.invocation import need_lab, own_folder, terminating, without_secrets
-from connleak.model import OUTCOMES, Error, Recording
-from connleak.render import machines
-from connleak.show import index_page, progress, show_target, table_of_targets
+from connleak.cli_project import run_once, with_project
+from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, exit_code, in_github, show_verdicts
+from connleak.invocation import without_secrets
+from connleak.model import OUTCOMES, Error
+from connleak.show import index_page, show_target, table_of_targets
 from connleak.skeleton import new_target
-from connleak.verdict import Verdict
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -106,48 +103,12 @@ def run(out: str | None, form: str, strict: bool, all_cycles: bool, **given: Any
         given = with_project(given)
     chosen = plan.Options(**given, early_stop=not all_cycles, argv=argv)
     made, private = plan.resolve(chosen)
-    need_lab(made.load)
-    from connleak.record import record
-
-    folder = own_folder(out) if out else recording.new_folder(Path("reports"), f"{made.target}-{made.variant}")
-    with terminating(), progress(err, made) as report:
-        record(made, private, folder, report)
-    if not out:
-        recording.point_latest(folder)
-    with err.status("judging, and drawing the charts"):
-        read, verdict = results.judge_folder(folder)
-        results.render_folder(folder, read, verdict)
-        if not out:
-            results.write_index(folder.parent)
+    folder, read, verdict = run_once(made, private, out)
     shown = f"report: {folder}/report.html   chart: {folder}/growth.svg"
     runs = [(read, verdict)]
     show_verdicts(form, runs, [folder], strict, shown)
     in_github(runs, folder)
     sys.exit(exit_code(verdict.outcome, made.expect, strict))
-
-
-def with_project(given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the options with those of the project's file where the command line says nothing."""
-    found = project.read(Path.cwd())
-    if found is None:
-        raise Error("run takes a target, --app, or a connleak.toml here or above", "connleak init, or: connleak list")
-    context = click.get_current_context()
-    said = {name for name in given if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
-    err.print(escaped(f"as {found[0]} says"), style="dim")
-    return given | {name: value for name, value in found[1].items() if name not in said}
-
-
-@main.command()
-def init() -> None:
-    """Writes connleak.toml for the app in this folder: Flask, FastAPI or Django are found by looking."""
-    path = Path(project.NAME)
-    if path.exists():
-        raise Error(f"{path} is there already", "connleak run")
-    port = 8123
-    found = project.guess(Path.cwd(), port)
-    path.write_text(project.text_of(found, port), encoding="utf-8")
-    told = f"{found.framework}, by {found.where}" if found else "no app was recognised: write its start command into it"
-    click.echo(f"{path}: {told}\n  next: connleak run")
 
 
 @main.command(epilog=AFTER)
@@ -249,18 +210,14 @@ def doctor_(as_json: bool) -> None:
     sys.exit(0 if all(row.ok or not row.needed for row in rows) else COULD_NOT_RUN)
 
 
-def in_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None:
-    """In a workflow of GitHub's: adds the verdict to the step's summary, and marks the guilty lines."""
-    if os.environ.get("GITHUB_ACTIONS") != "true":
-        return
-    root = Path(os.environ.get("GITHUB_WORKSPACE", "."))
-    for line in (line for read, verdict in runs for line in machines.workflow_commands(read, verdict, root)):
-        click.echo(line, err=True)
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(results.in_format("md", runs, [folder], strict=False))
-
-
-for command in (cli_many.corpus, cli_many.compare, cli_many.gallery, cli_live.watch, cli_live.probe, cli_live.holders_):
+for command in (
+    cli_project.init,
+    cli_project.check,
+    cli_many.corpus,
+    cli_many.compare,
+    cli_many.gallery,
+    cli_live.watch,
+    cli_live.probe,
+    cli_live.holders_,
+):
     main.add_command(command)

@@ -13,7 +13,7 @@ from rich.console import Console
 from connleak import results
 from connleak.model import Error, Outcome, Recording
 from connleak.recording import json_text
-from connleak.render import text
+from connleak.render import machines, text
 from connleak.verdict import Verdict
 
 EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
@@ -85,3 +85,16 @@ def show_verdicts(
         click.echo(results.in_format(form, runs, folders, strict), nl=False)
     if shown:
         err.print(escaped(shown))
+
+
+def in_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None:
+    """In a workflow of GitHub's: adds the verdict to the step's summary, and marks the guilty lines."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    root = Path(os.environ.get("GITHUB_WORKSPACE", "."))
+    for line in (line for read, verdict in runs for line in machines.workflow_commands(read, verdict, root)):
+        click.echo(line, err=True)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(results.in_format("md", runs, [folder], strict=False))

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from connleak.catalog import nearest
+from connleak.gate import Known, known_of
 from connleak.model import Error, Struct
 
 NAME = "connleak.toml"
 HINT = "connleak init"
+KNOWN = "known"
+"""The list of leaks that `connleak check` lets through; not an option of a run."""
 LISTS = ("setup", "path")
 TABLES = {"env": "=", "header": ": "}
 """Keys that are tables in the file, and how an option on the command line has name and value."""
@@ -37,6 +40,8 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "seed": int,
     "probe": str,
     "gc": str,
+    "mysql": str,
+    "pgbouncer": str,
     "budget": int,
     "sensitivity": str,
     "limit": (int, float),
@@ -59,6 +64,16 @@ def read(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
+def known(folder: Path) -> tuple[Known, ...]:
+    """Returns the leaks that the nearest project file says are known."""
+    for place in (folder, *folder.parents):
+        for path in (place / NAME, place / "pyproject.toml"):
+            found = table_of(path)
+            if found is not None:
+                return known_of(found.get(KNOWN, []), path)
+    return ()
+
+
 def table_of(path: Path) -> dict[str, Any] | None:
     """Returns connleak's table of a file, None where it has none."""
     if not path.is_file():
@@ -76,6 +91,8 @@ def checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
     """Returns a table's values as `connleak run` takes them; raises Error for a key or a type that it does not know."""
     options: dict[str, Any] = {}
     for key, value in found.items():
+        if key == KNOWN:
+            continue
         name = key.replace("-", "_")
         if name not in KEYS:
             raise Error(f"{path}: there is no key {key}{nearest(name, list(KEYS))}", HINT)

@@ -1,0 +1,93 @@
+"""The commands of a project with a file of its own: run without a target, init, check."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from connleak import gate, options, plan, project, recording, results
+from connleak.console import AFTER, err, escaped, exit_code, in_github, show_verdicts
+from connleak.invocation import need_lab, own_folder, terminating, without_secrets
+from connleak.model import Error, Plan, Recording
+from connleak.show import progress
+from connleak.verdict import Verdict
+
+MISSING = "run takes a target, --app, or a connleak.toml here or above"
+
+
+def with_project(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options with those of the project's file where the command line says nothing."""
+    found = project.read(Path.cwd())
+    if found is None:
+        raise Error(MISSING, "connleak init, or: connleak list")
+    context = click.get_current_context()
+    said = {name for name in given if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    err.print(escaped(f"as {found[0]} says"), style="dim")
+    return given | {name: value for name, value in found[1].items() if name not in said}
+
+
+def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, Recording, Verdict]:
+    """Runs a plan with its progress shown; returns the folder, what is in it, and the verdict, its pages drawn."""
+    need_lab(made.load)
+    from connleak.record import record
+
+    folder = own_folder(out) if out else recording.new_folder(Path("reports"), f"{made.target}-{made.variant}")
+    with terminating(), progress(err, made) as report:
+        record(made, private, folder, report)
+    if not out:
+        recording.point_latest(folder)
+    with err.status("judging, and drawing the charts"):
+        read, verdict = results.judge_folder(folder)
+        results.render_folder(folder, read, verdict)
+        if not out:
+            results.write_index(folder.parent)
+    return folder, read, verdict
+
+
+@click.command()
+def init() -> None:
+    """Writes connleak.toml for the app in this folder: Flask, FastAPI or Django are found by looking."""
+    path = Path(project.NAME)
+    if path.exists():
+        raise Error(f"{path} is there already", "connleak run")
+    port = 8123
+    found = project.guess(Path.cwd(), port)
+    path.write_text(project.text_of(found, port), encoding="utf-8")
+    told = f"{found.framework}, by {found.where}" if found else "no app was recognised: write its start command into it"
+    click.echo(f"{path}: {told}\n  next: connleak run")
+
+
+@click.command(epilog=AFTER)
+@options.of_a_run
+@click.option("--budget", type=int, metavar="N", help="Sessions that may stay at rest, where --probe off cannot know.")
+@click.option("--sensitivity", metavar="RATE", help="Go on until a leak of so many a request, as 1/10000, would show.")
+@click.option("--limit", type=float, default=1800, show_default=True, metavar="SECONDS",
+              help="How long --sensitivity may go on.")  # fmt: skip
+@click.option("--at-rate", metavar="RATE", help="Say when it is full at so many requests, such as 20/s or 1200/min.")
+@click.option("--strict", is_flag=True, help="Exit 1 for strained, too.")
+@click.option("--out", metavar="DIR", help="The run's folder; default: reports/<time>-app-<command>.")
+@options.format_of_a_verdict
+def check(out: str | None, form: str, strict: bool, **given: Any) -> None:
+    """Runs what connleak.toml says and passes or fails a build: for CI.
+
+    Leaks that stand there as [[known]], with a reason and a last day, are let through until that day. The run's folder
+    gets junit.xml and connleak.sarif; in a workflow of GitHub's, the step's summary and annotations come by themselves.
+    """
+    argv = tuple(without_secrets(sys.argv[1:]))
+    known = project.known(Path.cwd())
+    made, private = plan.resolve(plan.Options(target=None, **with_project(given), argv=argv))
+    folder, read, verdict = run_once(made, private, out)
+    passed = gate.gate(verdict, known, datetime.date.today())
+    runs = [(read, passed.verdict)]
+    recording.write_json(folder / "gate.json", passed)
+    (folder / "junit.xml").write_text(results.in_format("junit", runs, [folder], strict), encoding="utf-8")
+    (folder / "connleak.sarif").write_text(results.in_format("sarif", runs, [folder], strict), encoding="utf-8")
+    show_verdicts(form, runs, [folder], strict, f"report: {folder}/report.html   junit: {folder}/junit.xml")
+    for style, words in gate.summary(passed):
+        err.print(escaped(words), style=style)
+    in_github(runs, folder)
+    sys.exit(exit_code(passed.verdict.outcome, "", strict))
