@@ -17,6 +17,11 @@ class Options(Struct, frozen=True, kw_only=True):
     postgres: str = "embedded"
     allow_remote: tuple[str, ...] = ()
     mysql: str | None = None
+    listen: str | None = None
+    expect_apps: int = 1
+    workers: int = 0
+    expect_workers: int = 0
+    master_bind: str | None = None
     pgbouncer: str | None = None
     max_connections: int | None = None
     users: int | None = None

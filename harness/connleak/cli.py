@@ -99,7 +99,7 @@ def run(out: str | None, form: str, strict: bool, all_cycles: bool, **given: Any
     connleak.toml says (or [tool.connleak] in pyproject.toml), which `connleak init` writes.
     """
     argv = tuple(without_secrets(sys.argv[1:]))
-    if not given["target"] and not given["app"]:
+    if not (given["target"] or given["app"] or given["listen"]):
         given = with_project(given)
     chosen = plan.Options(**given, early_stop=not all_cycles, argv=argv)
     made, private = plan.resolve(chosen)

@@ -201,6 +201,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Requests a second for which the time to exhaustion is asked; 0 when it is not."""
     window: float = 0.0
     """Seconds of each window in which a server is watched whose load is not ours; 0 in a run."""
+    workers: int = 0
+    """Locust workers of ours, beside a master."""
+    expect_workers: int = 0
+    master_bind: str = ""
+    """HOST:PORT at which workers of other hosts find the master."""
+    expect_apps: int = 1
     listen: str = ""
     """HOST:PORT at which probes of other hosts come in."""
     remote: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ def app_plan(options: Options) -> Plan:
         words = shlex.split(options.app or "")
     except ValueError as error:
         raise Error(f"--app cannot be split into words: {error}", "connleak run --app 'gunicorn app:app'") from None
-    if not words:
+    if not words and not options.listen:
         raise Error("--app is empty", "connleak run --app 'gunicorn app:app' --url http://127.0.0.1:8000")
     if options.url:
         loopback_url(options.url, options.allow_remote)
@@ -40,7 +40,7 @@ def app_plan(options: Options) -> Plan:
     scenario = options.locustfile or ("" if made or not options.url else str(catalog.scenario("steady_load")))
     return Plan(
         target="app",
-        variant=Path(words[0]).name,
+        variant=Path(words[0]).name if words else "elsewhere",
         app=options.app or "",
         cwd=str(cwd),
         url=(options.url or "").rstrip("/"),

@@ -11,6 +11,7 @@ from connleak import __version__, catalog
 from connleak.asked import Options, Private
 from connleak.model import OUTCOMES, Database, Error, Phases, Plan
 from connleak.own_app import app_plan, environment, existing_file, headers
+from connleak.parts.frames import host_and_port
 from connleak.parts.process import free_port
 
 __all__ = ["Options", "Private", "requests_a_second", "resolve"]
@@ -48,6 +49,11 @@ def resolve(options: Options) -> tuple[Plan, Private]:
         sensitivity=leaks_a_request(options.sensitivity) if options.sensitivity else 0.0,
         limit=options.limit,
         budget=options.budget,
+        workers=options.workers,
+        expect_workers=options.expect_workers,
+        master_bind=options.master_bind or "",
+        expect_apps=options.expect_apps,
+        listen=options.listen or "",
         remote=options.allow_remote,
         argv=options.argv,
         tool_version=__version__,
@@ -61,10 +67,18 @@ def resolve(options: Options) -> tuple[Plan, Private]:
 def validate(options: Options) -> None:
     """Raises Error for an option whose value makes no sense."""
     example = "connleak run missing_remove"
-    if bool(options.target) == bool(options.app):
+    if (options.target and options.app) or not (options.target or options.app or options.listen):
         raise Error(
             "run takes a target or --app, one of them", f"{example}, or: connleak run --app 'COMMAND' --url URL"
         )
+    if options.expect_workers and not options.master_bind:
+        raise Error(
+            "--expect-workers takes the address at which they find the master",
+            f"connleak run ... --expect-workers {options.expect_workers} --master-bind 10.0.0.1:5557",
+        )
+    for name, address in (("--listen", options.listen), ("--master-bind", options.master_bind)):
+        if address:
+            host_and_port(address, name)
     if options.target:
         for option, value in (("--python", options.python), ("--setup", options.setup), ("--sql", options.sql)):
             if value:
@@ -80,6 +94,9 @@ def validate(options: Options) -> None:
         ("--users", options.users, 1),
         ("--max-connections", options.max_connections, 10),
         ("--budget", options.budget, 0),
+        ("--workers", options.workers, 0),
+        ("--expect-workers", options.expect_workers, 0),
+        ("--expect-apps", options.expect_apps, 1),
     ):
         if count is not None and count < least:
             raise Error(f"{name} is {count}; it is at least {least}", f"{example} {name} {max(least, 3)}")
@@ -93,6 +110,11 @@ def validate(options: Options) -> None:
 
 def validate_made(plan: Plan) -> None:
     """Raises Error for options that do not go together."""
+    if not plan.app and plan.database.source != "url":
+        raise Error(
+            "an app that runs elsewhere has its database elsewhere, too: which is it?",
+            "connleak run --listen HOST:PORT --url URL --postgres postgresql://...",
+        )
     if plan.canary and plan.probe == "off":
         raise Error(
             "--canary plants its leak through the probe, and --probe off has none", "connleak run ... --probe pool"

@@ -20,9 +20,10 @@ from connleak.judge.audit import short_sessions
 from connleak.judge.facts import Facts
 from connleak.model import Backend, Error, Plan, Recording, Unusable
 from connleak.parts import own_app
-from connleak.parts.app import App
+from connleak.parts.app import App, Elsewhere
 from connleak.parts.collector import Collector
-from connleak.parts.databases.kinds import open_database, reader_of, run_sql
+from connleak.parts.databases.kinds import open_database, reader_of, run_sql, watched
+from connleak.parts.frames import host_and_port, listener, need_secret
 from connleak.parts.load import Load
 from connleak.parts.machine import machine
 from connleak.parts.process import Keeper
@@ -33,6 +34,8 @@ from connleak.plan import Private
 from connleak.recording import Writer
 from connleak.running import PROBE_ANSWERS, Report, Run, pass_time, show, take_snapshot, ticks
 
+COMING = 120.0
+"""Seconds in which hosts and workers must come that somebody else starts."""
 STRETCH = 20.0
 """Seconds that one load lasts at most when a sensitivity asks for many requests."""
 
@@ -69,9 +72,13 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     show(run)
     keeper = parts.enter_context(Keeper())
     services = parts.enter_context(open_services(keeper, plan.services, run.folder))
-    run.server = parts.enter_context(open_database(keeper, plan, private.address, run.folder))
+    here = bool(plan.app)
+    if here:
+        run.server = parts.enter_context(open_database(keeper, plan, private.address, run.folder))
+    else:
+        run.server = watched(private.address, plan.remote)
     told = run.server.environment() | services
-    own = plan.target == "app"
+    own = here and plan.target == "app"
     if own:
         told |= own_app.redirected(os.environ, run.server, own_app.scheme_for(plan))
     run.load = Load(keeper, plan, run.folder, run.origin, told | {"REQUEST_HEADERS": json.dumps(private.headers)})
@@ -81,26 +88,49 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     if plan.sql:
         run_sql(run.server, Path(plan.sql))
     run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
+    if plan.listen:
+        far = listener(*host_and_port(plan.listen, "--listen"))
+        run.collector.listen(far, need_secret(), plan)
     environment = told | (own_app.filled(private.env, run.server) if own else private.env)
     if plan.probe != "off":
         environment |= run.collector.environment(plan) | run.server.probe_environment()
     if plan.requirements or plan.python:
         run.phase = "environment"  # made on first use, which takes some seconds, and kept
         show(run)
-    run.app = App(keeper, plan, run.folder, environment)
-    belongs = None if run.server.own_database else lambda backend: is_ours(run, backend)
+    run.app = App(keeper, plan, run.folder, environment) if here else Elsewhere()
+    belongs = None if run.server.own_database or not here else lambda backend: is_ours(run, backend)
     reader = reader_of(run.server, run.origin)
     run.sampler = parts.enter_context(Sampler(reader, run.writer, run.origin, plan.sample_every, belongs))
     if plan.listens == "load":
         run.load.wait_until_ready()
-    own_app.set_up(keeper, plan, run.app, run.folder)
-    parts.enter_context(run.app)
     for text in run.server.notes:
         run.note("database", text)
-    run.app.wait_until_answering()
+    if isinstance(run.app, App):
+        own_app.set_up(keeper, plan, run.app, run.folder)
+        parts.enter_context(run.app)
+        run.app.wait_until_answering()
+    if plan.listen:
+        wait_for_apps(run)
     if late:
         start_load(run, parts)
-    run.load.wait_until_ready()
+    run.load.wait_until_ready(COMING if plan.expect_workers else 30)
+
+
+def wait_for_apps(run: Run) -> None:
+    """Returns once the probes of as many other hosts have come as are expected; raises Error when they do not."""
+    run.phase = "apps"
+    deadline = time.monotonic() + COMING
+    assert run.collector.far is not None
+    while len({peer.host for peer in run.collector.living() if peer.host}) < run.plan.expect_apps:
+        show(run)
+        if time.monotonic() > deadline:
+            came = ", ".join(run.collector.far.hosts()) or "none"
+            raise Error(
+                f"{run.plan.expect_apps} hosts with an app were expected within {COMING:.0f} s; there came: {came}",
+                f"connleak probe --collector {run.plan.listen} -- COMMAND, on each of them",
+                exit_code=4,
+            )
+        time.sleep(0.1)
 
 
 def start_load(run: Run, parts: contextlib.ExitStack) -> None:
@@ -189,7 +219,7 @@ def one_cycle(run: Run, cycle: int) -> None:
     plan = run.plan
     run.begin("load", cycle)
     run.load.start()
-    if cycle == 1 and plan.target == "app" and plan.url:
+    if cycle == 1 and plan.target == "app" and plan.app and plan.url:
         pass_time(run, min(1.0, run.load_seconds))
         own_app.need_answers(plan, run.folder)
         pass_time(run, run.load_seconds - min(1.0, run.load_seconds))
@@ -200,6 +230,9 @@ def one_cycle(run: Run, cycle: int) -> None:
         planted = run.collector.plant()
         run.note("run", f"canary: {planted or 'none could be planted'}", canary=planted)
     facts = run.load.stop()
+    if facts.get("estimated"):
+        words = "requests are of workers without connleak's plug-in: their moments are known to three seconds"
+        run.note("load", f"{facts['estimated']} {words}", estimated=facts["estimated"])
     run.begin("drain", cycle, cut=facts.get("cut", False), requests=facts.get("requests", 0))
     if plan.load == "none":  # a job-only app has no requests to drain: its jobs go on
         began = run.now()

@@ -123,7 +123,7 @@ def opened(plan: Plan, private: Private, folder: Path) -> Iterator[Run]:
         run.load = Load(keeper, plan, run.folder, run.origin, {})
         run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
         if plan.listen:
-            run.collector.listen(listener(*host_and_port(plan.listen)), need_secret(), plan)
+            run.collector.listen(listener(*host_and_port(plan.listen, "--listen")), need_secret(), plan)
         reader = reader_of(run.server, run.origin)
         run.sampler = parts.enter_context(Sampler(reader, run.writer, run.origin, plan.sample_every))
         for text in run.server.notes:

@@ -61,11 +61,11 @@ def shows(secret: str, word: str, shown: object) -> bool:
     return hmac.compare_digest(mac(secret, word), str(shown))
 
 
-def host_and_port(text: str) -> tuple[str, int]:
-    """Returns the parts of HOST:PORT; a bare port is loopback's."""
+def host_and_port(text: str, option: str = "--collector") -> tuple[str, int]:
+    """Returns the parts of an option's HOST:PORT; a bare port is loopback's."""
     host, _, port = text.rpartition(":")
     if not port.isdigit() or not 0 <= int(port) < 65536:
-        raise Error(f"{text} is no HOST:PORT", "connleak probe --collector 10.0.0.1:7700 -- COMMAND")
+        raise Error(f"{option} {text} is no HOST:PORT", f"{option} 10.0.0.1:7700")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
@@ -80,7 +80,7 @@ def need_secret() -> str:
     return found
 
 
-def listener(host: str, port: int) -> socket.socket:
+def listener(host: str, port: int, option: str = "--listen") -> socket.socket:
     """Returns a listening TCP socket; raises Error when the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family)
@@ -89,6 +89,6 @@ def listener(host: str, port: int) -> socket.socket:
         found.bind((host, port))
     except OSError as error:
         found.close()
-        raise Error(f"--listen {host}:{port}: {error.strerror}", "connleak watch ... --listen HOST:PORT") from None
+        raise Error(f"{option} {host}:{port}: {error.strerror}", f"{option} HOST:PORT") from None
     found.listen(64)
     return found

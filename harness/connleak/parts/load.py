@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from connleak.model import Error, Plan
-from connleak.parts.process import Child, Keeper, died, wait_until_ready
+from connleak.parts.frames import host_and_port
+from connleak.parts.process import Child, Keeper, died, free_port, wait_until_ready
 
 PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
 STOP_TIMEOUT = 10.0
@@ -38,6 +39,8 @@ class Load:
         self.ready: dict[str, Any] | None = None
         self._stopped: dict[str, Any] | None = None
         self.scenario = plan.scenario
+        self._workers: list[Child] = []
+        self._bind = ("", 0)
 
     def __enter__(self) -> Load:
         if self._plan.load == "none":
@@ -59,21 +62,21 @@ class Load:
             "--loglevel",
             "INFO",
         ]
+        argv += self._master()
         self._child = self._keeper.start(
             "Locust",
             argv,
             cwd=Path(self._plan.cwd),
             log=self._folder / "locust.log",
-            env={
-                **os.environ,
-                **self._env,
+            env=self._environment()
+            | {
                 "CONNLEAK_LOAD": str(self._folder / "requests.jsonl"),
                 "CONNLEAK_CONTROL": str(path),
                 "CONNLEAK_ORIGIN": repr(self._origin),
-                "CONNLEAK_SEED": str(self._plan.seed),
-                "LOCUST_SKIP_UPDATE_CHECK": "1",
+                "CONNLEAK_WORKERS": str(self._plan.workers + self._plan.expect_workers),
             },
         )
+        self._workers = [self._worker(number) for number in range(1, self._plan.workers + 1)]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,7 +84,31 @@ class Load:
             self._channel.close()
         if self._child is not None:
             self._listener.close()
-            self._keeper.stop(self._child, grace=2)
+            for child in (self._child, *self._workers):
+                self._keeper.stop(child, grace=2)
+
+    def _environment(self) -> dict[str, str]:
+        seed = {"CONNLEAK_SEED": str(self._plan.seed), "LOCUST_SKIP_UPDATE_CHECK": "1"}
+        return {**os.environ, **self._env, **seed}
+
+    def _master(self) -> list[str]:
+        """Returns the words that make Locust a master, where the plan has workers."""
+        if not (self._plan.workers or self._plan.expect_workers):
+            return []
+        bind = self._plan.master_bind
+        self._bind = host_and_port(bind, "--master-bind") if bind else ("127.0.0.1", free_port())
+        host, port = self._bind
+        return ["--master", "--master-bind-host", host, "--master-bind-port", str(port)]
+
+    def _worker(self, number: int) -> Child:
+        host, port = self._bind
+        near = "127.0.0.1" if host in ("0.0.0.0", "*", "::") else host
+        argv = [sys.executable, "-m", "locust", "-f", f"{self.scenario},{PLUGIN}", "--worker"]
+        argv += ["--master-host", near, "--master-port", str(port), "--loglevel", "INFO"]
+        log = self._folder / f"locust-worker-{number}.log"
+        return self._keeper.start(
+            f"Locust's worker {number}", argv, cwd=Path(self._plan.cwd), log=log, env=self._environment()
+        )
 
     def wait_until_ready(self, timeout: float = 30) -> None:
         """Returns once the locustfile is loaded; raises Error with Locust's last lines when it is not."""
@@ -115,8 +142,9 @@ class Load:
                 self.status.update(message)
             if message["say"] == "stopped":
                 self._stopped = message
-        if self._keeper.exit_code(self._child) is not None:
-            raise died(self._child, "ended during the load")
+        for child in (self._child, *self._workers):
+            if self._keeper.exit_code(child) is not None:
+                raise died(child, "ended during the load")
 
     def _connected(self) -> bool:
         if self._channel is None:
