@@ -6,128 +6,30 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
 import pytest
-from connleak.model import Database, Phases, Plan
 from connleak.parts.databases import Server
 from connleak.parts.databases.kinds import open_database
 from connleak.parts.databases.postgres import connect
 from connleak.parts.process import Keeper, free_port
+from shop import LINE, SECRET, Shop, connleak, opened, plan_for, wait_for_port
 
 pytestmark = pytest.mark.reproduction
 
-SHOP = """
-import os, sys, time
-from flask import Flask
-from sqlalchemy import create_engine, text
-
-app = Flask(__name__)
-engine = create_engine(os.environ["SHOP_DB"].replace("postgresql://", "postgresql+psycopg2://"), pool_size=20)
-basket = []
-
-
-@app.get("/ok")
-def ok():
-    with engine.connect() as connection:
-        connection.execute(text("SELECT pg_sleep(0.02)"))
-    return "ok"
-
-
-@app.get("/keep")
-def keep():
-    connection = engine.connect()
-    connection.execute(text("SELECT 1"))
-    basket.append(connection)  # kept for later
-    return "kept"
-
-
-if __name__ == "__main__":
-    app.run(port=int(sys.argv[1]), threaded=True)
-"""
-SECRET = {"CONNLEAK_SECRET": "a secret of sixteen or more"}
 QUICK = ["--window", "2", "--every", "0.2"]
-
-
-def plan_for(kind: str = "postgresql") -> Plan:
-    return Plan(
-        target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
-        database=Database(kind=kind, max_connections=40),
-    )  # fmt: skip
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     with Keeper() as keeper, open_database(keeper, plan_for(), "", tmp_path) as opened:
         yield opened
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as tried:
-        return tried.connect_ex(("127.0.0.1", port)) == 0
-
-
-class Shop:
-    """A Flask app that some command starts, and its customers."""
-
-    def __init__(self, folder: Path, server: Server, before: list[str], env: dict[str, str] | None = None) -> None:
-        (folder / "shop.py").write_text(SHOP)
-        self.port = free_port()
-        self.env = {**os.environ, "SHOP_DB": server.url(), **(env or {})}
-        argv = [*before, sys.executable, "shop.py", str(self.port)]
-        self.log = folder / "shop.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(argv, cwd=folder, env=self.env, stdout=log, stderr=log)
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
-
-    def ask(self, path: str) -> None:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
-            answer.read()
-
-    def wait(self) -> None:
-        deadline = time.monotonic() + 20
-        while not answers(self.port):
-            assert time.monotonic() < deadline and self.process.poll() is None, self.log.read_text()
-            time.sleep(0.1)
-
-    def visit(self, path: str, every: float) -> None:
-        """Has a customer ask for the path again and again, beside what the test does."""
-
-        def go_on() -> None:
-            while not self._stop.wait(every):
-                self.ask(path)
-
-        self._threads.append(threading.Thread(target=go_on))
-        self._threads[-1].start()
-
-    def close(self) -> int:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
-
-
-@contextlib.contextmanager
-def opened(shop: Shop) -> Iterator[Shop]:
-    try:
-        shop.wait()
-        yield shop
-    finally:
-        shop.close()
-
-
-def connleak(*words: str) -> list[str]:
-    return [sys.executable, "-m", "connleak", *words]
 
 
 def watch(folder: Path, *words: str, env: dict[str, str] | None = None) -> tuple[int, dict, str]:
@@ -157,13 +59,6 @@ def test_a_live_app_that_gives_everything_back_is_clean(server: Server, tmp_path
     assert "nothing stayed out through a window of 2 s" in verdict["sentence"]
 
 
-def wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 20
-    while not answers(port):
-        assert time.monotonic() < deadline, "nobody listens"
-        time.sleep(0.05)
-
-
 def test_the_line_of_an_app_that_somebody_else_runs(server: Server, tmp_path: Path) -> None:
     port = free_port()
     argv = connleak(
@@ -181,8 +76,7 @@ def test_the_line_of_an_app_that_somebody_else_runs(server: Server, tmp_path: Pa
         assert watcher.returncode == 1, verdict
         shop.ask("/ok")  # the watch is over, the app goes on
     found = verdict["findings"][0]
-    line = 1 + SHOP.splitlines().index("    connection = engine.connect()")
-    assert (found["kind"], found["sites"][0]["file"], found["sites"][0]["line"]) == ("held", "shop.py", line)
+    assert (found["kind"], found["sites"][0]["file"], found["sites"][0]["line"]) == ("held", "shop.py", LINE)
     assert {row["host"] for row in verdict["holders"]} == {"web1"}
     assert found["backends"], "joined with the server's own sessions"
 

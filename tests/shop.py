@@ -1,0 +1,127 @@
+"""A small Flask app that some command starts, its customers, and a database for it: what tests of live apps share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from connleak.model import Database, Phases, Plan
+from connleak.parts.databases import Server
+from connleak.parts.process import free_port
+
+SHOP = """
+import os, sys, time
+from flask import Flask
+from sqlalchemy import create_engine, text
+
+app = Flask(__name__)
+engine = create_engine(os.environ["SHOP_DB"].replace("postgresql://", "postgresql+psycopg2://"), pool_size=20)
+basket = []
+
+
+@app.get("/ok")
+def ok():
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_sleep(0.02)"))
+    return "ok"
+
+
+@app.get("/keep")
+def keep():
+    connection = engine.connect()
+    connection.execute(text("SELECT 1"))
+    basket.append(connection)  # kept for later
+    return "kept"
+
+
+if __name__ == "__main__":
+    app.run(port=int(sys.argv[1]), threaded=True)
+"""
+SECRET = {"CONNLEAK_SECRET": "a secret of sixteen or more"}
+LINE = 1 + SHOP.splitlines().index("    connection = engine.connect()")
+"""Where it takes what it keeps."""
+
+
+def plan_for(kind: str = "postgresql") -> Plan:
+    return Plan(
+        target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
+        database=Database(kind=kind, max_connections=40),
+    )  # fmt: skip
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Shop:
+    """A Flask app that some command starts, and its customers."""
+
+    def __init__(
+        self, folder: Path, server: Server, before: list[str], env: dict[str, str] | None = None, port: int = 0
+    ) -> None:
+        (folder / "shop.py").write_text(SHOP)
+        self.port = port or free_port()
+        self.env = {**os.environ, "SHOP_DB": server.url(), **(env or {})}
+        argv = [*before, sys.executable, "shop.py", str(self.port)]
+        self.log = folder / "shop.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(argv, cwd=folder, env=self.env, stdout=log, stderr=log)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def ask(self, path: str) -> None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            answer.read()
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 20
+        while not answers(self.port):
+            assert time.monotonic() < deadline and self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+
+    def visit(self, path: str, every: float) -> None:
+        """Has a customer ask for the path again and again, beside what the test does."""
+
+        def go_on() -> None:
+            while not self._stop.wait(every):
+                self.ask(path)
+
+        self._threads.append(threading.Thread(target=go_on))
+        self._threads[-1].start()
+
+    def close(self) -> int:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+@contextlib.contextmanager
+def opened(shop: Shop) -> Iterator[Shop]:
+    try:
+        shop.wait()
+        yield shop
+    finally:
+        shop.close()
+
+
+def connleak(*words: str) -> list[str]:
+    return [sys.executable, "-m", "connleak", *words]
+
+
+def wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while not answers(port):
+        assert time.monotonic() < deadline, "nobody listens"
+        time.sleep(0.05)
