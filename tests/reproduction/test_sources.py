@@ -1,0 +1,152 @@
+"""Runs on databases from elsewhere, with workers, and as a build's gate: the whole command line, for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from connleak import catalog, recording
+from connleak.parts.process import free_port
+from shop import connleak
+
+pytestmark = pytest.mark.reproduction
+
+SHOP = """
+import os
+from flask import Flask
+from sqlalchemy import create_engine, text
+
+app = Flask(__name__)
+engine = create_engine(os.environ["DATABASE_URL"], pool_size=20)
+basket = []
+
+
+@app.get("/")
+def orders():
+    connection = engine.connect()
+    connection.execute(text("SELECT 1"))
+    if len(basket) < KEEP:
+        basket.append(connection)  # kept for later
+    else:
+        connection.close()
+    return "x"
+"""
+LINE = 1 + SHOP.splitlines().index("    connection = engine.connect()")
+
+
+def engine_answers() -> bool:
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def variants() -> list[str]:
+    return list(catalog.targets()["missing_remove"].variants)
+
+
+@pytest.mark.parametrize("variant", variants())
+def test_every_variant_of_missing_remove_in_a_container(variant: str, tmp_path: Path) -> None:
+    if not engine_answers():
+        if os.environ.get("CI"):
+            pytest.fail("CI may not skip: no Docker engine answers")
+        pytest.skip("no Docker engine answers; set DOCKER_HOST")
+    expected = catalog.targets()["missing_remove"].variants[variant]
+    argv = connleak("run", f"missing_remove:{variant}", "--postgres", "docker:postgres:15", "--json")
+    done = subprocess.run(
+        [*argv, "--out", str(tmp_path / "run")], capture_output=True, text=True, timeout=120, check=False
+    )
+    verdict = json.loads(done.stdout)
+    assert verdict["outcome"] == expected.expect, (verdict["sentence"], done.stderr)
+    assert set(expected.kinds) <= {finding["kind"] for finding in verdict["findings"]}
+    read = recording.read(tmp_path / "run")
+    assert read.phases[1].facts["version"].startswith("15.")
+
+
+def run(folder: Path, *words: str, keep: int = 0) -> tuple[int, dict, Path]:
+    """Returns (exit code, verdict, the run's folder) of a run of the little shop."""
+    (folder / "shop.py").write_text(SHOP.replace("KEEP", str(keep)))
+    port = free_port()
+    argv = connleak(
+        "run", "--app", f"{sys.executable} -m flask --app shop run --port {port}", "--url", f"http://127.0.0.1:{port}",
+        "--cwd", str(folder), "--users", "5", "--cycles", "2", "--json", "--out", str(folder / "run"), *words,
+    )  # fmt: skip
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout), folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("source", "keep", "outcome"),
+    [
+        (("--mysql", "system"), 3, "leak"),
+        (("--pgbouncer", "session"), 3, "leak"),
+        (("--pgbouncer", "transaction"), 0, "clean"),
+    ],
+)
+def test_an_app_of_ones_own_on_mariadb_and_behind_pgbouncer(
+    source: tuple[str, str], keep: int, outcome: str, tmp_path: Path
+) -> None:
+    _, verdict, folder = run(tmp_path, *source, keep=keep)
+    assert verdict["outcome"] == outcome, verdict["sentence"]
+    if keep:
+        found = verdict["findings"][0]
+        assert (found["sites"][0]["line"], len(found["backends"])) == (LINE, 3)
+    assert recording.read(folder).plan.database.kind == {"--mysql": "mysql", "--pgbouncer": "pgbouncer"}[source[0]]
+
+
+def test_with_workers_of_ours_each_request_is_recorded(tmp_path: Path) -> None:
+    code, verdict, folder = run(tmp_path, "--workers", "2", "--load", "3")
+    assert (code, verdict["outcome"]) == (0, "clean"), verdict["sentence"]
+    read = recording.read(folder)
+    drains = [phase.facts["requests"] for phase in read.phases if phase.name == "drain"]
+    assert drains[-1] == len(read.requests) > 50
+    assert not any("estimated" in note.facts for note in read.notes)
+
+
+PROJECT = """
+app = "{python} -m flask --app shop run --port {port}"
+url = "http://127.0.0.1:{port}"
+users = 5
+cycles = 2
+"""
+KNOWN = """
+[[known]]
+kind = "held"
+file = "shop.py"
+function = "orders"
+reason = "SHOP-12: the basket keeps its first three"
+until = {until}
+"""
+
+
+@pytest.mark.parametrize(
+    ("until", "code"), [("2999-01-31", 0), ("2020-01-31", 1), ("", 1)], ids=["known", "its day is over", "not known"]
+)
+def test_a_builds_gate(until: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP.replace("KEEP", "3"))
+    known = KNOWN.format(until=until) if until else ""
+    (tmp_path / "connleak.toml").write_text(PROJECT.format(python=sys.executable, port=free_port()) + known)
+    summary = tmp_path / "summary.md"
+    env = {
+        **os.environ,
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_STEP_SUMMARY": str(summary),
+        "GITHUB_WORKSPACE": str(tmp_path),
+    }
+    argv = connleak("check", "--json", "--out", "out")
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, env=env)
+    assert done.returncode == code, done.stderr
+    root = ElementTree.parse(tmp_path / "out" / "junit.xml").getroot()
+    assert bool(root.findall(".//failure")) == bool(code)
+    results = json.loads((tmp_path / "out" / "connleak.sarif").read_text())["runs"][0]["results"]
+    assert len(results) == code
+    assert ("::error file=shop.py" in done.stderr) == bool(code)
+    assert summary.exists()
+    said = {"2999-01-31": "known, let through", "2020-01-31": "its day is over", "": "held"}[until]
+    assert said in done.stderr + done.stdout
