@@ -10,7 +10,9 @@ A module of its own, since `connleak.judge` and `connleak.compare` are packages.
 
 from __future__ import annotations
 
+import importlib
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,10 @@ from connleak.compare import compare as compare_runs
 from connleak.comparison import Comparison
 from connleak.invocation import need_lab, own_folder
 from connleak.judge import judge as judge_recording
-from connleak.model import Recording, Struct
+from connleak.model import Error, Recording, Struct
 from connleak.verdict import Verdict
 
-__all__ = ["Result", "compare", "judge", "read", "run"]
+__all__ = ["Result", "compare", "judge", "read", "run", "to_pandas", "to_polars"]
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -67,3 +69,44 @@ def compare(*arms: str, out: str | None = None, rounds: int = 3, limit: float = 
     chosen = experiment.contenders(arms, plan.Options(early_stop=False, **options))
     folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-compare-"))
     return compare_runs(experiment.run_rounds(chosen, folder, rounds, limit, lambda _: None, experiment.unwatched))
+
+
+def columns(recording: Recording) -> dict[str, list[float]]:
+    """Returns a recording's samples as columns: t in seconds, sessions in all and by state, checkouts out."""
+    moves = sorted(
+        (event.t, 1 if event.kind == "checkout" else -1)
+        for event in recording.events
+        if event.kind in ("checkout", "checkin")
+    )
+    states = sorted({row.state or "hidden" for sample in recording.samples for row in sample.backends})
+    found: dict[str, list[float]] = {name: [] for name in ("t", "sessions", *states, "out")}
+    out, moved = 0, 0
+    for sample in recording.samples:
+        while moved < len(moves) and moves[moved][0] <= sample.t:
+            out += moves[moved][1]
+            moved += 1
+        counts = Counter(row.state or "hidden" for row in sample.backends)
+        for name, value in (("t", sample.t), ("sessions", len(sample.backends)), ("out", out), *counts.items()):
+            found[name].append(value)
+        for state in states:
+            if state not in counts:
+                found[state].append(0)
+    return found
+
+
+def to_pandas(recording: Recording) -> Any:
+    """Returns a recording's samples as a pandas.DataFrame, a row a sample; pandas must be installed."""
+    return frame_of("pandas", recording)
+
+
+def to_polars(recording: Recording) -> Any:
+    """Returns a recording's samples as a polars.DataFrame, a row a sample; polars must be installed."""
+    return frame_of("polars", recording)
+
+
+def frame_of(library: str, recording: Recording) -> Any:
+    try:
+        module = importlib.import_module(library)
+    except ImportError:
+        raise Error(f"{library} is not installed here", f"pip install {library}") from None
+    return module.DataFrame(columns(recording))

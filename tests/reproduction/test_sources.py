@@ -150,3 +150,12 @@ def test_a_builds_gate(until: str, code: int, tmp_path: Path) -> None:
     assert summary.exists()
     said = {"2999-01-31": "known, let through", "2020-01-31": "its day is over", "": "held"}[until]
     assert said in done.stderr + done.stdout
+
+
+def test_run_without_words_does_what_the_project_says(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP.replace("KEEP", "0"))
+    (tmp_path / "connleak.toml").write_text(PROJECT.format(python=sys.executable, port=free_port()))
+    done = subprocess.run(connleak("run"), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "CLEAN" in done.stdout and "connleak.toml says" in done.stderr
+    assert (tmp_path / "reports" / "latest" / "report.html").exists()

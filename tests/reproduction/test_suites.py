@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from connleak import packing
 from connleak.parts.environment import environment
 
 pytestmark = pytest.mark.reproduction
@@ -168,3 +169,28 @@ def test_installed_beside_a_suite_it_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "test_shop.py").write_text("def test_it(session):\n    assert session == 'mine'\n")
     leaked, said = run(tmp_path, "--host", "x")
     assert (leaked, "1 passed" in said) == (set(), True), said
+
+
+FRAMES = """
+import sys
+from connleak import api
+
+read = api.read(sys.argv[1])
+pandas, polars = api.to_pandas(read), api.to_polars(read)
+assert list(pandas.columns) == polars.columns, polars.columns
+assert len(pandas) == len(polars) == len(read.samples)
+print(int(pandas["sessions"].max()), int(polars["out"].max()), pandas["t"].is_monotonic_increasing)
+"""
+
+
+def test_a_recording_becomes_a_frame_of_the_notebooks_own_library(tmp_path: Path) -> None:
+    base = ("click", "jinja2", "msgspec", "platformdirs", "psutil", "psycopg2-binary", "rich")
+    python = environment("", "pandas", "polars", *base)
+    with packing.unpacked(Path(HARNESS).parent / "reports/gallery/recordings/missing_remove-buggy.tar.gz") as folder:
+        argv = [str(python), "-c", FRAMES, str(folder)]
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "PYTHONPATH": HARNESS}
+        )
+    assert done.returncode == 0, done.stderr
+    sessions, out, rising = done.stdout.split()
+    assert (int(sessions), int(out) > 0, rising) == (16, True, "True")

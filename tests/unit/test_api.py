@@ -32,3 +32,11 @@ def test_what_is_wrong_is_an_error_with_a_hint(tmp_path: Path) -> None:
         api.run("nothing_such")
     with pytest.raises(Error, match="one thing alone"):
         api.compare("missing_remove:fixed")
+
+
+def test_without_the_library_a_frame_says_what_to_install(folder: Path) -> None:
+    made = api.read(folder)
+    columns = api.columns(made)
+    assert {len(values) for values in columns.values()} == {len(made.samples)}
+    with pytest.raises(Error, match="no_such_library is not installed"):
+        api.frame_of("no_such_library", made)
