@@ -37,7 +37,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# runs by the command line, for real (about six minutes)
+# runs by the command line, for real: also in a container, on several machines, in Locust's page (about twenty minutes)
 reproduction: $(VENV)/installed
 	$(BIN)/python -m pytest tests/reproduction
 
