@@ -176,13 +176,19 @@ def open_(which: str | None, only_print: bool) -> None:
 
 
 @main.command("diagnose")
-@click.argument("folder", default="reports/latest")
+@click.argument("what", default="reports/latest", metavar="FOLDER|URL")
+@click.option("--for", "seconds", type=float, default=35.0, show_default=True, help="How long to watch a URL first.")
+@click.option("--allow-remote", multiple=True, metavar="HOST", help="Allow a server on this host, not this machine.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def diagnose_(folder: str, as_json: bool) -> None:
-    """Says which of the known bugs a recording looks like, what speaks for it and against, and what mended it there."""
+def diagnose_(what: str, seconds: float, allow_remote: tuple[str, ...], as_json: bool) -> None:
+    """Says which of the known bugs a recording looks like, what speaks for it and against, and what mended it there.
+
+    The recording is in FOLDER, or is made now by watching the database at URL.
+    """
     from connleak import diagnose
 
-    read, verdict = results.judge_folder(diagnose.need_folder(folder))
+    folder = cli_live.watched(what, seconds, allow_remote) if "://" in what else diagnose.need_folder(what)
+    read, verdict = results.judge_folder(folder)
     found = diagnose.diagnose(read, verdict, diagnose.known())
     if as_json:
         emit({"outcome": verdict.outcome, "looks_like": found})

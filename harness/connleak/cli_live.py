@@ -82,6 +82,18 @@ def watch(
     sys.exit(exit_code(verdict.outcome, "", False))
 
 
+def watched(address: str, seconds: float, allowed: tuple[str, ...]) -> Path:
+    """Returns the folder of a recording that is made now, of three windows of the database at an address."""
+    from connleak import watch as watching
+
+    window = seconds / 3.5
+    plan = watching.plan_of(address, window=window, every=min(1.0, window / 10), allowed=allowed)
+    folder = recording.new_folder(Path("reports"), f"{plan.target}-{plan.variant}")
+    with terminating(), shown() as show:
+        watching.watch(plan, Private(address=address), folder, show, seconds=seconds)
+    return folder
+
+
 def tell(message: object) -> None:
     """Says the moment as a line of JSON, for the process that follows it."""
     try:

@@ -208,7 +208,8 @@ def add_tab(web_ui: Any, live: Live) -> None:
     )
     for rule, answer in routes:
         ours.add_url_rule(f"/connleak/{rule}", answer.__name__, answer)
-    web_ui.app.register_blueprint(ours)
+    theirs = web_ui.app.blueprints.get("locust")  # --web-base-path is its prefix
+    web_ui.app.register_blueprint(ours, url_prefix=theirs.url_prefix if theirs else None)
     web_ui.template_args.update(
         extended_tabs=[*web_ui.template_args.get("extended_tabs", []), {"title": TITLE, "key": KEY}],
         extended_tables=[

@@ -147,6 +147,7 @@ def watch(
         view = View(run, show)
         while time.monotonic() < ends:
             one_window(run, view, ends)
+            run.begin("judge", run.cycle)  # the window is over: what is said now is what the recording will say
             view.judge()
             if until_leak and view.verdict is not None and view.verdict.outcome in ("leak", "fault"):
                 view.show()

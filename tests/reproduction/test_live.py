@@ -242,3 +242,13 @@ def test_a_commands_exit_code_and_signals_are_its_own(tmp_path: Path) -> None:
     child.send_signal(signal.SIGTERM)
     assert child.wait(20) == 9
     child.stdout.close()
+
+
+def test_a_live_database_is_diagnosed(server: Server, tmp_path: Path) -> None:
+    with opened(Shop(tmp_path, server, [])) as shop:
+        shop.ask("/keep")
+        argv = connleak("diagnose", server.url(), "--for", "8", "--json")
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    told = json.loads(done.stdout)
+    assert told["outcome"] == "leak", done.stderr
+    assert told["looks_like"]

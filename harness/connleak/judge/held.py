@@ -141,7 +141,7 @@ def finding(facts: Facts, site: Site | None, holders: list[Holder]) -> Finding:
     claim = f"{plural(len(holders), 'connection')} still held {when}, {where}; {states(facts, holders)}"
     if any(holder.request for holder in holders):
         claim += f", taken for {Counter(holder.request for holder in holders if holder.request).most_common(1)[0][0]}"
-    claim += f"; held after each cycle: {', '.join(map(str, counts))}"
+    claim += f"; held {'in each window' if facts.watched else 'after each cycle'}: {', '.join(map(str, counts[-12:]))}"
     if found:
         claim += f", that is {spoken(found)}"
     if bounded:

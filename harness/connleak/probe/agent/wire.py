@@ -20,6 +20,8 @@ OVERDUE = 0.5
 """Without a thread that sends, an event does it, when the last sending is longer ago than this."""
 MODE = os.environ.get("CONNLEAK_GC", "normal")
 """How the cyclic collector runs: normal, off, or eager (also before every holder table)."""
+DEBUG = bool(os.environ.get("CONNLEAK_PROBE_DEBUG"))
+"""Whether what goes wrong in here is written to the app's own stderr."""
 CANARY = bool(os.environ.get("CONNLEAK_CANARY"))
 UNWATCHED = ("pg8000", "aiomysql", "pgdb", "psycopg2cffi", "aiopg", "mysql.connector")
 
@@ -142,7 +144,8 @@ def _run(mine):
             if mine.running and not work():
                 break
     except Exception:
-        pass
+        if DEBUG:
+            sys.excepthook(*sys.exc_info())
     finally:
         mine.ended.release()
 
@@ -167,6 +170,8 @@ def work():
         flush(state)
         return answer()
     except Exception:
+        if DEBUG:
+            sys.excepthook(*sys.exc_info())
         return True
     finally:
         line.due = 0.0 if line.alone else monotonic() + OVERDUE
