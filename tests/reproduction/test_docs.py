@@ -39,6 +39,7 @@ ELSEWHERE = {
     r"connleak watch": "test_live.py::test_without_a_probe_an_open_transaction",
     r"connleak probe --collector": "test_live.py::test_the_line_of_an_app_that_somebody_else_runs",
     r"connleak probe --": "test_live.py::test_a_command_with_the_probe_alone",
+    r"connleak diagnose postgresql": "test_live.py::test_a_live_database_is_diagnosed",
     r"connleak new-target": "../unit/test_skeleton.py::new_target",
     r"connleak gallery": "../unit/test_gallery.py::gallery",
     r"locust -f load.py --worker": "test_machines.py::test_two_load_hosts",
