@@ -9,11 +9,13 @@ from typing import Any, NoReturn
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from connleak import results
 from connleak.model import Error, Outcome, Recording
 from connleak.recording import json_text
 from connleak.render import machines, text
+from connleak.render.plain import CONTROLS
 from connleak.verdict import Verdict
 
 EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
@@ -55,7 +57,8 @@ def fail(message: str, hint: str, code: int) -> NoReturn:
 
 
 def escaped(words: str) -> str:
-    return words.replace("[", "\\[")
+    """Returns words as they stand, where rich would take brackets for its markup."""
+    return escape(words.translate(CONTROLS))
 
 
 def emit(value: object) -> None:

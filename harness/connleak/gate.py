@@ -48,6 +48,8 @@ def known_of(rows: object, path: Path) -> tuple[Known, ...]:
         raise Error(f"{path}: known is no list of tables", hint)
     found = []
     for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise Error(f"{path}: known leak {number} is no table", hint)
         strange = sorted(row.keys() - set(WORDS))
         missing = sorted({"kind", "file", "reason", "until"} - row.keys())
         if strange or missing:

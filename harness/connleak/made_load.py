@@ -72,7 +72,12 @@ def locustfile(asks: tuple[Ask, ...], name: str, origin: str) -> str:
 
 def asks_of(document: dict[str, Any]) -> tuple[Ask, ...]:
     """Returns a request for each operation of an OpenAPI 3 document, its parameters and bodies filled by examples."""
-    found = tuple(operations(document))
+    try:
+        found = tuple(operations(document))
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise Error(
+            f"the OpenAPI document is not as OpenAPI 3 has it: {error}", "connleak run ... --path /orders"
+        ) from None
     if not found:
         raise Error("the OpenAPI document names no path", "connleak run ... --path /orders")
     return found

@@ -34,6 +34,8 @@ from connleak.model import (
 )
 from connleak.secrets import without_passwords
 
+DAMAGED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What reading bytes that are no such JSON raises."""
 T = TypeVar("T")
 FULL_EVERY = 5.0
 """Seconds after which a sample's line holds all rows again, so that a reader can start anywhere."""
@@ -157,7 +159,7 @@ def read_json(path: Path, kind: type[T], again: str) -> T:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
         raise Error(f"{path} cannot be read: {error.strerror}", again) from None
-    except msgspec.MsgspecError as error:
+    except DAMAGED as error:
         raise Error(f"{path} is damaged: {error}", again) from None
 
 
@@ -213,7 +215,7 @@ def read_plan(folder: Path) -> Plan:
         if version != FORMAT:
             raise Error(f"{path} has format {version}, which this connleak ({FORMAT}) does not read", again)
         return msgspec.json.decode(data, type=Plan)
-    except msgspec.MsgspecError as error:
+    except DAMAGED as error:
         raise Error(f"{path} is damaged: {error}", again) from None
 
 
@@ -230,7 +232,7 @@ def read_lines(path: Path, kind: type[T], *, whole: bool = False) -> tuple[list[
         if line.strip():
             try:
                 rows.append(decoder.decode(line))
-            except msgspec.MsgspecError:
+            except DAMAGED:
                 bad += 1
     return rows, bad
 

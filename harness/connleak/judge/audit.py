@@ -49,7 +49,8 @@ def came_to_rest(facts: Facts) -> Check:
     if facts.watched:
         return watched_long_enough(facts)
     names = [phase.name for phase in facts.recording.phases]
-    if "quiet" not in names or not facts.rests:
+    quiet = [phase for phase in facts.recording.phases if phase.name == "quiet"]
+    if not quiet or quiet[-1].end is None or not facts.rests:
         return Check(
             "rest", "inconclusive", f"the run broke off in phase {names[-1] if names else 'none'}: run it again"
         )

@@ -11,6 +11,7 @@ from connleak.model import Recording
 from connleak.render import series
 from connleak.render.excerpts import Excerpts
 from connleak.render.page import again
+from connleak.render.plain import CONTROLS
 from connleak.secrets import without_passwords
 from connleak.verdict import Finding, Verdict
 
@@ -46,7 +47,7 @@ def issue(recording: Recording, verdict: Verdict, excerpts: Excerpts) -> str:
         f"Sensitivity: {verdict.sensitivity.get('text', 'not known')}.",
         "</details>",
     ]
-    return without_passwords("\n".join(lines)) + "\n"
+    return without_passwords("\n".join(lines)).translate(CONTROLS) + "\n"
 
 
 def headline(recording: Recording, verdict: Verdict) -> str:

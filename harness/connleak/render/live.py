@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from connleak.render.plain import cell, plain
 from connleak.render.series import STATES, category
 from connleak.render.text import STYLE, wrapped
 from connleak.verdict import HolderRow, Verdict
@@ -40,7 +41,7 @@ def answer(verdict: Verdict | None, now: Any) -> Text:
     for finding in verdict.findings[:1]:
         for site in finding.sites[:1]:
             text.append(f"\n    {site}", "bold cyan")
-    return text
+    return plain(text)
 
 
 def fullness(now: Any) -> Text:
@@ -91,7 +92,7 @@ def applications(counts: dict[str, int]) -> Table:
     table.add_column("sessions", justify="right")
     ranked = sorted(counts.items(), key=lambda item: -item[1])
     for name, count in ranked[:MOST]:
-        table.add_row(Text(name or "(no name)"), str(count))
+        table.add_row(cell(name or "(no name)"), str(count))
     if len(ranked) > MOST:
         table.add_row(f"{len(ranked) - MOST} others", str(sum(count for _, count in ranked[MOST:])))
     return table
@@ -104,10 +105,9 @@ def holders(rows: tuple[HolderRow, ...]) -> Table:
         table.add_column(name, overflow="fold")
     for row in rows[:MOST]:
         worker = f"{row.host + ':' if row.host else ''}{row.process} {row.worker}{'' if row.alive else ', ended'}"
-        taken = Text(str(row.site or "no line of the app"))
-        table.add_row(
-            str(row.backend or ""), spoken(row.held_for), row.state or "", taken, Text(worker), Text(str(row.now or ""))
-        )
+        site, now = str(row.site or "no line of the app"), str(row.now or "")
+        cells = (str(row.backend or ""), spoken(row.held_for), row.state or "", site, worker, now)
+        table.add_row(*map(cell, cells))
     if len(rows) > MOST:
         table.add_row("", "", "", f"and {len(rows) - MOST} more", "", "")
     return table

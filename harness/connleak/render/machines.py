@@ -13,7 +13,7 @@ from connleak.verdict import Check, Finding, Verdict
 
 LEVEL = {"leak": "error", "fault": "error", "strained": "warning"}
 ABOUT = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-FORBIDDEN = {n: "?" for n in range(32) if n not in (9, 10, 13)}
+FORBIDDEN = {n: "?" for n in (*range(32), 0xFFFE, 0xFFFF, *range(0xD800, 0xE000)) if n not in (9, 10, 13)}
 """Characters that XML cannot hold."""
 
 
@@ -22,7 +22,7 @@ def junit(runs: list[tuple[Recording, Verdict]], strict: bool = False) -> str:
     root = ElementTree.Element("testsuites", name="connleak")
     for recording, verdict in runs:
         plan = recording.plan
-        name = f"{plan.target}:{plan.variant}"
+        name = f"{plan.target}:{plan.variant}".translate(FORBIDDEN)
         checks = [expectation(plan.expect, verdict)] if plan.expect else list(verdict.checks)
         suite = ElementTree.SubElement(root, "testsuite", name=name, tests=str(len(checks)))
         counts = {"failure": 0, "error": 0}

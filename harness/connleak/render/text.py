@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connleak.model import Plan, Site
+from connleak.render.plain import cell, plain
 from connleak.verdict import Finding, HolderRow, PostMortem, Verdict
 
 STYLE = {
@@ -50,7 +51,7 @@ def answer(plan: Plan, verdict: Verdict, *, where: str = "") -> Text:
         text.append_text(last_words(verdict.postmortem))
     if where:
         text.append(f"\n{where}\n")
-    return text
+    return plain(text)
 
 
 def last_words(found: PostMortem) -> Text:
@@ -65,12 +66,12 @@ def holders_of(at: str, t: float, reason: str, rows: tuple[HolderRow, ...]) -> T
     """Returns the holder table for a terminal, a row a session, the longest held first."""
     heads = {"now": "now", "exhausted": f"at the first refusal, {reason}", "quiet": "at the end, all requests over"}
     title = f"{len(rows)} session{'' if len(rows) == 1 else 's'} out {heads[at]} ({t:.1f} s after the start)"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=cell(title), title_justify="left", box=None, pad_edge=False)
     for column in ("session", "state", "held", "taken at", "for", "by", "now at", "last statement"):
         table.add_column(column, overflow="fold")
     for row in rows:
         worker = row.worker if row.alive else f"{row.worker}, ended"
-        table.add_row(
+        cells = (
             str(row.backend or ""),
             (row.state or "") + (f" {row.state_for:.1f} s" if row.state_for is not None else ""),
             f"{row.held_for:.1f} s",
@@ -80,6 +81,7 @@ def holders_of(at: str, t: float, reason: str, rows: tuple[HolderRow, ...]) -> T
             str(row.now or ""),
             row.query[:60],
         )
+        table.add_row(*map(cell, cells))
     return table
 
 
