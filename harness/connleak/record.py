@@ -33,6 +33,7 @@ from connleak.parts.words import REFUSALS, TOO_MANY, words_in
 from connleak.plan import Private
 from connleak.recording import Writer
 from connleak.running import PROBE_ANSWERS, Report, Run, pass_time, show, take_snapshot, ticks
+from connleak.secrets import scrub, secrets_in, without
 
 COMING = 120.0
 """Seconds in which hosts and workers must come that somebody else starts."""
@@ -44,7 +45,9 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
     """Leaves a recording in `folder`; raises Error when nothing could be run, with all processes ended."""
     run = Run(plan, folder, report)
     folder = run.folder
+    run.secrets |= secrets_in(private.env, private.headers)
     with contextlib.ExitStack() as parts:
+        parts.callback(scrub, folder, run.secrets)  # the last: when nobody writes there any more
         run.writer = parts.enter_context(Writer(folder, plan, machine()))
         try:
             open_parts(run, parts, private)
@@ -54,10 +57,11 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
             except Unusable:
                 raise
             except Error as error:  # the app or the load ended on the way: what there is can be judged
-                run.note("run", error.message)
+                run.note("run", without(error.message, run.secrets))
         except KeyboardInterrupt:
             run.note("run", f"interrupted in phase {run.phase} of cycle {run.cycle}")
         except Error as error:
+            error.message = without(error.message, run.secrets)  # a log's last lines may be in it
             run.note("run", error.message)
             raise
         finally:
@@ -77,6 +81,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
         run.server = parts.enter_context(open_database(keeper, plan, private.address, run.folder))
     else:
         run.server = watched(private.address, plan.remote)
+    run.secrets |= {run.server.password} - {""}
     told = run.server.environment() | services
     own = here and plan.target == "app"
     if own:

@@ -52,6 +52,8 @@ class Run:
         self.more = plan.cycles
         self.load_seconds = plan.phases.load
         self.loaded = 0.0
+        self.secrets: set[str] = set()
+        """What must not stand in anything that is written or shown."""
         self.asked = False
         self.refusal_seen = False
         self.writer: Writer
