@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test matrix lint reproduction corpus gallery faults bench bench-full all-tests clean
+.PHONY: demo test matrix lint reproduction corpus gallery faults faults-full bench bench-full all-tests clean
 
 # The lock holds hashes and no addresses: the packages come from wherever pip or uv is set up to look.
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -50,9 +50,13 @@ corpus: $(VENV)/installed
 gallery: $(VENV)/installed
 	$(BIN)/connleak gallery
 
-# kills and interruptions at random moments (about six minutes)
+# kills and interruptions at random moments, bad input, planted secrets (about six minutes)
 faults: $(VENV)/installed
 	$(BIN)/python -m pytest tests/faults
+
+# the same with forty times as many inputs (about an hour)
+faults-full: $(VENV)/installed
+	CONNLEAK_FUZZ=40 $(BIN)/python -m pytest tests/faults
 
 # what it costs and how well it sees, appended to benchmarks/results (at most eight minutes)
 bench: $(VENV)/installed
