@@ -23,6 +23,7 @@ from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
 FLUSH_EVERY = 0.2
+LAST_REPORT = 4.0
 REPORTED = "connleak"
 """The part of a worker's report to the master that holds its requests."""
 
@@ -37,6 +38,8 @@ class Requests:
         self.requests = 0
         self.failures = 0
         self.estimated = 0
+        self.told: dict[str, float] = {}
+        """When each worker reported last."""
 
     def heard(self, request_type: str, name: str, response_time: float | None, exception: Any, **_: Any) -> None:
         seconds = (response_time or 0.0) / 1000
@@ -50,7 +53,7 @@ class Requests:
 
     def reported(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
         """Takes in what a worker reports; one without this plug-in tells only how many there were, and their mean."""
-        now = time.monotonic()
+        now = self.told[client_id] = time.monotonic()
         if REPORTED in data:
             for age, row in data[REPORTED]:
                 self.write(now - age, row)
@@ -113,17 +116,18 @@ class Load:
             self.log.file.flush()
             self.say(say="status", users=self.environment.runner.user_count, **self.counts())
 
-    def wait_for_workers(self, wanted: int) -> None:
-        """On a master: returns once so many workers have come."""
-        runner = self.environment.runner
-        while isinstance(runner, MasterRunner) and len(runner.clients.ready) < wanted:
+    def wait_for_workers(self, patience: float = float("inf")) -> None:
+        """On a master: returns once all workers that are expected are ready, or the patience is over."""
+        runner, wanted = self.environment.runner, int(os.environ.get("CONNLEAK_WORKERS", "0"))
+        until = time.monotonic() + patience
+        while isinstance(runner, MasterRunner) and len(runner.clients.ready) < wanted and time.monotonic() < until:
             self.say(say="waiting", workers=len(runner.clients.ready), wanted=wanted)
             gevent.sleep(0.2)
 
     def obey(self) -> None:
         """Starts, stops and quits as it is told; leaves the process without Locust's own automatic start."""
         runner = self.environment.runner
-        self.wait_for_workers(int(os.environ.get("CONNLEAK_WORKERS", "0")))
+        self.wait_for_workers()
         gevent.spawn(self.tell)
         self.say(say="ready", classes=[user.__name__ for user in self.environment.user_classes])
         for line in self.control.makefile():
@@ -145,14 +149,23 @@ class Load:
         """Ends the load; no request is cut: it waits at least twice as long as the longest took."""
         self.environment.stop_timeout = max(command["timeout"], 2 * self.log.longest)
         began = time.monotonic()
+        workers = set(runner.clients) if isinstance(runner, MasterRunner) else set()
         runner.stop()
         cut = time.monotonic() - began >= self.environment.stop_timeout
-        if isinstance(runner, MasterRunner):
-            gevent.sleep(0.5)  # the last reports
+        self.wait_for_reports(workers)
         self.log.file.flush()
         self.say(say="stopped", cut=cut, **self.counts())
 
+    def wait_for_reports(self, workers: set[str]) -> None:
+        """Returns once each worker has reported what it did until it stopped: they report every three seconds."""
+        stopped = time.monotonic()
+        while any(self.log.told.get(worker, 0.0) < stopped for worker in workers):
+            if time.monotonic() - stopped > LAST_REPORT:
+                return
+            gevent.sleep(0.05)
+
     def start(self, runner: Any, command: dict[str, Any]) -> None:
+        self.wait_for_workers(10.0)  # one that has stopped is ready again a moment later
         if self.environment.shape_class:
             runner.start_shape()
         else:
