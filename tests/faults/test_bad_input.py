@@ -39,6 +39,7 @@ from connleak.parts.relays import Relays
 from connleak.plan import leaks_a_request, requests_a_second
 from connleak.recording import Writer
 from connleak.render import live, machines, page, text
+from connleak.render.excerpts import excerpts_of
 from connleak.render.issue import issue
 from connleak.secrets import without_passwords
 
@@ -391,7 +392,7 @@ def test_data_never_becomes_a_tag_a_control_code_or_markup(words: str, other: st
     console.print(text.holders_of("now", 1.0, words, rows))
     console.print(live.holders(rows))
     console.print(live.applications({words: 1, other: 2}))
-    said = screen.getvalue() + issue(made, verdict, {})
+    said = screen.getvalue() + issue(made, verdict, excerpts_of(made.plan, verdict))
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", said), ascii(said)
 
     xml = results.in_format("junit", [(made, verdict)], [Path("x")], False)

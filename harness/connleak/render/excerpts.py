@@ -31,7 +31,7 @@ def excerpts_of(plan: Plan, verdict: Verdict) -> Excerpts:
     for site in dict.fromkeys(sites_of(verdict)):
         try:
             lines = Path(plan.cwd, site.file).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
+        except (OSError, ValueError):  # a file name may be any text
             continue
         first = max(1, site.line - AROUND)
         part = lines[first - 1 : site.line + AROUND]

@@ -109,5 +109,5 @@ def code_at(plan: Plan, site: Site) -> str:
     try:
         lines = Path(plan.cwd, site.file).read_text(encoding="utf-8", errors="replace").splitlines()
         return lines[site.line - 1].strip()
-    except (OSError, IndexError):
+    except (OSError, ValueError, IndexError):  # a file name may be any text, too
         return ""
