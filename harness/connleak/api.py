@@ -86,11 +86,9 @@ def columns(recording: Recording) -> dict[str, list[float]]:
             out += moves[moved][1]
             moved += 1
         counts = Counter(row.state or "hidden" for row in sample.backends)
-        for name, value in (("t", sample.t), ("sessions", len(sample.backends)), ("out", out), *counts.items()):
+        row = {"t": sample.t, "sessions": len(sample.backends), "out": out}
+        for name, value in (*row.items(), *((state, counts[state]) for state in states)):
             found[name].append(value)
-        for state in states:
-            if state not in counts:
-                found[state].append(0)
     return found
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from connleak import __version__
-from connleak.model import Database, Error, Phases, Plan, Snapshot
+from connleak.model import Database, Error, Phases, Plan
 from connleak.parts.collector import Collector
 from connleak.parts.frames import host_and_port, need_secret
 from connleak.parts.machine import machine
@@ -65,14 +65,10 @@ def run_here(command: Sequence[str], folder: Path, probe: str) -> int:
                 return code_of(child.wait(TICK))
             if asked:
                 asked.clear()
-                write(writer, collector.snapshot("asked", 0))
+                writer.append("snapshots", collector.snapshot("asked", 0))
             if collector.frozen and not written:
                 written = True
-                write(writer, collector.frozen_snapshot(0))
-
-
-def write(writer: Writer, snapshot: Snapshot) -> None:
-    writer.append("snapshots", snapshot)
+                writer.append("snapshots", collector.frozen_snapshot(0))
 
 
 def run_for(command: Sequence[str], address: str, name: str) -> int:

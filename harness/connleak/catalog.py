@@ -10,7 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from connleak.model import KINDS, Error, Outcome, Target, Variant
+from connleak.model import KINDS, Error, Outcome
+from connleak.target import Target, Variant
 
 HERE = Path(__file__).parent
 

@@ -17,7 +17,7 @@ from rich.live import Live
 
 from connleak import attach, holders, options, recording, results
 from connleak.console import AFTER, emit, err, escaped, exit_code, show_verdicts
-from connleak.invocation import own_folder, terminating, without_secrets
+from connleak.invocation import folder_for, terminating, without_secrets
 from connleak.model import Error
 from connleak.plan import Private
 from connleak.render import live, text
@@ -62,7 +62,7 @@ def watch(
     argv = tuple(without_secrets(sys.argv[1:]))
     name = "locust" if follow else "watch"
     plan = watching.plan_of(address, allowed=allowed, argv=argv, name=name, **given)
-    folder = own_folder(out) if out else recording.new_folder(Path("reports"), f"{plan.target}-{plan.variant}")
+    folder = folder_for(out, f"{plan.target}-{plan.variant}")
     private = Private(address=address)
     if follow:
         with terminating():
@@ -88,7 +88,7 @@ def watched(address: str, seconds: float, allowed: tuple[str, ...]) -> Path:
 
     window = seconds / 3.5
     plan = watching.plan_of(address, window=window, every=min(1.0, window / 10), allowed=allowed)
-    folder = recording.new_folder(Path("reports"), f"{plan.target}-{plan.variant}")
+    folder = folder_for(None, f"{plan.target}-{plan.variant}")
     with terminating(), shown() as show:
         watching.watch(plan, Private(address=address), folder, show, seconds=seconds)
     return folder
@@ -138,7 +138,7 @@ def probe(command: tuple[str, ...], probe: str, out: str | None, collector: str 
     """
     if collector:
         sys.exit(attach.run_for(command, collector, name or socket.gethostname()))
-    folder = own_folder(out) if out else recording.new_folder(Path("reports"), f"probe-{Path(command[0]).name}")
+    folder = folder_for(out, f"probe-{Path(command[0]).name}")
     if not out:
         recording.point_latest(folder)
     err.print(escaped(f"connleak: pid {os.getpid()}; who has what: connleak holders {folder}"), style="dim")

@@ -16,10 +16,11 @@ from connleak import options, plan, recording, results
 from connleak.compare import compare as compare_runs
 from connleak.comparison import Comparison
 from connleak.console import emit, err, escaped
-from connleak.invocation import need_lab, own_folder, terminating, without_secrets
-from connleak.model import Error, Plan, Target, Variant
+from connleak.invocation import folder_for, need_lab, own_folder, terminating, without_secrets
+from connleak.model import Error, Plan
 from connleak.render import compared
 from connleak.show import progress
+from connleak.target import Target, Variant
 
 COMPARED = """
 \b
@@ -50,7 +51,7 @@ def corpus(
     if prepare:
         sys.exit(prepared(grades.chosen(expression), jobs))
     wanted = len(grades.chosen(expression)) * repeat
-    folder = own_folder(out) if out else recording.new_folder(Path("reports"), "corpus")
+    folder = folder_for(out, "corpus")
     rows: list[grades.Graded] = []
 
     def report(row: grades.Graded) -> None:
@@ -137,7 +138,7 @@ def compare(
         given["argv"] = tuple(without_secrets(sys.argv[1:]))
         with contenders(names, refs, plan.Options(**given, early_stop=False)) as chosen, terminating():
             label = "app" if given["app"] else names[0].partition(":")[0]
-            place = own_folder(out) if out else recording.new_folder(Path("reports"), f"compare-{label}")
+            place = folder_for(out, f"compare-{label}")
             arms = experiment.run_rounds(chosen, place, rounds, limit, told, watch)
             diffs = experiment.differences(chosen)
     if not arms or not all(arms.values()):
@@ -230,7 +231,7 @@ def gallery(anew: bool, expression: str, source: str | None, folder: str) -> Non
             seen += 1
             err.print(f"{seen:>3} of {len(wanted)}  {name:<45} {'[red]' + escaped(wrong) + '[/]' if wrong else 'kept'}")
 
-        work = recording.new_folder(Path("reports"), "gallery-runs") if source is None else Path(source)
+        work = folder_for(None, "gallery-runs") if source is None else Path(source)
         with terminating():
             problems = gallery.record(wanted, place, Path(source) if source else None, work, told)
         if problems:

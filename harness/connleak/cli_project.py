@@ -11,7 +11,7 @@ import click
 
 from connleak import gate, options, plan, project, recording, results
 from connleak.console import AFTER, err, escaped, exit_code, in_github, show_verdicts
-from connleak.invocation import need_lab, own_folder, terminating, without_secrets
+from connleak.invocation import folder_for, need_lab, terminating, without_secrets
 from connleak.model import Error, Plan, Recording
 from connleak.show import progress
 from connleak.verdict import Verdict
@@ -35,7 +35,7 @@ def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, 
     need_lab(made.load)
     from connleak.record import record
 
-    folder = own_folder(out) if out else recording.new_folder(Path("reports"), f"{made.target}-{made.variant}")
+    folder = folder_for(out, f"{made.target}-{made.variant}")
     with terminating(), progress(err, made) as report:
         record(made, private, folder, report)
     if not out:

@@ -13,8 +13,9 @@ import psutil
 from msgspec.structs import replace
 
 from connleak import catalog, plan, results
-from connleak.model import Error, Struct, Target, Variant
+from connleak.model import Error, Struct
 from connleak.record import record
+from connleak.target import Target, Variant
 from connleak.verdict import Finding, Verdict
 
 NAMED = ("held", "growth", "collected", "orphaned", "lock-held")

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from connleak import catalog, corpus, packing, recording, results
-from connleak.model import Error, Recording, Struct, Target, Variant
+from connleak.model import Error, Recording, Struct
 from connleak.render import charts, guide
 from connleak.signature import Signature, signature
+from connleak.target import Target, Variant
 from connleak.verdict import Verdict
 
 HINT = "connleak gallery --record"

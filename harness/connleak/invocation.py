@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from connleak import recording
 from connleak.model import Error
 from connleak.secrets import without_passwords
 
@@ -21,6 +22,11 @@ def own_folder(name: str) -> Path:
     except OSError as error:
         raise Error(f"--out {name}: {error.strerror}", "connleak run ... --out DIR") from None
     return folder
+
+
+def folder_for(out: str | None, stem: str) -> Path:
+    """Returns the folder of --out, else a new one in reports/."""
+    return own_folder(out) if out else recording.new_folder(Path("reports"), stem)
 
 
 def need_lab(load: str) -> None:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import msgspec
 
-from connleak import results
+from connleak import recording
 from connleak.model import Error
-from connleak.render.series import STATES, category
-from connleak.verdict import Verdict
+from connleak.render.series import STATES, by_category
+from connleak.verdict import HolderRow, Verdict, worker_of
 
 KEY = "connections"
 TITLE = "Connections"
@@ -28,7 +29,6 @@ KEPT = 20_000
 DRAWN = 600
 SMOOTH = 11
 """Moments over which the rate of requests is taken: a second of them."""
-EXIT = {"leak": 1, "fault": 1}
 COLUMNS = (
     ("name", "taken at"),
     ("session", "session"),
@@ -80,25 +80,23 @@ class Live:
             counts.append((now["t"], self.environment.runner.stats.total.num_requests))
             (before, least), (t, most) = counts[0], counts[-1]
             rate = max(0, most - least) / (t - before) if t > before else 0.0
-            states = dict.fromkeys(STATES, 0)
-            for state, number in now["states"].items():
-                states[category(state)] += number
             self.last = now
-            self.history.append({"t": now["t"], "rate": round(rate, 1), "phase": now["phase"], **states})
+            moment = {"t": now["t"], "rate": round(rate, 1), "phase": now["phase"]}
+            self.history.append(moment | by_category(now["states"]))
 
     def finish(self, **_: Any) -> None:
         """Has the child end the recording and judge it; sets the exit code and adds to Locust's exports."""
         self.say("quit")
         code = self.child.wait()
         try:
-            verdict = results.judge_folder(self.folder)[1]
+            verdict = recording.read_json(self.folder / "verdict.json", Verdict, f"connleak judge {self.folder}")
         except Error as error:
             print(f"connleak: {error.message}", file=sys.stderr)
             self.environment.process_exit_code = self.environment.process_exit_code or code
             return
         print(f"\nconnleak: {verdict.outcome.upper()}: {verdict.sentence}\n  report: {self.folder}/report.html")
-        if verdict.outcome in EXIT:
-            self.environment.process_exit_code = EXIT[verdict.outcome]
+        if verdict.outcome in ("leak", "fault"):
+            self.environment.process_exit_code = 1
         export(self.environment.parsed_options, self, verdict)
 
     def moments(self, most: int) -> list[dict[str, Any]]:
@@ -235,23 +233,15 @@ def add_tab(web_ui: Any, live: Live) -> None:
 
 def rows_of(live: Live) -> list[dict[str, Any]]:
     """Returns the rows of the tab's table: who has what, as the probes said it last."""
-    found = []
-    for row in live.last.get("holders", ())[:50]:
-        site, now = row.get("site"), row.get("now")
-        who = f"{row['host']}:" if row.get("host") else ""
-        ended = "" if row.get("alive", True) else ", ended"
-        found.append(
-            {
-                "name": place(site) or "no line of the app",
-                "session": row.get("backend"),
-                "held": row["held_for"],
-                "state": row.get("state") or "",
-                "by": f"{who}{row['process']} {row.get('worker', '')}{ended}",
-                "now": place(now),
-            }
-        )
-    return found
-
-
-def place(site: dict[str, Any] | None) -> str:
-    return f"{site['file']}:{site['line']} in {site['function']}" if site else ""
+    rows = msgspec.convert(live.last.get("holders", [])[:50], list[HolderRow])
+    return [
+        {
+            "name": str(row.site or "no line of the app"),
+            "session": row.backend,
+            "held": row.held_for,
+            "state": row.state or "",
+            "by": worker_of(row),
+            "now": str(row.now or ""),
+        }
+        for row in rows
+    ]

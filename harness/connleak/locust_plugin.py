@@ -41,9 +41,8 @@ class Requests:
         self.told: dict[str, float] = {}
         """When each worker reported last."""
 
-    def heard(self, request_type: str, name: str, response_time: float | None, exception: Any, **_: Any) -> None:
-        seconds = (response_time or 0.0) / 1000
-        self.write(time.monotonic() - seconds, row_of(seconds, name, request_type, exception))
+    def heard(self, **event: Any) -> None:
+        self.write(*taken(**event))
 
     def write(self, began: float, row: dict[str, Any]) -> None:
         self.requests += 1
@@ -68,6 +67,14 @@ class Requests:
             self.estimated += count
 
 
+def taken(
+    request_type: str, name: str, response_time: float | None, exception: Any, **_: Any
+) -> tuple[float, dict[str, Any]]:
+    """Returns when a request that Locust tells of began, and its row without that."""
+    seconds = (response_time or 0.0) / 1000
+    return time.monotonic() - seconds, row_of(seconds, name, request_type, exception)
+
+
 def row_of(seconds: float, name: str, method: str, exception: Any) -> dict[str, Any]:
     row = {"seconds": round(seconds, 4), "name": name, "method": method}
     if exception is not None:
@@ -80,16 +87,12 @@ def report_requests(environment: Any) -> None:
     """On a worker: sends each request to the master with its reports, with its age there."""
     waiting: list[tuple[float, dict[str, Any]]] = []
 
-    def heard(request_type: str, name: str, response_time: float | None, exception: Any, **_: Any) -> None:
-        seconds = (response_time or 0.0) / 1000
-        waiting.append((time.monotonic() - seconds, row_of(seconds, name, request_type, exception)))
-
     def report(client_id: str, data: dict[str, Any], **_: Any) -> None:
         now = time.monotonic()
         data[REPORTED] = [[round(now - began, 4), row] for began, row in waiting]
         waiting.clear()
 
-    environment.events.request.add_listener(heard)
+    environment.events.request.add_listener(lambda **event: waiting.append(taken(**event)))
     environment.events.report_to_master.add_listener(report)
 
 

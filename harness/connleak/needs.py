@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from connleak.model import Error, Struct, Target, Variant
+from connleak.model import Error, Struct
 from connleak.parts.databases.kinds import find_server
 from connleak.parts.environment import environment
 from connleak.parts.services import find_service
+from connleak.target import Target, Variant
 
 
 class Need(Struct, frozen=True):

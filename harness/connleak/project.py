@@ -56,22 +56,24 @@ DEEP = 3
 
 def read(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Returns (file, options) of the nearest project file in a folder or above it; None when there is none."""
-    for place in (folder, *folder.parents):
-        for path in (place / NAME, place / "pyproject.toml"):
-            found = table_of(path)
-            if found is not None:
-                return path, checked(found, path)
-    return None
+    found = found_from(folder)
+    return (found[0], checked(found[1], found[0])) if found else None
 
 
 def known(folder: Path) -> tuple[Known, ...]:
     """Returns the leaks that the nearest project file says are known."""
+    found = found_from(folder)
+    return known_of(found[1].get(KNOWN, []), found[0]) if found else ()
+
+
+def found_from(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Returns (file, connleak's table in it) of the nearest project file, unchecked."""
     for place in (folder, *folder.parents):
         for path in (place / NAME, place / "pyproject.toml"):
-            found = table_of(path)
-            if found is not None:
-                return known_of(found.get(KNOWN, []), path)
-    return ()
+            table = table_of(path)
+            if table is not None:
+                return path, table
+    return None
 
 
 def table_of(path: Path) -> dict[str, Any] | None:

@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from connleak.catalog import difference, lesson
-from connleak.model import Plan, Target
-from connleak.render.series import STATES, category
+from connleak.model import Plan
+from connleak.render.series import by_category
+from connleak.target import Target
 
 STYLE = {"leak": "red", "fault": "magenta", "strained": "yellow", "clean": "green", "inconclusive": "white"}
 
@@ -40,10 +41,8 @@ def progress(console: Console, plan: Plan) -> Iterator[Callable[[Any], None]]:
 
 def line_of(plan: Plan, now: Any) -> Text:
     """Returns one line: phase, sessions by state, requests, time gone and left."""
-    counts: dict[str, int] = {}
-    for state, count in now.states.items():
-        counts[category(state)] = counts.get(category(state), 0) + count
-    sessions = ", ".join(f"{counts[state]} {state}" for state in STATES if counts.get(state)) or "no sessions"
+    counts = by_category(now.states)
+    sessions = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no sessions"
     phase = f"{now.phase} {now.cycle}/{now.cycles}" if now.cycle else now.phase
     text = Text(f"{plan.target}:{plan.variant}  ")
     text.append(f"{phase:<12}", "bold")

@@ -32,6 +32,12 @@ class HolderRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     source: str = "pool"
 
 
+def worker_of(row: HolderRow) -> str:
+    """Returns who has a session: host where it is another, process, thread or task, and whether that has ended."""
+    host = f"{row.host}:" if row.host else ""
+    return f"{host}{row.process} {row.worker}{'' if row.alive else ', ended'}"
+
+
 class PostMortem(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The moment at which the first caller was turned away: who had the connections, and what led up to it."""
 

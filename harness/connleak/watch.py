@@ -33,8 +33,6 @@ from connleak.recording import Writer
 from connleak.running import Run, pass_time, take_snapshot, ticks
 from connleak.verdict import HolderRow, Verdict
 
-EVERY = 1.0
-"""Seconds between two reads of somebody's server."""
 TICK = 0.25
 ASK_EVERY = 5.0
 SHARE = 0.05

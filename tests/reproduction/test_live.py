@@ -42,14 +42,19 @@ def watch(folder: Path, *words: str, env: dict[str, str] | None = None) -> tuple
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
 
+def listening(server: Server, folder: Path, *words: str) -> tuple[subprocess.Popen[str], int]:
+    """Returns a watch that takes in probes, and its port; its verdict is on stdout."""
+    port = free_port()
+    argv = connleak("watch", server.url(), *QUICK, *words, "--json", "--out", str(folder / "watch"))
+    argv += ["--listen", f"127.0.0.1:{port}"]
+    watcher = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, **SECRET})
+    wait_for_port(port)
+    return watcher, port
+
+
 def test_a_live_app_that_gives_everything_back_is_clean(server: Server, tmp_path: Path) -> None:
     """With its requests going on all the time: what is out at a moment is not held."""
-    port = free_port()
-    argv = connleak("watch", server.url(), *QUICK, "--for", "9", "--json", "--out", str(tmp_path / "watch"))
-    watcher = subprocess.Popen(
-        [*argv, "--listen", f"127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True, env={**os.environ, **SECRET}
-    )
-    wait_for_port(port)
+    watcher, port = listening(server, tmp_path, "--for", "9")
     probed = Shop(tmp_path, server, connleak("probe", "--collector", f"127.0.0.1:{port}", "--"), SECRET)
     with opened(probed) as shop:
         for _ in range(3):
@@ -60,14 +65,7 @@ def test_a_live_app_that_gives_everything_back_is_clean(server: Server, tmp_path
 
 
 def test_the_line_of_an_app_that_somebody_else_runs(server: Server, tmp_path: Path) -> None:
-    port = free_port()
-    argv = connleak(
-        "watch", server.url(), *QUICK, "--for", "40", "--until-leak", "--json", "--out", str(tmp_path / "w")
-    )
-    watcher = subprocess.Popen(
-        [*argv, "--listen", f"127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True, env={**os.environ, **SECRET}
-    )
-    wait_for_port(port)
+    watcher, port = listening(server, tmp_path, "--for", "40", "--until-leak")
     before = connleak("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--")
     with opened(Shop(tmp_path, server, before, SECRET)) as shop:
         shop.visit("/ok", 0.02)
@@ -196,17 +194,11 @@ def test_a_watch_refuses_a_host_that_was_not_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_relay_with_another_secret_is_sent_away(server: Server, tmp_path: Path, env: dict, words: str) -> None:
-    port = free_port()
-    argv = connleak("watch", server.url(), *QUICK, "--for", "4", "--out", str(tmp_path / "watch"))
-    watcher = subprocess.Popen(
-        [*argv, "--listen", f"127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, **SECRET},
-    )  # fmt: skip
-    wait_for_port(port)
+    watcher, port = listening(server, tmp_path, "--for", "4")
     plain = {name: value for name, value in os.environ.items() if name != "CONNLEAK_SECRET"}
     argv = connleak("probe", "--collector", f"127.0.0.1:{port}", "--", "true")
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, env={**plain, **env})
-    watcher.wait(30)
+    watcher.communicate(timeout=30)
     assert done.returncode in (2, 4)
     assert words in done.stderr
 

@@ -18,6 +18,7 @@ from connleak import recording
 from connleak.model import HOST
 from connleak.parts.databases.binaries import find_programs, reachable_programs, server_account, template_data
 from connleak.parts.databases.postgres import connect
+from shop import LINE, SECRET, SHOP
 
 pytestmark = pytest.mark.reproduction
 
@@ -25,30 +26,6 @@ BRIDGE = "connleak0"
 NET = "10.231.7"
 HERE = f"{NET}.1"
 ADDRESS = {"db": f"{NET}.2", "app1": f"{NET}.3", "app2": f"{NET}.4", "load1": f"{NET}.5", "load2": f"{NET}.6"}
-APP = """
-import os
-from flask import Flask
-from sqlalchemy import create_engine, text
-
-app = Flask(__name__)
-engine = create_engine(os.environ["SHOP_DB"].replace("postgresql://", "postgresql+psycopg2://"), pool_size=20)
-basket = []
-
-
-@app.get("/ok")
-def ok():
-    with engine.connect() as connection:
-        connection.execute(text("SELECT 1"))
-    return "ok"
-
-
-@app.get("/keep")
-def keep():
-    connection = engine.connect()
-    connection.execute(text("SELECT 1"))
-    basket.append(connection)  # kept for later
-    return "kept"
-"""
 LOAD = f"""
 import random
 from locust import FastHttpUser, constant, task
@@ -175,9 +152,9 @@ def started(*argvs: list[str], folder: Path, env: dict[str, str]) -> Iterator[No
 
 
 def test_two_load_hosts_two_app_hosts_and_one_database_make_one_recording(database: str, tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "load.py").write_text(LOAD)
-    env = {**os.environ, "CONNLEAK_SECRET": "a secret of sixteen or more", "SHOP_DB": database}
+    env = {**os.environ, **SECRET, "SHOP_DB": database}
     out = tmp_path / "run"
     argv = [
         sys.executable, "-m", "connleak", "run", "--url", f"http://{ADDRESS['app1']}:8000", "--locustfile", "load.py",
@@ -205,8 +182,7 @@ def test_two_load_hosts_two_app_hosts_and_one_database_make_one_recording(databa
     assert runner.returncode == 1, logs
     verdict = json.loads(said)
     found = verdict["findings"][0]
-    line = 1 + APP.splitlines().index("    connection = engine.connect()")
-    assert (found["kind"], found["sites"][0]["file"], found["sites"][0]["line"]) == ("held", "shop.py", line), verdict
+    assert (found["kind"], found["sites"][0]["file"], found["sites"][0]["line"]) == ("held", "shop.py", LINE), verdict
     assert {row["host"] for row in verdict["holders"]} == {"app2"}
 
     read = recording.read(out)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from connleak import catalog
 from connleak.corpus import NAMED
-from connleak.model import KINDS, OUTCOMES, Target, Variant
+from connleak.model import KINDS, OUTCOMES
 from connleak.show import index_page, show_target
+from connleak.target import Target, Variant
 from rich.console import Console
 
 TARGETS = list(catalog.targets().values())

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from connleak.judge.facts import Facts
-from connleak.judge.rates import compact
+from connleak.judge.rates import compact, unit_of
 from connleak.model import process_name
 from connleak.verdict import Finding
 
@@ -60,11 +60,7 @@ def exhaustion(facts: Facts, findings: list[Finding]) -> dict[str, Any] | None:
 def time_at(rate: float, low: float | None, high: float | None) -> dict[str, Any]:
     """Returns {at, low, high, text} of the time until the wall, in seconds, at a rate of requests a second."""
     seconds = [side / rate for side in (low, high) if side is not None]
-    shortest = min(seconds)
-    name, size = next(
-        ((name, size) for name, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)) if shortest >= 2 * size),
-        ("s", 1.0),
-    )
+    name, size = unit_of(min(seconds))
     band = " to ".join(compact(side / size) for side in seconds)
     found = {"at": rate, "low": round(seconds[0], 1), "high": round(seconds[-1], 1) if high is not None else None}
     return {**found, "text": f"in {band} {name} at {compact(rate)} requests a second"}

@@ -69,6 +69,12 @@ def requests_for(rate: float) -> int:
     return math.ceil(RULE_OF_THREE / rate - 1e-9)
 
 
+def unit_of(seconds: float) -> tuple[str, float]:
+    """Returns (name, seconds) of the largest unit of time of which there are two."""
+    units = (("days", 86400.0), ("h", 3600.0), ("min", 60.0))
+    return next((unit for unit in units if seconds >= 2 * unit[1]), ("s", 1.0))
+
+
 def compact(value: float) -> str:
     """Returns a rate as people write it: 1000, 12.5, 0.04."""
     if value >= 100 or value == 0:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from connleak.model import Holder, Note, Plan, Pool, Process, Snapshot, Struct
+from connleak.parts.frames import local_listener
 from connleak.parts.peers import Peer, Question, Translation
 from connleak.parts.relays import Channel, Relays
 from connleak.recording import EventLine, Writer
@@ -68,10 +69,7 @@ class Collector:
         self._selector.register(far, selectors.EVENT_READ)
 
     def __enter__(self) -> Collector:
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._listener.bind(str(self.path))
-        self.path.chmod(0o600)
-        self._listener.listen(256)
+        self._listener = local_listener(self.path)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._thread.start()

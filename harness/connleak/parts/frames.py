@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 from connleak.model import Error
@@ -77,6 +78,15 @@ def need_secret() -> str:
             f"{SECRET} is not set, or shorter than 16 characters: both ends need the same",
             f"export {SECRET}=$(openssl rand -hex 16)",
         )
+    return found
+
+
+def local_listener(path: Path) -> socket.socket:
+    """Returns a socket on which probes of this machine and this user say hello, at a path."""
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    found.bind(str(path))
+    path.chmod(0o600)
+    found.listen(256)
     return found
 
 

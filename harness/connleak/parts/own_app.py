@@ -23,6 +23,7 @@ SCHEME = {
     "postgresql": re.compile(r"^((?:postgres|postgresql|postgis|psql)(?:\+\w+)?)://", re.I),
     "mysql": re.compile(r"^((?:mysql2?|mariadb)(?:\+\w+)?)://", re.I),
 }
+ASYNC = {"postgresql": "asyncpg", "mysql": "aiomysql"}
 FORMS = re.compile(r"\{(url|sqlalchemy_url|async_url|host|port|user|password|dbname)\}")
 SCHEME_ASKED = """
 from importlib.metadata import version
@@ -36,12 +37,18 @@ LONGEST_TRACEBACK = 30
 """Lines of the app's first traceback that an error shows."""
 
 
+def plain_scheme(server: Server) -> str:
+    """Returns the scheme of the server's addresses without a driver: postgresql or mysql."""
+    return SCHEMES[server.kind].partition("+")[0]
+
+
 def addresses(server: Server) -> dict[str, str]:
     """Returns what stands for the database in a value of --env, by name."""
+    plain = plain_scheme(server)
     return {
-        "url": server.url("mysql" if server.kind == "mysql" else "postgresql"),
+        "url": server.url(plain),
         "sqlalchemy_url": server.url(SCHEMES[server.kind]),
-        "async_url": server.url("mysql+aiomysql" if server.kind == "mysql" else "postgresql+asyncpg"),
+        "async_url": server.url(f"{plain}+{ASYNC[plain]}"),
         "host": server.host,
         "port": str(server.port),
         "user": server.user,
@@ -62,7 +69,7 @@ def redirected(environ: Mapping[str, str], server: Server, scheme: str = "postgr
     psycopg2 and asyncpg refuse SQLAlchemy's `postgresql+driver://`, and SQLAlchemy's async engines need it; so the
     scheme that is there is kept. `scheme` is that of DATABASE_URL where the app has none.
     """
-    known = SCHEME["mysql" if server.kind == "mysql" else "postgresql"]
+    known = SCHEME[plain_scheme(server)]
     found = {"DATABASE_URL": server.url(scheme)}
     for name, value in environ.items():
         match = known.match(value) if name.upper().endswith(("_URL", "_URI", "_DSN")) else None

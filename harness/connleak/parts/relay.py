@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from connleak.model import Error
-from connleak.parts.frames import LARGEST, Frames, mac, packed, shows, told
+from connleak.parts.frames import LARGEST, Frames, local_listener, mac, packed, shows, told
 
 PATIENCE = 5.0
 
@@ -50,10 +50,7 @@ class Relay:
             hint = "connleak watch URL --listen HOST:PORT, with the same CONNLEAK_SECRET"
             raise Error(f"no collector at {host}:{port}: {error}", hint, exit_code=4) from None
         self._line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._listener.bind(str(self.path))
-        self.path.chmod(0o600)
-        self._listener.listen(256)
+        self._listener = local_listener(self.path)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._line, selectors.EVENT_READ)
         self._selector.register(self._listener, selectors.EVENT_READ)

@@ -6,8 +6,9 @@ import re
 from collections import Counter
 from typing import Any
 
-from connleak.model import Struct, Target
+from connleak.model import Struct
 from connleak.render.page import filled
+from connleak.target import Target
 from connleak.verdict import Verdict
 
 PARTS = ("The question", "What is wrong", "How it looks", "Why the fix works", "What does not help")

@@ -8,10 +8,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from connleak.judge.rates import unit_of
 from connleak.render.plain import cell, plain
-from connleak.render.series import STATES, category
+from connleak.render.series import by_category
 from connleak.render.text import STYLE, wrapped
-from connleak.verdict import HolderRow, Verdict
+from connleak.verdict import HolderRow, Verdict, worker_of
 
 COLOURS = {"active": "green", "idle in transaction": "red", "idle": "blue"}
 BAR = 50
@@ -46,22 +47,19 @@ def answer(verdict: Verdict | None, now: Any) -> Text:
 
 def fullness(now: Any) -> Text:
     """Returns the sessions as a bar of the server's room, by state, with the figures behind it."""
-    counts: dict[str, int] = {}
-    for state, count in now.states.items():
-        counts[category(state)] = counts.get(category(state), 0) + count
+    counts = by_category(now.states)
     total = sum(counts.values())
     text = Text()
     used = 0
-    for state in STATES:
-        width = round(BAR * counts.get(state, 0) / max(1, now.limit)) or bool(counts.get(state, 0))
-        width = min(width, BAR - used)
+    for state, count in counts.items():
+        width = min(round(BAR * count / max(1, now.limit)) or bool(count), BAR - used)
         text.append("█" * width, COLOURS.get(state, "white"))
         used += width
     text.append("░" * (BAR - used), "dim")
     text.append(f"  {total} of {now.limit} sessions", "bold")
-    for state in STATES:
-        if counts.get(state):
-            text.append(f"   {counts[state]} {state}", COLOURS.get(state, "white"))
+    for state, count in counts.items():
+        if count:
+            text.append(f"   {count} {state}", COLOURS.get(state, "white"))
     return text
 
 
@@ -104,9 +102,8 @@ def holders(rows: tuple[HolderRow, ...]) -> Table:
     for name in ("session", "held", "state", "taken at", "by", "now at"):
         table.add_column(name, overflow="fold")
     for row in rows[:MOST]:
-        worker = f"{row.host + ':' if row.host else ''}{row.process} {row.worker}{'' if row.alive else ', ended'}"
         site, now = str(row.site or "no line of the app"), str(row.now or "")
-        cells = (str(row.backend or ""), spoken(row.held_for), row.state or "", site, worker, now)
+        cells = (str(row.backend or ""), spoken(row.held_for), row.state or "", site, worker_of(row), now)
         table.add_row(*map(cell, cells))
     if len(rows) > MOST:
         table.add_row("", "", "", f"and {len(rows) - MOST} more", "", "")
@@ -115,10 +112,8 @@ def holders(rows: tuple[HolderRow, ...]) -> Table:
 
 def spoken(seconds: float) -> str:
     """Returns a duration in the largest unit of which there are two."""
-    for name, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{seconds:.0f} s"
+    name, size = unit_of(seconds)
+    return f"{seconds / size:.0f} {name}"
 
 
 def line(now: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from connleak.model import Recording, Sample
@@ -11,6 +12,14 @@ STATES = ("idle in transaction", "waiting", "active", "idle", "open", "other")
 """Drawn from the bottom; `open` is a SQLite handle's, `waiting` a client's that PgBouncer lets wait."""
 POINTS = 600
 BIN = 0.25
+
+
+def by_category(states: Mapping[str, int]) -> dict[str, int]:
+    """Returns how many sessions are in each drawn state, from their number by the server's."""
+    found = dict.fromkeys(STATES, 0)
+    for state, count in states.items():
+        found[category(state)] += count
+    return found
 
 
 def category(state: str | None) -> str:

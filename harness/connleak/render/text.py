@@ -11,7 +11,7 @@ from rich.text import Text
 
 from connleak.model import Plan, Site
 from connleak.render.plain import cell, plain
-from connleak.verdict import Finding, HolderRow, PostMortem, Verdict
+from connleak.verdict import Finding, HolderRow, PostMortem, Verdict, worker_of
 
 STYLE = {
     "leak": "bold white on red",
@@ -70,14 +70,13 @@ def holders_of(at: str, t: float, reason: str, rows: tuple[HolderRow, ...]) -> T
     for column in ("session", "state", "held", "taken at", "for", "by", "now at", "last statement"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        worker = row.worker if row.alive else f"{row.worker}, ended"
         cells = (
             str(row.backend or ""),
             (row.state or "") + (f" {row.state_for:.1f} s" if row.state_for is not None else ""),
             f"{row.held_for:.1f} s",
             str(row.site or "no line of the app"),
             row.request,
-            f"{row.host + ':' if row.host else ''}{row.process} {worker}",
+            worker_of(row),
             str(row.now or ""),
             row.query[:60],
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg2
@@ -126,19 +127,8 @@ def create_database(admin: dict[str, Any]) -> Server:
         cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(identifier))
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
         facts = server_facts(cursor)
-    return Server(
-        source="url",
-        **facts,
-        host=str(admin.get("host", "127.0.0.1")),
-        port=int(admin.get("port", 5432)),
-        user=name,
-        password=password,
-        dbname=name,
-        admin={**admin, "dbname": name},
-        ours=False,
-        own_database=True,
-        tls=tls_of(admin),
-    )
+    mine = {**admin, "user": name, "password": password, "dbname": name}
+    return replace(as_it_is(mine, facts), admin={**admin, "dbname": name}, own_database=True)
 
 
 def hosts_of(admin: dict[str, Any]) -> list[str]:
