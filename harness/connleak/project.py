@@ -82,7 +82,7 @@ def table_of(path: Path) -> dict[str, Any] | None:
         return None
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         if path.name != NAME:
             return None  # somebody else's file to mend
         raise Error(f"{path}: {error}", f"less {path}") from None

@@ -99,3 +99,11 @@ def test_init_writes_the_file_once_and_run_without_words_needs_it(tmp_path: Path
     assert again.returncode == 2 and "is there already" in again.stderr
     (tmp_path / "connleak.toml").write_text('app = "true"\npath = ["/"]\n')
     assert "--path needs the address" in connleak("run", cwd=tmp_path).stderr
+
+
+def test_bytes_that_are_no_text_are_an_error_here_and_somebody_elses_to_mend_in_pyproject(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_bytes(b"[tool.connleak]\napp = '\xff'\n")
+    assert project.read(tmp_path) is None
+    (tmp_path / "connleak.toml").write_bytes(b"app = '\xff'\n")
+    with pytest.raises(Error, match="connleak.toml"):
+        project.read(tmp_path)
