@@ -105,5 +105,5 @@ def test_bytes_that_are_no_text_are_an_error_here_and_somebody_elses_to_mend_in_
     (tmp_path / "pyproject.toml").write_bytes(b"[tool.connleak]\napp = '\xff'\n")
     assert project.read(tmp_path) is None
     (tmp_path / "connleak.toml").write_bytes(b"app = '\xff'\n")
-    with pytest.raises(Error, match="connleak.toml"):
+    with pytest.raises(Error, match=r"connleak\.toml"):
         project.read(tmp_path)
