@@ -16,6 +16,7 @@ from connleak.model import Error, Plan, Recording
 from connleak.show import progress
 from connleak.verdict import Verdict
 
+INTERRUPTED = "interrupted: ends all that runs, then judges what there is; once more to stop at once"
 MISSING = "run takes a target, --app, or a connleak.toml here or above"
 
 
@@ -36,16 +37,31 @@ def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, 
     from connleak.record import record
 
     folder = folder_for(out, f"{made.target}-{made.variant}")
-    with terminating(), progress(err, made) as report:
-        record(made, private, folder, report)
-    if not out:
-        recording.point_latest(folder)
-    with err.status("judging, and drawing the charts"):
-        read, verdict = results.judge_folder(folder)
-        results.render_folder(folder, read, verdict)
-        if not out:
-            results.write_index(folder.parent)
+    try:
+        with terminating(lambda: err.print(INTERRUPTED, style="yellow")):
+            with progress(err, made) as report:
+                record(made, private, folder, report)
+            if not out:
+                recording.point_latest(folder)
+            with err.status("judging, and drawing the charts"):
+                read, verdict = results.judged(folder)
+                keep(folder, read, verdict, indexed=not out)
+    except KeyboardInterrupt:
+        told = f"stopped at once; what was recorded until then is in {folder}"
+        raise Error(told, f"connleak judge {folder}", exit_code=130) from None
     return folder, read, verdict
+
+
+def keep(folder: Path, read: Recording, verdict: Verdict, *, indexed: bool) -> None:
+    """Writes the verdict and its pages beside the recording; a disk that is full does not take the verdict from us."""
+    try:
+        results.keep_verdict(folder, read, verdict)
+        results.render_folder(folder, read, verdict)
+        if indexed:
+            results.write_index(folder.parent)
+    except OSError as error:
+        why = f"the report in {folder} is not whole: {error.strerror}"
+        err.print(escaped(f"{why}\n  next: connleak render {folder}, when there is room"), style="yellow")
 
 
 @click.command()

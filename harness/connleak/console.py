@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from connleak.verdict import Verdict
 
 EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
 COULD_NOT_RUN = 4
+REFUSED_BY_THE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
 AFTER = """
 \b
 Exit codes: 0 clean (or strained), 1 leak or fault (or strained with --strict), 2 wrong usage,
@@ -47,6 +49,10 @@ class Group(click.Group):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(0)
+        except OSError as error:
+            if error.errno not in REFUSED_BY_THE_SYSTEM:
+                raise
+            fail(f"{error.filename or 'a file'}: {error.strerror}", "df -h . ; ls -ld .", COULD_NOT_RUN)
         sys.exit(0)
 
 

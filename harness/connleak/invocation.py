@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from connleak import recording
@@ -64,13 +65,22 @@ def hidden(word: str, separator: str) -> str:
 
 
 @contextlib.contextmanager
-def terminating() -> Iterator[None]:
-    """Turns SIGTERM and SIGHUP into what Ctrl-C does: an orderly end with a readable recording."""
+def terminating(told: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Turns SIGTERM and SIGHUP into what Ctrl-C does, which is told once: an orderly end with a readable recording."""
+    terminals = [fd for fd in (1, 2) if os.isatty(fd)]
+    times = 0
 
-    def stop(*_: object) -> None:
+    def stop(number: int, _: object) -> None:
+        nonlocal times
+        times += 1
+        if number == signal.SIGHUP:  # a terminal that is gone takes no words
+            for fd in terminals:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+        elif times == 1:
+            told()
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, stop) for number in numbers]
     try:
         yield

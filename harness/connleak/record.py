@@ -50,7 +50,7 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
         parts.callback(scrub, folder, run.secrets)  # the last: when nobody writes there any more
         run.writer = parts.enter_context(Writer(folder, plan, machine()))
         try:
-            open_parts(run, parts, private)
+            open_parts(run, parts.enter_context(closing(run)), private)
             try:
                 with answering_questions(run):
                     walk(run)
@@ -69,12 +69,25 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
             note_words(run)
 
 
+@contextlib.contextmanager
+def closing(run: Run) -> Iterator[contextlib.ExitStack]:
+    """Yields the stack of the parts; what cannot be ended or removed at the end is a note with what to type."""
+    parts = contextlib.ExitStack()
+    try:
+        yield parts
+    finally:
+        try:
+            parts.close()
+        except Error as error:
+            run.note("end", f"{error.message}; {error.hint}")
+
+
 def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     """Starts server, sampler, collector, app and load, as much side by side as they allow."""
     plan = run.plan
     run.begin("start", 0)
     show(run)
-    keeper = parts.enter_context(Keeper())
+    keeper = run.keeper = parts.enter_context(Keeper())
     services = parts.enter_context(open_services(keeper, plan.services, run.folder))
     here = bool(plan.app)
     if here:

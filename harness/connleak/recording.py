@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -37,8 +38,6 @@ from connleak.secrets import without_passwords
 DAMAGED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What reading bytes that are no such JSON raises."""
 T = TypeVar("T")
-FULL_EVERY = 5.0
-"""Seconds after which a sample's line holds all rows again, so that a reader can start anywhere."""
 
 
 class SampleLine(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -100,38 +99,63 @@ FILES: dict[str, type[Struct]] = {
 }
 
 
+SPARE = 1 << 16
+"""Bytes that are kept free for the last words of a recording whose disk becomes full."""
+LAST_WORDS = ("phases", "notes")
+
+
 class Writer:
     """Appends to a recording's folder, from several threads; a context manager.
 
-    Small files are flushed line by line; a crash loses at most the last buffer of events.
+    Every row is handed to the system at once. When that fails, `failed` says why, and only last words are taken then.
     """
 
     def __init__(self, folder: Path, plan: Plan, machine: Machine, only: Collection[str] = FILES) -> None:
         """Opens the files named by `only`; rows of any other are let fall."""
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        write_json(folder / "plan.json", msgspec.structs.replace(plan, app=without_passwords(plan.app)))
-        write_json(folder / "machine.json", machine)
+        self.failed: OSError | None = None
         self._encoder = msgspec.json.Encoder()
-        self._files: dict[str, IO[bytes]] = {
-            name: (folder / f"{name}.jsonl").open("ab", buffering=1 << 16) for name in only
-        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+            write_json(folder / "plan.json", msgspec.structs.replace(plan, app=without_passwords(plan.app)))
+            write_json(folder / "machine.json", machine)
+            self._files: dict[str, IO[bytes]] = {
+                name: (folder / f"{name}.jsonl").open("ab", buffering=1 << 16) for name in only
+            }
+            self._spare = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - open as long as the others
+            self._spare.write(bytes(SPARE))
+        except OSError as error:
+            raise self._cannot(error) from None
 
     def append(self, name: str, *rows: Struct) -> None:
-        """Writes rows to the file of that name and hands them to the system."""
+        """Writes rows to the file of that name and hands them to the system; see `failed`."""
         file = self._files.get(name)
-        if file is None:
+        if file is None or (self.failed and name not in LAST_WORDS):
             return
+        if self.failed:
+            self._spare.close()
         # one write of whole lines: a BufferedWriter locks itself, so rows of two threads never mix
-        file.write(self._encoder.encode_lines(rows))
-        file.flush()
+        try:
+            file.write(self._encoder.encode_lines(rows))
+            file.flush()
+        except OSError as error:  # what was not written stays in the buffer, for the next time
+            self.failed = self.failed or error
+
+    def check(self) -> None:
+        """Raises Error when something could not be written."""
+        if self.failed:
+            raise self._cannot(self.failed)
+
+    def _cannot(self, error: OSError) -> Error:
+        again = "connleak run ... --out DIR, on a disk with room"
+        return Error(f"cannot write to {self.folder}: {error.strerror}", again, exit_code=4)
 
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
+        for file in (self._spare, *self._files.values()):
             with contextlib.suppress(OSError):
                 file.close()
 
@@ -139,8 +163,12 @@ class Writer:
 def write_json(path: Path, value: object) -> None:
     """Writes one JSON document, whole or not at all."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json_text(value), encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(json_text(value), encoding="utf-8")
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def json_text(value: object) -> str:
@@ -247,8 +275,9 @@ def phases_of(lines: list[PhaseLine]) -> Iterator[Phase]:
 
 
 def samples_of(lines: list[SampleLine]) -> Iterator[Sample]:
-    """Yields whole samples from stored changes; sessions that did not change share one object."""
+    """Yields whole samples from stored changes; what did not change is one object."""
     now: dict[int, Backend] = {}
+    rows: tuple[Backend, ...] = ()
     counters: dict[str, float] = {}
     locks: tuple[int, ...] = ()
     for line in lines:
@@ -258,9 +287,11 @@ def samples_of(lines: list[SampleLine]) -> Iterator[Sample]:
             now.pop(pid, None)
         for row in line.rows:
             now[row.pid] = row
+        if line.full or line.gone or line.rows:
+            rows = tuple(now.values())
         counters = line.counters or counters
         locks = locks if line.locks is None else line.locks
-        yield Sample(line.t, tuple(now.values()), counters, line.cost, locks)
+        yield Sample(line.t, rows, counters, line.cost, locks)
 
 
 def event_of(line: EventLine, stacks: dict[int, tuple[Site, ...]]) -> Event:

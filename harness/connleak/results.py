@@ -26,18 +26,28 @@ Judged = tuple[Recording, Verdict]
 
 
 def judge_folder(folder: Path, at_rate: float = 0.0) -> Judged:
-    """Reads and judges the recording in a folder, writes verdict.json, keeps the code that it names; returns both.
+    """Reads and judges the recording in a folder, and keeps the verdict there; returns both. See `judged`."""
+    read, verdict = judged(folder, at_rate)
+    keep_verdict(folder, read, verdict)
+    return read, verdict
+
+
+def judged(folder: Path, at_rate: float = 0.0) -> Judged:
+    """Reads and judges the recording in a folder; returns both.
 
     `at_rate`, in requests a second, takes the place of the rate that the run asked a projection for.
     """
     read = recording.read(folder)
     if at_rate:
         read = msgspec.structs.replace(read, plan=msgspec.structs.replace(read.plan, at_rate=at_rate))
-    verdict = judge.judge(read)
+    return read, judge.judge(read)
+
+
+def keep_verdict(folder: Path, read: Recording, verdict: Verdict) -> None:
+    """Writes verdict.json, and keeps the code that the verdict names."""
     recording.write_json(folder / "verdict.json", verdict)
     if not (folder / "excerpts.json").exists():  # at the first judging, when the code is what ran
         recording.write_json(folder / "excerpts.json", excerpts_of(read.plan, verdict))
-    return read, verdict
 
 
 def excerpts(folder: Path) -> Excerpts:

@@ -14,6 +14,7 @@ from connleak.parts.app import App, Elsewhere
 from connleak.parts.collector import Collector
 from connleak.parts.databases import Server
 from connleak.parts.load import Load
+from connleak.parts.process import Keeper
 from connleak.parts.sampler import Sampler
 from connleak.recording import PhaseLine, Writer
 from connleak.secrets import without_passwords
@@ -36,6 +37,8 @@ class Progress(Struct, frozen=True, kw_only=True):
     failures: int
 
 
+UNDER_LOAD = ("load", "watch")
+"""The phases that may last, and of which not every sample is needed."""
 Report = Callable[[Progress], None]
 
 
@@ -57,6 +60,7 @@ class Run:
         self.asked = False
         self.refusal_seen = False
         self.writer: Writer
+        self.keeper: Keeper
         self.server: Server
         self.collector: Collector
         self.app: App | Elsewhere
@@ -70,6 +74,8 @@ class Run:
     def begin(self, name: str, cycle: int, at: float | None = None, **facts: object) -> None:
         """Writes the begin of a phase, which ends the one before it."""
         self.phase, self.cycle = name, cycle
+        if hasattr(self, "sampler"):
+            self.sampler.thins = name in UNDER_LOAD
         self.writer.append("phases", PhaseLine(self.now() if at is None else at, name, cycle, facts))
 
     def note(self, about: str, text: str, **facts: object) -> None:
@@ -116,7 +122,8 @@ def ticks(run: Run, every: float) -> Iterator[None]:
     """Yields again and again; shows how far we are, and raises Error when the app or the load has ended."""
     shown = 0.0
     while True:
-        run.app.check()
+        run.writer.check()
+        run.keeper.check()
         run.load.check()
         if run.collector.frozen and not run.refusal_seen:
             run.refusal_seen = True

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-ADDRESS = re.compile(r"""([a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@"'<>]*):[^\s@"'<>]+@""")
+ADDRESS = re.compile(r"""([a-zA-Z][a-zA-Z0-9+.-]{0,40}://[^\s:/@"'<>]{0,256}):[^\s@"'<>]{1,4096}@""")
+"""An address with a password; with limits, so that a line of any length takes time in proportion to it."""
 WORDS = re.compile(r"""((?:PGPASSWORD|PASSWORD|password)=)[^\s;&"'<>]+""")
 NAMES = re.compile(r"KEY|SECRET|TOKEN|PASS|PWD|CREDENTIAL|AUTH", re.I)
 SHORTEST = 6
 """Characters that a secret has at least: a shorter one would be found everywhere."""
-LARGEST = 1 << 26
 
 
 def without_passwords(text: str) -> str:
     """Returns text with `***` for the passwords in its addresses, and for those that are set by name."""
-    return WORDS.sub(r"\1***", ADDRESS.sub(r"\1:***@", text))
+    return WORDS.sub(r"\1***", ADDRESS.sub(r"\1:***@", text) if "@" in text else text)
 
 
 def secrets_in(variables: Mapping[str, str], headers: Mapping[str, str]) -> set[str]:
@@ -36,11 +37,21 @@ def without(text: str, known: Iterable[str]) -> str:
 
 def scrub(folder: Path, known: Iterable[str]) -> None:
     """Writes the logs of a folder anew without the known secrets, where an app or a server has said one."""
+    known = set(known)
     for path in folder.glob("*.log"):
+        part = path.with_suffix(".part")
         try:
-            said = path.read_text(encoding="utf-8", errors="surrogateescape") if path.stat().st_size < LARGEST else ""
-            told = without(said, known)
-            if told != said:
-                path.write_text(told, encoding="utf-8", errors="surrogateescape")
-        except OSError:
-            continue
+            if any(without(line, known) != line for line in lines_of(path)):
+                with part.open("w", encoding="utf-8", errors="surrogateescape") as file:
+                    file.writelines(without(line, known) for line in lines_of(path))
+                part.replace(path)
+        except OSError:  # what cannot be written anew is not left with a secret in it
+            for written in (part, path):
+                with contextlib.suppress(OSError):
+                    written.unlink()
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    """Yields the lines of a file of any size and any bytes."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        yield from file

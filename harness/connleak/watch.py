@@ -31,6 +31,7 @@ from connleak.plan import Private
 from connleak.record import begin_baseline, wait_until_settled
 from connleak.recording import Writer
 from connleak.running import Run, pass_time, take_snapshot, ticks
+from connleak.thinning import window_at
 from connleak.verdict import HolderRow, Verdict
 
 TICK = 0.25
@@ -115,7 +116,7 @@ def opened(plan: Plan, private: Private, folder: Path) -> Iterator[Run]:
     with contextlib.ExitStack() as parts:
         run.writer = parts.enter_context(Writer(run.folder, plan, machine()))
         run.begin("start", 0)
-        keeper = parts.enter_context(Keeper())
+        keeper = run.keeper = parts.enter_context(Keeper())
         run.server = watched(private.address, plan.remote)
         run.app = Elsewhere()
         run.load = Load(keeper, plan, run.folder, run.origin, {})
@@ -123,13 +124,18 @@ def opened(plan: Plan, private: Private, folder: Path) -> Iterator[Run]:
         if plan.listen:
             run.collector.listen(listener(*host_and_port(plan.listen, "--listen")), need_secret(), plan)
         reader = reader_of(run.server, run.origin)
-        run.sampler = parts.enter_context(Sampler(reader, run.writer, run.origin, plan.sample_every))
+        run.sampler = parts.enter_context(
+            Sampler(reader, run.writer, run.origin, plan.sample_every, window=plan.window)
+        )
         for text in run.server.notes:
             run.note("database", text)
         try:
             yield run
         except KeyboardInterrupt:
             pass  # the way to end it
+        except Error as error:
+            run.note("run", error.message)
+            raise
         finally:
             run.begin("end", run.cycle)
 
@@ -153,10 +159,10 @@ def watch(
 
 
 def one_window(run: Run, view: View, ends: float) -> None:
-    """Looks on for one window, with the holder tables of its begin and its end."""
+    """Looks on for one window, with the holder tables of its begin and its end; later ones last longer."""
     run.begin("watch", run.cycle + 1)
     take_snapshot(run, "watch", run.cycle)
-    deadline = min(ends, time.monotonic() + run.plan.window)
+    deadline = min(ends, time.monotonic() + window_at(run.plan.window, run.now()))
     for _ in ticks(run, TICK):
         view.show()
         if time.monotonic() >= deadline:

@@ -13,7 +13,7 @@ from connleak.parts.load import Load
 
 def test_the_word_that_the_users_have_stopped_is_heard_whichever_read_it_comes_with(tmp_path) -> None:
     ours, theirs = socket.socketpair()
-    load = Load(SimpleNamespace(exit_code=lambda child: None), plan(), tmp_path, 0.0, {})
+    load = Load(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), plan(), tmp_path, 0.0, {})
     load._child, load._channel = object(), ours
     read = load._read
     load._read = lambda timeout: read(max(timeout, 0.05))  # so that each read waits for one message

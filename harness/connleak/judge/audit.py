@@ -8,6 +8,7 @@ from itertools import pairwise
 from connleak.judge.facts import Facts, is_unsent, plural
 from connleak.judge.rates import requests_for
 from connleak.model import process_name
+from connleak.thinning import kept_every
 from connleak.verdict import Check
 
 GAP = 1.0
@@ -21,8 +22,9 @@ def load_landed(facts: Facts) -> Check:
     if facts.job_only:
         return Check("load", "clean", "the app works by itself: no requests were sent")
     requests = facts.recording.requests
+    cut = f"requests were cut at the end of cycle {facts.cut}: they took too long"
     if not requests:
-        return Check("load", "inconclusive", "no request was sent; look into locust.log")
+        return Check("load", "inconclusive", cut if facts.cut else "no request was sent; look into locust.log")
     unsent = sum(is_unsent(request.error) for request in requests)
     failed = sum(not request.ok for request in requests)
     if unsent > LANDED * len(requests):
@@ -38,9 +40,8 @@ def load_landed(facts: Facts) -> Check:
             f"{failed} of {len(requests)} requests failed ({errors[0][:80]}); "
             "the app's usual work was not exercised: look into app.log",
         )
-    cut = [phase.cycle for phase in facts.recording.phases if phase.name == "drain" and phase.facts.get("cut")]
-    if cut:
-        return Check("load", "inconclusive", f"requests were cut at the end of cycle {cut[0]}: they took too long")
+    if facts.cut:
+        return Check("load", "inconclusive", cut)
     return Check("load", "clean", f"{plural(len(requests), 'request')}, {failed} failed")
 
 
@@ -82,10 +83,10 @@ def sampler_kept_up(facts: Facts) -> Check:
     samples = facts.recording.samples
     if len(samples) < 2:
         return Check("sampler", "inconclusive", "the server was read less than twice")
-    gaps = [b.t - a.t for a, b in pairwise(samples)]
-    worst = max(gaps)
-    if worst > max(GAP, 5 * facts.plan.sample_every):
-        at = samples[gaps.index(worst)].t
+    every, window = facts.plan.sample_every, facts.plan.window
+    gaps = [(b.t - a.t - kept_every(every, b.t, window), b.t - a.t, a.t) for a, b in pairwise(samples)]
+    beyond, worst, at = max(gaps)
+    if beyond > max(GAP, 5 * every) - every:
         return Check("sampler", "inconclusive", f"the server was not read for {worst:.1f} s from {at:.1f} s on")
     right = "PROCESS ON *.*" if facts.kind == "mysql" else "pg_monitor"
     if any(row.state is None and row.usename for sample in samples[-5:] for row in sample.backends):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
+from operator import attrgetter
 
-from connleak.model import Backend, Event, Holder, Phase, Pool, Recording, Sample, Site, Snapshot
+from connleak.model import Backend, Event, Holder, Phase, Pool, Recording, Site, Snapshot
 
 Key = tuple[int, int]
 """A checkout: (process, its number there)."""
 
 
+moment = attrgetter("t")
 FULL = 0.9
 """The part of the server that is in use at rest, where it was full under load, for it to count as full."""
 
@@ -18,17 +22,16 @@ FULL = 0.9
 class Rest:
     """One window in which nothing was asked of the app, at the end of a cycle."""
 
-    def __init__(self, recording: Recording, phase: Phase) -> None:
+    def __init__(self, recording: Recording, phase: Phase, snapshots: Mapping[tuple[int, str], list[Snapshot]]) -> None:
         self.cycle = phase.cycle
         self.begin = phase.begin
-        self.end = phase.end if phase.end is not None else max((s.t for s in recording.samples), default=phase.begin)
+        self.end = phase.end if phase.end is not None else max(phase.begin, *(s.t for s in recording.samples[-1:]))
         self.settled = bool(phase.facts.get("settled", True))
         self.facts = phase.facts
-        self.samples: list[Sample] = [s for s in recording.samples if self.begin <= s.t <= self.end]
+        first = bisect_left(recording.samples, self.begin, key=moment)
+        self.samples = recording.samples[first : bisect_right(recording.samples, self.end, key=moment)]
         # a snapshot is written with the moment at which its last answer came, which may be just after the phase
-        self.snapshots: list[Snapshot] = [
-            s for s in recording.snapshots if s.cycle == self.cycle and s.label == phase.name
-        ]
+        self.snapshots = snapshots.get((phase.cycle, phase.name), [])
 
     @cached_property
     def stayed(self) -> dict[int, list[Backend]]:
@@ -71,10 +74,14 @@ class Facts:
     @cached_property
     def rests(self) -> list[Rest]:
         """The window at the end of each cycle; the last cycle's is the quiet one when the run got there."""
-        rests = {phase.cycle: Rest(self.recording, phase) for phase in self.recording.phases if self.is_rest(phase)}
+        taken: dict[tuple[int, str], list[Snapshot]] = {}
+        for snapshot in self.recording.snapshots:
+            taken.setdefault((snapshot.cycle, snapshot.label), []).append(snapshot)
+        phases = [phase for phase in self.recording.phases if self.is_rest(phase)]
+        rests = {phase.cycle: Rest(self.recording, phase, taken) for phase in phases}
         for phase in self.recording.phases:
             if phase.name == "quiet":
-                quiet = Rest(self.recording, phase)
+                quiet = Rest(self.recording, phase, taken)
                 if len(quiet.samples) >= 2:
                     if phase.cycle in rests:
                         quiet.settled, quiet.facts = rests[phase.cycle].settled, rests[phase.cycle].facts
@@ -103,6 +110,16 @@ class Facts:
             if phase.name == "baseline":
                 return dict(phase.facts)
         return {}
+
+    @cached_property
+    def outage(self) -> bool:
+        """Whether the server itself was away at some time, or not to be reached."""
+        return any(note.about == "database" and "did not answer" in note.text for note in self.recording.notes)
+
+    @cached_property
+    def cut(self) -> int:
+        """The first cycle at whose end requests were cut, which the app may still be working at; 0 when none was."""
+        return next((p.cycle for p in self.recording.phases if p.name == "drain" and p.facts.get("cut")), 0)
 
     @property
     def kind(self) -> str:
@@ -146,7 +163,18 @@ class Facts:
         """Returns the load between two moments: requests that were answered, or milliseconds of a job-only app."""
         if self.job_only:
             return round(1000 * (before - after))
-        return sum(after < request.t <= before and not is_unsent(request.error) for request in self.recording.requests)
+        return bisect_right(self.answered, before) - bisect_right(self.answered, after)
+
+    @cached_property
+    def answered(self) -> list[float]:
+        """When each request began that reached the app, in order."""
+        return [request.t for request in self.recording.requests if not is_unsent(request.error)]
+
+    @cached_property
+    def thinned(self) -> float:
+        """The moment from which on checkouts that came back at once are left out of the events."""
+        noted = (note.t for note in self.recording.notes if note.about == "probe" and note.facts.get("thinned"))
+        return min(noted, default=float("inf"))
 
     @cached_property
     def amounts(self) -> list[int]:

@@ -82,6 +82,8 @@ def reason(facts: Facts, holder: Holder) -> str:
     assert facts.last is not None
     if facts.watched:
         return reason_under_load(facts, holder)
+    if facts.cut and holder.thread_alive and holder.now is not None:
+        return ""  # its thread stands in the app's code: a request that was cut is not over there
     if facts.last.in_transaction(holder.backend):
         return "in a transaction"
     if not holder.thread_alive:

@@ -8,6 +8,9 @@ from connleak.judge.facts import Facts, plural
 from connleak.model import process_name
 from connleak.verdict import Check, Finding
 
+CLOSED = "server closed the connection unexpectedly"
+"""What libpq says of a connection that the server ended: a fault of the app's only while the server is there."""
+
 
 def lock_held(facts: Facts) -> tuple[list[Finding], Check]:
     """Returns a finding when a session that is idle in its pool has an advisory lock all through the rest."""
@@ -45,6 +48,10 @@ def refused(facts: Facts) -> tuple[list[Finding], Check]:
     for note in facts.recording.notes:
         if note.about == "app" and "words" in note.facts:
             words[note.facts["words"]] += note.facts["count"]
+    gone = words.pop(CLOSED, 0) if facts.outage else 0
+    if not words and gone:
+        why = f"the app's log says {plural(gone, 'time')}: {CLOSED}; so would any app's, for the server was away"
+        return [], Check("refused", "inconclusive", why)
     if not words:
         return [], Check("refused", "clean", "no driver said no")
     phrase, count = words.most_common(1)[0]
@@ -75,6 +82,9 @@ def lost_slots(facts: Facts) -> tuple[list[Finding], Check]:
     same = {key: count for key, count in lost[0].items() if all(other.get(key) == count for other in lost)}
     if not same:
         return [], Check("lost-slots", "clean", "every pool counts what its callers have")
+    if facts.cut:
+        why = "a pool counts more than its callers have: a request that was cut may still be opening a connection"
+        return [], Check("lost-slots", "inconclusive", why)
     (process, pool_number), count = max(same.items(), key=lambda item: item[1])
     pool = next(p for p in last.snapshots[-1].pools if (p.process, p.pool) == (process, pool_number))
     claim = (

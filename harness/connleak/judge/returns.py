@@ -109,11 +109,12 @@ def collected(facts: Facts) -> tuple[list[Finding], Check]:
     findings = []
     for site, returns in sorted(by_site.items(), key=lambda item: -len(item[1])):
         of = max(1, sum(event.site == site for event in facts.events("checkout")))
+        more = "more than " if facts.thinned < float("inf") else ""
         per, scale = unit(facts)
         found = rate(len(returns), max(1, facts.total), per, scale)
         claim = (
-            f"{plural(len(returns), 'connection')} of {of} taken at {site or 'an unknown line'} came back only through "
-            f"the garbage collector, {spoken(found)}: nothing in the app gave them back"
+            f"{plural(len(returns), 'connection')} of {more}{of} taken at {site or 'an unknown line'} came back only "
+            f"through the garbage collector, {spoken(found)}: nothing in the app gave them back"
         )
         if still.get(site):
             claim += f"; {still[site]} more were still waiting for it at rest"

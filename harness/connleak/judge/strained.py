@@ -119,7 +119,7 @@ def hold_times(facts: Facts) -> tuple[float, float]:
     holds = []
     for event in facts.events("checkin"):
         start = taken.get((event.process, event.checkout))
-        if start is not None:
+        if start is not None and event.t < facts.thinned:
             holds.append(event.t - start.t)
     if not holds:
         return 0.0, 0.0

@@ -15,7 +15,7 @@ import psutil
 
 from connleak.model import Backend, Error, Plan
 from connleak.parts.environment import environment
-from connleak.parts.process import Child, Keeper, died, wait_until_ready
+from connleak.parts.process import Child, Keeper, wait_until_ready
 from connleak.probe import ENTRY
 from connleak.secrets import without_passwords
 
@@ -42,6 +42,7 @@ class App:
         if plan.probe != "off":
             env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ENTRY), env.get("PYTHONPATH", "")]))
         self.child = self._keeper.start("the app", shlex.split(plan.app), cwd=Path(plan.cwd), env=env, log=self._log)
+        self._keeper.need(self.child)
         return self
 
     def environment(self) -> dict[str, str]:
@@ -64,13 +65,6 @@ class App:
         if self._plan.url and self._plan.listens != "load":
             answering = accepts if self._plan.listens == "tcp" else answers
             wait_until_ready(self._keeper, self.child, lambda: answering(self._plan.url), timeout, every=0.05)
-
-    def check(self) -> None:
-        """Raises Error with the app's last lines when it has ended."""
-        assert self.child is not None
-        code = self._keeper.exit_code(self.child)
-        if code is not None:
-            raise died(self.child, f"ended with exit code {code}")
 
     def processes(self) -> dict[int, str]:
         """Returns {pid: command} of the app's living processes."""
@@ -108,9 +102,6 @@ class App:
 
 class Elsewhere:
     """An app that somebody else starts: nothing is known of its processes but what their probes say."""
-
-    def check(self) -> None:
-        """It is not ours to look after."""
 
     def processes(self) -> dict[int, str]:
         return {}

@@ -18,6 +18,7 @@ from connleak.parts.frames import local_listener
 from connleak.parts.peers import Peer, Question, Translation
 from connleak.parts.relays import Channel, Relays
 from connleak.recording import EventLine, Writer
+from connleak.thinning import EVENTS, SHORT, Checkouts
 
 LARGEST = 1 << 20
 
@@ -41,6 +42,7 @@ class Collector:
         self._writer = writer
         self._origin = origin
         self._translation = Translation(writer, origin, cwd)
+        self._checkouts = Checkouts()
         self.path = scratch / "probe.sock"
         self.token = secrets.token_hex(16)
         self._lock = threading.Lock()
@@ -78,6 +80,9 @@ class Collector:
     def __exit__(self, *_: object) -> None:
         self._stop = True
         self._thread.join()
+        self._writer.append("events", *self._checkouts.lasting())
+        if self._checkouts.left_out:
+            self._note(f"{self._checkouts.left_out} checkouts that came back within {SHORT:.0f} s were left out")
         for key in list(self._selector.get_map().values()):
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()
@@ -285,9 +290,7 @@ class Collector:
         if "taken" in message:
             peer.armed = True
             peer.alone = bool(message.get("alone"))
-            rows = self._translation.events(peer, message)
-            if rows:
-                self._writer.append("events", *rows)
+            self._keep(self._translation.events(peer, message))
             peer.out, peer.waiting = int(message["out"]), int(message["waiting"])
             peer.dropped = int(message["dropped"])
         if "answer" in message:
@@ -317,6 +320,16 @@ class Collector:
             self._frozen_rows += [(peer, row) for row in message["rows"]]
             if message["final"]:
                 self.frozen = Frozen(self._translation.time(peer, message["t"]), peer.pid, str(message["frozen"]))
+
+    def _keep(self, rows: list[EventLine]) -> None:
+        """Writes events; of very many, those that matter later."""
+        whole = self._checkouts.since is None
+        kept = self._checkouts.kept(rows, self.now())
+        if kept:
+            self._writer.append("events", *kept)
+        if whole and self._checkouts.since is not None:
+            text = f"{EVENTS} events: from here on a checkout that comes back within {SHORT:.0f} s is left out"
+            self._writer.append("notes", Note(self.now(), "probe", text, {"thinned": True}))
 
     def _answer(self, peer: Peer, message: dict[str, Any]) -> None:
         with self._lock:

@@ -22,6 +22,7 @@ import time
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+IPC_RMID = 0
 LAST = 30.0
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -92,6 +93,21 @@ def family(leader):
     return found
 
 
+def remove_segments(started):
+    """Removes System V shared memory that children made and no process has any more: a killed PostgreSQL leaves some.
+
+    `started` is {pid: the moment of its start}: a segment that is older was made by another of that number.
+    """
+    try:
+        with open("/proc/sysvipc/shm") as file:
+            rows = [line.split() for line in file][1:]
+    except OSError:
+        return
+    for _, shmid, _, _, maker, _, attached, *_, changed, _, _ in rows:
+        if float(changed) + 1 >= started.get(int(maker), float("inf")) and attached == "0":
+            LIBC.shmctl(int(shmid), IPC_RMID, None)
+
+
 def kill(pids, number=signal.SIGKILL):
     for pid in pids:
         try:
@@ -106,6 +122,7 @@ class Keeper:
         self.channel = channel
         self.children = {}  # pid -> the request that started it
         self.stopping = {}  # pid -> (deadline, its family when it was asked to stop)
+        self.started = {}  # every pid there ever was -> when
         self.folders = []
         self.last = []  # commands for the end: what they remove is no child of ours, such as a container
 
@@ -120,6 +137,7 @@ class Keeper:
             pid, error = start(request)
             if pid:
                 self.children[pid] = request
+                self.started[pid] = time.time()
             self.say(key=request["key"], pid=pid, error=error)
         elif request["op"] == "stop":
             self.stop(request["pid"], request["signal"], request["grace"])
@@ -155,6 +173,15 @@ class Keeper:
 
     def finish(self):
         """Ends everything: ask, wait two seconds, kill, until no descendant is left; then the folders."""
+        try:
+            self.end_all()
+            for request in self.last:
+                self.run_last(request)
+        finally:
+            for folder in self.folders:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def end_all(self):
         for pid, request in reversed(list(self.children.items())):
             self.stop(pid, request["signal"], 2.0)
         while self.children:
@@ -169,10 +196,7 @@ class Keeper:
             kill(left)
             self.reap()
             time.sleep(0.01)
-        for request in self.last:
-            self.run_last(request)
-        for folder in self.folders:
-            shutil.rmtree(folder, ignore_errors=True)
+        remove_segments(self.started)
 
     def run_last(self, request):
         """Runs a command to its end, for at most half a minute."""

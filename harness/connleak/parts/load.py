@@ -17,10 +17,12 @@ from typing import Any
 
 from connleak.model import Error, Plan
 from connleak.parts.frames import host_and_port
-from connleak.parts.process import Child, Keeper, died, free_port, wait_until_ready
+from connleak.parts.process import Child, Keeper, free_port, wait_until_ready
 
 PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
 STOP_TIMEOUT = 10.0
+SILENT = 30.0
+"""Seconds after which a Locust that has said nothing does nothing: it says how it goes five times a second."""
 
 
 class Load:
@@ -33,6 +35,7 @@ class Load:
         self._origin = origin
         self._env = env
         self._buffer = b""
+        self._heard = time.monotonic()
         self._child: Child | None = None
         self._channel: socket.socket | None = None
         self.status: dict[str, Any] = {"users": 0, "requests": 0, "failures": 0}
@@ -77,6 +80,8 @@ class Load:
             },
         )
         self._workers = [self._worker(number) for number in range(1, self._plan.workers + 1)]
+        for child in (self._child, *self._workers):
+            self._keeper.need(child)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,17 +139,21 @@ class Load:
         raise Error("Locust did not stop its users within 120 s", f"less {self._folder / 'locust.log'}", exit_code=4)
 
     def check(self, timeout: float = 0.0) -> None:
-        """Takes in what Locust says, waiting for it at most so long; raises Error when it has ended."""
+        """Takes in what Locust says, waiting at most so long; raises Error when it, or what is needed, has ended."""
         if self._child is None:
             return
-        for message in self._read(timeout):
+        messages = self._read(timeout)
+        self._heard = time.monotonic() if messages or self.ready is None else self._heard
+        for message in messages:
             if message["say"] in ("status", "stopped"):
                 self.status.update(message)
             if message["say"] == "stopped":
                 self._stopped = message
-        for child in (self._child, *self._workers):
-            if self._keeper.exit_code(child) is not None:
-                raise died(child, "ended during the load")
+        self._keeper.check()
+        if time.monotonic() - self._heard > SILENT:
+            raise Error(
+                f"Locust has said nothing for {SILENT:.0f} s", f"less {self._folder / 'locust.log'}", exit_code=4
+            )
 
     def _connected(self) -> bool:
         if self._channel is None:

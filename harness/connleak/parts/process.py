@@ -5,8 +5,10 @@ No child outlives connleak, however it ends: `parts/keeper.py` says how.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import select
 import shutil
 import signal
@@ -16,13 +18,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from connleak.model import Error
 
 ENOUGH_MEMORY = 1 << 30
+MARK = "CONNLEAK_KEEPER"
+"""The variable in every child's environment that says whose it is, should the keeper itself be killed."""
 KEEPER = Path(__file__).with_name("keeper.py")
 
 
@@ -45,6 +51,9 @@ class Keeper:
         self._answers: dict[int, tuple[int, str]] = {}
         self._buffer = b""
         self._key = 0
+        self._needed: dict[int, Child] = {}
+        self._folders: list[Path] = []
+        self._hurried = False
         self.scratch = Path()
 
     def __enter__(self) -> Keeper:
@@ -57,13 +66,35 @@ class Keeper:
                 start_new_session=True,
             )
         self._channel = ours
-        self.scratch = make_scratch()
-        self._ask({"op": "remove", "path": str(self.scratch)})
+        # short, since a Unix socket's path has 107 bytes
+        near = Path(tempfile.gettempdir())
+        self.scratch = self._folder(near if len(str(near)) < 42 else Path("/tmp"))
+        self.scratch.chmod(0o711)  # ours; an unprivileged server account must pass through it
         return self
 
     def __exit__(self, *_: object) -> None:
         self._channel.close()
-        self._process.wait()
+        if self._process.wait():
+            self._do_without()
+
+    def _folder(self, inside: Path) -> Path:
+        """Returns a new folder, of which the keeper knows before it is there: so none is left, whenever we end."""
+        folder = inside / f"connleak-{secrets.token_hex(6)}"
+        self._folders.append(folder)
+        self._ask({"op": "remove", "path": str(folder)})
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def _do_without(self) -> None:
+        """Does what a keeper that was killed did not: ends everything that it had started, and removes the folders."""
+        deadline = time.monotonic() + 5
+        while (ours := list(started_by(self.scratch))) and time.monotonic() < deadline:
+            for process in ours:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(ours, timeout=0.2)
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def scratch_in_memory(self, name: str) -> Path:
         """Returns a new folder for files that need not outlive the run, in memory where there is enough; removed too.
@@ -75,9 +106,7 @@ class Keeper:
             folder = self.scratch / name
             folder.mkdir(mode=0o700)
             return folder
-        folder = Path(tempfile.mkdtemp(prefix="connleak-", dir=memory))
-        self._ask({"op": "remove", "path": str(folder)})
-        return folder
+        return self._folder(memory)
 
     def run_at_end(self, argv: Sequence[str]) -> None:
         """Has a command run when all children have ended, whatever becomes of us: it removes what is no child."""
@@ -100,7 +129,7 @@ class Keeper:
             "op": "start",
             "argv": list(argv),
             "cwd": str(cwd),
-            "env": dict(env),
+            "env": {**env, MARK: str(self.scratch)},
             "log": str(log),
             "signal": int(stop_signal),
             "uid": account[0] if account else None,
@@ -117,13 +146,30 @@ class Keeper:
             self._read(0.0)
             return self._exits.get(child.pid)
 
+    def need(self, child: Child) -> None:
+        """Takes note that nothing goes on without this child, until it is stopped."""
+        self._needed[child.pid] = child
+
+    def check(self) -> None:
+        """Raises Error with the last lines of a child that is needed and has ended."""
+        for child in list(self._needed.values()):
+            code = self.exit_code(child)
+            if code is not None:
+                raise died(child, ended(code))
+
     def stop(self, child: Child, grace: float = 5.0) -> int | None:
         """Asks the child to stop, kills it and its family after `grace` seconds; returns its exit code."""
+        self._needed.pop(child.pid, None)
+        grace = 0.0 if self._hurried else grace
         with self._lock:
             self._send({"op": "stop", "pid": child.pid, "signal": int(child.signal), "grace": grace})
             deadline = time.monotonic() + grace + 5
-            while child.pid not in self._exits and time.monotonic() < deadline:
-                self._read(0.1)
+            try:
+                while child.pid not in self._exits and time.monotonic() < deadline:
+                    self._read(0.1)
+            except KeyboardInterrupt:
+                self._hurried = True  # nobody waits for the others, either
+                raise
             return self._exits.get(child.pid)
 
     def _ask(self, request: dict[str, object]) -> tuple[int, str]:
@@ -136,15 +182,21 @@ class Keeper:
             return self._answers.pop(key)
 
     def _send(self, request: dict[str, object]) -> None:
-        self._channel.sendall(json.dumps(request).encode() + b"\n")
+        try:
+            self._channel.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:
+            raise self._died() from None
 
     def _read(self, timeout: float) -> None:
         ready, _, _ = select.select([self._channel], [], [], timeout)
         if not ready:
             return
-        data = self._channel.recv(1 << 16)
+        try:
+            data = self._channel.recv(1 << 16)
+        except OSError:
+            data = b""
         if not data:
-            raise RuntimeError(f"the keeper process ended by itself (exit code {self._process.poll()})")
+            raise self._died()
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
@@ -153,15 +205,9 @@ class Keeper:
             else:
                 self._answers[message["key"]] = (message["pid"], message["error"])
 
-
-def make_scratch() -> Path:
-    """Returns a new folder for sockets and the server's data: short, since a Unix socket's path has 107 bytes."""
-    folder = Path(tempfile.mkdtemp(prefix="connleak-"))
-    if len(str(folder)) > 60:
-        folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="connleak-", dir="/tmp"))
-    folder.chmod(0o711)  # ours; an unprivileged server account must pass through it
-    return folder
+    def _died(self) -> Error:
+        how = ended(self._process.wait())
+        return Error(f"connleak's keeper, which starts and ends all else, {how}", "connleak run ... again", exit_code=4)
 
 
 def wait_until_ready(
@@ -174,7 +220,7 @@ def wait_until_ready(
             return
         code = keeper.exit_code(child)
         if code is not None:
-            raise died(child, f"ended with exit code {code} before it was ready")
+            raise died(child, f"{ended(code)} before it was ready")
         if time.monotonic() > deadline:
             raise died(child, f"was not ready after {timeout:.0f} s")
         time.sleep(every)
@@ -189,7 +235,20 @@ def wait_until_done(keeper: Keeper, child: Child, timeout: float, every: float =
             raise died(child, f"was not done after {timeout:.0f} s")
         time.sleep(every)
     if code:
-        raise died(child, f"ended with exit code {code}")
+        raise died(child, ended(code))
+
+
+def ended(code: int) -> str:
+    """Returns how a process ended, in words."""
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def started_by(scratch: Path) -> Iterator[psutil.Process]:
+    """Yields the living processes that the keeper of a scratch folder started, and those that they did."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == str(scratch) and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
 
 
 def died(child: Child, what: str) -> Error:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
 from connleak.model import Backend, Error, Note, Sample
 from connleak.parts.databases import NotAnswering, Reader, Reading
-from connleak.recording import FULL_EVERY, SampleLine, Writer
+from connleak.recording import SampleLine, Writer
+from connleak.thinning import FULL_EVERY, full_every, kept_every
 
 GAP = 1.0
 """A pause between two samples longer than this (and than five periods) is noted."""
@@ -27,16 +28,23 @@ class Sampler:
         origin: float,
         every: float,
         belongs: Callable[[Backend], bool] | None = None,
+        window: float = 0.0,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._origin = origin
         self._every = every
         self._belongs = belongs
+        self._window = window
         self._stored: dict[int, Backend] = {}
-        self._full_at = -FULL_EVERY
+        self._stored_at = self._full_at = self._read_at = -FULL_EVERY
+        self._changed: set[int] | None = None
+        """The sessions that changed since a sample was stored; None when any may have."""
+        self._pending = SampleLine(t=0.0)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+        self.thins = False
+        """Whether samples may be left out: under a load, in which only states change."""
         self.latest = Sample(0.0, ())
         self.taken = 0
         self.cost = 0.0
@@ -85,8 +93,9 @@ class Sampler:
 
     def _sample(self) -> None:
         began = time.monotonic()
-        full = began - self._origin - self._full_at >= FULL_EVERY
+        full = began - self._origin - self._read_at >= FULL_EVERY
         reading = self._reader.read(full=full)
+        self._read_at = began - self._origin if full else self._read_at
         if reading.clock_jump:
             jump = reading.clock_jump
             self._note(self._now(), "database", f"the server's clock jumped by {jump:+.2f} s", clock=round(jump, 3))
@@ -108,20 +117,37 @@ class Sampler:
         return ours
 
     def _store(self, sample: Sample, reading: Reading, began: float) -> None:
-        """Writes what changed among the sessions that were read again; all of them when all were."""
+        """Writes what changed since the last sample that was stored; all sessions now and then."""
         now = {backend.pid: backend for backend in sample.backends}
-        line = SampleLine(t=sample.t, counters=reading.counters, locks=reading.locks)
-        if reading.changed is None:
+        if self._changed is not None:
+            self._changed = None if reading.changed is None else self._changed | reading.changed
+        line = SampleLine(
+            t=sample.t,
+            counters=reading.counters or self._pending.counters,
+            locks=self._pending.locks if reading.locks is None else reading.locks,
+        )
+        self.taken += 1
+        self.latest = sample
+        if self._is_left_out(sample.t, now):
+            self._pending = line
+            self.cost += time.monotonic() - began
+            return
+        if sample.t - self._full_at >= full_every(sample.t):
             self._full_at = sample.t
             line = msgspec.structs.replace(line, full=True, rows=sample.backends)
         else:
-            candidates = now.keys() & (reading.changed | (now.keys() - self._stored.keys()))
+            candidates = now.keys() & (now.keys() if self._changed is None else self._changed | self._new(now))
             changed = tuple(now[pid] for pid in sorted(candidates) if self._stored.get(pid) != now[pid])
-            gone = tuple(self._stored.keys() - now.keys())
-            line = msgspec.structs.replace(line, rows=changed, gone=gone)
+            line = msgspec.structs.replace(line, rows=changed, gone=tuple(self._stored.keys() - now.keys()))
         cost = time.monotonic() - began
         self._writer.append("samples", msgspec.structs.replace(line, cost=round(cost, 5)))
-        self._stored = now
-        self.latest = sample
-        self.taken += 1
+        self._stored, self._stored_at, self._changed, self._pending = now, sample.t, set(), SampleLine(t=0.0)
         self.cost += cost
+
+    def _new(self, now: Mapping[int, Backend]) -> set[int]:
+        return now.keys() - self._stored.keys()
+
+    def _is_left_out(self, t: float, now: Mapping[int, Backend]) -> bool:
+        """Tells whether a sample of a long load is not stored: no session opened or closed, and one was just now."""
+        soon = t - self._stored_at < kept_every(self._every, t, self._window) - self._every / 2
+        return self.thins and soon and now.keys() == self._stored.keys()

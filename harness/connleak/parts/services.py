@@ -48,6 +48,7 @@ def redis(keeper: Keeper, logs: Path) -> Iterator[dict[str, str]]:
         return any("eady to accept connections" in line for line in last_lines(log))
 
     wait_until_ready(keeper, child, ready, timeout=15)
+    keeper.need(child)
     try:
         yield {"REDIS_URL": f"redis://:{password}@127.0.0.1:{port}/0"}
     finally:

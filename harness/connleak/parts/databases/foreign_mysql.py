@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -14,6 +15,8 @@ from connleak.parts.databases.loopback import refuse_remote
 from connleak.parts.databases.mysql import pymysql
 
 TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
+RECOVERING = 10.0
+"""Seconds in which a server that went away may be there again, so that what we made on it is dropped."""
 EXAMPLE = "connleak run ... --mysql mysql://user:password@127.0.0.1:3306/dbname"
 
 
@@ -80,10 +83,21 @@ def create_database(cursor: Any) -> tuple[str, str] | None:
 
 def drop_database(admin: dict[str, Any], name: str) -> None:
     """Drops what `create_database` made: by a new connection, for the first may have been idle too long."""
-    with contextlib.closing(pymysql().connect(**admin, autocommit=True)) as connection:
-        cursor = connection.cursor()
-        cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
-        cursor.execute(f"DROP USER IF EXISTS '{name}'@'%'")
+    deadline = time.monotonic() + RECOVERING
+    while True:
+        try:
+            with contextlib.closing(pymysql().connect(**admin, autocommit=True)) as connection:
+                cursor = connection.cursor()
+                cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
+                cursor.execute(f"DROP USER IF EXISTS '{name}'@'%'")
+            return
+        except pymysql().MySQLError as error:
+            if time.monotonic() > deadline:
+                raise Error(
+                    f"the run's own database and user {name} could not be dropped: {error}",
+                    f"when the server is there again: DROP DATABASE `{name}`; DROP USER '{name}'@'%'",
+                ) from None
+            time.sleep(0.2)
 
 
 def server_at(admin: dict[str, Any], facts: dict[str, Any], *notes: str, own: dict[str, str] | None = None) -> Server:

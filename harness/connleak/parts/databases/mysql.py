@@ -127,6 +127,7 @@ def start_server(
         return True
 
     wait_until_ready(keeper, child, ready, timeout=30)
+    keeper.need(child)
     return child, port
 
 

@@ -62,6 +62,7 @@ def own_pgbouncer(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
         console = {"host": "127.0.0.1", "port": port, "user": behind.user, "password": behind.password}
         try:
             wait_until_ready(keeper, child, lambda: answers(console), timeout=15)
+            keeper.need(child)
             yield Server(
                 kind="pgbouncer",
                 source=behind.source,

@@ -124,6 +124,7 @@ def start_server(
         admin = {"host": str(folder), "port": port, "user": SUPERUSER, "application_name": "connleak"}
         try:
             wait_until_accepting(keeper, child, admin)
+            keeper.need(child)
             return child, admin
         except Error:
             if attempt == 3 or "Address already in use" not in child.log.read_text(errors="replace"):
@@ -186,7 +187,11 @@ def server_facts(cursor: Any) -> dict[str, Any]:
 
 def run_sql(server: Server, path: Path) -> None:
     """Runs an SQL file as the app's role, before the app starts."""
-    connection = psycopg2.connect(server.url())
+    try:
+        connection = psycopg2.connect(server.url())
+    except psycopg2.Error as error:
+        again = "psql with the same address: has the server a connection free for an ordinary role?"
+        raise Error(f"the database refused the app's role: {str(error).strip()}", again, exit_code=4) from None
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute(path.read_text(encoding="utf-8"))

@@ -1,0 +1,402 @@
+"""One fault done to one real run, and all looked at afterwards: what is left, what was recorded, what was said."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PHASES = ("start", "baseline", "load", "drain", "rest", "quiet", "collect")
+HONEST = {"buggy": "leak", "fixed": "clean"}
+PATIENCE = 120.0
+CLEANING = 15.0
+MARK = "CONNLEAK_ARENA"
+
+
+@dataclass(frozen=True)
+class Nemesis:
+    """A fault: what it does, the words that must be found where it was felt, and what else is right to say."""
+
+    name: str
+    group: str
+    does: str
+    attack: Callable[[Arena], None]
+    says: str
+    """A pattern in what was said or recorded; needed unless the verdict is the app's own."""
+    may: tuple[str, ...] = ()
+    """Outcomes that are right as well, beside the app's own and `inconclusive`."""
+    must: str = ""
+    """The only outcome that is right, when there is one; `none`: nothing could be run, and that is said."""
+    mild: bool = False
+    """Whether a run must bear it: then the app's own outcome is the only right one."""
+
+
+@dataclass
+class Row:
+    """What became of one fault."""
+
+    nemesis: str
+    group: str
+    seed: int
+    variant: str = ""
+    phase: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    outcome: str = ""
+    exit_code: int = 0
+    seconds: float = 0.0
+    said: str = ""
+    injected: bool = True
+    problems: list[str] = field(default_factory=list)
+
+
+class TooLate(Exception):
+    """The run was over before the fault's moment came: nothing was injected."""
+
+
+class Arena:
+    """A run of connleak with a fault coming; a context manager that leaves nothing of its own, either."""
+
+    def __init__(self, nemesis: Nemesis, seed: int) -> None:
+        self.nemesis = nemesis
+        self.random = random.Random(f"{nemesis.name} {seed}")
+        self.variant = self.random.choice(("buggy", "fixed"))
+        self.row = Row(nemesis.name, nemesis.group, seed, self.variant)
+        self.folder = Path(tempfile.mkdtemp(prefix="arena-"))
+        self.temporary = self.folder / "t"
+        self.temporary.mkdir(mode=0o1777)
+        self.temporary.chmod(0o1777)
+        self.folder.chmod(0o711)
+        self.out = self.folder / "run"
+        self.mark = self.folder.name
+        self.undo = contextlib.ExitStack()
+        self.undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.seen: dict[int, psutil.Process] = {}
+        self.shared: set[Path] = set()
+        self.victims: list[subprocess.Popen[str]] = []
+        self.said: list[tuple[str, str]] = []
+        self._stop = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Arena:
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._watcher.join()
+        for victim in self.victims:
+            with contextlib.suppress(ProcessLookupError):
+                victim.send_signal(signal.SIGCONT)
+                victim.kill()
+        self.undo.close()
+
+    # the run
+
+    def start(
+        self,
+        *words: str,
+        before: tuple[str, ...] = (),
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        terminal: int | None = None,
+    ) -> subprocess.Popen[str]:
+        """Starts connleak with these words, its temporary folders in the arena's."""
+        where = [] if cwd else ["--out", str(self.out)]
+        if terminal is not None:
+            before = ("setsid", "--ctty", *before)
+        victim = subprocess.Popen(
+            [*before, sys.executable, "-m", "connleak", *words, *where],
+            stdin=subprocess.DEVNULL if terminal is None else terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if terminal is None else terminal,
+            text=True,
+            start_new_session=terminal is None,
+            cwd=cwd or self.folder,
+            env={**os.environ, "TMPDIR": str(self.temporary), MARK: self.mark, "COLUMNS": "200", **(env or {})},
+        )
+        self.victims.append(victim)
+        return victim
+
+    def start_target(self, *words: str, **how: Any) -> subprocess.Popen[str]:
+        """Starts the run of a known leak, or of its fix: which of them, the seed says."""
+        return self.start("run", f"missing_remove:{self.variant}", "--json", *words, **how)
+
+    def beside(self, argv: list[str], env: dict[str, str]) -> None:
+        """Starts a process that is no part of the run, until the arena is left."""
+        process = subprocess.Popen(argv, cwd=self.folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.undo.callback(process.wait)
+        self.undo.callback(process.kill)
+        time.sleep(1.5)
+
+    def drain(self, terminal: int) -> None:
+        """Reads what is written to a terminal, so that nobody waits for room in it."""
+
+        def read() -> None:
+            with contextlib.suppress(OSError):
+                while os.read(terminal, 1 << 16):
+                    pass
+
+        threading.Thread(target=read, daemon=True).start()
+
+    @property
+    def victim(self) -> subprocess.Popen[str]:
+        return self.victims[0]
+
+    def need_running(self) -> None:
+        if self.victim.poll() is not None:
+            raise TooLate
+
+    def wait_until_over(self) -> None:
+        """Returns when all runs have ended, or the patience has; what they say is kept."""
+        self.finish_reading(PATIENCE)
+
+    def phase(self) -> str:
+        """Returns the phase in which the run is, as its recording says."""
+        try:
+            last = (self.out / "phases.jsonl").read_text().splitlines()[-1]
+            return str(json.loads(last)["name"])
+        except (OSError, IndexError, ValueError):
+            return ""
+
+    def wait_for(self, phase: str, timeout: float = 60) -> None:
+        """Returns once the run is in that phase; raises TooLate when it has ended before."""
+        deadline = time.monotonic() + timeout
+        while self.phase() != phase:
+            self.need_running()
+            if time.monotonic() > deadline:
+                raise TooLate
+            time.sleep(0.02)
+
+    def moment(self, *phases: str, within: float = 0.8) -> None:
+        """Waits for a random moment in a random one of these phases; of all when none is named."""
+        phase = self.random.choice(phases or PHASES)
+        self.wait_for(phase)
+        if phase == "start":
+            within *= 2
+        wait = self.random.uniform(0.0, within)
+        self.row.facts["after"] = round(wait, 2)
+        time.sleep(wait)
+        self.need_running()
+        self.row.phase = self.phase()
+
+    def between(self, least: float, most: float, name: str = "seconds") -> float:
+        """Returns a random number, and keeps it with the result."""
+        number = self.random.uniform(least, most)
+        self.row.facts[name] = round(number, 2)
+        return number
+
+    # its processes
+
+    def family(self) -> list[psutil.Process]:
+        """Returns the living processes of the run."""
+        found = []
+        for victim in self.victims:
+            with contextlib.suppress(psutil.Error):
+                found += psutil.Process(victim.pid).children(recursive=True)
+        return found
+
+    def find(self, *patterns: str, patience: float = 5.0) -> list[psutil.Process]:
+        """Returns the run's processes whose command line has a match of each pattern, by pid; TooLate when none has."""
+        deadline = time.monotonic() + patience
+        while True:
+            found = [process for process in self.family() if matches(process, patterns)]
+            if found:
+                return sorted(found, key=lambda process: process.pid)
+            self.need_running()
+            if time.monotonic() > deadline:
+                raise TooLate
+            time.sleep(0.05)
+
+    def postmaster(self) -> psutil.Process:
+        return self.find(r"/postgres -D")[0]
+
+    def servers(self) -> list[psutil.Process]:
+        """Returns the server's process and its children."""
+        first = self.postmaster()
+        return [first, *first.children(recursive=True)]
+
+    def app(self) -> list[psutil.Process]:
+        """Returns the app's processes, the one that was started first."""
+        return self.find(r"gunicorn|shop\.py")
+
+    def kill(self, process: psutil.Process, number: int) -> None:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            raise TooLate from None
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.1):
+            self.look()
+
+    def look(self) -> None:
+        """Takes note of the processes that live now, and of their folders in memory."""
+        for process in self.family():
+            if process.pid not in self.seen:
+                self.seen[process.pid] = process
+            with contextlib.suppress(psutil.Error):
+                words = " ".join(process.cmdline())
+                self.shared |= {Path(name) for name in re.findall(r"/dev/shm/connleak-[^/ ]+", words)}
+
+    # afterwards
+
+    def finish(self) -> None:
+        """Waits for the run's end, and looks at all that it left, recorded and said."""
+        began = time.monotonic()
+        self.finish_reading(PATIENCE)
+        said = self.said
+        self.row.facts["ending"] = round(time.monotonic() - began, 1)
+        self.look()
+        self._stop.set()
+        self.row.problems += [f"left: {thing}" for thing in self.left()]
+        for stdout, stderr in said:
+            if (
+                "Traceback (most" in re.sub(r"(?m)^    .*", "", stderr)
+                or "Traceback (most" in stdout.partition('"evidence"')[0]
+            ):
+                self.row.problems.append(f"a traceback: {stderr[-1500:]}")
+        for victim, (stdout, stderr) in zip(self.victims, said, strict=True):
+            self.row.exit_code = victim.returncode
+            self.weigh(stdout, stderr)
+
+    def finish_reading(self, patience: float) -> None:
+        """Reads what the runs say until they end; one that does not is killed."""
+        for victim in self.victims[len(self.said) :]:
+            try:
+                stdout, stderr = victim.communicate(timeout=patience)
+            except subprocess.TimeoutExpired:
+                self.row.problems.append(f"it had not ended after {patience:.0f} s")
+                self.look()
+                victim.kill()
+                stdout, stderr = victim.communicate()
+            self.said.append((stdout, stderr or ""))
+
+    def left(self) -> list[str]:
+        """Returns what is still there of the run after a while."""
+        deadline = time.monotonic() + CLEANING
+        while (found := self.remains()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
+
+    def remains(self) -> list[str]:
+        found = []
+        mine = list(self.seen.values()) + [p for p in psutil.process_iter() if marked(p, self.mark, self.folder)]
+        for process in mine:
+            with contextlib.suppress(psutil.Error):
+                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(f"process {process.pid} {' '.join(process.cmdline())[:80]}")
+        found += [f"folder {path}" for path in self.temporary.iterdir()]
+        found += [f"folder {path}" for path in self.shared if path.exists()]
+        return found + [f"shared memory {row}" for row in segments(set(self.seen))]
+
+    def weigh(self, stdout: str, stderr: str) -> None:
+        """Judges what came out: the verdict, its recording, its words."""
+        row, nemesis = self.row, self.nemesis
+        told = re.search(r"report: (\S+)/report\.html", stderr)
+        if told and not self.out.exists():
+            self.out = Path(self.folder / "checkout" / told.group(1))
+        verdict = verdict_in(stdout)
+        again, words = self.judged()
+        row.outcome = verdict.get("outcome") or "none"
+        if verdict and again and again != verdict:
+            row.problems.append("judging the recording again gives another verdict")
+        outcome = again.get("outcome", row.outcome) if row.exit_code < 0 else row.outcome
+        right = {"inconclusive", HONEST[self.variant], *nemesis.may, *(["none"] if not verdict else [])}
+        if nemesis.must:
+            right = {nemesis.must}
+        elif nemesis.mild:
+            right = {HONEST[self.variant]}
+        if outcome not in right:
+            row.problems.append(f"{outcome} for the {self.variant} app: {verdict.get('sentence', stderr)[:400]}")
+        words = "\n".join((stderr, stdout, words, json.dumps(again)))
+        found = re.search(nemesis.says, words)
+        row.said = found.group(0)[:120] if found else ""
+        if not found and outcome != HONEST[self.variant]:
+            row.problems.append(f"nothing says /{nemesis.says}/: {said_by(verdict or again)} {stderr[-300:]}")
+        if row.exit_code in (2, 4) and "next:" not in stderr:
+            row.problems.append(f"no next step: {stderr[-300:]}")
+
+    def judged(self) -> tuple[dict[str, Any], str]:
+        """Returns the verdict on what is in the run's folder, and what was said of it."""
+        if not (self.out / "plan.json").exists():
+            return {}, ""
+        argv = [sys.executable, "-m", "connleak", "judge", str(self.out), "--json"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=self.folder)
+        if "Traceback" in done.stderr or done.returncode not in (0, 1, 2, 3):
+            self.row.problems.append(f"judge: exit code {done.returncode}: {done.stderr[-300:]}")
+        return verdict_in(done.stdout), done.stderr
+
+
+def verdict_in(stdout: str) -> dict[str, Any]:
+    try:
+        found = json.loads(stdout)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else found[0]
+
+
+def said_by(verdict: dict[str, Any]) -> str:
+    """Returns what a verdict says of why it is no other."""
+    return " | ".join(why for _, outcome, why in verdict.get("checks", []) if outcome == "inconclusive")
+
+
+def matches(process: psutil.Process, patterns: tuple[str, ...]) -> bool:
+    try:
+        words = " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+    return all(re.search(pattern, words) for pattern in patterns)
+
+
+def marked(process: psutil.Process, mark: str, folder: Path) -> bool:
+    """Tells whether a process was started from within the arena by connleak."""
+    try:
+        return process.pid != os.getpid() and process.environ().get(MARK) == mark
+    except psutil.Error:
+        return False
+
+
+def segments(pids: set[int]) -> list[str]:
+    """Returns System V shared memory that one of these processes made."""
+    try:
+        rows = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    except OSError:
+        return []
+    return [row for row in rows if int(row.split()[4]) in pids]
+
+
+def fight(nemesis: Nemesis, seed: int, keep: Path | None = None) -> Row:
+    """Returns what became of one fault: made by `seed`, which repeats it; a wrong one's recording goes into `keep`."""
+    began = time.monotonic()
+    with Arena(nemesis, seed) as arena:
+        row = arena.row
+        try:
+            nemesis.attack(arena)
+        except TooLate:
+            row.injected = False
+        except Exception as error:  # the arena's own mistake is a failure too
+            row.problems.append(f"the attack itself failed: {error!r}")
+        arena.finish()
+        if keep and row.problems and arena.out.exists():
+            shutil.copytree(arena.out, keep / f"{nemesis.name}-{seed}", dirs_exist_ok=True)
+    row.seconds = round(time.monotonic() - began, 1)
+    return row
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    return asdict(row)

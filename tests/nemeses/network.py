@@ -1,0 +1,100 @@
+"""What lies between an app and its database, and can be disturbed: a wire of ours, and a network without rules."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+
+class Wire:
+    """A TCP proxy that can be slow, cut, closed or silent; a context manager."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = int(self._listener.getsockname()[1])
+        self.delay = 0.0
+        self.silent = False
+        self._open: list[socket.socket] = []
+        self._over = False
+
+    def __enter__(self) -> Wire:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over = True
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Ends every connection at once, on both sides."""
+        for line in self._open:
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
+
+    def close(self) -> None:
+        """Refuses new connections, and ends those that are open."""
+        self._listener.close()
+        self.cut()
+
+    def open(self) -> None:
+        """Takes connections again, at the same port."""
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        listener = self._listener
+        while not self._over:
+            try:
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+            except OSError:
+                return
+            for line in (near, far):
+                line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._open += [near, far]
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                time.sleep(self.delay)
+                while self.silent and not self._over:
+                    time.sleep(0.02)
+                sink.sendall(data)
+        for line in (source, sink):
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def namespace(name: str) -> Iterator[tuple[str, ...]]:
+    """Yields the words that run a command in a network of its own, with loopback alone."""
+    run("ip", "netns", "add", name)
+    try:
+        run("ip", "-n", name, "link", "set", "lo", "up")
+        yield ("ip", "netns", "exec", name)
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def drop(name: str, port: int) -> None:
+    """Loses every packet from and to a port in a namespace, and tells nobody: half-open connections."""
+    for side in ("--dport", "--sport"):
+        run("ip", "netns", "exec", name, "iptables", "-I", "INPUT", "-p", "tcp", side, str(port), "-j", "DROP")
+
+
+def undrop(name: str) -> None:
+    """Lets all packets through again."""
+    run("ip", "netns", "exec", name, "iptables", "-F", "INPUT")
+
+
+def run(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True)

@@ -1,0 +1,59 @@
+"""What the judge makes of a run that a fault went through: the fault's doing is not the app's."""
+
+from __future__ import annotations
+
+import msgspec
+from build import holder, pool, recording
+from connleak import judge
+from connleak.judge.misuse import CLOSED
+from connleak.model import Note, Recording, Site
+from test_judge import check, idle, in_transaction, kinds
+
+AWAY = Note(5.0, "database", "the server did not answer: connection refused")
+WORDS = Note(9.0, "app", "app.log says", {"words": CLOSED, "count": 4})
+
+
+def cut(made: Recording) -> Recording:
+    """Returns the recording with requests that were cut at the end of the last cycle, and may still hang."""
+    phases = [
+        msgspec.structs.replace(phase, facts={"cut": True}) if phase.name == "drain" else phase for phase in made.phases
+    ]
+    return msgspec.structs.replace(made, phases=tuple(phases))
+
+
+def test_connections_that_the_server_closed_are_the_apps_fault_only_while_the_server_is_there() -> None:
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    assert kinds(judge.judge(msgspec.structs.replace(made, notes=(WORDS,)))) == ["refused"]
+    away = judge.judge(msgspec.structs.replace(made, notes=(AWAY, WORDS)))
+    assert (away.outcome, kinds(away)) == ("inconclusive", [])
+    assert "the server was away" in check(away, "refused").why
+
+
+def test_other_words_are_a_fault_though_the_server_was_away() -> None:
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    other = Note(9.0, "app", "app.log says", {"words": "another operation is in progress", "count": 1})
+    assert kinds(judge.judge(msgspec.structs.replace(made, notes=(AWAY, WORDS, other)))) == ["refused"]
+
+
+def test_what_a_cut_request_has_is_held_only_when_its_thread_has_left_the_apps_code() -> None:
+    def standing(now: Site | None) -> Recording:
+        has = [msgspec.structs.replace(holder(1), now=now)]
+        return recording([in_transaction(1)] * 3, holders=[has] * 3, pools=[[pool(out=1)]] * 3)
+
+    inside = standing(Site("app.py", 50, "remove_session"))
+    assert kinds(judge.judge(inside)) == ["held"]
+    hangs = judge.judge(cut(inside))
+    assert (hangs.outcome, kinds(hangs)) == ("inconclusive", [])
+    assert "requests were cut at the end of cycle 1" in check(hangs, "load").why
+    assert kinds(judge.judge(cut(standing(None)))) == ["held"]
+
+
+def test_slots_are_lost_only_when_no_request_that_was_cut_may_still_be_opening_a_connection() -> None:
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,), out=3)]] * 3)
+    assert kinds(judge.judge(made)) == ["lost-slots"]
+    assert (judge.judge(cut(made)).outcome, kinds(judge.judge(cut(made)))) == ("inconclusive", [])
+
+
+def test_a_load_whose_requests_were_all_cut_says_so_and_not_that_none_was_sent() -> None:
+    none = cut(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, requests=0))
+    assert "were cut" in check(judge.judge(none), "load").why
