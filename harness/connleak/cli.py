@@ -21,7 +21,7 @@ from connleak import (
     results,
 )
 from connleak.cli_project import run_once, with_project
-from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, exit_code, in_github, show_verdicts
+from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, exit_code, in_github, not_whole, show_verdicts
 from connleak.invocation import without_secrets
 from connleak.model import OUTCOMES, Error
 from connleak.show import index_page, show_target, table_of_targets
@@ -122,7 +122,10 @@ def judge(folders: tuple[str, ...], at_rate: str | None, expect: str | None, str
     if expect and expect not in OUTCOMES:
         raise Error(f"--expect {expect}: no such outcome", "connleak judge --help")
     at = plan.requests_a_second(at_rate) if at_rate else 0.0
-    runs = [results.judge_folder(Path(name), at) for name in folders]
+    runs = [results.judged(Path(name), at) for name in folders]
+    for name, (read, verdict) in zip(folders, runs, strict=True):
+        with not_whole(Path(name)):
+            results.keep_verdict(Path(name), read, verdict)
     show_verdicts(form, runs, [Path(name) for name in folders], strict)
     sys.exit(max(exit_code(verdict.outcome, expect or "", strict) for _, verdict in runs))
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from connleak import gate, options, plan, project, recording, results
-from connleak.console import AFTER, err, escaped, exit_code, in_github, show_verdicts
+from connleak.console import AFTER, err, escaped, exit_code, in_github, not_whole, show_verdicts
 from connleak.invocation import folder_for, need_lab, terminating, without_secrets
 from connleak.model import Error, Plan, Recording
 from connleak.show import progress
@@ -45,23 +45,15 @@ def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, 
                 recording.point_latest(folder)
             with err.status("judging, and drawing the charts"):
                 read, verdict = results.judged(folder)
-                keep(folder, read, verdict, indexed=not out)
+                with not_whole(folder):
+                    results.keep_verdict(folder, read, verdict)
+                    results.render_folder(folder, read, verdict)
+                    if not out:
+                        results.write_index(folder.parent)
     except KeyboardInterrupt:
         told = f"stopped at once; what was recorded until then is in {folder}"
         raise Error(told, f"connleak judge {folder}", exit_code=130) from None
     return folder, read, verdict
-
-
-def keep(folder: Path, read: Recording, verdict: Verdict, *, indexed: bool) -> None:
-    """Writes the verdict and its pages beside the recording; a disk that is full does not take the verdict from us."""
-    try:
-        results.keep_verdict(folder, read, verdict)
-        results.render_folder(folder, read, verdict)
-        if indexed:
-            results.write_index(folder.parent)
-    except OSError as error:
-        why = f"the report in {folder} is not whole: {error.strerror}"
-        err.print(escaped(f"{why}\n  next: connleak render {folder}, when there is room"), style="yellow")
 
 
 @click.command()

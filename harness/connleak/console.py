@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,6 +67,16 @@ def fail(message: str, hint: str, code: int) -> NoReturn:
 def escaped(words: str) -> str:
     """Returns words as they stand, where rich would take brackets for its markup."""
     return escape(words.translate(CONTROLS))
+
+
+@contextlib.contextmanager
+def not_whole(folder: Path) -> Iterator[None]:
+    """Writing into a run's folder: a disk that is full or read-only is told, and does not take the verdict from us."""
+    try:
+        yield
+    except OSError as error:
+        why = f"the report in {folder} is not whole: {error.strerror}"
+        err.print(escaped(f"{why}\n  next: connleak render {folder}, when it can be written to"), style="yellow")
 
 
 def emit(value: object) -> None:

@@ -86,5 +86,56 @@ with Keeper() as keeper:
     wait_until(lambda: not scratch.exists(), "the scratch folder is gone")
 
 
+SEGMENT = """
+import ctypes, os, signal
+libc = ctypes.CDLL(None)
+number = libc.shmget(0, 4096, 0o1600)
+libc.shmat.restype = ctypes.c_void_p
+libc.shmat(number, None, 0)
+print(number, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def segments() -> set[str]:
+    return {line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
+
+
+def test_shared_memory_of_a_killed_child_is_removed_and_no_other() -> None:
+    with Keeper() as keeper:
+        child = sh(keeper, f"exec {sys.executable} -c '{SEGMENT}'")
+        other = subprocess.run([sys.executable, "-c", SEGMENT], capture_output=True, text=True, check=False)
+        wait_until(lambda: keeper.exit_code(child) is not None, "it ended")
+        mine = child.log.read_text().strip()
+        assert {mine, other.stdout.strip()} <= segments()
+    assert mine not in segments()
+    assert other.stdout.strip() in segments()
+    subprocess.run(["ipcrm", "-m", other.stdout.strip()], check=True)
+
+
+def test_a_keeper_that_is_killed_itself_is_told_and_done_without() -> None:
+    with pytest.raises(Error, match="keeper, which starts and ends all else, was ended by SIGKILL"), Keeper() as keeper:
+        sh(keeper, FAMILY)
+        wait_until(lambda: len(sleepers()) == 5, "the family is up")
+        memory, scratch = keeper.scratch_in_memory("data"), keeper.scratch
+        keeper._process.kill()
+        keeper._process.wait()
+        keeper.check()
+        keeper._ask({"op": "remove", "path": "/nowhere"})
+    assert sleepers() == []
+    assert not scratch.exists() and not memory.exists()
+
+
+def test_what_is_needed_is_told_when_it_ends_unless_it_was_stopped(keeper: Keeper) -> None:
+    child, stopped = sh(keeper, "sleep 0.2; echo gone; exit 7"), sh(keeper, f"sleep {MINE}")
+    keeper.need(child)
+    keeper.need(stopped)
+    keeper.check()
+    keeper.stop(stopped)
+    wait_until(lambda: keeper.exit_code(child) is not None, "it ended")
+    with pytest.raises(Error, match=r"a shell ended with exit code 7(.|\n)*gone"):
+        keeper.check()
+
+
 def test_free_ports_differ() -> None:
     assert free_port() > 1023

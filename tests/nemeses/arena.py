@@ -308,8 +308,8 @@ class Arena:
         """Judges what came out: the verdict, its recording, its words."""
         row, nemesis = self.row, self.nemesis
         told = re.search(r"report: (\S+)/report\.html", stderr)
-        if told and not self.out.exists():
-            self.out = Path(self.folder / "checkout" / told.group(1))
+        if told:
+            self.out = self.folder / "checkout" / told.group(1)  # where it is no whole path, that of two at once
         verdict = verdict_in(stdout)
         again, words = self.judged()
         row.outcome = verdict.get("outcome") or "none"

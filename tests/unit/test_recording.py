@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -88,3 +89,37 @@ def test_two_runs_in_one_second_get_two_folders(tmp_path: Path) -> None:
     assert len(made) == 3
     recording.point_latest(max(made))
     assert (tmp_path / "latest").resolve() == max(made).resolve()
+
+
+def test_on_a_full_disk_only_last_words_are_taken_and_nothing_raises_but_the_check(tmp_path: Path) -> None:
+    with Writer(tmp_path / "run", plan(), Machine()) as writer:
+        writer.append("samples", SampleLine(t=0.1, full=True, rows=(backend(1),)))
+        writer.check()
+        room = writer._files["samples"]
+        with contextlib.suppress(OSError), Path("/dev/full").open("ab", buffering=1 << 16) as writer._files["samples"]:
+            writer.append("samples", SampleLine(t=0.2))
+        with contextlib.suppress(OSError):
+            writer._files["samples"].raw.close()
+        writer._files["samples"] = room
+        writer.append("samples", SampleLine(t=0.3))
+        with pytest.raises(Error, match=f"cannot write to {tmp_path}/run: No space left on device"):
+            writer.check()
+        assert writer._spare.closed is False
+        writer.append("notes", Note(0.4, "run", "no room"))
+        assert writer._spare.closed  # its room is for these
+    made = read(tmp_path / "run")
+    assert [sample.t for sample in made.samples] == [0.1]
+    assert [note.text for note in made.notes] == ["no room"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Error, match=r"cannot write to .*file/run: Not a directory"):
+        Writer(tmp_path / "file" / "run", plan(), Machine())
+
+
+def test_samples_between_which_nothing_changed_share_their_rows(folder: Path) -> None:
+    with (folder / "samples.jsonl").open("a") as file:
+        file.write('{"t":0.3}\n{"t":0.4}\n')
+    made = read(folder)
+    assert made.samples[1].backends is made.samples[2].backends is made.samples[3].backends

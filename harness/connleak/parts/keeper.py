@@ -232,7 +232,9 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)  # only the channel's end ends it
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
-    keeper = Keeper(socket.socket(fileno=int(sys.argv[1])))
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    channel.set_inheritable(False)  # no child has it: its end is ours
+    keeper = Keeper(channel)
     try:
         keeper.run()
     finally:

@@ -25,6 +25,7 @@ from pathlib import Path
 import psutil
 
 from connleak.model import Error
+from connleak.parts.keeper import remove_segments
 
 ENOUGH_MEMORY = 1 << 30
 MARK = "CONNLEAK_KEEPER"
@@ -53,6 +54,7 @@ class Keeper:
         self._key = 0
         self._needed: dict[int, Child] = {}
         self._folders: list[Path] = []
+        self._started: dict[int, float] = {}
         self._hurried = False
         self.scratch = Path()
 
@@ -93,6 +95,7 @@ class Keeper:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             psutil.wait_procs(ours, timeout=0.2)
+        remove_segments(self._started)  # type: ignore[no-untyped-call]
         for folder in self._folders:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -138,6 +141,7 @@ class Keeper:
         pid, error = self._ask(request)
         if not pid:
             raise Error(f"{name} cannot be started: {argv[0]}: {error}", "connleak doctor", exit_code=4)
+        self._started[pid] = time.time()
         return Child(pid, name, log, stop_signal)
 
     def exit_code(self, child: Child) -> int | None:
@@ -190,6 +194,8 @@ class Keeper:
     def _read(self, timeout: float) -> None:
         ready, _, _ = select.select([self._channel], [], [], timeout)
         if not ready:
+            if self._process.poll() is not None:
+                raise self._died()
             return
         try:
             data = self._channel.recv(1 << 16)
