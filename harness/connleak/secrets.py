@@ -42,6 +42,7 @@ def scrub(folder: Path, known: Iterable[str]) -> None:
         part = path.with_suffix(".part")
         try:
             if any(without(line, known) != line for line in lines_of(path)):
+                part.touch(mode=0o600)
                 with part.open("w", encoding="utf-8", errors="surrogateescape") as file:
                     file.writelines(without(line, known) for line in lines_of(path))
                 part.replace(path)

@@ -43,6 +43,14 @@ def test_it_listens_on_loopback_only_has_our_limits_and_logs_with_sqlstate(serve
     assert "connection authorized" in (tmp_path / "postgres.log").read_text()
 
 
+def test_it_keeps_its_shared_memory_in_its_own_folder(server: Server) -> None:
+    pid = one(server, "SELECT pg_backend_pid()")
+    with contextlib.closing(psycopg2.connect(server.url())) as connection:
+        maps = Path(f"/proc/{connection.info.backend_pid}/maps").read_text()
+    assert pid and "pg_dynshmem/mmap." in maps
+    assert "/dev/shm/PostgreSQL." not in maps  # a kill -9 would leave it
+
+
 def test_the_app_needs_its_password(server: Server) -> None:
     with pytest.raises(psycopg2.OperationalError, match="password"):
         psycopg2.connect(host=server.host, port=server.port, user=server.user, dbname=server.dbname, password="no")

@@ -249,9 +249,12 @@ class Arena:
         for process in self.family():
             if process.pid not in self.seen:
                 self.seen[process.pid] = process
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(psutil.Error, OSError):
                 words = " ".join(process.cmdline())
                 self.shared |= {Path(name) for name in re.findall(r"/dev/shm/connleak-[^/ ]+", words)}
+                if "/postgres -D" in words:
+                    maps = Path(f"/proc/{process.pid}/maps").read_text()
+                    self.shared |= {Path(name) for name in re.findall(r"/dev/shm/PostgreSQL\.\d+", maps)}
 
     # afterwards
 

@@ -28,7 +28,7 @@ class Postgres:
         self.home = Path(tempfile.mkdtemp(prefix="nemesis-", dir="/dev/shm"))
         self.size = size
         self.port = free_port()
-        self.settings = {"fsync": "off", **settings}
+        self.settings = {"fsync": "off", "dynamic_shared_memory_type": "mmap", **settings}
         self.env = env or {}
         self.process: subprocess.Popen[str] | None = None
 

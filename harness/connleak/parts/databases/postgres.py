@@ -29,6 +29,7 @@ from connleak.parts.databases.binaries import (
 from connleak.parts.process import Child, Keeper, free_port, wait_until_done, wait_until_ready
 
 SETTINGS = {
+    "dynamic_shared_memory_type": "mmap",  # in its folder, so that it goes with it: else a kill -9 leaves it
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
