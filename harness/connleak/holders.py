@@ -12,7 +12,7 @@ import psutil
 
 from connleak import recording
 from connleak.judge.table import holder_table
-from connleak.model import Error, Machine, Recording, Snapshot, Struct
+from connleak.model import Error, Recording, Snapshot, Struct
 from connleak.verdict import HolderRow
 
 PATIENCE = 6.0
@@ -56,8 +56,7 @@ def newest(read: Recording, at: str) -> Snapshot | None:
 def process_of(folder: Path) -> int | None:
     """Returns the pid of the connleak that records into the folder now, None when it has ended."""
     recording.read_plan(folder)
-    machines, _ = recording.read_lines(folder / "machine.json", Machine, whole=True)
-    pid = machines[0].pid if machines else 0
+    pid = recording.read_machine(folder).pid
     try:
         process = psutil.Process(pid) if pid > 0 else None
         open_files = {Path(file.path) for file in process.open_files()} if process else set()

@@ -11,7 +11,8 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -196,20 +197,16 @@ def read(folder: Path) -> Recording:
     plan = read_plan(folder)
     broken: dict[str, int] = {}
 
-    def lines(name: str, kind: type[T]) -> list[T]:
-        rows, bad = read_lines(folder / f"{name}.jsonl", kind)
-        if bad:
-            broken[name] = bad
-        return rows
+    def lines(name: str, kind: type[T]) -> Iterator[T]:
+        return read_lines(folder / f"{name}.jsonl", kind, broken)
 
     stacks = {line.id: tuple(Site(*frame) for frame in line.stack) for line in lines("stacks", StackLine)}
-    notes = lines("notes", Note)
-    machine, _ = read_lines(folder / "machine.json", Machine, whole=True)
+    notes = list(lines("notes", Note))
     recording = Recording(
         folder=str(folder),
         plan=plan,
-        machine=machine[0] if machine else Machine(),
-        phases=tuple(phases_of(lines("phases", PhaseLine))),
+        machine=read_machine(folder),
+        phases=tuple(phases_of(list(lines("phases", PhaseLine)))),
         samples=tuple(samples_of(lines("samples", SampleLine))),
         events=tuple(event_of(line, stacks) for line in lines("events", EventLine)),
         snapshots=tuple(lines("snapshots", Snapshot)),
@@ -219,6 +216,14 @@ def read(folder: Path) -> Recording:
     for name, count in broken.items():
         notes.append(Note(t=0.0, about="run", text=f"{count} line(s) of {name}.jsonl could not be read"))
     return msgspec.structs.replace(recording, notes=tuple(notes))
+
+
+def read_machine(folder: Path) -> Machine:
+    """Returns what is known of the machine of a recording: nothing when that is damaged."""
+    try:
+        return read_json(folder / "machine.json", Machine, "")
+    except Error:
+        return Machine()
 
 
 def read_plan(folder: Path) -> Plan:
@@ -247,22 +252,19 @@ def read_plan(folder: Path) -> Plan:
         raise Error(f"{path} is damaged: {error}", again) from None
 
 
-def read_lines(path: Path, kind: type[T], *, whole: bool = False) -> tuple[list[T], int]:
-    """Returns the readable rows of a file and the number of unreadable ones."""
+def read_lines(path: Path, kind: type[T], bad: dict[str, int]) -> Iterator[T]:
+    """Yields the readable rows of a file of any size, and counts the unreadable lines under its name."""
     decoder = msgspec.json.Decoder(kind)
-    rows: list[T] = []
-    bad = 0
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            for line in file:
+                if line.strip():
+                    try:
+                        yield decoder.decode(line)
+                    except DAMAGED:
+                        bad[path.stem] = bad.get(path.stem, 0) + 1
     except OSError:
-        return [], 0
-    for line in [data] if whole else data.split(b"\n"):
-        if line.strip():
-            try:
-                rows.append(decoder.decode(line))
-            except DAMAGED:
-                bad += 1
-    return rows, bad
+        return
 
 
 def phases_of(lines: list[PhaseLine]) -> Iterator[Phase]:
@@ -274,7 +276,7 @@ def phases_of(lines: list[PhaseLine]) -> Iterator[Phase]:
             yield Phase(line.name, line.cycle, line.t, after.t if after else None, line.facts)
 
 
-def samples_of(lines: list[SampleLine]) -> Iterator[Sample]:
+def samples_of(lines: Iterable[SampleLine]) -> Iterator[Sample]:
     """Yields whole samples from stored changes; what did not change is one object."""
     now: dict[int, Backend] = {}
     rows: tuple[Backend, ...] = ()
@@ -282,16 +284,29 @@ def samples_of(lines: list[SampleLine]) -> Iterator[Sample]:
     locks: tuple[int, ...] = ()
     for line in lines:
         if line.full:
-            now = {}
+            there = {row.pid for row in line.rows}
+            now = {pid: row for pid, row in now.items() if pid in there}
         for pid in line.gone:
             now.pop(pid, None)
         for row in line.rows:
-            now[row.pid] = row
+            now[row.pid] = like(row, now.get(row.pid))
         if line.full or line.gone or line.rows:
             rows = tuple(now.values())
         counters = line.counters or counters
         locks = locks if line.locks is None else line.locks
         yield Sample(line.t, rows, counters, line.cost, locks)
+
+
+def like(row: Backend, before: Backend | None) -> Backend:
+    """Returns a session's row whose parts are the same objects as in the row before it, where they are equal."""
+    if before is None or row == before:
+        return before or row
+    return Backend(
+        before.pid, *(old if old == new else new for old, new in zip(fields(before), fields(row), strict=True))
+    )
+
+
+fields = attrgetter(*Backend.__struct_fields__[1:])
 
 
 def event_of(line: EventLine, stacks: dict[int, tuple[Site, ...]]) -> Event:

@@ -53,9 +53,13 @@ class Wire:
         while not self._over:
             try:
                 near, _ = listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._to))
             except OSError:
                 return
+            try:
+                far = socket.create_connection(("127.0.0.1", self._to))
+            except OSError:
+                near.close()
+                continue
             for line in (near, far):
                 line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._open += [near, far]
@@ -71,7 +75,8 @@ class Wire:
                 sink.sendall(data)
         for line in (source, sink):
             with contextlib.suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
+                line.shutdown(socket.SHUT_RDWR)  # wakes who carries the other way
+            line.close()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,275 @@
+"""8. What size costs: sessions, probed processes, events a second, hours, runs in a folder, each at several sizes.
+
+Every size is measured in a process of its own, so that its memory is its own. Nothing may grow faster than its size:
+the table gives the power with which each cost grows, and docs/size.svg draws it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import lab
+import long_recording
+import msgspec
+from connleak import judge, recording, results
+from connleak.model import Backend, Database, Holder, Machine, Pool, Process, Site, Snapshot
+from connleak.parts.collector import Collector
+from connleak.parts.databases import Reading
+from connleak.parts.sampler import Sampler
+from connleak.recording import PhaseLine, Writer
+from connleak.thinning import window_at
+from connleak.watch import plan_of
+
+SIZES = {
+    "sessions": (250, 500, 1000, 2000),
+    "processes": (12, 25, 50, 100),
+    "events a second": (600, 1250, 2500, 5000),
+    "hours": (3, 10, 30),
+    "runs in a folder": (100, 300, 1000),
+}
+ENDURED = 600.0
+"""Seconds of the largest rate of events, in the full form."""
+APP = """
+import os, sys, time
+from sqlalchemy import create_engine, text
+engine = create_engine(os.environ["DATABASE_URL"])
+children, each, until = int(sys.argv[1]), float(sys.argv[2]), time.monotonic() + float(sys.argv[3])
+for _ in range(children - 1):
+    if not os.fork():
+        break
+due, made = time.monotonic(), 0
+with engine.connect() as connection:
+    connection.execute(text("SELECT 1"))
+while (now := time.monotonic()) < until:
+    while due < now:
+        engine.connect().close()
+        due, made = due + 1 / each, made + 1
+    time.sleep(0.01)
+os.write(1, str(made + 1).encode() + bytes([10]))
+time.sleep(2)
+"""
+
+
+def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
+    """Yields {what, size, seconds, memory_mb, megabytes, ...}: the cost of a second, or of the whole."""
+    for what, sizes in SIZES.items():
+        for size in sizes if full else sizes[:-1]:
+            seconds = ENDURED if full and what == "events a second" and size == max(sizes) else 10.0
+            argv = [sys.executable, __file__, what, str(size), str(seconds)]
+            done = subprocess.run(argv, stdout=subprocess.PIPE, check=True, text=True)
+            yield {"what": what, "size": size, **json.loads(done.stdout)}
+
+
+def sessions(size: int, seconds: float, folder: Path) -> lab.Row:
+    """Returns what a second of ten samples costs client and server."""
+    import sampler_cost
+
+    with lab.server(folder, max_connections=size + 50) as (_, server), sampler_cost.sessions(server, size):
+        row = sampler_cost.ours(server, folder, seconds)
+    cost = 10 * (row["client_ms"] + row["server_ms"]) / 1000
+    return {"seconds": cost, "memory_mb": row["memory_mb"], "rate": row["samples"] / seconds, "listed": row["listed"]}
+
+
+def probed(processes: int, each: float, seconds: float, folder: Path) -> lab.Row:
+    """Returns what a second of so many probes costs the collector, and whether it took in all that they told."""
+    began_with = memory()
+    with lab.server(folder, max_connections=processes + 50) as (keeper, server), lab.writer(folder) as writer:
+        with Collector(writer, keeper.scratch, time.monotonic(), folder) as collector:
+            env = {**os.environ, **server.environment(), **collector.environment(lab.plan())}
+            env["PYTHONPATH"] = str(Path(recording.__file__).parent / "probe" / "entry")
+            argv = [sys.executable, "-c", APP, str(processes), str(each), str(seconds)]
+            with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as app:
+                while len(collector.living()) < processes:
+                    assert app.poll() is None
+                    time.sleep(0.05)
+                spent, began = time.process_time(), time.monotonic()
+                time.sleep(0.8 * seconds)
+                cost = (time.process_time() - spent) / (time.monotonic() - began)
+                asked = time.monotonic()
+                snapshot = collector.snapshot("size", 0)
+                answered = time.monotonic() - asked
+                assert app.stdout
+                made = sum(map(int, app.stdout))
+            time.sleep(1)
+            lost = sum(process.dropped for process in snapshot.processes)
+        written = folder / "run"
+        size = sum(path.stat().st_size for path in written.iterdir()) / 1e6
+    began = time.process_time()
+    kept = len(recording.read(written).events)
+    reading = time.process_time() - began
+    return {
+        "seconds": cost, "memory_mb": memory() - began_with, "megabytes": size, "made": 2 * made, "kept": kept,
+        "left_out": 2 * notes(written), "dropped": lost, "reading": reading, "snapshot": answered,
+        "answered": sum(process.answered for process in snapshot.processes),
+    }  # fmt: skip
+
+
+def notes(folder: Path) -> int:
+    """Returns the checkouts that were counted and left out."""
+    found = [note.text for note in recording.read(folder).notes if "were left out" in note.text]
+    return int(found[0].split()[0]) if found else 0
+
+
+def events(size: int, seconds: float, folder: Path) -> lab.Row:
+    return probed(4, size / 8, seconds, folder)
+
+
+def processes(size: int, seconds: float, folder: Path) -> lab.Row:
+    return probed(size, 1.0, seconds, folder)
+
+
+class Crowd:
+    """A hundred sessions of a pool that work, and one in half a minute that comes and goes, at a time that is set."""
+
+    def __init__(self) -> None:
+        self.t = 0.0
+        self.dice = random.Random(1)
+        self.rows = {pid: row_at(pid, 0.0, "idle") for pid in range(1000, 1100)}
+        self.opened, self.closed = 100, 0
+
+    def read(self, *, full: bool) -> Reading:
+        changed = {self.dice.randrange(1000, 1100) for _ in range(3)}
+        for pid in changed:
+            state = self.dice.choice(("idle", "active", "idle in transaction"))
+            self.rows[pid] = row_at(pid, self.t, state)
+        if len(self.rows) > 100 and self.dice.random() < 1 / 200:
+            self.closed += 1
+            del self.rows[next(pid for pid in self.rows if pid >= 10_000)]
+        if len(self.rows) < 105 and self.dice.random() < 1 / 300:
+            self.opened += 1
+            self.rows[10_000 + self.opened] = row_at(10_000 + self.opened, self.t, "idle")
+        return Reading(
+            t=self.t, backends=dict(self.rows), changed=None if full else frozenset(changed & self.rows.keys())
+        )
+
+    def close(self) -> None:
+        pass
+
+
+def row_at(pid: int, t: float, state: str) -> Backend:
+    return Backend(pid, t, "app", pid, state, t, None if state == "idle" else t, None, "SELECT 1", "app")
+
+
+def hours(size: int, seconds: float, folder: Path) -> lab.Row:
+    """Returns what reading and judging a watch of so many hours costs, read ten times a second by a faked clock."""
+    crowd, plan = Crowd(), plan_of("postgresql://127.0.0.1/shop", window=60.0, every=0.1)
+    plan = msgspec.structs.replace(plan, database=Database(source="url", max_connections=500), probe="pool")
+    site = Site("shop.py", 31, "listen")
+    pool = Pool(process=100, pool=1, kind="QueuePool", size=100, max_overflow=10, created=0.1, used=True,
+                idle=tuple(range(1001, 1100)), checked_out=1)  # fmt: skip
+    holder = Holder(process=100, checkout=1, backend=1000, since=0.5, site=site, stack=(site,), thread=1, pool=1)
+    told = (Process(process=100, probe=True, armed=True),)
+    with Writer(folder / "run", plan, Machine()) as writer, mock.patch("connleak.parts.sampler.time") as clock:
+        clock.monotonic = lambda: crowd.t
+        sampler = Sampler(crowd, writer, 0.0, 0.1, window=60.0)
+        writer.append("phases", PhaseLine(0.0, "baseline", 0, {"max_connections": 500, "reserved": 3}))
+        cycle, ends = 0, 1.0
+        for tick in range(size * 36_000):
+            crowd.t = round(tick / 10, 1)
+            sampler.thins = cycle > 0
+            if crowd.t >= ends:
+                for number in (cycle, cycle + 1) if cycle else (1,):  # the window's end, and the next one's begin
+                    if number > cycle:
+                        writer.append("phases", PhaseLine(crowd.t, "watch", number))
+                    writer.append("snapshots", Snapshot(t=crowd.t, label="watch", cycle=number, holders=(holder,),
+                                                        pools=(pool,), processes=told))  # fmt: skip
+                cycle, ends = cycle + 1, crowd.t + window_at(60.0, crowd.t)
+            sampler._sample()
+        writer.append("phases", PhaseLine(crowd.t, "end", cycle))
+    return read_and_judged(folder / "run", crowd)
+
+
+def read_and_judged(folder: Path, crowd: Crowd) -> lab.Row:
+    argv = [sys.executable, __file__, "judge", str(folder)]
+    row = json.loads(subprocess.run(argv, stdout=subprocess.PIPE, check=True).stdout)
+    assert (row.pop("opened"), row.pop("closed")) == (crowd.opened, crowd.closed), "an opening or closing was lost"
+    return dict(row)
+
+
+def judged(folder: Path) -> lab.Row:
+    """Returns what reading and judging a folder costs, and how many sessions open and close in it."""
+    before, began = memory(), time.process_time()
+    read = recording.read(folder)
+    reading = time.process_time() - began
+    verdict = judge.judge(read)
+    spent = time.process_time() - began
+    seen: set[int] = set()
+    closed = 0
+    now: set[int] = set()
+    for sample in read.samples:
+        there = {row.pid for row in sample.backends}
+        closed += len(now - there)
+        seen |= there
+        now = there
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    return {
+        "seconds": spent,
+        "reading": reading,
+        "memory_mb": memory() - before,
+        "megabytes": size,
+        "samples": len(read.samples),
+        "outcome": verdict.outcome,
+        "opened": len(seen),
+        "closed": closed,
+    }
+
+
+def runs(size: int, seconds: float, folder: Path) -> lab.Row:
+    """Returns what the index over a folder of so many runs costs."""
+    reports, made = folder / "reports", folder / "made"
+    long_recording.generate(made, hours=0.1)
+    results.judge_folder(made)
+    for number in range(size):
+        run = reports / f"20260101-{number:06d}-missing_remove-buggy"
+        run.mkdir(parents=True)
+        for name in ("plan.json", "verdict.json", "samples.jsonl", "phases.jsonl", "machine.json"):
+            os.link(made / name, run / name)
+    results.write_index(reports)  # the first draws a small chart for each
+    before, began = memory(), time.process_time()
+    page = results.write_index(reports)
+    return {"seconds": time.process_time() - began, "memory_mb": memory() - before,
+            "megabytes": page.stat().st_size / 1e6}  # fmt: skip
+
+
+def memory() -> float:
+    """Returns the most memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def power(rows: list[lab.Row], key: str) -> float:
+    """Returns the power of the size with which a cost grows, by least squares over their logarithms."""
+    points = [(math.log(row["size"]), math.log(max(row[key], 1e-6))) for row in rows]
+    x, y = (sum(column) / len(points) for column in zip(*points, strict=True))
+    return sum((a - x) * (b - y) for a, b in points) / sum((a - x) ** 2 for a, _ in points)
+
+
+PARTS = {
+    "sessions": sessions,
+    "processes": processes,
+    "events a second": events,
+    "hours": hours,
+    "runs in a folder": runs,
+}
+
+
+def main(what: str, size: str, seconds: str = "10") -> None:
+    if what == "judge":
+        print(json.dumps(judged(Path(size))))
+        return
+    with tempfile.TemporaryDirectory(prefix="connleak-size-") as folder:
+        print(json.dumps(PARTS[what](int(size), float(seconds), Path(folder))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
