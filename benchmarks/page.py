@@ -183,6 +183,27 @@ def no_difference(rows: list[lab.Row]) -> str:
     return markdown(["variant", "runs", "comparisons with itself", "no difference", ""], table)
 
 
+def size(rows: list[lab.Row]) -> str:
+    """Returns each cost at its sizes, with the power of the size with which it grows; draws them, too."""
+    import size as measured_size
+
+    latest = {(row["what"], row["size"]): row for row in rows}
+    (PAGE.parent / "size.svg").write_text(measured_size.drawn(list(latest.values())), encoding="utf-8")
+    table = []
+    for what, words in measured_size.COSTS.items():
+        mine = [row for (name, _), row in sorted(latest.items()) if name == what]
+        if mine:
+            cells = [f"{row['size']}: {shown_cost(row)}" for row in mine]
+            table.append([f"{what}, {words}", "; ".join(cells), f"{measured_size.power(mine, 'seconds'):.2f}"])
+    return markdown(["", "size: cost, memory above an empty process, on disk", "power"], table)
+
+
+def shown_cost(row: lab.Row) -> str:
+    seconds = f"{1000 * row['seconds']:.0f} ms" if row["seconds"] < 1 else f"{row['seconds']:.1f} s"
+    disk = f", {row['megabytes']:.1f} MB" if "megabytes" in row else ""
+    return f"{seconds}, {row['memory_mb']:.0f} MB{disk}"
+
+
 TABLES: dict[str, Callable[[list[lab.Row]], str]] = {
     "probe_cost": probe_cost,
     "throughput": throughput,
@@ -191,6 +212,7 @@ TABLES: dict[str, Callable[[list[lab.Row]], str]] = {
     "detectors": detectors,
     "long_recording": long_recording,
     "no_difference": no_difference,
+    "size": size,
 }
 
 

@@ -14,7 +14,16 @@ import time
 import lab
 import page
 
-NAMES = ("probe_cost", "throughput", "sampler_cost", "detection", "detectors", "long_recording", "no_difference")
+NAMES = (
+    "probe_cost",
+    "throughput",
+    "sampler_cost",
+    "detection",
+    "detectors",
+    "long_recording",
+    "no_difference",
+    "size",
+)
 
 
 def main() -> None:

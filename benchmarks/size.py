@@ -28,6 +28,7 @@ from connleak.parts.collector import Collector
 from connleak.parts.databases import Reading
 from connleak.parts.sampler import Sampler
 from connleak.recording import PhaseLine, Writer
+from connleak.render.charts.drawing import altair, to_svg
 from connleak.thinning import window_at
 from connleak.watch import plan_of
 
@@ -240,6 +241,39 @@ def runs(size: int, seconds: float, folder: Path) -> lab.Row:
     page = results.write_index(reports)
     return {"seconds": time.process_time() - began, "memory_mb": memory() - before,
             "megabytes": page.stat().st_size / 1e6}  # fmt: skip
+
+
+COSTS = {
+    "sessions": "CPU of sampler and server a second",
+    "processes": "CPU of the collector a second",
+    "events a second": "CPU of the collector a second",
+    "hours": "reading and judging",
+    "runs in a folder": "writing the index anew",
+}
+
+
+def drawn(rows: list[lab.Row]) -> str:
+    """Returns the chart of cost against size as SVG: a panel for each, both axes logarithmic, a dashed line for n."""
+    alt = altair()
+    panels = []
+    for what, words in COSTS.items():
+        mine = sorted((row for row in rows if row["what"] == what), key=lambda row: row["size"])
+        if len(mine) < 2:
+            continue
+        points = [{"size": row["size"], "ms": 1000 * row["seconds"]} for row in mine]
+        first = points[0]
+        straight = [{"size": row["size"], "ms": first["ms"] * row["size"] / first["size"]} for row in points]
+        x = alt.X("size:Q", title=what, scale=alt.Scale(type="log"), axis=alt.Axis(values=[p["size"] for p in points]))
+        y = alt.Y("ms:Q", title="ms", scale=alt.Scale(type="log"), axis=alt.Axis(grid=False, tickCount=4))
+        base = alt.Chart(alt.Data(values=points), title=alt.Title(words, fontSize=11, anchor="start")).encode(x=x, y=y)
+        dashed = alt.Chart(alt.Data(values=straight)).mark_line(strokeDash=[3, 3], color="#8a8a8a").encode(x=x, y=y)
+        line = base.mark_line(color="#2a78b5", point=alt.OverlayMarkDef(color="#2a78b5"))
+        panels.append((dashed + line).properties(width=260, height=150))
+    title = alt.Title(
+        "Cost against size, both logarithmic", subtitle=["dashed: in proportion to the size"], anchor="start"
+    )
+    spec = alt.concat(*panels, columns=3).properties(title=title).to_dict()
+    return to_svg(dict(spec))
 
 
 def memory() -> float:

@@ -10,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
 from build import backend, holder, pool, recording
 from connleak import compare, judge, results
+from connleak.model import Note, Request, Site
 from connleak.render import charts, page
 
 CHROMIUM = shutil.which("chromium")
@@ -152,6 +154,51 @@ def test_the_wheel_zooms_pointing_shows_figures_and_the_legend_hides_states(repo
     assert "sessions" in answers["tooltip"] and "state" in answers["tooltip"]
     assert answers["zoomed"] != answers["before"]
     assert (answers["states"], answers["alone"]) == (2, 1)
+
+
+OWNED = "</script><script>document.body.dataset.owned=1</script>"
+HOSTILE = (
+    OWNED,
+    "<img src=x onerror=document.body.dataset.owned=1>",
+    '"><svg onload=document.body.dataset.owned=1>',
+    "javascript:document.body.dataset.owned=1",
+    "]]>--><!--<script>document.body.dataset.owned=1//",
+    "&lt;script&gt;document.body.dataset.owned=1&lt;/script&gt;",
+    "\u2028document.body.dataset.owned=1//\u2029",
+    "${document.body.dataset.owned=1}",
+)
+
+
+@needs_chromium
+@pytest.mark.parametrize("words", HOSTILE)
+def test_no_text_of_an_app_or_a_database_becomes_code_in_the_page(words: str, report: Path, tmp_path: Path) -> None:
+    site = Site(words, 3, words)
+    row = msgspec.structs.replace(
+        backend(1, xact=0.9, state="idle in transaction"), query=words, application_name=words, usename=words
+    )
+    held = msgspec.structs.replace(holder(1, site=site), request=words, thread_name=words, now=site)
+    made = recording([[row]] * 3, holders=[[held]] * 3, pools=[[pool(size=50, overflow=50, out=1)]] * 3)
+    plan = msgspec.structs.replace(made.plan, app=words, variant=words, target=words, argv=(words,))
+    notes = (Note(1.0, words, words),)
+    made = msgspec.structs.replace(made, plan=plan, notes=notes, requests=(Request(1.5, 0.1, words, error=words),))
+    verdict = judge.judge(made)
+    live = {
+        "chart": charts.growth_chart(made, verdict, interactive=True),
+        "lifelines": charts.lifelines_chart(made, verdict, interactive=True),
+        "ages": charts.ages_chart(made, verdict),
+        "sides": charts.sides_chart(made, verdict),
+    }
+    report.write_text(page.report(made, verdict, live, {}, results.kept_library()), encoding="utf-8")
+    dom = dom_of(report, tmp_path / "profile")
+    assert "<svg" in dom, "the charts were drawn"
+    assert "data-owned" not in dom
+
+
+@needs_chromium
+def test_code_in_the_page_would_be_seen(report: Path, tmp_path: Path) -> None:
+    """The test above can fail."""
+    report.write_text(report.read_text() + OWNED.removeprefix("</script>"))
+    assert "data-owned" in dom_of(report, tmp_path / "profile")
 
 
 @needs_chromium

@@ -51,6 +51,7 @@ class Load:
         path = self._keeper.scratch / "load.sock"
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
+        path.chmod(0o600)
         self._listener.listen(1)
         argv = [
             sys.executable,
