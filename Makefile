@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test matrix lint reproduction corpus gallery faults faults-full bench bench-full all-tests clean
+.PHONY: demo test matrix lint reproduction corpus gallery faults faults-full soak bench bench-full all-tests clean
 
 # The lock holds hashes and no addresses: the packages come from wherever pip or uv is set up to look.
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -50,13 +50,18 @@ corpus: $(VENV)/installed
 gallery: $(VENV)/installed
 	$(BIN)/connleak gallery
 
-# kills and interruptions at random moments, bad input, planted secrets (about six minutes)
+# one fault of each kind injected into a real run, bad input, planted secrets (at most eight minutes; as root)
 faults: $(VENV)/installed
 	$(BIN)/python -m pytest tests/faults
 
-# the same with forty times as many inputs (about an hour)
+# five hundred faults, appended to benchmarks/results/faults.jsonl; goes on where it stopped; and forty times the inputs
 faults-full: $(VENV)/installed
-	CONNLEAK_FUZZ=40 $(BIN)/python -m pytest tests/faults
+	cd tests && ../$(BIN)/python -m nemeses --seeds 11 --out ../benchmarks/results/faults.jsonl --page ../docs/reliability.md
+	CONNLEAK_FUZZ=40 $(BIN)/python -m pytest tests/faults/test_bad_input.py
+
+# an hour of load, restarts and recycled workers: its own memory and descriptors stay flat, and are drawn
+soak: $(VENV)/installed
+	$(BIN)/python benchmarks/soak.py
 
 # what it costs and how well it sees, appended to benchmarks/results (at most eight minutes)
 bench: $(VENV)/installed

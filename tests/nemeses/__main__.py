@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -22,6 +23,9 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the first of the seeds (default: 1)")
     parser.add_argument("--jobs", type=int, default=3, help="runs side by side (default: 3)")
     parser.add_argument("--out", type=Path, help="JSON lines that are appended to, and gone on from")
+    parser.add_argument(
+        "--page", type=Path, help="a page in Markdown that the table is written into, between its marks"
+    )
     parser.add_argument("--keep", type=Path, help="a folder for the recordings of those that went wrong")
     parser.add_argument("-k", nargs="*", default=[], metavar="NAME", help="only faults whose name holds one of these")
     chosen = parser.parse_args()
@@ -33,6 +37,8 @@ def main() -> int:
                 file.write(json.dumps(rows[-1]) + "\n")
         print(told(rows[-1]), flush=True)
     print(table(rows))
+    if chosen.page:
+        write_into(chosen.page, table(rows))
     return int(any(row["problems"] for row in rows))
 
 
@@ -85,6 +91,14 @@ def table(rows: list[dict]) -> str:
     wrong = sum(bool(row["problems"]) for row in injected)
     lines.append(f"| **all** | | **{len(injected)}** | | **{wrong}** |")
     return "\n".join(lines)
+
+
+def write_into(page: Path, words: str) -> None:
+    """Writes the table into a page, in the place of the one that is there."""
+    marks = r"(<!-- results: faults -->\n).*?(\n<!-- end -->)"
+    text, count = re.subn(marks, lambda m: m[1] + words + m[2], page.read_text(), flags=re.DOTALL)
+    assert count == 1, f"{page} has no mark for the table"
+    page.write_text(text)
 
 
 if __name__ == "__main__":
