@@ -178,7 +178,7 @@ def run_twice(arena: Arena) -> None:
     code = SHOP.format(first="os.environ['DATABASE_URL'] = 'sqlite://'", each="pass", fixed=True)
     (arena.folder / "first.py").write_text(code)
     env = {name: value for name, value in os.environ.items() if not name.startswith("CONNLEAK")}
-    arena.beside([sys.executable, "first.py", str(port)], env)
+    arena.beside([sys.executable, "first.py", str(port)], env, port)
     start(arena, port=port, server=arena.random.choice(("gunicorn", "werkzeug")))
     arena.wait_until_over()
 

@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -136,12 +137,17 @@ class Arena:
         """Starts the run of a known leak, or of its fix: which of them, the seed says."""
         return self.start("run", f"missing_remove:{self.variant}", "--json", *words, **how)
 
-    def beside(self, argv: list[str], env: dict[str, str]) -> None:
-        """Starts a process that is no part of the run, until the arena is left."""
+    def beside(self, argv: list[str], env: dict[str, str], port: int) -> None:
+        """Starts a process that is no part of the run, until the arena is left; returns when it listens."""
         process = subprocess.Popen(argv, cwd=self.folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.undo.callback(process.wait)
         self.undo.callback(process.kill)
-        time.sleep(1.5)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                return
+            time.sleep(0.1)
+        raise TimeoutError(f"{argv} does not listen")
 
     def drain(self, terminal: int) -> None:
         """Reads what is written to a terminal, so that nobody waits for room in it."""
