@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -46,16 +48,45 @@ def engine_answers() -> bool:
         return False
 
 
+def need_engine() -> None:
+    if not engine_answers():
+        if os.environ.get("CI"):
+            pytest.fail("CI may not skip: no Docker engine answers")
+        pytest.skip("no Docker engine answers; set DOCKER_HOST")
+
+
+def containers() -> set[str]:
+    argv = ["docker", "ps", "-aq", "--filter", "name=connleak-"]
+    return set(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize("phase", ["start", "load", "rest"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_container_is_left_when_a_run_in_one_is_ended(number: int, phase: str, tmp_path: Path) -> None:
+    need_engine()
+    before = containers()
+    argv = connleak("run", "missing_remove:buggy", "--postgres", "docker:postgres:15", "--json")
+    victim = subprocess.Popen([*argv, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    phases = tmp_path / "run" / "phases.jsonl"
+    deadline = time.monotonic() + 60
+    while not (phases.exists() and f'"{phase}"' in phases.read_text() and containers() - before):
+        assert time.monotonic() < deadline and victim.poll() is None
+        time.sleep(0.05)
+    victim.send_signal(number)
+    victim.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    while containers() - before:
+        assert time.monotonic() < deadline, "a container is left"
+        time.sleep(0.2)
+
+
 def variants() -> list[str]:
     return list(catalog.targets()["missing_remove"].variants)
 
 
 @pytest.mark.parametrize("variant", variants())
 def test_every_variant_of_missing_remove_in_a_container(variant: str, tmp_path: Path) -> None:
-    if not engine_answers():
-        if os.environ.get("CI"):
-            pytest.fail("CI may not skip: no Docker engine answers")
-        pytest.skip("no Docker engine answers; set DOCKER_HOST")
+    need_engine()
     expected = catalog.targets()["missing_remove"].variants[variant]
     argv = connleak("run", f"missing_remove:{variant}", "--postgres", "docker:postgres:15", "--json")
     done = subprocess.run(

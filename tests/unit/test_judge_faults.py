@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-from build import holder, pool, recording
+from build import PROCESS, SITE, holder, pool, recording
 from connleak import judge
 from connleak.judge.misuse import CLOSED
-from connleak.model import Note, Recording, Site
+from connleak.model import Event, Note, Recording, Site
 from test_judge import check, idle, in_transaction, kinds
 
 AWAY = Note(5.0, "database", "the server did not answer: connection refused")
@@ -52,6 +52,14 @@ def test_slots_are_lost_only_when_no_request_that_was_cut_may_still_be_opening_a
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,), out=3)]] * 3)
     assert kinds(judge.judge(made)) == ["lost-slots"]
     assert (judge.judge(cut(made)).outcome, kinds(judge.judge(cut(made)))) == ("inconclusive", [])
+
+
+def test_a_session_is_an_orphan_only_when_no_request_that_was_cut_may_still_be_opening_it() -> None:
+    made = recording([idle(2)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    assert kinds(judge.judge(made)) == ["orphaned"]
+    assert (judge.judge(cut(made)).outcome, kinds(judge.judge(cut(made)))) == ("inconclusive", [])
+    opened = Event(0.5, "connect", PROCESS, backend=2, site=SITE, stack=(SITE,))
+    assert kinds(judge.judge(cut(msgspec.structs.replace(made, events=(opened,))))) == ["orphaned"]
 
 
 def test_a_load_whose_requests_were_all_cut_says_so_and_not_that_none_was_sent() -> None:

@@ -25,6 +25,11 @@ def orphaned(facts: Facts) -> tuple[list[Finding], Check]:
         return [], Check("orphaned", "inconclusive", blind)
     if any(process.dropped for process in processes.values()):
         return [], Check("orphaned", "inconclusive", "the probe dropped events, so it may have missed connections")
+    opening = [pid for pid in unknown if facts.cut and not last_line(facts, pid)]
+    unknown = [pid for pid in unknown if pid not in opening]
+    if opening and not unknown:
+        why = f"{plural(len(opening), 'session')} that a request which was cut may still be opening"
+        return [], Check("orphaned", "inconclusive", why)
     if not unknown:
         return [], Check("orphaned", "clean", f"all {plural(last.level, 'session')} at rest are known to the app")
     ports = {port: process.process for process in processes.values() for port in process.ports}
