@@ -32,6 +32,7 @@ from connleak.parts.process import free_port
 from connleak.render.charts.drawing import altair, to_svg
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from nemeses.__main__ import write_into
 from nemeses.server import Postgres
 
 ROOT = Path(__file__).parent.parent
@@ -71,13 +72,16 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "soak.jsonl")
     options.add_argument("--chart", type=Path, default=CHART)
+    options.add_argument("--page", type=Path, default=ROOT / "docs" / "reliability.md")
     given = options.parse_args()
     rows = soak(given.seconds, random.Random(given.seed))
     given.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = flatness(rows)
     given.chart.write_text(to_svg(chart(rows, found)))
-    for line in told(rows, found):
-        print(line)
+    lines = told(rows, found)
+    print("\n".join(lines))
+    if given.page:
+        write_into(given.page, "soak", "\n".join(f"- {line}" for line in lines))
     return int(not all(line["flat"] for line in found))
 
 

@@ -38,7 +38,7 @@ def main() -> int:
         print(told(rows[-1]), flush=True)
     print(table(rows))
     if chosen.page:
-        write_into(chosen.page, table(rows))
+        write_into(chosen.page, "faults", table(rows))
     return int(any(row["problems"] for row in rows))
 
 
@@ -93,11 +93,11 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def write_into(page: Path, words: str) -> None:
-    """Writes the table into a page, in the place of the one that is there."""
-    marks = r"(<!-- results: faults -->\n).*?(\n<!-- end -->)"
+def write_into(page: Path, name: str, words: str) -> None:
+    """Writes results into a page, in the place of those that are there between its marks."""
+    marks = rf"(<!-- results: {name} -->\n).*?(\n<!-- end -->)"
     text, count = re.subn(marks, lambda m: m[1] + words + m[2], page.read_text(), flags=re.DOTALL)
-    assert count == 1, f"{page} has no mark for the table"
+    assert count == 1, f"{page} has no mark for {name}"
     page.write_text(text)
 
 
