@@ -246,7 +246,8 @@ def wait_until_done(keeper: Keeper, child: Child, timeout: float, every: float =
 
 def ended(code: int) -> str:
     """Returns how a process ended, in words."""
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was ended by {names.get(-code, f'signal {-code}')}" if code < 0 else f"ended with exit code {code}"
 
 
 def started_by(scratch: Path) -> Iterator[psutil.Process]:
