@@ -86,7 +86,6 @@ def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:
     """Asks all probes for their holders, adds the processes that have a session but no probe, and writes it."""
     collector = run.collector
     snapshot = collector.frozen_snapshot(cycle) if label == "exhausted" else collector.snapshot(label, cycle)
-    watched = run.collector.watched()
     owners = run.app.ports() | (collector.far.ports() if collector.far else {})
     by_process: dict[int, list[int]] = {}
     for backend in run.sampler.latest.backends:
@@ -94,6 +93,7 @@ def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:
         if owner is not None:
             by_process.setdefault(owner, []).append(backend.client_port or -1)
     commands = run.app.processes()
+    heard = {process.process for process in snapshot.processes}  # a probe that fell silent tells nothing any more
     processes = [
         msgspec.structs.replace(process, ports=tuple(by_process.get(process.process, ())))
         for process in snapshot.processes
@@ -101,7 +101,7 @@ def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:
     processes += [
         Process(process=pid, command=commands.get(pid, ""), ports=tuple(ports))
         for pid, ports in by_process.items()
-        if pid not in watched
+        if pid not in heard
     ]
     snapshot = msgspec.structs.replace(snapshot, processes=tuple(processes))
     run.writer.append("snapshots", snapshot)

@@ -10,13 +10,16 @@ import contextlib
 import json
 import os
 import select
+import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from connleak import __version__, judge, recording
+import msgspec
+
+from connleak import __version__
 from connleak.judge.table import rows_of
 from connleak.model import Database, Error, Phases, Plan, Struct
 from connleak.parts.app import Elsewhere
@@ -36,6 +39,13 @@ from connleak.verdict import HolderRow, Verdict
 
 TICK = 0.25
 ASK_EVERY = 5.0
+JUDGE = """
+import sys
+from pathlib import Path
+import msgspec
+from connleak import judge, recording
+sys.stdout.buffer.write(msgspec.json.encode(judge.judge(recording.read(Path(sys.argv[1])))))
+"""
 SHARE = 0.05
 """The part of the time that judging may take: the longer the recording, the less often."""
 
@@ -225,6 +235,16 @@ class Commands:
         return [str(json.loads(line).get("do")) for line in lines if line.strip()]
 
 
+def judged_apart(folder: Path) -> Verdict | None:
+    """Returns the verdict on a recording that goes on, by a process of its own; None when it came to none.
+
+    What is recorded grows, and judging takes it all: here it would stop the sampler, and the memory would stay.
+    """
+    argv = [sys.executable, "-c", JUDGE, str(folder)]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, check=False, start_new_session=True)
+    return msgspec.json.decode(done.stdout, type=Verdict) if done.returncode == 0 else None
+
+
 class View:
     """What is shown of a run that goes on: asked for and judged only as often as that costs little."""
 
@@ -243,8 +263,9 @@ class View:
         began = time.monotonic()
         if began < self._judge_at:
             return
-        self.verdict = judge.judge(recording.read(self._run.folder))
-        self.levels = tuple(self.verdict.evidence.get("at_rest", ()))
+        self.verdict = judged_apart(self._run.folder)
+        if self.verdict is not None:
+            self.levels = tuple(self.verdict.evidence.get("at_rest", ()))
         now = time.monotonic()
         self._judge_at = now + (now - began) / SHARE
 

@@ -249,7 +249,7 @@ def test_it_works_where_connleak_is_not_installed(lab: Lab, tmp_path: Path) -> N
 
 def test_without_its_variables_it_is_not_there(lab: Lab) -> None:
     lab.start("assert '_connleak_probe' not in sys.modules", env={"CONNLEAK_SOCKET": ""})
-    assert lab.collector.watched() == set()
+    assert lab.collector.living() == []
 
 
 def test_without_a_collector_the_app_works(lab: Lab) -> None:
@@ -266,7 +266,7 @@ def test_a_stranger_without_the_token_is_not_heard(lab: Lab) -> None:
     lab.start(
         "from sqlalchemy import create_engine; kept = create_engine(URL).connect()", env={"CONNLEAK_TOKEN": "guessed"}
     )
-    assert lab.collector.watched() == set()
+    assert lab.collector.living() == []
 
 
 def test_a_full_buffer_drops_and_counts_and_never_blocks(lab: Lab) -> None:

@@ -292,14 +292,14 @@ def test_a_stranger_is_sent_away(collector, message: bytes) -> None:
     made, _, _ = collector
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        before = len(made.watched())
+        before = len(made.living())
         try:
             token = json.loads(message).get("token") == made.token
         except (ValueError, AttributeError):
             token = False
         assert not token
         made._understood(ours, message)
-        assert len(made.watched()) == before
+        assert len(made.living()) == before
 
 
 @quick

@@ -6,8 +6,8 @@ import msgspec
 from build import PROCESS, SITE, holder, pool, recording
 from connleak import judge
 from connleak.judge.misuse import CLOSED
-from connleak.model import Event, Note, Recording, Site
-from test_judge import check, idle, in_transaction, kinds
+from connleak.model import Event, Note, Process, Recording, Site
+from test_judge import check, idle, in_transaction, kinds, streaming
 
 AWAY = Note(5.0, "database", "the server did not answer: connection refused")
 WORDS = Note(9.0, "app", "app.log says", {"words": CLOSED, "count": 4})
@@ -65,3 +65,25 @@ def test_a_session_is_an_orphan_only_when_no_request_that_was_cut_may_still_be_o
 def test_a_load_whose_requests_were_all_cut_says_so_and_not_that_none_was_sent() -> None:
     none = cut(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, requests=0))
     assert "were cut" in check(judge.judge(none), "load").why
+
+
+def test_what_does_nothing_while_the_server_hangs_is_no_clients_connection() -> None:
+    made = streaming()
+    assert kinds(judge.judge(made)) == ["per-client"]
+    hung = tuple(
+        msgspec.structs.replace(sample, cost=0.9) if number % 8 == 0 else sample
+        for number, sample in enumerate(made.samples)
+    )
+    assert kinds(judge.judge(msgspec.structs.replace(made, samples=hung))) == []
+
+
+def test_a_process_whose_probe_fell_silent_is_told_as_one_without() -> None:
+    made = recording([idle(3)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
+    blind = Process(process=7, command="gunicorn", ports=(40003,))
+    snapshots = tuple(
+        msgspec.structs.replace(snapshot, processes=(*snapshot.processes, blind)) for snapshot in made.snapshots
+    )
+    bye = (Event(2.0, "bye", 7),)
+    found = judge.judge(msgspec.structs.replace(made, snapshots=snapshots, events=bye))
+    assert (found.outcome, kinds(found)) == ("inconclusive", [])
+    assert "probe absent in pid 7 (gunicorn), which has 1 session: its line was closed" in check(found, "probe").why

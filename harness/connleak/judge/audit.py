@@ -108,7 +108,12 @@ def probe_attached(facts: Facts) -> Check:
                     "probe",
                     "inconclusive",
                     f"probe absent in pid {process_name(process.process)} ({process.command[:60]}), which has "
-                    f"{plural(len(process.ports), 'session')}: is it Python started with -I or -E?",
+                    f"{plural(len(process.ports), 'session')}: "
+                    + (
+                        "its line was closed"
+                        if process.process in facts.silent
+                        else "is it Python started with -I or -E?"
+                    ),
                 )
             if process.probe and not process.answered:
                 return Check(

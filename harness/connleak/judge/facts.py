@@ -262,6 +262,11 @@ class Facts:
         return [event for kind in kinds for event in self.by_kind.get(kind, ())]
 
     @cached_property
+    def silent(self) -> set[int]:
+        """The processes whose probe said nothing more: they ended, or their line did."""
+        return {event.process for event in self.events("bye")}
+
+    @cached_property
     def ended(self) -> dict[int, float]:
         """The processes with sessions that ended between the first load and the end, and when."""
         begin = min((p.begin for p in self.recording.phases if p.name == "load"), default=float("inf"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from statistics import median
 
 from connleak.judge.facts import Facts, plural
 from connleak.judge.rates import compact
 from connleak.model import Event, Pool, Sample
+from connleak.thinning import kept_every
 from connleak.verdict import Check, Finding
 
 CHURN = 500
@@ -164,7 +166,7 @@ def per_client(facts: Facts) -> tuple[list[Finding], Check]:
     """Returns a finding when each open client holds a connection: idle ones as many as long requests, gone at rest."""
     best: tuple[int, int, float] = (0, 0, 0.0)
     long = [request for request in facts.recording.requests if request.seconds > LONG]
-    for sample in facts.recording.samples:
+    for sample in steady(facts):
         begins = [request.t for request in long if request.t + LONG <= sample.t <= request.t + request.seconds]
         clients = len(begins)
         if clients >= CLIENTS:
@@ -189,6 +191,20 @@ def per_client(facts: Facts) -> tuple[list[Finding], Check]:
         docs="docs/findings.md#per-client",
     )
     return [found], Check("per-client", "strained", f"{idle} idle connections for {clients} open clients")
+
+
+def steady(facts: Facts) -> Iterator[Sample]:
+    """Yields the samples before which the server answered quickly for so long: what does nothing in a server that
+    hangs says nothing of the app."""
+    every, window = facts.plan.sample_every, facts.plan.window
+    before, since = 0.0, -LONG
+    for sample in facts.recording.samples:
+        pause = sample.t - before - kept_every(every, sample.t, window)
+        if sample.cost > LONG / 2 or pause > max(LONG / 2, 5 * every):
+            since = sample.t + sample.cost / 2  # a sample's moment lies in the middle of its reading
+        before = sample.t
+        if sample.t - since >= LONG:
+            yield sample
 
 
 def long_idle(facts: Facts, sample: Sample, since: float) -> list[int]:

@@ -105,11 +105,6 @@ class Collector:
         with self._lock:
             return [peer for peer in self._peers.values() if peer.connected]
 
-    def watched(self) -> set[int]:
-        """Returns the pids that ever said hello."""
-        with self._lock:
-            return set(self._peers)
-
     def knows(self, backend: int) -> bool:
         """Tells whether some probe has named this session."""
         with self._lock:
