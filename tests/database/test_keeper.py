@@ -12,7 +12,7 @@ import psutil
 import pytest
 from conftest import wait_until
 from connleak.model import Error
-from connleak.parts.process import Keeper, died, free_port, last_lines, wait_until_ready
+from connleak.parts.process import Keeper, died, first_outgoing_port, free_port, last_lines, wait_until_ready
 
 MINE = f"1000.{os.getpid()}"
 """How long our sleepers sleep: nobody else's do."""
@@ -137,5 +137,7 @@ def test_what_is_needed_is_told_when_it_ends_unless_it_was_stopped(keeper: Keepe
         keeper.check()
 
 
-def test_free_ports_differ() -> None:
-    assert free_port() > 1023
+def test_free_ports_differ_and_are_none_that_an_outgoing_connection_gets() -> None:
+    ports = {free_port() for _ in range(20)}
+    assert len(ports) == 20
+    assert max(ports) < first_outgoing_port()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import psycopg2
 import psycopg2.extensions
 import pytest
 from conftest import wait_until
-from connleak.parts.databases import Server
+from connleak.parts.databases import NotAnswering, Reading, Server
 from connleak.parts.databases.postgres import connect
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.sampler import Sampler
@@ -156,3 +157,39 @@ def test_it_knows_who_has_an_advisory_lock(server: Server, writer: Writer) -> No
         wait_until(
             lambda: connection.info.backend_pid in (read(writer.folder).samples or [None])[-1].locks, "the lock is seen"
         )
+
+
+class Hanging:
+    """A reader whose server stops answering after the first reading, until it is let go."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.let_go = threading.Event()
+        self.closed = threading.Event()
+
+    def read(self, *, full: bool) -> Reading:
+        self.asked += 1
+        if self.asked > 1:
+            self.let_go.wait()
+            raise NotAnswering("it was killed")
+        return Reading(t=time.monotonic(), backends={})
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_server_that_hangs_for_good_is_waited_for_only_so_long_and_told(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connleak.parts.sampler.PATIENCE", 0.2)
+    reader = Hanging()
+    with Sampler(reader, writer, time.monotonic(), 0.02):
+        wait_until(lambda: reader.asked == 2, "it hangs")
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert not reader.closed.is_set(), "a connection that is waited on cannot be closed by another thread"
+    reader.let_go.set()
+    assert reader.closed.wait(5)
+    notes = [note.text for note in read(Path(writer.folder)).notes]
+    assert notes[0].startswith("the server did not answer for the last")
+    assert not any("it was killed" in text for text in notes)

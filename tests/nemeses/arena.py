@@ -84,6 +84,7 @@ class Arena:
         self.folder.chmod(0o711)
         self.out = self.folder / "run"
         self.mark = self.folder.name
+        self.began = time.time() - 1
         self.undo = contextlib.ExitStack()
         self.undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.seen: dict[int, psutil.Process] = {}
@@ -311,7 +312,7 @@ class Arena:
                     found.append(f"process {process.pid} {' '.join(process.cmdline())[:80]}")
         found += [f"folder {path}" for path in self.temporary.iterdir()]
         found += [f"folder {path}" for path in self.shared if path.exists()]
-        return found + [f"shared memory {row}" for row in segments(set(self.seen))]
+        return found + [f"shared memory {row}" for row in segments(set(self.seen), self.began)]
 
     def weigh(self, stdout: str, stderr: str) -> None:
         """Judges what came out: the verdict, its recording, its words."""
@@ -380,13 +381,13 @@ def marked(process: psutil.Process, mark: str, folder: Path) -> bool:
         return False
 
 
-def segments(pids: set[int]) -> list[str]:
-    """Returns System V shared memory that one of these processes made."""
+def segments(pids: set[int], since: float) -> list[str]:
+    """Returns System V shared memory that one of these processes made, from a moment on."""
     try:
         rows = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
     except OSError:
         return []
-    return [row for row in rows if int(row.split()[4]) in pids]
+    return [row for row in rows if int(row.split()[4]) in pids and int(row.split()[13]) >= since]
 
 
 def fight(nemesis: Nemesis, seed: int, keep: Path | None = None) -> Row:

@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Iterator
 
+from connleak.parts.process import free_port
+
 
 class Wire:
     """A TCP proxy that can be slow, cut, closed or silent; a context manager."""
 
     def __init__(self, port: int) -> None:
         self._to = port
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", free_port()), backlog=128)
         self.port = int(self._listener.getsockname()[1])
         self.delay = 0.0
         self.silent = False
@@ -45,7 +47,11 @@ class Wire:
 
     def open(self) -> None:
         """Takes connections again, at the same port."""
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        for _ in range(100):  # somebody's outgoing connection may have the port for a moment
+            with contextlib.suppress(OSError):
+                self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+                break
+            time.sleep(0.1)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:

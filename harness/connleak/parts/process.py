@@ -30,6 +30,8 @@ from connleak.parts.keeper import remove_segments
 ENOUGH_MEMORY = 1 << 30
 MARK = "CONNLEAK_KEEPER"
 """The variable in every child's environment that says whose it is, should the keeper itself be killed."""
+LOWEST = 10_000
+"""The lowest port that an app or a server of ours is given."""
 KEEPER = Path(__file__).with_name("keeper.py")
 
 
@@ -278,7 +280,19 @@ def last_lines(log: Path, count: int = 12) -> list[str]:
 
 
 def free_port() -> int:
-    """Returns a TCP port on loopback that was free a moment ago."""
+    """Returns a TCP port on loopback that was free a moment ago, and that no outgoing connection gets meanwhile."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        for _ in range(100):
+            room = first_outgoing_port() - LOWEST
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", LOWEST + secrets.randbelow(room) if room > 1000 else 0))
+                return int(probe.getsockname()[1])
+        raise Error("no free port was found", "ss -ltn", exit_code=4)
+
+
+def first_outgoing_port() -> int:
+    """Returns where the ports begin that the system gives to outgoing connections."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        return 0

@@ -14,6 +14,8 @@ from connleak.parts.databases import NotAnswering, Reader, Reading
 from connleak.recording import SampleLine, Writer
 from connleak.thinning import FULL_EVERY, full_every, kept_every
 
+PATIENCE = 5.0
+"""Seconds in which a last reading must come."""
 GAP = 1.0
 """A pause between two samples longer than this (and than five periods) is noted."""
 
@@ -42,7 +44,7 @@ class Sampler:
         """The sessions that changed since a sample was stored; None when any may have."""
         self._pending = SampleLine(t=0.0)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+        self._thread = threading.Thread(target=self._read_on, name="sampler", daemon=True)
         self.thins = False
         """Whether samples may be left out: under a load, in which only states change."""
         self.latest = Sample(0.0, ())
@@ -60,8 +62,9 @@ class Sampler:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
-        self._reader.close()
+        self._thread.join(PATIENCE)
+        if self._thread.is_alive():
+            self._note(self._now(), "database", f"the server did not answer for the last {PATIENCE:.0f} s and more")
         facts = {"samples": self.taken, "seconds": round(self.cost, 4), "others": dict(self.others)}
         mean = 1000 * self.cost / max(1, self.taken)
         self._writer.append("notes", Note(self._now(), "sampler", f"{self.taken} samples, {mean:.1f} ms each", facts))
@@ -71,6 +74,13 @@ class Sampler:
 
     def _note(self, t: float, about: str, text: str, **facts: float) -> None:
         self._writer.append("notes", Note(t, about, text, dict(facts)))
+
+    def _read_on(self) -> None:
+        """Reads until it is told to stop; a server that hangs may keep it longer than anybody waits for it."""
+        try:
+            self._run()
+        finally:
+            self._reader.close()
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -84,6 +94,8 @@ class Sampler:
                 self._sample()
                 silent = False
             except NotAnswering as error:
+                if self._stop.is_set():
+                    return
                 if not silent:
                     self._note(self._now(), "database", f"the server did not answer: {error}")
                 silent = True

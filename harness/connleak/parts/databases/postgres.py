@@ -28,6 +28,8 @@ from connleak.parts.databases.binaries import (
 )
 from connleak.parts.process import Child, Keeper, free_port, wait_until_done, wait_until_ready
 
+PATIENT = {"connect_timeout": 5}
+"""Seconds in which a server must let the sampler in."""
 SETTINGS = {
     "dynamic_shared_memory_type": "mmap",  # in its folder, so that it goes with it: else a kill -9 leaves it
     "fsync": "off",
@@ -122,7 +124,7 @@ def start_server(
             stop_signal=signal.SIGINT,
             account=(account.uid, account.gid) if account else None,
         )
-        admin = {"host": str(folder), "port": port, "user": SUPERUSER, "application_name": "connleak"}
+        admin = {"host": str(folder), "port": port, "user": SUPERUSER, "application_name": "connleak", **PATIENT}
         try:
             wait_until_accepting(keeper, child, admin)
             keeper.need(child)
