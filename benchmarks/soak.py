@@ -221,7 +221,7 @@ def chart(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[str, 
     panels = []
     for key, words in (("memory", "resident memory, MB"), ("descriptors", "open descriptors")):
         marks = alt.Chart(alt.Data(values=lines)).mark_line(strokeWidth=1.5, interpolate="step-after").encode(
-            x=alt.X("t:Q", title="minutes" if key == "descriptors" else None),
+            x=alt.X("t:Q", title="minutes" if key == "descriptors" else None, axis=alt.Axis(grid=False)),
             y=alt.Y(f"{key}:Q", title=words, scale=alt.Scale(zero=True)),
             color=colour,
         )  # fmt: skip
