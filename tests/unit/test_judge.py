@@ -223,14 +223,18 @@ def test_the_cause_of_exhaustion_is_told(nested: bool, state: str, cause: str) -
     assert f"cause: {cause}" in verdict.sentence
 
 
-def streaming(all_back: bool = True, taken: float = 1.2):
-    """Six clients with a request of two seconds, each with an idle connection of its own."""
+def streaming(all_back: bool = True, taken: float = 1.2, cycles: int = 2):
+    """Six clients with a request of two seconds in so many cycles, each with an idle connection of its own."""
     rows = tuple(idle(6, first=11))
-    long = tuple(Request(1.1, 2.4, "/stream") for _ in range(6))
-    events = tuple(Event(taken, "checkout", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
-    if all_back:
-        events += tuple(Event(3.6, "checkin", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
-    samples = tuple(Sample(1.25 + n / 10, rows) for n in range(22))
+    events: tuple[Event, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    long: tuple[Request, ...] = ()
+    for begin in (4.0 * cycle for cycle in range(cycles)):
+        long += tuple(Request(begin + 1.1, 2.4, "/stream") for _ in range(6))
+        events += tuple(Event(begin + taken, "checkout", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
+        if all_back:
+            events += tuple(Event(begin + 3.6, "checkin", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
+        samples += tuple(Sample(begin + 1.25 + n / 10, rows) for n in range(22))
     return recording([[]] * 3, events=events, extra_samples=samples, more_requests=long)
 
 

@@ -77,6 +77,12 @@ def test_what_does_nothing_while_the_server_hangs_is_no_clients_connection() -> 
     assert kinds(judge.judge(msgspec.structs.replace(made, samples=hung))) == []
 
 
+def test_what_happened_in_one_cycle_alone_is_no_clients_connection() -> None:
+    once = judge.judge(streaming(cycles=1))
+    assert kinds(once) == []
+    assert "in one cycle of 3 alone" in check(once, "per-client").why
+
+
 def test_a_process_whose_probe_fell_silent_is_told_as_one_without() -> None:
     made = recording([idle(3)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
     blind = Process(process=7, command="gunicorn", ports=(40003,))
