@@ -263,7 +263,12 @@ def drawn(rows: list[lab.Row]) -> str:
         points = [{"size": row["size"], "ms": 1000 * row["seconds"]} for row in mine]
         first = points[0]
         straight = [{"size": row["size"], "ms": first["ms"] * row["size"] / first["size"]} for row in points]
-        x = alt.X("size:Q", title=what, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(values=[p["size"] for p in points]))
+        x = alt.X(
+            "size:Q",
+            title=what,
+            scale=alt.Scale(type="log", nice=False),
+            axis=alt.Axis(values=[p["size"] for p in points]),
+        )
         y = alt.Y("ms:Q", title="ms", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(grid=False, tickCount=4))
         base = alt.Chart(alt.Data(values=points), title=alt.Title(words, fontSize=11, anchor="start")).encode(x=x, y=y)
         dashed = alt.Chart(alt.Data(values=straight)).mark_line(strokeDash=[3, 3], color="#8a8a8a").encode(x=x, y=y)
