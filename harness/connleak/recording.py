@@ -138,7 +138,7 @@ class Writer:
             self._spare.close()
         # one write of whole lines: a BufferedWriter locks itself, so rows of two threads never mix
         try:
-            file.write(self._encoder.encode_lines(rows))
+            file.write(self._encoder.encode_lines(list(rows)))  # of a tuple msgspec 0.22 leaks the iterator
             file.flush()
         except OSError as error:  # what was not written stays in the buffer, for the next time
             self.failed = self.failed or error

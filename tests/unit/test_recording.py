@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 from pathlib import Path
 
@@ -123,3 +124,14 @@ def test_samples_between_which_nothing_changed_share_their_rows(folder: Path) ->
         file.write('{"t":0.3}\n{"t":0.4}\n')
     made = read(folder)
     assert made.samples[1].backends is made.samples[2].backends is made.samples[3].backends
+
+
+def test_nothing_stays_in_memory_of_what_was_written(tmp_path: Path) -> None:
+    with Writer(tmp_path / "run", plan(), Machine()) as writer:
+        writer.append("samples", SampleLine(t=0.0))
+        gc.collect()
+        before = len(gc.get_objects())
+        for number in range(500):
+            writer.append("samples", SampleLine(t=float(number)))
+        gc.collect()
+        assert len(gc.get_objects()) - before < 50
