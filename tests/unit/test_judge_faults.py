@@ -29,6 +29,12 @@ def test_connections_that_the_server_closed_are_the_apps_fault_only_while_the_se
     assert "the server was away" in check(away, "refused").why
 
 
+def test_a_server_that_ended_with_the_run_is_no_fault_of_the_apps() -> None:
+    made = msgspec.structs.replace(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3), notes=(WORDS,))
+    broken = msgspec.structs.replace(made, phases=tuple(p for p in made.phases if p.name != "collect"))
+    assert kinds(judge.judge(broken)) == []
+
+
 def test_other_words_are_a_fault_though_the_server_was_away() -> None:
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
     other = Note(9.0, "app", "app.log says", {"words": "another operation is in progress", "count": 1})

@@ -113,7 +113,9 @@ class Facts:
 
     @cached_property
     def outage(self) -> bool:
-        """Whether the server itself was away at some time, or not to be reached."""
+        """Whether the server was away at some time, or not to be reached; or the run broke off, which ends it."""
+        if not self.watched and not any(phase.name == "collect" for phase in self.recording.phases):
+            return True
         return any(note.about == "database" and "did not answer" in note.text for note in self.recording.notes)
 
     @cached_property
