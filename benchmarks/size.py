@@ -23,7 +23,7 @@ import lab
 import long_recording
 import msgspec
 from connleak import judge, recording, results
-from connleak.model import Backend, Database, Holder, Machine, Pool, Process, Site, Snapshot
+from connleak.model import Backend, Database, Holder, Machine, Pool, Process, Recording, Site, Snapshot
 from connleak.parts.collector import Collector
 from connleak.parts.databases import Reading
 from connleak.parts.sampler import Sampler
@@ -107,18 +107,19 @@ def probed(processes: int, each: float, seconds: float, folder: Path) -> lab.Row
         written = folder / "run"
         size = sum(path.stat().st_size for path in written.iterdir()) / 1e6
     began = time.process_time()
-    kept = len(recording.read(written).events)
+    read = recording.read(written)
     reading = time.process_time() - began
     return {
-        "seconds": cost, "memory_mb": memory() - began_with, "megabytes": size, "made": 2 * made, "kept": kept,
-        "left_out": 2 * notes(written), "dropped": lost, "reading": reading, "snapshot": answered,
+        "seconds": cost, "memory_mb": memory() - began_with, "megabytes": size, "made": 2 * made,
+        "kept": len(read.events),
+        "left_out": 2 * left_out(read), "dropped": lost, "reading": reading, "snapshot": answered,
         "answered": sum(process.answered for process in snapshot.processes),
     }  # fmt: skip
 
 
-def notes(folder: Path) -> int:
+def left_out(read: Recording) -> int:
     """Returns the checkouts that were counted and left out."""
-    found = [note.text for note in recording.read(folder).notes if "were left out" in note.text]
+    found = [note.text for note in read.notes if "were left out" in note.text]
     return int(found[0].split()[0]) if found else 0
 
 

@@ -21,7 +21,6 @@ class Victim:
 
     def __init__(self, out: Path, *words: str) -> None:
         self.out = out
-        words = words or ("run", "missing_remove:buggy", "--json")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "connleak", *words, "--out", str(out)],
             stdout=subprocess.PIPE,

@@ -168,10 +168,6 @@ class Arena:
         if self.victim.poll() is not None:
             raise TooLate
 
-    def wait_until_over(self) -> None:
-        """Returns when all runs have ended, or the patience has; what they say is kept."""
-        self.finish_reading(PATIENCE)
-
     def phase(self) -> str:
         """Returns the phase in which the run is, as its recording says."""
         try:
@@ -268,29 +264,28 @@ class Arena:
     def finish(self) -> None:
         """Waits for the run's end, and looks at all that it left, recorded and said."""
         began = time.monotonic()
-        self.finish_reading(PATIENCE)
-        said = self.said
+        self.wait_until_over()
         self.row.facts["ending"] = round(time.monotonic() - began, 1)
         self.look()
         self._stop.set()
         self.row.problems += [f"left: {thing}" for thing in self.left()]
-        for stdout, stderr in said:
+        for stdout, stderr in self.said:
             if (
                 "Traceback (most" in re.sub(r"(?m)^    .*", "", stderr)
                 or "Traceback (most" in stdout.partition('"evidence"')[0]
             ):
                 self.row.problems.append(f"a traceback: {stderr[-1500:]}")
-        for victim, (stdout, stderr) in zip(self.victims, said, strict=True):
+        for victim, (stdout, stderr) in zip(self.victims, self.said, strict=True):
             self.row.exit_code = victim.returncode
             self.weigh(stdout, stderr)
 
-    def finish_reading(self, patience: float) -> None:
-        """Reads what the runs say until they end; one that does not is killed."""
+    def wait_until_over(self) -> None:
+        """Reads what the runs say until they end; one that does not in PATIENCE is killed."""
         for victim in self.victims[len(self.said) :]:
             try:
-                stdout, stderr = victim.communicate(timeout=patience)
+                stdout, stderr = victim.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
-                self.row.problems.append(f"it had not ended after {patience:.0f} s")
+                self.row.problems.append(f"it had not ended after {PATIENCE:.0f} s")
                 self.look()
                 victim.kill()
                 stdout, stderr = victim.communicate()
@@ -305,7 +300,7 @@ class Arena:
 
     def remains(self) -> list[str]:
         found = []
-        mine = list(self.seen.values()) + [p for p in psutil.process_iter() if marked(p, self.mark, self.folder)]
+        mine = list(self.seen.values()) + [p for p in psutil.process_iter() if marked(p, self.mark)]
         for process in mine:
             with contextlib.suppress(psutil.Error):
                 if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
@@ -373,7 +368,7 @@ def matches(process: psutil.Process, patterns: tuple[str, ...]) -> bool:
     return all(re.search(pattern, words) for pattern in patterns)
 
 
-def marked(process: psutil.Process, mark: str, folder: Path) -> bool:
+def marked(process: psutil.Process, mark: str) -> bool:
     """Tells whether a process was started from within the arena by connleak."""
     try:
         return process.pid != os.getpid() and process.environ().get(MARK) == mark

@@ -254,8 +254,8 @@ class Collector:
             self._note(f"a message could not be understood: {error!r}")
             return True
 
-    def _note(self, text: str) -> None:
-        self._writer.append("notes", Note(self.now(), "probe", text))
+    def _note(self, text: str, **facts: object) -> None:
+        self._writer.append("notes", Note(self.now(), "probe", text, facts))
 
     def _gone(self, channel: socket.socket) -> None:
         self._selector.unregister(channel)
@@ -324,7 +324,7 @@ class Collector:
             self._writer.append("events", *kept)
         if whole and self._checkouts.since is not None:
             text = f"{EVENTS} events: from here on a checkout that comes back within {SHORT:.0f} s is left out"
-            self._writer.append("notes", Note(self.now(), "probe", text, {"thinned": True}))
+            self._note(text, thinned=True)
 
     def _answer(self, peer: Peer, message: dict[str, Any]) -> None:
         with self._lock:

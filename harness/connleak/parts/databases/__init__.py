@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
-from connleak.model import Backend
+from connleak.model import Backend, Error
 
 SCHEMES = {
     "postgresql": "postgresql+psycopg2",
@@ -118,3 +120,21 @@ class Reader(Protocol):
     def read(self, *, full: bool) -> Reading: ...
 
     def close(self) -> None: ...
+
+
+RECOVERING = 10.0
+"""Seconds in which a server that went away may be there again, so that what we made on it is dropped."""
+
+
+def drop_when_there(drop: Callable[[], None], refused: type[Exception], name: str, again: str) -> None:
+    """Drops what a run made on a server that may need a moment; raises Error with what to type in the end."""
+    deadline = time.monotonic() + RECOVERING
+    while True:
+        try:
+            return drop()
+        except refused as error:
+            if time.monotonic() > deadline:
+                said = str(error).strip().partition("\n")[0]
+                told = f"the run's own database and user {name} could not be dropped: {said}"
+                raise Error(told, f"when the server is there again: {again}") from None
+            time.sleep(0.2)

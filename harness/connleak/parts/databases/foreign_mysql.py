@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from connleak.model import Error
-from connleak.parts.databases import Server
+from connleak.parts.databases import Server, drop_when_there
 from connleak.parts.databases.loopback import refuse_remote
 from connleak.parts.databases.mysql import pymysql
 
 TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
-RECOVERING = 10.0
-"""Seconds in which a server that went away may be there again, so that what we made on it is dropped."""
 EXAMPLE = "connleak run ... --mysql mysql://user:password@127.0.0.1:3306/dbname"
 
 
@@ -83,21 +80,14 @@ def create_database(cursor: Any) -> tuple[str, str] | None:
 
 def drop_database(admin: dict[str, Any], name: str) -> None:
     """Drops what `create_database` made: by a new connection, for the first may have been idle too long."""
-    deadline = time.monotonic() + RECOVERING
-    while True:
-        try:
-            with contextlib.closing(pymysql().connect(**admin, autocommit=True)) as connection:
-                cursor = connection.cursor()
-                cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
-                cursor.execute(f"DROP USER IF EXISTS '{name}'@'%'")
-            return
-        except pymysql().MySQLError as error:
-            if time.monotonic() > deadline:
-                raise Error(
-                    f"the run's own database and user {name} could not be dropped: {error}",
-                    f"when the server is there again: DROP DATABASE `{name}`; DROP USER '{name}'@'%'",
-                ) from None
-            time.sleep(0.2)
+
+    def drop() -> None:
+        with contextlib.closing(pymysql().connect(**admin, autocommit=True)) as connection:
+            cursor = connection.cursor()
+            cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
+            cursor.execute(f"DROP USER IF EXISTS '{name}'@'%'")
+
+    drop_when_there(drop, pymysql().MySQLError, name, f"DROP DATABASE `{name}`; DROP USER '{name}'@'%'")
 
 
 def server_at(admin: dict[str, Any], facts: dict[str, Any], *notes: str, own: dict[str, str] | None = None) -> Server:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,12 +13,10 @@ from psycopg2 import sql
 from psycopg2.extensions import parse_dsn
 
 from connleak.model import Error
-from connleak.parts.databases import Server
+from connleak.parts.databases import Server, drop_when_there
 from connleak.parts.databases.loopback import refuse_remote
 from connleak.parts.databases.postgres import connect, server_facts
 
-RECOVERING = 10.0
-"""Seconds in which a server that went away may be there again, so that what we made on it is dropped."""
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 """What of an address the app must be told, too, for its own connections."""
 
@@ -97,23 +94,15 @@ def as_it_is(admin: dict[str, Any], facts: dict[str, Any], *notes: str) -> Serve
 
 def drop_database(admin: dict[str, Any], name: str) -> None:
     """Drops what `create_database` made, with the sessions that the ended app left in it; raises Error in the end."""
-    deadline = time.monotonic() + RECOVERING
-    while True:  # a server that has just been restarted needs a moment
-        try:
-            with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
-                cursor = connection.cursor()
-                force = sql.SQL(" WITH (FORCE)" if connection.server_version >= 130000 else "")
-                cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + force)
-                cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
-            return
-        except psycopg2.Error as error:
-            if time.monotonic() > deadline:
-                said = str(error).strip().partition("\n")[0]
-                raise Error(
-                    f"the run's own database and role {name} could not be dropped: {said}",
-                    f'when the server is there again: DROP DATABASE "{name}"; DROP ROLE "{name}"',
-                ) from None
-            time.sleep(0.2)
+
+    def drop() -> None:
+        with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
+            cursor = connection.cursor()
+            force = sql.SQL(" WITH (FORCE)" if connection.server_version >= 130000 else "")
+            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + force)
+            cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+
+    drop_when_there(drop, psycopg2.Error, name, f'DROP DATABASE "{name}"; DROP ROLE "{name}"')
 
 
 def parse_address(address: str) -> dict[str, Any]:
