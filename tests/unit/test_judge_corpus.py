@@ -47,12 +47,14 @@ def test_the_same_level_that_only_the_collector_keeps_is_growth() -> None:
     assert "growth" in kinds(judge.judge(made))
 
 
-def with_processes(made: Recording, counts: list[int]) -> Recording:
-    def processes(count: int) -> tuple[Process, ...]:
-        return tuple(Process(process=PROCESS + n, probe=True, armed=True, ports=(40000 + n,)) for n in range(count))
+def with_processes(made: Recording, having: list[range]) -> Recording:
+    """Returns the recording with these processes (their numbers above PROCESS) having sessions at each rest."""
+
+    def processes(numbers: range) -> tuple[Process, ...]:
+        return tuple(Process(process=PROCESS + n, probe=True, armed=True, ports=(40000 + n,)) for n in numbers)
 
     snapshots = tuple(
-        msgspec.structs.replace(snapshot, processes=processes(counts[snapshot.cycle - 1]))
+        msgspec.structs.replace(snapshot, processes=processes(having[snapshot.cycle - 1]))
         for snapshot in made.snapshots
     )
     return msgspec.structs.replace(made, snapshots=snapshots)
@@ -61,11 +63,27 @@ def with_processes(made: Recording, counts: list[int]) -> Recording:
 def test_old_workers_that_never_end_are_growth_whatever_their_pools_may_keep() -> None:
     levels = [idle(count) for count in (2, 4, 6)]
     pools = [[pool(1, site=SITE, idle=tuple(row.pid for row in level))] for level in levels]
-    verdict = judge.judge(with_processes(recording(levels, pools=pools), [2, 4, 6]))
+    verdict = judge.judge(with_processes(recording(levels, pools=pools), [range(2), range(4), range(6)]))
     assert kinds(verdict) == ["growth"]
     assert "2, 4, 6" in verdict.sentence and verdict.findings[0].sites == (SITE,)
-    steady = judge.judge(with_processes(recording(levels[:1] * 3, pools=pools[:1] * 3), [2, 2, 2]))
+    steady = judge.judge(with_processes(recording(levels[:1] * 3, pools=pools[:1] * 3), [range(2)] * 3))
     assert steady.outcome == "clean"
+
+
+@pytest.mark.parametrize(
+    ("having", "at_work"),
+    [
+        ([range(2), range(4), range(6)], range(6)),  # all serve in the last cycle: an app that adds workers
+        ([range(2), range(1, 5), range(4, 10)], range(0)),  # others each time: a server that recycles them
+        ([range(0), range(1), range(2)], range(0)),  # new ones that had served nothing yet, by luck
+    ],
+)
+def test_workers_that_serve_or_end_are_no_growth(having: list[range], at_work: range) -> None:
+    levels = [idle(len(numbers)) for numbers in having]
+    pools = [[pool(1, site=SITE, idle=tuple(row.pid for row in level))] for level in levels]
+    events = tuple(Event(9.5, "checkout", PROCESS + n, backend=n + 1, checkout=1, site=SITE) for n in at_work)
+    verdict = judge.judge(with_processes(recording(levels, pools=pools, events=events), having))
+    assert "growth" not in kinds(verdict)
 
 
 def ended(late: int) -> Recording:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 from connleak.judge.facts import Facts, plural, unit
 from connleak.judge.rates import increments, rate, spoken
@@ -112,13 +113,19 @@ def closed_by_app(facts: Facts, site: Site) -> bool:
 
 
 def more_processes(facts: Facts) -> list[Finding]:
-    """Processes of the app that have sessions at rest, more after each of three or more cycles: none of them ends."""
+    """Processes of the app that have sessions at rest, more after each of three or more cycles, of which none ends.
+
+    The first cycle's must be idle in the last one: a server that recycles its workers, or adds some, has them all work.
+    """
     having = [
-        [process.process for process in rest.snapshot.processes if process.ports] if rest.snapshot else []
+        {process.process for process in rest.snapshot.processes if process.ports} if rest.snapshot else set()
         for rest in facts.rests
     ]
     counts, levels = [len(processes) for processes in having], [rest.level for rest in facts.rests]
     if len(counts) < 3 or min(increments(counts)) <= 0 or min(increments(levels)) <= 0:
+        return []
+    lately = {e.process for e in facts.events("connect", "checkout") if facts.rests[-2].end < e.t < facts.rests[-1].end}
+    if not all(before <= after for before, after in pairwise(having)) or not having[0] - lately:
         return []
     snapshot = facts.rests[-1].snapshot
     pools = [pool.site for pool in snapshot.pools if pool.site and pool.idle] if snapshot else []
