@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -45,7 +46,10 @@ TOKEN, BEARER = "tok-3nP1anted", "b3arer-planted-too"
 
 
 def run(folder: Path, *words: str, watch: bool = False) -> tuple[str, list[str]]:
-    """Returns (all that was printed, the command lines that were seen while it ran)."""
+    """Returns (all that was printed, the command lines that were seen while it ran, but the one that was typed).
+
+    A child has its parent's command line until it has begun its own program, so the typed one is seen of children, too.
+    """
     (folder / "shop.py").write_text(APP)
     port = free_port()
     argv = [
@@ -58,11 +62,11 @@ def run(folder: Path, *words: str, watch: bool = False) -> tuple[str, list[str]]
     titles: set[str] = set()
     while watch and child.poll() is None:
         for process in psutil.Process(child.pid).children(recursive=True):
-            try:
-                titles.add(" ".join(process.cmdline()))
-            except psutil.Error:
-                continue
-        time.sleep(0.3)
+            with suppress(psutil.Error):
+                title = process.cmdline()
+                if title != argv:
+                    titles.add(" ".join(title))
+        time.sleep(0.05)
     said, _ = child.communicate(timeout=120)
     return said, sorted(titles)
 
