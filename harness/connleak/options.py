@@ -34,7 +34,10 @@ OF_A_RUN = (
     ),
     click.option("--openapi", metavar="FILE|URL", help="An OpenAPI document: ask for all that it names."),
     click.option(
-        "--header", multiple=True, metavar="'NAME: VALUE'", help="A header of every request of --path or --openapi."
+        "--header",
+        multiple=True,
+        metavar="'NAME: VALUE'",
+        help="A header of every request of --path or --openapi; ${NAME} stands for a variable.",
     ),
     click.option(
         "--postgres",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from connleak.model import Database, Error, Phases, Plan
 from connleak.parts.databases.loopback import refuse_remote
 
 DEFAULT_USERS = 16
+VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def app_plan(options: Options) -> Plan:
@@ -93,14 +96,21 @@ def document_of(name: str | None, allowed: Sequence[str]) -> str:
 
 
 def headers(words: Sequence[str]) -> dict[str, str]:
-    """Returns the headers of --header 'Name: value'."""
+    """Returns the headers of --header 'Name: value', where ${NAME} stands for a variable of the environment."""
     found = {}
     for word in words:
         name, separator, value = word.partition(":")
         if not separator or not name.strip():
             raise Error("--header takes 'Name: value'", "connleak run ... --header 'Accept: application/json'")
-        found[name.strip()] = value.strip()
+        found[name.strip()] = VARIABLE.sub(lambda match: variable(match[1]), value.strip())
     return found
+
+
+def variable(name: str) -> str:
+    """Returns a variable of the environment; raises Error when it is not set."""
+    if name not in os.environ:
+        raise Error(f"--header names ${{{name}}}, and no such variable is set", f"export {name}=...")
+    return os.environ[name]
 
 
 def loopback_url(url: str, allowed: Sequence[str]) -> None:

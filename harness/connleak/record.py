@@ -45,7 +45,7 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
     """Leaves a recording in `folder`; raises Error when nothing could be run, with all processes ended."""
     run = Run(plan, folder, report)
     folder = run.folder
-    run.secrets |= secrets_in(private.env, private.headers)
+    run.secrets |= secrets_in({**os.environ, **private.env}, private.headers)
     with contextlib.ExitStack() as parts:
         parts.callback(scrub, folder, run.secrets)  # the last: when nobody writes there any more
         run.writer = parts.enter_context(Writer(folder, plan, machine()))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from connleak.made_load import ask_of, asks_of, locustfile
 from connleak.model import Ask, Error
+from connleak.own_app import headers
 from connleak.parts.databases import Server
 from connleak.parts.own_app import filled, first_traceback, need_answers, redirected
 from connleak.plan import Options, resolve
@@ -136,6 +137,7 @@ def test_an_app_that_answers_with_errors_is_told_with_its_first_traceback(tmp_pa
         ({"app": "x", "path": ("/a",)}, "--path needs the address"),
         ({"app": "x", "url": "http://127.0.0.1:1", "path": ("/a",), "openapi": "pyproject.toml"}, "one of them"),
         ({"app": "x", "header": ("nothing",)}, "Name: value"),
+        ({"app": "x", "header": ("Authorization: ${NOT_SET}",)}, "no such variable is set"),
         ({"app": "x", "setup": ("",)}, "--setup is empty"),
         ({"app": "x", "setup": ("a 'b",)}, "cannot be split"),
         ({"app": "x", "python": "/no/such/python"}, "no such interpreter"),
@@ -148,6 +150,11 @@ def test_an_app_that_answers_with_errors_is_told_with_its_first_traceback(tmp_pa
 def test_options_that_make_no_sense_say_so(options: dict, words: str) -> None:
     with pytest.raises(Error, match=words):
         resolve(Options(**options))
+
+
+def test_a_header_is_filled_in_from_the_environment(monkeypatch) -> None:
+    monkeypatch.setenv("SHOP_BEARER", "$1 ${x}")
+    assert headers(["Authorization: Bearer ${SHOP_BEARER}"]) == {"Authorization": "Bearer $1 ${x}"}
 
 
 def test_a_headers_value_is_never_in_the_plan() -> None:
