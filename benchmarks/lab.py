@@ -19,7 +19,7 @@ from connleak.model import Database, Machine, Phases, Plan
 from connleak.parts.databases import Server
 from connleak.parts.databases.postgres import open_postgres
 from connleak.parts.process import Keeper
-from connleak.recording import Writer
+from connleak.writer import Writer
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -15,8 +15,9 @@ from pathlib import Path
 import lab
 from connleak import judge, recording, results
 from connleak.model import Backend, Database, Machine, Phases, Plan, Request
-from connleak.recording import EventLine, PhaseLine, SampleLine, StackLine, Writer
+from connleak.recording import EventLine, PhaseLine, SampleLine, StackLine
 from connleak.render import charts
+from connleak.writer import Writer
 
 HOURS, EVERY, POOL, FULL = 30, 10.0, 240, 500
 CHARTS = ("growth", "lifelines", "ages", "sides", "overlay", "multiples")

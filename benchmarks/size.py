@@ -27,10 +27,11 @@ from connleak.model import Backend, Database, Holder, Machine, Pool, Process, Re
 from connleak.parts.collector import Collector
 from connleak.parts.databases import Reading
 from connleak.parts.sampler import Sampler
-from connleak.recording import PhaseLine, Writer
+from connleak.recording import PhaseLine
 from connleak.render.charts.drawing import altair, to_svg
 from connleak.thinning import window_at
 from connleak.watch import plan_of
+from connleak.writer import Writer
 
 SIZES = {
     "sessions": (250, 500, 1000, 2000),

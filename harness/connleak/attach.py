@@ -22,7 +22,8 @@ from connleak.parts.machine import machine
 from connleak.parts.process import Keeper
 from connleak.parts.relay import Relay
 from connleak.probe import ENTRY
-from connleak.recording import PhaseLine, Writer
+from connleak.recording import PhaseLine
+from connleak.writer import Writer
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGWINCH)
 TICK = 0.1

@@ -21,6 +21,7 @@ from connleak.invocation import folder_for, terminating, without_secrets
 from connleak.model import Error
 from connleak.plan import Private
 from connleak.render import live, text
+from connleak.writer import point_latest
 
 LINE_EVERY = 10.0
 
@@ -73,7 +74,7 @@ def watch(
         with terminating(), shown() as show:
             watching.watch(plan, private, folder, show, until_leak=until_leak, seconds=seconds)
     if not out:
-        recording.point_latest(folder)
+        point_latest(folder)
     with err.status("judging, and drawing the charts"):
         read, verdict = results.judge_folder(folder)
         results.render_folder(folder, read, verdict)
@@ -140,7 +141,7 @@ def probe(command: tuple[str, ...], probe: str, out: str | None, collector: str 
         sys.exit(attach.run_for(command, collector, name or socket.gethostname()))
     folder = folder_for(out, f"probe-{Path(command[0]).name}")
     if not out:
-        recording.point_latest(folder)
+        point_latest(folder)
     err.print(escaped(f"connleak: pid {os.getpid()}; who has what: connleak holders {folder}"), style="dim")
     sys.exit(attach.run_here(command, folder, probe))
 

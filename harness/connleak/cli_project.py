@@ -15,6 +15,7 @@ from connleak.invocation import folder_for, need_lab, terminating, without_secre
 from connleak.model import Error, Plan, Recording
 from connleak.show import progress
 from connleak.verdict import Verdict
+from connleak.writer import point_latest
 
 INTERRUPTED = "interrupted: ends all that runs, then judges what there is; once more to stop at once"
 MISSING = "run takes a target, --app, or a connleak.toml here or above"
@@ -42,7 +43,7 @@ def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, 
             with progress(err, made) as report:
                 record(made, private, folder, report)
             if not out:
-                recording.point_latest(folder)
+                point_latest(folder)
             with err.status("judging, and drawing the charts"):
                 read, verdict = results.judged(folder)
                 with not_whole(folder):

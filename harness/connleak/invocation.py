@@ -8,9 +8,9 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from connleak import recording
 from connleak.model import Error
 from connleak.secrets import without_passwords
+from connleak.writer import new_folder
 
 
 def own_folder(name: str) -> Path:
@@ -27,7 +27,7 @@ def own_folder(name: str) -> Path:
 
 def folder_for(out: str | None, stem: str) -> Path:
     """Returns the folder of --out, else a new one in reports/."""
-    return own_folder(out) if out else recording.new_folder(Path("reports"), stem)
+    return own_folder(out) if out else new_folder(Path("reports"), stem)
 
 
 def need_lab(load: str) -> None:

@@ -31,9 +31,9 @@ from connleak.parts.sampler import Sampler
 from connleak.parts.services import open_services
 from connleak.parts.words import REFUSALS, TOO_MANY, words_in
 from connleak.plan import Private
-from connleak.recording import Writer
 from connleak.running import PROBE_ANSWERS, Report, Run, pass_time, show, take_snapshot, ticks
 from connleak.secrets import scrub, secrets_in, without
+from connleak.writer import Writer
 
 COMING = 120.0
 """Seconds in which hosts and workers must come that somebody else starts."""

@@ -16,8 +16,9 @@ from connleak.parts.databases import Server
 from connleak.parts.load import Load
 from connleak.parts.process import Keeper
 from connleak.parts.sampler import Sampler
-from connleak.recording import PhaseLine, Writer
+from connleak.recording import PhaseLine
 from connleak.secrets import without_passwords
+from connleak.writer import Writer
 
 PROBE_ANSWERS = 0.6
 """Seconds to read the server again after a collection: a close that was begun by it needs a moment to arrive."""

@@ -32,10 +32,10 @@ from connleak.parts.process import Keeper
 from connleak.parts.sampler import Sampler
 from connleak.plan import Private
 from connleak.record import begin_baseline, wait_until_settled
-from connleak.recording import Writer
 from connleak.running import Run, pass_time, take_snapshot, ticks
 from connleak.thinning import window_at
 from connleak.verdict import HolderRow, Verdict
+from connleak.writer import Writer
 
 TICK = 0.25
 ASK_EVERY = 5.0

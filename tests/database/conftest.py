@@ -13,7 +13,7 @@ from connleak.model import Database, Machine, Phases, Plan
 from connleak.parts.databases import Server
 from connleak.parts.databases.postgres import open_postgres
 from connleak.parts.process import Keeper
-from connleak.recording import Writer
+from connleak.writer import Writer
 
 if TYPE_CHECKING:
     from lab import Lab

@@ -18,7 +18,8 @@ from connleak.parts.collector import Collector
 from connleak.parts.databases import Server
 from connleak.parts.process import Keeper
 from connleak.probe import ENTRY
-from connleak.recording import Writer, read
+from connleak.recording import read
+from connleak.writer import Writer
 
 
 class Lab:

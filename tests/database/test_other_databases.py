@@ -22,7 +22,7 @@ from connleak.parts.databases import Reader, Server
 from connleak.parts.databases.kinds import open_database, reader_of, run_sql
 from connleak.parts.process import Keeper
 from connleak.parts.services import open_services
-from connleak.recording import Writer
+from connleak.writer import Writer
 from lab import Lab
 
 

@@ -17,7 +17,7 @@ from connleak.parts.databases.binaries import can_reach, find_programs, server_a
 from connleak.parts.databases.postgres import connect, open_postgres
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.process import Keeper
-from connleak.recording import Writer
+from connleak.writer import Writer
 
 
 def one(server: Server, query: str) -> object:

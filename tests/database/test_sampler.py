@@ -18,7 +18,8 @@ from connleak.parts.databases import NotAnswering, Reading, Server
 from connleak.parts.databases.postgres import connect
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.sampler import Sampler
-from connleak.recording import Writer, read
+from connleak.recording import read
+from connleak.writer import Writer
 
 
 def sampling(server: Server, writer: Writer, every: float) -> Sampler:

@@ -37,11 +37,11 @@ from connleak.parts.databases import foreign_mysql, foreign_postgres
 from connleak.parts.frames import HEAD, Frames, host_and_port, packed, told
 from connleak.parts.relays import Relays
 from connleak.plan import leaks_a_request, requests_a_second
-from connleak.recording import Writer
 from connleak.render import live, machines, page, text
 from connleak.render.excerpts import excerpts_of
 from connleak.render.issue import issue
 from connleak.secrets import without_passwords
+from connleak.writer import Writer
 
 pytestmark = pytest.mark.reproduction
 

@@ -12,7 +12,7 @@ from build import plan
 from connleak import cli
 from connleak.invocation import without_secrets
 from connleak.model import Machine
-from connleak.recording import Writer
+from connleak.writer import Writer
 
 
 def connleak(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

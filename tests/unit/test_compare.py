@@ -12,8 +12,8 @@ from connleak import compare, experiment, judge
 from connleak.compare.effects import pooled, student
 from connleak.model import Database, Error, Machine, Request
 from connleak.plan import Options, resolve
-from connleak.recording import Writer
 from connleak.render import compared
+from connleak.writer import Writer
 
 
 def leaking(per_cycle: int = 4, seconds: float = 0.02, **changes):

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from build import backend, plan
-from connleak import judge, recording
+from connleak import judge
 from connleak.model import FORMAT, Error, Machine, Note, Phase, Request, Sample, Site, Snapshot
-from connleak.recording import EventLine, PhaseLine, SampleLine, StackLine, Writer, read
+from connleak.recording import EventLine, PhaseLine, SampleLine, StackLine, read
+from connleak.writer import Writer, new_folder, point_latest
 
 
 @pytest.fixture
@@ -86,9 +87,9 @@ def test_a_recording_is_its_owners_only(folder: Path) -> None:
 
 
 def test_two_runs_in_one_second_get_two_folders(tmp_path: Path) -> None:
-    made = {recording.new_folder(tmp_path, "shop-buggy") for _ in range(3)}
+    made = {new_folder(tmp_path, "shop-buggy") for _ in range(3)}
     assert len(made) == 3
-    recording.point_latest(max(made))
+    point_latest(max(made))
     assert (tmp_path / "latest").resolve() == max(made).resolve()
 
 

@@ -11,8 +11,9 @@ from connleak import thinning
 from connleak.model import Backend, Machine
 from connleak.parts.databases import Reading
 from connleak.parts.sampler import Sampler
-from connleak.recording import EventLine, Writer, read
+from connleak.recording import EventLine, read
 from connleak.thinning import Checkouts, full_every, kept_every, window_at
+from connleak.writer import Writer
 
 
 def test_every_sample_of_ten_minutes_is_kept_then_fewer_and_one_in_three_seconds_at_least() -> None:

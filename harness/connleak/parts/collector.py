@@ -17,8 +17,9 @@ from connleak.model import Holder, Note, Plan, Pool, Process, Snapshot, Struct
 from connleak.parts.frames import local_listener
 from connleak.parts.peers import Peer, Question, Translation
 from connleak.parts.relays import Channel, Relays
-from connleak.recording import EventLine, Writer
+from connleak.recording import EventLine
 from connleak.thinning import EVENTS, SHORT, Checkouts
+from connleak.writer import Writer
 
 LARGEST = 1 << 20
 

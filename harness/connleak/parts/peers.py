@@ -13,7 +13,8 @@ import msgspec
 
 from connleak.model import Holder, Pool, Site
 from connleak.parts.relays import Channel, Relay
-from connleak.recording import EventLine, StackLine, Writer
+from connleak.recording import EventLine, StackLine
+from connleak.writer import Writer
 
 Frames = tuple[tuple[str, int, str], ...]
 

@@ -11,8 +11,9 @@ import msgspec
 
 from connleak.model import Backend, Error, Note, Sample
 from connleak.parts.databases import NotAnswering, Reader, Reading
-from connleak.recording import SampleLine, Writer
+from connleak.recording import SampleLine
 from connleak.thinning import FULL_EVERY, full_every, kept_every
+from connleak.writer import Writer
 
 PATIENCE = 5.0
 """Seconds in which a last reading must come."""
