@@ -231,7 +231,9 @@ def chart(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[str, 
     heading = f"connleak's own memory and descriptors through a soak: {'flat' if flat else 'not flat'}"
     below = f"each thin rule: a restart or a kill -9 of the server, new workers, or all sessions ended ({len(rules)})"
     title = alt.Title(heading, subtitle=[below], anchor="start")
-    return dict(alt.vconcat(*panels).properties(title=title).configure_legend(orient="bottom").to_dict())
+    return dict(
+        alt.vconcat(*panels).properties(title=title, padding={"left": 5, "top": 5, "right": 40, "bottom": 5}).to_dict()
+    )
 
 
 if __name__ == "__main__":
