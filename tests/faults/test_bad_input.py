@@ -53,6 +53,8 @@ TAGS = """<script>alert(1)</script> <img/src=x/onerror=alert(1)> [/red] [bold]x 
 CODES = ["\x1b[2J\x1b]0;owned\x07", "\x9b31m", "\u202e", "\0", "```\n# x", "a\r::error::x", '" onclick="alert(1)']
 HOSTILE = st.sampled_from([*TAGS.split(), *CODES])
 WORDS = st.one_of(ANY, HOSTILE, st.tuples(HOSTILE, ANY).map("".join))
+NUMBERS = st.tuples(st.sampled_from(["", "a:", "/x *", "-"]), st.text(st.characters(categories=["N"]))).map("".join)
+"""Digits of every script, as many as there may be, where a port or a weight is read."""
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | ANY,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY, inner, max_size=4),
@@ -225,7 +227,7 @@ def test_any_openapi_document(document: object) -> None:
 
 
 @quick
-@given(words=WORDS)
+@given(words=WORDS | NUMBERS)
 def test_any_words_of_an_option(words: str) -> None:
     for read in (ask_of, leaks_a_request, requests_a_second, host_and_port, foreign_postgres.parse_address,
                  foreign_mysql.parse_address, lambda w: loopback_url(w, ()), lambda w: environment([w]),

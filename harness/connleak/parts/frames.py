@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import socket
 import struct
 from pathlib import Path
@@ -65,7 +66,7 @@ def shows(secret: str, word: str, shown: object) -> bool:
 def host_and_port(text: str, option: str = "--collector") -> tuple[str, int]:
     """Returns the parts of an option's HOST:PORT; a bare port is loopback's."""
     host, _, port = text.rpartition(":")
-    if not port.isdigit() or not 0 <= int(port) < 65536:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) >= 65536:
         raise Error(f"{option} {text} is no HOST:PORT", f"{option} 10.0.0.1:7700")
     return host.strip("[]") or "127.0.0.1", int(port)
 

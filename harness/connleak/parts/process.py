@@ -6,6 +6,7 @@ No child outlives connleak, however it ends: `parts/keeper.py` says how.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -32,6 +33,8 @@ MARK = "CONNLEAK_KEEPER"
 """The variable in every child's environment that says whose it is, should the keeper itself be killed."""
 LOWEST = 10_000
 """The lowest port that an app or a server of ours is given."""
+TURNS = itertools.count(secrets.randbelow(1 << 16))
+"""Which port is tried next; from a random place, so that two processes seldom try the same."""
 KEEPER = Path(__file__).with_name("keeper.py")
 
 
@@ -280,12 +283,15 @@ def last_lines(log: Path, count: int = 12) -> list[str]:
 
 
 def free_port() -> int:
-    """Returns a TCP port on loopback that was free a moment ago, and that no outgoing connection gets meanwhile."""
+    """Returns a TCP port on loopback that was free a moment ago, and that no outgoing connection gets meanwhile.
+
+    Each is another one than those before it in this process.
+    """
     with socket.socket() as probe:
         for _ in range(100):
             room = first_outgoing_port() - LOWEST
             with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", LOWEST + secrets.randbelow(room) if room > 1000 else 0))
+                probe.bind(("127.0.0.1", LOWEST + next(TURNS) % room if room > 1000 else 0))
                 return int(probe.getsockname()[1])
         raise Error("no free port was found", "ss -ltn", exit_code=4)
 

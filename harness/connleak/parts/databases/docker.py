@@ -88,7 +88,7 @@ def engine() -> Any:
 def newest_of(client: Any) -> str:
     """Returns the newest image of PostgreSQL's that the engine already has, else the newest there is."""
     tags = [tag for image in client.images.list("postgres") for tag in image.tags if tag.startswith("postgres:")]
-    versions = [int(number) for tag in tags if (number := tag.partition(":")[2].partition(".")[0]).isdigit()]
+    versions = [int(number) for tag in tags if (number := tag.partition(":")[2].partition(".")[0]).isdecimal()]
     return f"postgres:{max(versions)}" if versions else NEWEST
 
 
