@@ -60,7 +60,7 @@ import shutil, sys, time
 from connleak.api import run
 print("ready", flush=True)
 while True:
-    result = run("missing_remove:fixed")
+    result = run("missing_remove:fixed", out="again")
     print(result.verdict.outcome, flush=True)
     shutil.rmtree(result.folder)
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,11 +22,19 @@ def without_passwords(text: str) -> str:
 
 
 def secrets_in(variables: Mapping[str, str], headers: Mapping[str, str]) -> set[str]:
-    """Returns the values that are secret: of variables whose name says so, and of all headers, with their last word."""
-    found = {value for name, value in variables.items() if NAMES.search(name)}
+    """Returns the values that are secret: of variables whose name says so, and of all headers, with their last word.
+
+    A path that is there is none: PWD and SSH_AUTH_SOCK are named like secrets, too.
+    """
+    found = {value for name, value in variables.items() if NAMES.search(name) and not is_path(value)}
     for value in headers.values():
         found |= {value, value.rpartition(" ")[2]}
     return {value for value in found if len(value) >= SHORTEST}
+
+
+def is_path(value: str) -> bool:
+    """Tells whether a value is the absolute path of something that is there."""
+    return value.startswith("/") and os.path.exists(value)  # noqa: PTH110 - Path.exists raises for a long one
 
 
 def without(text: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from connleak.secrets import scrub, without_passwords
+from connleak.secrets import scrub, secrets_in, without_passwords
 
 
 @pytest.mark.parametrize("form", ["{} postgresql://u:pw@h", "x://a:{}@ ", "{}@"])
@@ -39,3 +39,9 @@ def test_a_log_is_written_anew_line_by_line_for_its_owner_alone_and_others_are_l
     assert said.stat().st_mode & 0o777 == 0o600
     assert quiet.stat().st_ino == untouched
     assert {path.name for path in tmp_path.iterdir()} == {"app.log", "other.log"}
+
+
+def test_variables_named_like_secrets_are_secret_but_not_where_we_are(tmp_path: Path) -> None:
+    token = "/" + "t" * 5000
+    variables = {"API_TOKEN": token, "DB_PASS": "swordfish", "PWD": str(tmp_path), "SHOP": "a shop", "MY_KEY": "short"}
+    assert secrets_in(variables, {"Authorization": "Bearer abcdef"}) == {token, "swordfish", "Bearer abcdef", "abcdef"}
