@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -138,6 +139,16 @@ def test_what_is_needed_is_told_when_it_ends_unless_it_was_stopped(keeper: Keepe
 
 
 def test_free_ports_differ_and_are_none_that_an_outgoing_connection_gets() -> None:
-    ports = {free_port() for _ in range(1000)}
-    assert len(ports) == 1000
+    ports = {free_port() for _ in range(500)}
+    assert len(ports) == 500
     assert max(ports) < first_outgoing_port()
+
+
+def some_ports() -> list[int]:
+    return [free_port() for _ in range(5)]
+
+
+def test_forked_processes_are_not_given_the_same_ports() -> None:
+    fork = multiprocessing.get_context("fork")
+    with fork.Pool(1) as one, fork.Pool(1) as other:  # as the jobs of a corpus are
+        assert one.apply(some_ports) != other.apply(some_ports)

@@ -6,7 +6,6 @@ No child outlives connleak, however it ends: `parts/keeper.py` says how.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import secrets
@@ -19,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,8 @@ MARK = "CONNLEAK_KEEPER"
 """The variable in every child's environment that says whose it is, should the keeper itself be killed."""
 LOWEST = 10_000
 """The lowest port that an app or a server of ours is given."""
-TURNS = itertools.count(secrets.randbelow(1 << 16))
-"""Which port is tried next; from a random place, so that two processes seldom try the same."""
+GIVEN: deque[int] = deque(maxlen=500)
+"""The ports that this process was given lately."""
 KEEPER = Path(__file__).with_name("keeper.py")
 
 
@@ -285,14 +285,17 @@ def last_lines(log: Path, count: int = 12) -> list[str]:
 def free_port() -> int:
     """Returns a TCP port on loopback that was free a moment ago, and that no outgoing connection gets meanwhile.
 
-    Each is another one than those before it in this process.
+    Each is another one than those lately; by chance, not in turn, for a forked process would begin at the same one.
     """
     with socket.socket() as probe:
         for _ in range(100):
             room = first_outgoing_port() - LOWEST
+            wanted = LOWEST + secrets.randbelow(room) if room > 1000 else 0
             with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", LOWEST + next(TURNS) % room if room > 1000 else 0))
-                return int(probe.getsockname()[1])
+                if wanted not in GIVEN:
+                    probe.bind(("127.0.0.1", wanted))
+                    GIVEN.append(int(probe.getsockname()[1]))
+                    return int(probe.getsockname()[1])
         raise Error("no free port was found", "ss -ltn", exit_code=4)
 
 
