@@ -287,16 +287,15 @@ def free_port() -> int:
 
     Each is another one than those lately; by chance, not in turn, for a forked process would begin at the same one.
     """
-    with socket.socket() as probe:
-        for _ in range(100):
-            room = first_outgoing_port() - LOWEST
-            wanted = LOWEST + secrets.randbelow(room) if room > 1000 else 0
-            with contextlib.suppress(OSError):
-                if wanted not in GIVEN:
-                    probe.bind(("127.0.0.1", wanted))
-                    GIVEN.append(int(probe.getsockname()[1]))
-                    return int(probe.getsockname()[1])
-        raise Error("no free port was found", "ss -ltn", exit_code=4)
+    room = first_outgoing_port() - LOWEST
+    for _ in range(100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", LOWEST + secrets.randbelow(room) if room > 1000 else 0))
+            port = int(probe.getsockname()[1])
+            if port not in GIVEN:
+                GIVEN.append(port)
+                return port
+    raise Error("no free port was found", "ss -ltn", exit_code=4)
 
 
 def first_outgoing_port() -> int:
