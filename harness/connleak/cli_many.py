@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from connleak import options, plan, recording, results
+from connleak import catalog, options, plan, recording, results
 from connleak.compare import compare as compare_runs
 from connleak.comparison import Comparison
 from connleak.console import emit, err, escaped
@@ -36,10 +36,20 @@ Exit codes: 0 the last one is fixed and no worse, 1 not fixed or worse, 2 wrong 
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="How many to run at a time.")
 @click.option("--out", metavar="DIR", help="Folder of the runs and the table; default: reports/<time>-corpus.")
 @click.option("--second-try", is_flag=True, help="Run once more what did not hold, and say so.")
+@click.option("--since", metavar="REV", help="Only variants whose files changed since this revision, and --draw more.")
+@click.option("--draw", type=click.IntRange(0), metavar="N", help="With --since: N others, drawn by the commit's hash.")
 @click.option("--prepare", is_flag=True, help="Only make the environments, and name what this machine lacks.")
 @click.option("--json", "as_json", is_flag=True, help="The graded table as JSON on stdout; progress goes to stderr.")
 def corpus(
-    expression: str, repeat: int, jobs: int, out: str | None, second_try: bool, prepare: bool, as_json: bool
+    expression: str,
+    repeat: int,
+    jobs: int,
+    out: str | None,
+    second_try: bool,
+    since: str | None,
+    draw: int | None,
+    prepare: bool,
+    as_json: bool,
 ) -> None:
     """Runs every variant of every target, and holds each to the verdict, kinds and line that its target promises.
 
@@ -48,9 +58,10 @@ def corpus(
     need_lab("locust")
     from connleak import corpus as grades
 
+    pairs = selected(expression, since, draw)
     if prepare:
-        sys.exit(prepared(grades.chosen(expression), jobs))
-    wanted = len(grades.chosen(expression)) * repeat
+        sys.exit(prepared(pairs, jobs))
+    wanted = len(pairs) * repeat
     folder = folder_for(out, "corpus")
     rows: list[grades.Graded] = []
 
@@ -62,7 +73,7 @@ def corpus(
         err.print(f"{len(rows):>3} of {wanted}  {name:<45} [{style}]{escaped(told)}[/]  {row.seconds:.0f} s")
 
     with terminating():
-        graded = grades.corpus(expression, repeat, jobs, folder, report)
+        graded = grades.corpus(pairs, repeat, jobs, folder, report)
         if second_try and any(row.problems for row in graded):
             graded = grades.second_try(graded, report)
     recording.write_json(folder / "corpus.json", {"runs": graded})
@@ -72,6 +83,28 @@ def corpus(
     else:
         click.echo(f"{grades.summary(graded)}\n{folder}/corpus.md")
     sys.exit(1 if any(row.problems for row in graded) else 0)
+
+
+def selected(expression: str, since: str | None, draw: int | None) -> list[tuple[Target, Variant]]:
+    """Return the variants to run: those that -k names, and of them those that --since and --draw leave."""
+    from connleak import corpus as grades
+    from connleak import draw as drawing
+    from connleak import experiment
+
+    pairs = grades.chosen(expression)
+    if since is None:
+        if draw is not None:
+            raise Error("--draw needs --since: what it draws is added to what changed", "connleak corpus --since main")
+        return pairs
+    files = drawing.changed_files(catalog.corpus(), since)
+    head = experiment.git(catalog.corpus(), "rev-parse", "HEAD")
+    left = drawing.drawn(pairs, files, draw or 0, head)
+    if not left:
+        raise Error(f"no variant changed since {since}", f"connleak corpus --since {since} --draw 60")
+    changed = sum(drawing.touched(*pair, files) for pair in pairs)
+    told = f"{changed} variants changed since {since}, {len(left) - changed} of the others are drawn by {head[:12]}"
+    err.print(told, highlight=False)
+    return left
 
 
 def prepared(wanted: list[tuple[Target, Variant]], jobs: int) -> int:

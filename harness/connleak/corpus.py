@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -53,9 +53,11 @@ def chosen(expression: str) -> list[tuple[Target, Variant]]:
     return found
 
 
-def corpus(expression: str, repeat: int, jobs: int, folder: Path, report: Callable[[Graded], None]) -> list[Graded]:
-    """Runs the chosen variants into `folder`, `jobs` at a time; returns each with its grade, in the corpus's order."""
-    wanted = [(f"{t.name}:{v.name}", number) for number in range(repeat) for t, v in chosen(expression)]
+def corpus(
+    pairs: Sequence[tuple[Target, Variant]], repeat: int, jobs: int, folder: Path, report: Callable[[Graded], None]
+) -> list[Graded]:
+    """Run the variants into `folder`, `jobs` at a time; return each with its grade, in the corpus's order."""
+    wanted = [(f"{t.name}:{v.name}", number) for number in range(repeat) for t, v in pairs]
     graded: dict[tuple[str, int], Graded] = {}
     if jobs == 1:
         for name, number in wanted:

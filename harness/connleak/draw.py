@@ -1,0 +1,56 @@
+"""Which variants of the corpus a build runs: all that a change touches, and a sample of the rest."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from connleak.model import Error
+from connleak.target import Target, Variant
+
+Pair = tuple[Target, Variant]
+
+AREAS: tuple[tuple[str, Callable[[Target, Variant], bool]], ...] = (
+    ("harness/connleak/parts/databases/mysql.py", lambda target, variant: target.database == "mysql"),
+    ("harness/connleak/parts/databases/pgbouncer.py", lambda target, variant: target.database == "pgbouncer"),
+    ("harness/connleak/parts/databases/sqlite.py", lambda target, variant: target.database == "sqlite"),
+    ("harness/connleak/parts/services.py", lambda target, variant: bool(target.services)),
+    ("harness/connleak/probe/agent/jobs.py", lambda target, variant: variant.load == "none"),
+    ("harness/connleak/probe/agent/queries.py", lambda target, variant: variant.probe == "queries"),
+)
+"""Code that only some variants run, with the variants that do; any other code is every variant's."""
+
+
+def changed_files(repository: Path, since: str) -> list[str]:
+    """Return the files that differ from a revision, uncommitted ones included, relative to the repository.
+
+    Raises Error when git does not know the revision.
+    """
+    if since.startswith("-"):
+        raise Error(f"--since {since}: a revision begins with no dash", "connleak corpus --since main")
+    argv = ["git", "-C", str(repository), "diff", "--name-only", "-z", since, "--"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines() or ["git failed"]
+        raise Error(f"--since {since}: {reason[-1]}", f"git -C {repository} log --oneline")
+    return [name for name in done.stdout.split("\0") if name]
+
+
+def touched(target: Target, variant: Variant, files: Iterable[str]) -> bool:
+    """Tell whether one of the changed files is this variant's own: its target, its scenario, or code of its kind."""
+    own = [f"targets/{target.name}/", f"scenarios/{variant.scenario}.py"]
+    own += [path for path, runs in AREAS if runs(target, variant)]
+    return any(name.startswith(tuple(own)) for name in files)
+
+
+def drawn(pairs: Sequence[Pair], files: Sequence[str], count: int, seed: str) -> list[Pair]:
+    """Return the variants that `files` touch and `count` of the others by chance, in the corpus's order.
+
+    The same seed draws the same variants.
+    """
+    needed = [pair for pair in pairs if touched(*pair, files)]
+    others = [pair for pair in pairs if pair not in needed]
+    sample = random.Random(seed).sample(others, min(count, len(others)))
+    return [pair for pair in pairs if pair in needed or pair in sample]

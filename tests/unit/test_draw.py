@@ -1,0 +1,71 @@
+"""Which variants a build runs: all that a change touches, and a sample that the commit's hash decides."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from connleak.corpus import chosen
+from connleak.draw import AREAS, changed_files, drawn, touched
+from connleak.model import Error
+
+CLONE = Path(__file__).parents[2]
+
+
+def names(pairs: list) -> set[str]:
+    return {f"{target.name}:{variant.name}" for target, variant in pairs}
+
+
+def test_every_variant_of_a_changed_target_is_run() -> None:
+    wanted = drawn(chosen(""), ["targets/missing_remove/fixed.py"], 0, "seed")
+    assert names(wanted) == names(chosen("missing_remove:"))
+
+
+def test_a_target_whose_name_begins_like_a_changed_ones_is_not_touched() -> None:
+    target, variant = chosen("missing_remove:buggy")[0]
+    assert not touched(target, variant, ["targets/missing_remove_more/buggy.py"])
+
+
+def test_every_variant_under_a_changed_scenario_is_run() -> None:
+    wanted = drawn(chosen(""), ["scenarios/tcp_protocol.py"], 0, "seed")
+    assert wanted and {variant.scenario for _, variant in wanted} == {"tcp_protocol"}
+
+
+def test_code_of_one_database_is_run_by_that_databases_variants() -> None:
+    wanted = drawn(chosen(""), ["harness/connleak/parts/databases/mysql.py"], 0, "seed")
+    assert names(wanted) == {f"{t.name}:{v.name}" for t, v in chosen("") if t.database == "mysql"} != set()
+
+
+@pytest.mark.parametrize("path", [path for path, _ in AREAS])
+def test_an_area_names_a_file_that_is_there_and_some_variant(path: str) -> None:
+    assert (CLONE / path).is_file()
+    assert drawn(chosen(""), [path], 0, "seed")
+
+
+def test_others_are_drawn_by_the_seed_and_never_twice() -> None:
+    pairs = chosen("")
+    one, again, other = (drawn(pairs, ["targets/missing_remove/x"], 60, seed) for seed in ("a", "a", "b"))
+    assert one == again != other
+    assert len(one) == len(names(one)) == 60 + len(chosen("missing_remove:"))
+    assert drawn(pairs, [], 10_000, "a") == pairs
+
+
+def test_what_changed_is_told_by_git_uncommitted_files_included(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    git("init", "--quiet")
+    (tmp_path / "kept.py").write_text("kept\n")
+    (tmp_path / "na me.py").write_text("before\n")
+    git("add", ".")
+    git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "first")
+    assert changed_files(tmp_path, "HEAD") == []
+    (tmp_path / "na me.py").write_text("after\n")
+    assert changed_files(tmp_path, "HEAD") == ["na me.py"]
+
+
+@pytest.mark.parametrize("revision", ["no-such-revision", "--output=/tmp/x"])
+def test_a_revision_that_is_none_is_named(revision: str) -> None:
+    with pytest.raises(Error, match=revision):
+        changed_files(CLONE, revision)
