@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg2
 import pytest
 from conftest import make_plan
-from connleak.cache import build_once
 from connleak.model import Database, Error
 from connleak.parts.databases import Server
-from connleak.parts.databases.binaries import can_reach, find_programs, server_account
+from connleak.parts.databases.accounts import can_reach, server_account
+from connleak.parts.databases.binaries import find_programs
 from connleak.parts.databases.postgres import connect, open_postgres
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.process import Keeper
@@ -118,17 +118,6 @@ def test_a_database_that_refuses_is_told_without_the_password(keeper: Keeper, se
         pass
     assert caught.value.exit_code == 2
     assert "guessed-wrong" not in caught.value.message
-
-
-def test_what_is_built_once_is_whole_or_not_there(tmp_path: Path) -> None:
-    def fails(folder: Path) -> None:
-        (folder / "half").touch()
-        raise RuntimeError("in the middle")
-
-    with pytest.raises(RuntimeError):
-        build_once(tmp_path / "thing", fails)
-    assert list(tmp_path.iterdir()) == []
-    assert build_once(tmp_path / "thing", lambda folder: (folder / "all").touch()).is_dir()
 
 
 def test_a_folder_that_the_account_cannot_pass_is_known(tmp_path: Path) -> None:
