@@ -16,7 +16,8 @@ import psycopg2
 import pytest
 from connleak import recording
 from connleak.model import HOST
-from connleak.parts.databases.binaries import find_programs, reachable_programs, server_account, template_data
+from connleak.parts.databases.accounts import server_account
+from connleak.parts.databases.binaries import find_programs, reachable_programs, template_data
 from connleak.parts.databases.postgres import connect
 from shop import LINE, SECRET, SHOP
 
@@ -103,8 +104,7 @@ def database(network: None, tmp_path: Path) -> Iterator[str]:
     home.mkdir()
     run("cp", "-a", str(template_data(programs, account)), str(home / "data"))
     os.chown(home, account.uid, account.gid)
-    with (home / "data" / "pg_hba.conf").open("a") as file:
-        file.write(f"host all all {NET}.0/24 scram-sha-256\n")
+    (home / "data" / "pg_hba.conf").write_text(f"local all all trust\nhost all all {NET}.0/24 scram-sha-256\n")
     argv = [
         str(programs / "postgres"),
         "-D",

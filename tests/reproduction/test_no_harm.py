@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from connleak.parts.databases.binaries import server_account
+from connleak.parts.databases.accounts import server_account
 from nemeses.server import Postgres
 
 pytestmark = [

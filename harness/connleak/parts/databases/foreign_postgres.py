@@ -15,7 +15,7 @@ from psycopg2.extensions import parse_dsn
 from connleak.model import Error
 from connleak.parts.databases import Server, drop_when_there
 from connleak.parts.databases.loopback import refuse_remote
-from connleak.parts.databases.postgres import connect, server_facts
+from connleak.parts.databases.postgres import connect, create_role, server_facts
 
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 """What of an address the app must be told, too, for its own connections."""
@@ -127,7 +127,7 @@ def create_database(admin: dict[str, Any]) -> Server:
     with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
         cursor = connection.cursor()
         identifier = sql.Identifier(name)
-        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(identifier), [password])
+        create_role(cursor, name, password)
         cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(identifier))
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
         facts = server_facts(cursor)

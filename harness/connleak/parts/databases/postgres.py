@@ -12,20 +12,12 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import sql
-from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, encrypt_password
 
 from connleak.model import Error, Plan
 from connleak.parts.databases import Server
-from connleak.parts.databases.binaries import (
-    DATABASE,
-    SUPERUSER,
-    Account,
-    find_programs,
-    reachable_programs,
-    server_account,
-    template_data,
-    version_of,
-)
+from connleak.parts.databases.accounts import SUPERUSER, Account, give, server_account, server_folder, write_rules
+from connleak.parts.databases.binaries import DATABASE, find_programs, reachable_programs, template_data, version_of
 from connleak.parts.process import Child, Keeper, free_port, wait_until_done, wait_until_ready
 
 PATIENT = {"connect_timeout": 5}
@@ -70,15 +62,14 @@ def own_server(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
     """Starts a server on loopback from the cached template: superuser by a private socket, the app's role by TCP."""
     account = server_account()
     programs = reachable_programs(find_programs(plan.database.source), account)
-    folder = keeper.scratch_in_memory("pg")
+    folder = server_folder(keeper, "pg", account)
     # cp, not shutil: a thousand small files take it a tenth of the time, and it keeps their owner
     copy(keeper, template_data(programs, account), folder / "data")
     version = version_of(programs)
-    if account:
-        os.chown(folder, account.uid, account.gid)
-    settings = {**SETTINGS, "max_connections": str(plan.database.max_connections)}
+    settings = {**SETTINGS, "max_connections": str(plan.database.max_connections)} | write_rules(folder, account)
     if int(version.split(".")[0]) >= 16:
         settings["scram_iterations"] = "1"  # a fresh password each run; hashing it slowly would only cost load
+    give(account, folder)
     child, admin = start_server(keeper, programs / "postgres", folder, settings, logs, account)
     try:
         yield hand_over_database(admin, plan.database.source)
@@ -160,7 +151,7 @@ def hand_over_database(admin: dict[str, Any], source: str) -> Server:
     password = secrets.token_urlsafe(12)
     owner = sql.Identifier(DATABASE)
     with contextlib.closing(connect(admin, DATABASE)) as connection, connection.cursor() as cursor:
-        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(owner), [password])
+        create_role(cursor, DATABASE, password)
         cursor.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(owner, owner))
         facts = server_facts(cursor)
     return Server(
@@ -175,6 +166,12 @@ def hand_over_database(admin: dict[str, Any], source: str) -> Server:
         ours=True,
         own_database=True,
     )
+
+
+def create_role(cursor: Any, name: str, password: str) -> None:
+    """Creates an ordinary role. The server gets its password hashed, for a statement may come into its log."""
+    hashed = encrypt_password(password, name, cursor)
+    cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(sql.Identifier(name)), [hashed])
 
 
 def server_facts(cursor: Any) -> dict[str, Any]:
