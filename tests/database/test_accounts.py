@@ -41,7 +41,6 @@ from stranger import (
 )
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
-UMASKS = [0o000, 0o022, 0o077]
 ROLES = ("connleak", "postgres", "app", "root", "nobody")
 
 
@@ -95,8 +94,9 @@ def enters(server: Server, user: str, password: str) -> bool:
 
 
 @as_root
-@pytest.mark.parametrize("umask", UMASKS, ids="{:03o}".format)
-@pytest.mark.parametrize("kind", ["postgresql", "pgbouncer", "mysql"])
+@pytest.mark.parametrize(
+    ("kind", "umask"), [("postgresql", 0o000), ("postgresql", 0o077), ("pgbouncer", 0o000), ("mysql", 0o000)]
+)
 def test_another_local_user_gets_nothing_of_a_run(kind: str, umask: int, place: Path) -> None:
     find_service("redis")
     os.umask(umask)
@@ -191,8 +191,8 @@ def as_account(account: Account, argv: list[str]) -> list[str]:
 def test_the_apps_password_comes_into_no_log_of_the_server(place: Path) -> None:
     with everything_up(place, "postgresql") as (_, server, _):
         with contextlib.closing(connect(server.admin, "app")) as admin:
-            admin.cursor().execute("SET log_statement = 'all'")
-            create_role(admin.cursor(), "another", "its password")
+            admin.execute("SET log_statement = 'all'")
+            create_role(admin, "another", "its password")
         assert enters(server, "another", "its password")
         log = (place / "run" / "postgres.log").read_text()
     assert "CREATE ROLE" in log
@@ -200,7 +200,7 @@ def test_the_apps_password_comes_into_no_log_of_the_server(place: Path) -> None:
 
 
 @as_root
-@pytest.mark.parametrize("umask", UMASKS, ids="{:03o}".format)
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_copied_programs_can_be_run_by_the_servers_account_and_changed_by_nobody(umask: int, place: Path) -> None:
     account = server_account()
     assert account is not None

@@ -50,7 +50,8 @@ def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
         assert len(ours()) == len(before) + 1
         assert (server.host, server.max_connections, server.own_database) == ("127.0.0.1", 17, True)
         with contextlib.closing(psycopg2.connect(server.url())) as app:
-            backend = PostgresReader(server, 0.0).read(full=True).backends[app.info.backend_pid]
+            with contextlib.closing(PostgresReader(server, 0.0)) as reader:
+                backend = reader.read(full=True).backends[app.info.backend_pid]
             assert backend.client_port is None, "the engine's port, not the app's"
             with pytest.raises(psycopg2.Error, match="permission denied"):
                 app.cursor().execute("CREATE ROLE other")

@@ -144,9 +144,12 @@ def test_each_version_of_the_server_runs_and_is_read(
         pytest.skip(f"{error.message}: {error.hint}")
     with open_postgres(keeper, plan, "", tmp_path) as server:
         assert server.version.split(".")[0] == major
-        with contextlib.closing(psycopg2.connect(server.url())) as connection:
+        with (
+            contextlib.closing(psycopg2.connect(server.url())) as connection,
+            contextlib.closing(PostgresReader(server, 0.0)) as reader,
+        ):
             connection.cursor().execute("SELECT 1")
-            reading = PostgresReader(server, 0.0).read(full=True)
+            reading = reader.read(full=True)
             (row,) = reading.backends.values()
             assert (row.pid, row.state) == (connection.info.backend_pid, "idle in transaction")
             assert reading.counters["sessions"] >= 1

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psycopg2
+import psycopg
 from connleak.parts.databases.accounts import server_account
 from connleak.parts.databases.binaries import find_programs, reachable_programs, template_data
 from connleak.parts.databases.postgres import connect
@@ -73,7 +73,7 @@ class Postgres:
         Path(log.name).unlink()
         deadline = time.monotonic() + 30
         while True:
-            with contextlib.suppress(psycopg2.OperationalError), contextlib.closing(self.connect()):
+            with contextlib.suppress(psycopg.OperationalError), contextlib.closing(self.connect()):
                 return
             assert time.monotonic() < deadline and self.process.poll() is None, "the server did not start"
             time.sleep(0.05)

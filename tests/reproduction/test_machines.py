@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
+import psycopg
 import pytest
 from connleak import recording
 from connleak.model import HOST
@@ -123,7 +123,7 @@ def database(network: None, tmp_path: Path) -> Iterator[str]:
         admin = {"host": str(home), "user": "connleak"}
         deadline = time.monotonic() + 20
         while True:
-            with contextlib.suppress(psycopg2.OperationalError), contextlib.closing(connect(admin, "app")) as opened:
+            with contextlib.suppress(psycopg.OperationalError), contextlib.closing(connect(admin, "app")) as opened:
                 opened.cursor().execute("CREATE ROLE shop LOGIN PASSWORD 'secret' IN ROLE pg_monitor")
                 break
             assert time.monotonic() < deadline, (tmp_path / "postgres.log").read_text()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg2
+import psycopg
 from msgspec.structs import replace
 
 from connleak.model import Backend, Error, Plan
@@ -100,7 +100,7 @@ def write_configuration(folder: Path, behind: Server, port: int, settings: dict[
 def answers(console: dict[str, Any]) -> bool:
     try:
         connect(console, "pgbouncer").close()
-    except psycopg2.Error:
+    except psycopg.Error:
         return False
     return True
 
@@ -122,7 +122,7 @@ class PgbouncerReader:
     def close(self) -> None:
         self._behind.close()
         if self._console is not None:
-            with contextlib.suppress(psycopg2.Error):
+            with contextlib.suppress(psycopg.Error):
                 self._console.close()
             self._console = None
 
@@ -133,7 +133,7 @@ class PgbouncerReader:
             if self._console is None:
                 self._console = connect(self._server.admin, "pgbouncer")
             clients, servers = self._show("CLIENTS"), self._show("SERVERS")
-        except psycopg2.Error as error:
+        except psycopg.Error as error:
             self.close()
             raise NotAnswering(str(error).strip()) from error
         now = round(time.monotonic() - self._origin, 3)
