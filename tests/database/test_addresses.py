@@ -50,7 +50,8 @@ def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
         assert len(ours()) == len(before) + 1
         assert (server.host, server.max_connections, server.own_database) == ("127.0.0.1", 17, True)
         with contextlib.closing(psycopg2.connect(server.url())) as app:
-            backend = PostgresReader(server, 0.0).read(full=True).backends[app.info.backend_pid]
+            with contextlib.closing(PostgresReader(server, 0.0)) as reader:
+                backend = reader.read(full=True).backends[app.info.backend_pid]
             assert backend.client_port is None, "the engine's port, not the app's"
             with pytest.raises(psycopg2.Error, match="permission denied"):
                 app.cursor().execute("CREATE ROLE other")
@@ -108,7 +109,8 @@ def address_with_tls(server: Server, tmp_path: Path) -> str:
             os.chown(path, owner.st_uid, owner.st_gid)
         key.chmod(0o600)
         (tmp_path / "root.crt").write_text(certificate.read_text())
-        (data / "pg_hba.conf").write_text("local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
+        cursor.execute("SHOW hba_file")
+        Path(cursor.fetchone()[0]).write_text("local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
         cursor.execute("ALTER SYSTEM SET ssl = on")
         cursor.execute("CREATE ROLE guest LOGIN CREATEDB CREATEROLE PASSWORD 'secret'")
         cursor.execute("SELECT pg_reload_conf()")

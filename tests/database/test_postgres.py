@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg2
 import pytest
 from conftest import make_plan
-from connleak.cache import build_once
 from connleak.model import Database, Error
 from connleak.parts.databases import Server
-from connleak.parts.databases.binaries import can_reach, find_programs, server_account
+from connleak.parts.databases.accounts import can_reach, server_account
+from connleak.parts.databases.binaries import find_programs
 from connleak.parts.databases.postgres import connect, open_postgres
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.process import Keeper
@@ -120,17 +120,6 @@ def test_a_database_that_refuses_is_told_without_the_password(keeper: Keeper, se
     assert "guessed-wrong" not in caught.value.message
 
 
-def test_what_is_built_once_is_whole_or_not_there(tmp_path: Path) -> None:
-    def fails(folder: Path) -> None:
-        (folder / "half").touch()
-        raise RuntimeError("in the middle")
-
-    with pytest.raises(RuntimeError):
-        build_once(tmp_path / "thing", fails)
-    assert list(tmp_path.iterdir()) == []
-    assert build_once(tmp_path / "thing", lambda folder: (folder / "all").touch()).is_dir()
-
-
 def test_a_folder_that_the_account_cannot_pass_is_known(tmp_path: Path) -> None:
     account = server_account()
     if account is None:
@@ -155,9 +144,12 @@ def test_each_version_of_the_server_runs_and_is_read(
         pytest.skip(f"{error.message}: {error.hint}")
     with open_postgres(keeper, plan, "", tmp_path) as server:
         assert server.version.split(".")[0] == major
-        with contextlib.closing(psycopg2.connect(server.url())) as connection:
+        with (
+            contextlib.closing(psycopg2.connect(server.url())) as connection,
+            contextlib.closing(PostgresReader(server, 0.0)) as reader,
+        ):
             connection.cursor().execute("SELECT 1")
-            reading = PostgresReader(server, 0.0).read(full=True)
+            reading = reader.read(full=True)
             (row,) = reading.backends.values()
             assert (row.pid, row.state) == (connection.info.backend_pid, "idle in transaction")
             assert reading.counters["sessions"] >= 1

@@ -10,11 +10,14 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg
 import psycopg2
 import psycopg2.extensions
 import pytest
-from conftest import wait_until
+from conftest import make_plan, wait_until
+from connleak.model import Machine
 from connleak.parts.databases import NotAnswering, Reading, Server
+from connleak.parts.databases.foreign_postgres import watched_database
 from connleak.parts.databases.postgres import connect
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.sampler import Sampler
@@ -145,8 +148,8 @@ def test_it_comes_back_when_its_own_session_is_ended_and_says_so(server: Server,
 
 def test_it_only_reads(server: Server, writer: Writer, tmp_path: Path) -> None:
     with sampling(server, writer, 0.05) as sampler, sampler._reader._connection.cursor() as cursor:
-        cursor.execute("SHOW default_transaction_read_only")
-        assert cursor.fetchone()[0] == "on"
+        cursor.execute("SELECT current_setting('default_transaction_read_only')::bool")
+        assert cursor.fetchone() == (True,)
 
 
 def test_it_knows_who_has_an_advisory_lock(server: Server, writer: Writer) -> None:
@@ -194,3 +197,36 @@ def test_a_server_that_hangs_for_good_is_waited_for_only_so_long_and_told(
     notes = [note.text for note in read(Path(writer.folder)).notes]
     assert notes[0].startswith("the server did not answer for the last")
     assert not any("it was killed" in text for text in notes)
+
+
+STRANGE = {
+    "SQL_ASCII": (b"\xff\xe9", "\ufffd\ufffd"),
+    "LATIN1": (b"\xe9", "é"),
+    "EUC_JP": ("あ".encode("euc_jp"), "あ"),
+    "WIN1252": (b"\x80", "€"),
+}
+"""What a session may say in a database of an encoding, and how a reader in the same database shows it."""
+
+
+@pytest.mark.parametrize("encoding", STRANGE)
+def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Server, tmp_path: Path) -> None:
+    said, shown = STRANGE[encoding]
+    with contextlib.closing(connect(server.admin, "app")) as admin:
+        admin.execute(f"CREATE DATABASE strange TEMPLATE template0 ENCODING '{encoding}' OWNER app")
+    here = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
+    address = f"postgresql://{server.user}:{server.password}@127.0.0.1:{server.port}/strange"
+    for seen_from, query in ((watched_database(address, ()), shown), (server, None)):
+        with (
+            Writer(tmp_path / f"from-{seen_from.dbname}", make_plan(), Machine()) as writer,
+            psycopg.connect(**here, dbname="strange", client_encoding=encoding, autocommit=True) as session,
+            sampling(seen_from, writer, 0.02) as sampler,
+        ):
+            for statement in (b"SET application_name = '" + said + b"'", b"SELECT 1 -- " + said):
+                assert not session.pgconn.exec_(statement).error_message
+            taken = sampler.taken
+            wait_until(lambda taken=taken, one=sampler: one.taken > taken + 3, "it goes on")
+            (row,) = [row for row in sampler.latest.backends if row.pid == session.info.backend_pid]
+        assert row.query.startswith("SELECT 1 -- ")
+        assert query is None or row.query == f"SELECT 1 -- {query}"
+        notes = [note for note in read(tmp_path / f"from-{seen_from.dbname}").notes if note.about == "database"]
+        assert notes == []

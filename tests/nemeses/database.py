@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+import psycopg
 import psycopg2
 
 from nemeses.arena import Arena, Nemesis, TooLate
@@ -98,7 +99,7 @@ def disk_full(arena: Arena) -> None:
         while True:
             file.write(b"x" * (1 << 16))
             file.flush()
-    with contextlib.suppress(psycopg2.Error), contextlib.closing(server.connect()) as connection:
+    with contextlib.suppress(psycopg.Error), contextlib.closing(server.connect()) as connection:
         connection.cursor().execute("CREATE TABLE more AS SELECT repeat('x', 500) FROM generate_series(1, 200000)")
     arena.row.facts["lives"] = server.process is not None and server.process.poll() is None
 

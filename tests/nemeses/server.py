@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-from connleak.parts.databases.binaries import find_programs, reachable_programs, server_account, template_data
+import psycopg
+from connleak.parts.databases.accounts import server_account
+from connleak.parts.databases.binaries import find_programs, reachable_programs, template_data
 from connleak.parts.databases.postgres import connect
 from connleak.parts.process import free_port
 
@@ -45,7 +46,7 @@ class Postgres:
         )
         os.chown(self.home, self.account.uid, self.account.gid)
         hba = self.home / "data" / "pg_hba.conf"
-        hba.write_text("host all connleak 127.0.0.1/32 trust\n" + hba.read_text())
+        hba.write_text("local all all trust\nhost all connleak 127.0.0.1/32 trust\n" + hba.read_text())
         self.start()
         return self
 
@@ -72,7 +73,7 @@ class Postgres:
         Path(log.name).unlink()
         deadline = time.monotonic() + 30
         while True:
-            with contextlib.suppress(psycopg2.OperationalError), contextlib.closing(self.connect()):
+            with contextlib.suppress(psycopg.OperationalError), contextlib.closing(self.connect()):
                 return
             assert time.monotonic() < deadline and self.process.poll() is None, "the server did not start"
             time.sleep(0.05)

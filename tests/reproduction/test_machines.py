@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
+import psycopg
 import pytest
 from connleak import recording
 from connleak.model import HOST
-from connleak.parts.databases.binaries import find_programs, reachable_programs, server_account, template_data
+from connleak.parts.databases.accounts import server_account
+from connleak.parts.databases.binaries import find_programs, reachable_programs, template_data
 from connleak.parts.databases.postgres import connect
 from shop import LINE, SECRET, SHOP
 
@@ -103,8 +104,7 @@ def database(network: None, tmp_path: Path) -> Iterator[str]:
     home.mkdir()
     run("cp", "-a", str(template_data(programs, account)), str(home / "data"))
     os.chown(home, account.uid, account.gid)
-    with (home / "data" / "pg_hba.conf").open("a") as file:
-        file.write(f"host all all {NET}.0/24 scram-sha-256\n")
+    (home / "data" / "pg_hba.conf").write_text(f"local all all trust\nhost all all {NET}.0/24 scram-sha-256\n")
     argv = [
         str(programs / "postgres"),
         "-D",
@@ -123,7 +123,7 @@ def database(network: None, tmp_path: Path) -> Iterator[str]:
         admin = {"host": str(home), "user": "connleak"}
         deadline = time.monotonic() + 20
         while True:
-            with contextlib.suppress(psycopg2.OperationalError), contextlib.closing(connect(admin, "app")) as opened:
+            with contextlib.suppress(psycopg.OperationalError), contextlib.closing(connect(admin, "app")) as opened:
                 opened.cursor().execute("CREATE ROLE shop LOGIN PASSWORD 'secret' IN ROLE pg_monitor")
                 break
             assert time.monotonic() < deadline, (tmp_path / "postgres.log").read_text()

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
+import psycopg
 import pytest
-from connleak.parts.databases.binaries import server_account
+from connleak.parts.databases.accounts import server_account
 from nemeses.server import Postgres
 
 pytestmark = [
@@ -29,7 +29,14 @@ MAKES = (
     rf"DROP DATABASE IF EXISTS {OWN}",
     rf"DROP ROLE IF EXISTS {OWN}",
 )
-READS = ("SELECT", "WITH", "SET statement_timeout", "SET default_transaction_read_only", "--")
+READS = (
+    "SELECT",
+    "WITH",
+    "SET statement_timeout",
+    "SET default_transaction_read_only",
+    "show password_encryption",
+    "--",
+)
 
 
 @pytest.fixture
@@ -87,8 +94,8 @@ def test_the_connection_that_only_looks_may_not_write_and_waits_for_nothing(some
     reader = PostgresReader(watched_database(somebodys.address, ()), 0.0)
     reader.read(full=True)
     with reader._connection.cursor() as cursor:
-        with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             cursor.execute("CREATE TABLE theirs (number int)")
-        with pytest.raises(psycopg2.errors.QueryCanceled):
+        with pytest.raises(psycopg.errors.QueryCanceled):
             cursor.execute("SELECT pg_sleep(10)")
     reader.close()

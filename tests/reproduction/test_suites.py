@@ -184,7 +184,7 @@ print(int(pandas["sessions"].max()), int(polars["out"].max()), pandas["t"].is_mo
 
 
 def test_a_recording_becomes_a_frame_of_the_notebooks_own_library(tmp_path: Path) -> None:
-    base = ("click", "jinja2", "msgspec", "platformdirs", "psutil", "psycopg2-binary", "rich")
+    base = ("click", "jinja2", "msgspec", "platformdirs", "psutil", "psycopg[binary]", "rich")
     python = environment("", "pandas", "polars", *base)
     with packing.unpacked(Path(HARNESS).parent / "reports/gallery/recordings/missing_remove-buggy.tar.gz") as folder:
         argv = [str(python), "-c", FRAMES, str(folder)]

@@ -76,7 +76,6 @@ class Keeper:
         # short, since a Unix socket's path has 107 bytes
         near = Path(tempfile.gettempdir())
         self.scratch = self._folder(near if len(str(near)) < 42 else Path("/tmp"))
-        self.scratch.chmod(0o711)  # ours; an unprivileged server account must pass through it
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,6 +114,11 @@ class Keeper:
             folder.mkdir(mode=0o700)
             return folder
         return self._folder(memory)
+
+    def admit(self, group: int) -> None:
+        """Lets the group of a server's account pass through the scratch folder; nobody else can."""
+        os.chown(self.scratch, -1, group)
+        self.scratch.chmod(0o710)
 
     def run_at_end(self, argv: Sequence[str]) -> None:
         """Has a command run when all children have ended, whatever becomes of us: it removes what is no child."""

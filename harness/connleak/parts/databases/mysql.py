@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from connleak.cache import build_once, cache_folder
+from connleak.cache import build_once
 from connleak.model import Backend, Error, Plan
 from connleak.parts.databases import NotAnswering, Reading, Server
-from connleak.parts.databases.binaries import Account, server_account
+from connleak.parts.databases.accounts import Account, give, own_name, server_account, server_folder
+from connleak.parts.databases.binaries import cache_for
 from connleak.parts.process import Child, Keeper, free_port, wait_until_ready
 
 DATABASE = "app"
@@ -57,37 +58,41 @@ def version_of(program: str) -> str:
 
 
 def template_data(program: str, account: Account | None) -> Path:
-    """Returns an initialised data folder, made on first use (about two seconds)."""
-    owner = account.name if account else str(os.getuid())
+    """Returns an initialised data folder, made on first use (about two seconds).
+
+    Its administrator is the account that runs connleak: by the socket alone, and without a password.
+    """
+    owner = account.name if account else own_name()
 
     def initialise(folder: Path) -> None:
-        if account:
-            os.chown(folder, account.uid, account.gid)
+        give(account, folder)
         argv = [find_program("mariadb-install-db"), "--no-defaults", f"--datadir={folder / 'data'}"]
-        argv += ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        argv += ["--auth-root-authentication-method=socket", f"--auth-root-socket-user={own_name()}", "--skip-test-db"]
         argv += [f"--user={account.name}"] if account else []
-        run = subprocess.run(argv, capture_output=True, text=True, check=False)
+        # a server that starts removes what another one has in a common folder for temporary tables
+        environment = {**os.environ, "TMPDIR": str(folder)}
+        run = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
         if run.returncode:
             raise Error(f"mariadb-install-db failed: {run.stderr.strip()[-600:]}", INSTALL, exit_code=4)
+        os.chown(folder, os.geteuid(), os.getegid())  # so that its account cannot change it between runs
 
-    return build_once(cache_folder() / f"mariadb-{version_of(program)}-{owner}", initialise) / "data"
+    name = f"mariadb-{version_of(program)}-{owner}"
+    return build_once(cache_for(account) / f"{name}-2", initialise, replaces=f"{name}*") / "data"
 
 
 @contextlib.contextmanager
 def own_mysql(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
-    """Starts MariaDB on loopback: root by a private socket, the app's user by TCP."""
+    """Starts MariaDB on loopback: its administrator by a private socket, the app's user by TCP."""
     pymysql()
     program = find_program("mariadbd")
     account = server_account()
-    folder = keeper.scratch_in_memory("my")
+    folder = server_folder(keeper, "my", account)
     subprocess.run(["cp", "-a", str(template_data(program, account)), str(folder / "data")], check=True)
-    (folder / "tmp").mkdir()  # its own: a server that starts removes what another has in a common one
-    if account:
-        for path in (folder, folder / "tmp"):
-            os.chown(path, account.uid, account.gid)
+    (folder / "tmp").mkdir(mode=0o700)  # its own: a server that starts removes what another has in a common one
+    give(account, folder / "tmp", folder)
     child, port = start_server(keeper, program, folder, plan.database.max_connections, logs, account)
     try:
-        yield hand_over_database({"unix_socket": str(folder / "s"), "user": "root"}, port, version_of(program))
+        yield hand_over_database({"unix_socket": str(folder / "s"), "user": own_name()}, port, version_of(program))
     finally:
         keeper.stop(child)
 
@@ -121,7 +126,7 @@ def start_server(
             if probe.connect_ex(str(folder / "s")):
                 return False
         try:
-            pymysql().connect(unix_socket=str(folder / "s"), user="root").close()
+            pymysql().connect(unix_socket=str(folder / "s"), user=own_name()).close()
         except pymysql().MySQLError:
             return False
         return True

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg2
+import psycopg
 from msgspec.structs import replace
 
 from connleak.model import Backend, Error, Plan
 from connleak.parts.databases import NotAnswering, Reading, Server
-from connleak.parts.databases.binaries import server_account
+from connleak.parts.databases.accounts import give, server_account, server_folder, write_private
 from connleak.parts.databases.postgres import connect, own_server
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.process import Keeper, free_port, wait_until_ready
@@ -42,14 +42,11 @@ def own_pgbouncer(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
     program = find_pgbouncer()
     with own_server(keeper, plan, logs) as behind:
         account = server_account()
-        folder = keeper.scratch / "bouncer"
-        folder.mkdir(mode=0o700)
+        folder = server_folder(keeper, "bouncer", account)
         port = free_port()
         settings = {**SETTINGS, "max_client_conn": str(plan.database.max_connections), **plan.database.settings}
         write_configuration(folder, behind, port, settings)
-        if account:
-            for path in (folder, *folder.iterdir()):
-                os.chown(path, account.uid, account.gid)
+        give(account, *folder.iterdir(), folder)
         child = keeper.start(
             "PgBouncer",
             [program, str(folder / "pgbouncer.ini")],
@@ -85,7 +82,7 @@ def own_pgbouncer(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
 
 def write_configuration(folder: Path, behind: Server, port: int, settings: dict[str, str]) -> None:
     """Writes pgbouncer.ini and its list of users, readable by the server's account alone."""
-    (folder / "users.txt").write_text(f'"{behind.user}" "{behind.password}"\n')
+    write_private(folder / "users.txt", f'"{behind.user}" "{behind.password}"\n')
     lines = [
         "[databases]",
         f"{behind.dbname} = host=127.0.0.1 port={behind.port} dbname={behind.dbname}",
@@ -97,15 +94,13 @@ def write_configuration(folder: Path, behind: Server, port: int, settings: dict[
         "ignore_startup_parameters = extra_float_digits",
         *(f"{name} = {value}" for name, value in settings.items()),
     ]
-    (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
-    for path in folder.iterdir():
-        path.chmod(0o600)
+    write_private(folder / "pgbouncer.ini", "\n".join(lines) + "\n")
 
 
 def answers(console: dict[str, Any]) -> bool:
     try:
         connect(console, "pgbouncer").close()
-    except psycopg2.Error:
+    except psycopg.Error:
         return False
     return True
 
@@ -127,7 +122,7 @@ class PgbouncerReader:
     def close(self) -> None:
         self._behind.close()
         if self._console is not None:
-            with contextlib.suppress(psycopg2.Error):
+            with contextlib.suppress(psycopg.Error):
                 self._console.close()
             self._console = None
 
@@ -138,7 +133,7 @@ class PgbouncerReader:
             if self._console is None:
                 self._console = connect(self._server.admin, "pgbouncer")
             clients, servers = self._show("CLIENTS"), self._show("SERVERS")
-        except psycopg2.Error as error:
+        except psycopg.Error as error:
             self.close()
             raise NotAnswering(str(error).strip()) from error
         now = round(time.monotonic() - self._origin, 3)

@@ -6,26 +6,17 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-from psycopg2 import sql
-from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
+import psycopg
+from psycopg import sql
 
 from connleak.model import Error, Plan
 from connleak.parts.databases import Server
-from connleak.parts.databases.binaries import (
-    DATABASE,
-    SUPERUSER,
-    Account,
-    find_programs,
-    reachable_programs,
-    server_account,
-    template_data,
-    version_of,
-)
+from connleak.parts.databases.accounts import SUPERUSER, Account, give, server_account, server_folder, write_rules
+from connleak.parts.databases.binaries import DATABASE, find_programs, reachable_programs, template_data, version_of
 from connleak.parts.process import Child, Keeper, free_port, wait_until_done, wait_until_ready
 
 PATIENT = {"connect_timeout": 5}
@@ -70,15 +61,14 @@ def own_server(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
     """Starts a server on loopback from the cached template: superuser by a private socket, the app's role by TCP."""
     account = server_account()
     programs = reachable_programs(find_programs(plan.database.source), account)
-    folder = keeper.scratch_in_memory("pg")
+    folder = server_folder(keeper, "pg", account)
     # cp, not shutil: a thousand small files take it a tenth of the time, and it keeps their owner
     copy(keeper, template_data(programs, account), folder / "data")
     version = version_of(programs)
-    if account:
-        os.chown(folder, account.uid, account.gid)
-    settings = {**SETTINGS, "max_connections": str(plan.database.max_connections)}
+    settings = {**SETTINGS, "max_connections": str(plan.database.max_connections)} | write_rules(folder, account)
     if int(version.split(".")[0]) >= 16:
         settings["scram_iterations"] = "1"  # a fresh password each run; hashing it slowly would only cost load
+    give(account, folder)
     child, admin = start_server(keeper, programs / "postgres", folder, settings, logs, account)
     try:
         yield hand_over_database(admin, plan.database.source)
@@ -140,19 +130,21 @@ def wait_until_accepting(keeper: Keeper, child: Child, admin: dict[str, Any]) ->
 
     def ready() -> bool:
         try:
-            psycopg2.connect(dbname=DATABASE, **admin).close()
-        except psycopg2.OperationalError:
+            connect(admin, DATABASE).close()
+        except psycopg.OperationalError:
             return False
         return True
 
     wait_until_ready(keeper, child, ready, timeout=30)
 
 
-def connect(admin: dict[str, Any], dbname: str) -> Any:
-    """Returns an autocommit connection with the sampler's rights."""
-    connection = psycopg2.connect(**{**admin, "dbname": dbname})
-    connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
-    return connection
+def connect(admin: Mapping[str, Any], dbname: str, encoding: str = "UTF8") -> psycopg.Connection[tuple[Any, ...]]:
+    """Returns an autocommit connection with the sampler's rights.
+
+    It prepares no statement by itself: a pooler may stand between, which gives the next one another session.
+    """
+    given: dict[str, Any] = {**admin, "dbname": dbname, "client_encoding": encoding}
+    return psycopg.connect(**given, autocommit=True, prepare_threshold=None)
 
 
 def hand_over_database(admin: dict[str, Any], source: str) -> Server:
@@ -160,7 +152,7 @@ def hand_over_database(admin: dict[str, Any], source: str) -> Server:
     password = secrets.token_urlsafe(12)
     owner = sql.Identifier(DATABASE)
     with contextlib.closing(connect(admin, DATABASE)) as connection, connection.cursor() as cursor:
-        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(owner), [password])
+        create_role(connection, DATABASE, password)
         cursor.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(owner, owner))
         facts = server_facts(cursor)
     return Server(
@@ -177,6 +169,13 @@ def hand_over_database(admin: dict[str, Any], source: str) -> Server:
     )
 
 
+def create_role(connection: psycopg.Connection[Any], name: str, password: str) -> None:
+    """Creates an ordinary role. The server gets its password hashed, for a statement may come into its log."""
+    hashed = connection.pgconn.encrypt_password(password.encode(), name.encode()).decode()
+    statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+    connection.execute(statement.format(sql.Identifier(name), sql.Literal(hashed)))
+
+
 def server_facts(cursor: Any) -> dict[str, Any]:
     """Returns version, max_connections and the number of connections reserved for superusers."""
     cursor.execute(
@@ -191,14 +190,12 @@ def server_facts(cursor: Any) -> dict[str, Any]:
 def run_sql(server: Server, path: Path) -> None:
     """Runs an SQL file as the app's role, before the app starts."""
     try:
-        connection = psycopg2.connect(server.url())
-    except psycopg2.Error as error:
+        connection = psycopg.connect(server.url(), client_encoding="UTF8")
+    except psycopg.Error as error:
         again = "psql with the same address: has the server a connection free for an ordinary role?"
         raise Error(f"the database refused the app's role: {str(error).strip()}", again, exit_code=4) from None
     try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(path.read_text(encoding="utf-8"))
-    except psycopg2.Error as error:
+        with connection:
+            connection.execute(path.read_bytes())
+    except psycopg.Error as error:
         raise Error(f"{path} failed: {str(error).strip()}", f"$EDITOR {path}") from None
-    finally:
-        connection.close()

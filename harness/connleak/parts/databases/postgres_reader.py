@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import time
 from typing import Any
 
-import psycopg2
+import psycopg
 
 from connleak import sql
 from connleak.model import Backend
@@ -18,6 +19,12 @@ OVERLAP = 0.5
 """Seconds of changes that are read twice: a session writes its row a moment after it has looked at the clock."""
 STATEMENT_TIMEOUT = "2s"
 JUMP = 0.25
+RAW = "SQL_ASCII"
+"""The client encoding under which a server neither converts nor checks what it sends."""
+LONGEST = 200
+"""Characters of a session's query that are kept."""
+CODECS = {"SQL_ASCII": "utf-8", "KOI8R": "koi8_r", "KOI8U": "koi8_u"}
+"""Python's names of a server's encodings, where they are others."""
 
 
 class PostgresReader:
@@ -31,11 +38,12 @@ class PostgresReader:
         self._known: dict[int, Backend] = {}
         self._since: float | None = None
         self._counted_at = -COUNTERS_EVERY
-        self._connection: Any = None
+        self._connection: psycopg.Connection[Any] | None = None
+        self._codec = "utf-8"
 
     def close(self) -> None:
         if self._connection is not None:
-            with contextlib.suppress(psycopg2.Error):
+            with contextlib.suppress(psycopg.Error):
                 self._connection.close()
             self._connection = None
 
@@ -45,22 +53,22 @@ class PostgresReader:
             if self._connection is None:
                 self._connection = self._connect()
                 self._since = None
-            return self._read(full or self._since is None)
-        except psycopg2.Error as error:
+            return self._read(self._connection, full or self._since is None)
+        except psycopg.Error as error:
             self.close()
             raise NotAnswering(str(error).strip().partition("\n")[0] or repr(error)) from error
 
-    def _connect(self) -> Any:
-        connection = connect(self._server.admin, self._server.admin["dbname"])
-        with connection.cursor() as cursor:
-            cursor.execute("SET statement_timeout = %s", [STATEMENT_TIMEOUT])
-            if connection.server_version >= 140000:
-                cursor.execute("SET default_transaction_read_only = on")
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = connect(self._server.admin, self._server.admin["dbname"], RAW)
+        connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
+        if connection.info.server_version >= 140000:
+            connection.execute("SET default_transaction_read_only = on")
+        self._codec = codec_of(connection.info.parameter_status("server_encoding") or "")
         return connection
 
-    def _read(self, full: bool) -> Reading:
+    def _read(self, connection: psycopg.Connection[Any], full: bool) -> Reading:
         began = time.monotonic()
-        with self._connection.cursor() as cursor:
+        with connection.cursor(binary=True) as cursor:
             # on a server of ours no session is anybody else's, whichever database it is in
             asked = {"since": None if full else self._since, "everywhere": self._server.ours}
             cursor.execute(sql.load("activity_postgres"), asked)
@@ -86,7 +94,7 @@ class PostgresReader:
         self._counted_at = now
         cursor.execute(sql.load("locks_postgres"))
         locks = tuple(sorted(pid for (pid,) in cursor.fetchall()))
-        if self._connection.server_version < 140000:
+        if cursor.connection.info.server_version < 140000:
             return {}, locks
         cursor.execute(sql.load("counters_postgres_14"))
         names = [column.name for column in cursor.description]
@@ -110,15 +118,27 @@ class PostgresReader:
         return Backend(
             pid,
             self._time(started) or 0.0,
-            name or "",
+            self._text(name) or "",
             None if self._server.proxied else port,
-            state,
+            self._text(state),
             self._time(state_since),
             self._time(xact_since),
-            wait_event,
-            query or "",
-            usename,
+            self._text(wait_event),
+            (self._text(query) or "")[:LONGEST],
+            self._text(usename),
         )
+
+    def _text(self, raw: bytes | None) -> str | None:
+        """Returns the words of a row, which bear no promise of an encoding: another database may have another."""
+        return None if raw is None else raw.decode(self._codec, "replace")
 
     def _time(self, epoch: float | None) -> float | None:
         return None if epoch is None else round(epoch + (self._offset or 0.0), 3)
+
+
+def codec_of(encoding: str) -> str:
+    """Returns Python's name of a server's encoding; of one that Python has not, UTF-8's."""
+    try:
+        return codecs.lookup(CODECS.get(encoding, encoding.replace("WIN", "cp"))).name
+    except LookupError:
+        return "utf-8"
