@@ -307,7 +307,7 @@ class Phase(Struct, frozen=True, omit_defaults=True):
 
 
 class Note(Struct, frozen=True, omit_defaults=True):
-    """What was off, and why; `about` is one of: probe, sampler, load, app, database, run."""
+    """What was off, and why; `about` is one of: probe, sampler, load, app, database, run, thread."""
 
     t: float
     about: str

@@ -16,6 +16,7 @@ from connleak.parts.databases import Server
 from connleak.parts.load import Load
 from connleak.parts.process import Keeper
 from connleak.parts.sampler import Sampler
+from connleak.parts.threads import stopped
 from connleak.recording import PhaseLine
 from connleak.secrets import without_passwords
 from connleak.writer import Writer
@@ -126,6 +127,7 @@ def ticks(run: Run, every: float) -> Iterator[None]:
         run.writer.check()
         run.keeper.check()
         run.load.check()
+        note_stopped(run)
         if run.collector.frozen and not run.refusal_seen:
             run.refusal_seen = True
             take_snapshot(run, "exhausted", run.cycle)
@@ -137,6 +139,13 @@ def ticks(run: Run, every: float) -> Iterator[None]:
             show(run)
         yield
         time.sleep(every)
+
+
+def note_stopped(run: Run) -> None:
+    """Notes which threads beside the children an error has ended."""
+    while run.keeper.stopped:
+        thread, error = run.keeper.stopped.popleft()
+        run.writer.append("notes", stopped(run.now(), thread, error))
 
 
 def show(run: Run) -> None:

@@ -261,7 +261,7 @@ def obey(state, command, key):
         before = state.collected
         gc.collect()
         flush(state)
-        tell({"answer": key, "final": True, "collected": state.collected - before})
+        tell({"answer": key, "final": True, "by_gc": state.collected - before})
     elif command == "canary":
         from . import canary
 
