@@ -325,7 +325,7 @@ class Machine(Struct, frozen=True, omit_defaults=True, kw_only=True):
     packages: dict[str, str] = {}
     started: str = ""
     pid: int = 0
-    """connleak's own process, which `connleak holders` asks while it lives."""
+    """connleak's own process."""
 
 
 class Recording(Struct, frozen=True, kw_only=True):
