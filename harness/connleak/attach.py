@@ -11,18 +11,22 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from connleak import __version__
+from connleak.judge.table import rows_of
 from connleak.model import Database, Error, Phases, Plan
 from connleak.parts.collector import Collector
+from connleak.parts.control import Control
 from connleak.parts.frames import host_and_port, need_secret
 from connleak.parts.machine import machine
 from connleak.parts.process import Keeper
 from connleak.parts.relay import Relay
+from connleak.parts.threads import stopped
 from connleak.probe import ENTRY
 from connleak.recording import PhaseLine
+from connleak.verdict import Table
 from connleak.writer import Writer
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGWINCH)
@@ -50,15 +54,29 @@ def plan_of(command: Sequence[str], probe: str) -> Plan:
     )
 
 
-def run_here(command: Sequence[str], folder: Path, probe: str) -> int:
-    """Runs the command with a probe that writes holder tables into `folder`; returns its exit code."""
+def run_here(command: Sequence[str], folder: Path, probe: str, begun: Callable[[], None]) -> int:
+    """Runs the command with a probe that writes holder tables into `folder`; returns its exit code.
+
+    `begun` is called when it may be known that the process can be asked.
+    """
     plan = plan_of(command, probe)
     with contextlib.ExitStack() as parts:
+        asked = parts.enter_context(signals())
         writer = parts.enter_context(Writer(folder, plan, machine(), only=LIVES_ON))
         keeper = parts.enter_context(Keeper())
         collector = parts.enter_context(Collector(writer, keeper.scratch, time.monotonic(), Path.cwd()))
         writer.append("phases", PhaseLine(collector.now(), "probe", 0, {}))
-        asked = parts.enter_context(signals())
+
+        def snapshot() -> Table:
+            taken = collector.snapshot("asked", 0)
+            writer.append("snapshots", taken)
+            return Table("now", taken.t, "", rows_of(taken, {}))
+
+        def tell(thread: str, error: BaseException) -> None:
+            writer.append("notes", stopped(collector.now(), thread, error))
+
+        parts.enter_context(Control(folder, keeper.scratch, snapshot, tell))
+        begun()
         child = start(command, collector.environment(plan))
         written = False
         while True:
@@ -66,7 +84,7 @@ def run_here(command: Sequence[str], folder: Path, probe: str) -> int:
                 return code_of(child.wait(TICK))
             if asked:
                 asked.clear()
-                writer.append("snapshots", collector.snapshot("asked", 0))
+                snapshot()
             if collector.frozen and not written:
                 written = True
                 writer.append("snapshots", collector.frozen_snapshot(0))

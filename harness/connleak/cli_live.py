@@ -142,8 +142,11 @@ def probe(command: tuple[str, ...], probe: str, out: str | None, collector: str 
     folder = folder_for(out, f"probe-{Path(command[0]).name}")
     if not out:
         point_latest(folder)
-    err.print(escaped(f"connleak: pid {os.getpid()}; who has what: connleak holders {folder}"), style="dim")
-    sys.exit(attach.run_here(command, folder, probe))
+
+    def begun() -> None:
+        err.print(escaped(f"connleak: pid {os.getpid()}; who has what: connleak holders {folder}"), style="dim")
+
+    sys.exit(attach.run_here(command, folder, probe, begun))
 
 
 @click.command("holders")

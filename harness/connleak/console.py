@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +39,9 @@ class Group(click.Group):
     """Commands whose expected errors are one sentence and the next command to type."""
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        # who still asks by it must not end a run; a handler, for what is ignored our children would ignore, too
+        signal.signal(signal.SIGUSR2, lambda *_: None)
+        atexit.register(signal.signal, signal.SIGUSR2, signal.SIG_IGN)  # Python takes handlers away before its end
         try:
             super().main(*args, **{**kwargs, "standalone_mode": False})
         except Error as error:

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from pathlib import Path
-
-import msgspec
-import psutil
 
 from connleak import recording
 from connleak.judge.table import holder_table
-from connleak.model import Error, Recording, Snapshot, Struct
-from connleak.verdict import HolderRow
+from connleak.model import Error, Recording, Snapshot
+from connleak.parts import control
+from connleak.verdict import Table
 
-PATIENCE = 6.0
 LABELS = {"now": ("asked",), "exhausted": ("exhausted",), "quiet": ("quiet", "rest")}
-
-
-class Table(Struct, frozen=True):
-    """Who had which session at a moment of a recording; `at` is now, exhausted or quiet."""
-
-    at: str
-    t: float
-    reason: str
-    holders: tuple[HolderRow, ...]
 
 
 def table(folder: Path, at: str | None = None) -> Table:
     """Returns the table that was asked for; by default the first there is of now, exhausted, quiet."""
-    runner = process_of(folder)
-    if at == "now" and runner is None:
-        raise Error(f"{folder}: this run has ended, nobody can be asked", f"connleak holders {folder} --at quiet")
-    if runner is not None and at in (None, "now"):
-        ask(folder, runner)
-        at = "now"
+    again = f"connleak holders {folder} --at quiet"
+    answer = control.ask(folder) if at in (None, "now") else None
+    if answer is not None and answer.error:
+        raise Error(f"{folder}: {answer.error}", again)
+    if answer is not None and answer.table is not None:
+        return answer.table
+    if at == "now":
+        recording.read_plan(folder)
+        raise Error(f"{folder}: no run, watch or probe records into it now, so nobody can be asked", again)
     read = recording.read(folder)
     for name in [at] if at else ["exhausted", "quiet"]:
         snapshot = newest(read, name)
@@ -51,32 +39,3 @@ def table(folder: Path, at: str | None = None) -> Table:
 def newest(read: Recording, at: str) -> Snapshot | None:
     """Returns the newest snapshot of a name."""
     return next((s for s in reversed(read.snapshots) if s.label in LABELS[at]), None)
-
-
-def process_of(folder: Path) -> int | None:
-    """Returns the pid of the connleak that records into the folder now, None when it has ended."""
-    recording.read_plan(folder)
-    pid = recording.read_machine(folder).pid
-    try:
-        process = psutil.Process(pid) if pid > 0 else None
-        open_files = {Path(file.path) for file in process.open_files()} if process else set()
-    except psutil.Error:
-        return None
-    return pid if (folder / "phases.jsonl").resolve() in open_files else None
-
-
-def ask(folder: Path, pid: int) -> None:
-    """Has the run take a snapshot now, and returns once it is written."""
-    path = folder / "snapshots.jsonl"
-    before = path.stat().st_size
-    os.kill(pid, signal.SIGUSR2)
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        data = path.read_bytes()[before:]
-        for line in data.split(b"\n")[:-1]:
-            if msgspec.json.decode(line, type=Snapshot).label == "asked":
-                return
-        time.sleep(0.05)
-    raise Error(
-        f"{folder}: the run (pid {pid}) did not answer within {PATIENCE:.0f} s", f"connleak holders {folder} --at quiet"
-    )

@@ -76,7 +76,7 @@ def taken(
 
 
 def row_of(seconds: float, name: str, method: str, exception: Any) -> dict[str, Any]:
-    row = {"seconds": round(seconds, 4), "name": name, "method": method}
+    row = {"seconds": round(seconds, 4), "name": str(name)[:300], "method": str(method)[:40]}
     if exception is not None:
         row["ok"] = False
         row["error"] = str(exception)[:300]

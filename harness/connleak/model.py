@@ -307,7 +307,7 @@ class Phase(Struct, frozen=True, omit_defaults=True):
 
 
 class Note(Struct, frozen=True, omit_defaults=True):
-    """What was off, and why; `about` is one of: probe, sampler, load, app, database, run."""
+    """What was off, and why; `about` is one of: probe, sampler, load, app, database, run, thread."""
 
     t: float
     about: str
@@ -325,7 +325,7 @@ class Machine(Struct, frozen=True, omit_defaults=True, kw_only=True):
     packages: dict[str, str] = {}
     started: str = ""
     pid: int = 0
-    """connleak's own process, which `connleak holders` asks while it lives."""
+    """connleak's own process."""
 
 
 class Recording(Struct, frozen=True, kw_only=True):

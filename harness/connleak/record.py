@@ -9,8 +9,6 @@ import contextlib
 import json
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +29,7 @@ from connleak.parts.sampler import Sampler
 from connleak.parts.services import open_services
 from connleak.parts.words import REFUSALS, TOO_MANY, words_in
 from connleak.plan import Private
-from connleak.running import PROBE_ANSWERS, Report, Run, pass_time, show, take_snapshot, ticks
+from connleak.running import PROBE_ANSWERS, Report, Run, answering, note_stopped, pass_time, show, take_snapshot, ticks
 from connleak.secrets import scrub, secrets_in, without
 from connleak.writer import Writer
 
@@ -52,8 +50,7 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
         try:
             open_parts(run, parts.enter_context(closing(run)), private)
             try:
-                with answering_questions(run):
-                    walk(run)
+                walk(run)
             except Unusable:
                 raise
             except Error as error:  # the app or the load ended on the way: what there is can be judged
@@ -65,6 +62,8 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
             run.note("run", error.message)
             raise
         finally:
+            if hasattr(run, "keeper"):
+                note_stopped(run)
             run.begin("end", run.cycle)
             note_words(run)
 
@@ -119,6 +118,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     belongs = None if run.server.own_database or not here else lambda backend: is_ours(run, backend)
     reader = reader_of(run.server, run.origin)
     run.sampler = parts.enter_context(Sampler(reader, run.writer, run.origin, plan.sample_every, belongs))
+    parts.enter_context(answering(run))
     if plan.listens == "load":
         run.load.wait_until_ready()
     for text in run.server.notes:
@@ -322,20 +322,3 @@ def collect(run: Run) -> None:
         run.note("probe", f"collect unavailable in {silent} process(es): their probe's thread does not run")
     pass_time(run, PROBE_ANSWERS)
     take_snapshot(run, "collect", run.cycle)
-
-
-@contextlib.contextmanager
-def answering_questions(run: Run) -> Iterator[None]:
-    """Takes SIGUSR2 as the question who has what now: `connleak holders` asks it of a run that goes on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(*_: object) -> None:
-        run.asked = True
-
-    before = signal.signal(signal.SIGUSR2, ask)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGUSR2, before)

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import msgspec
 
-from connleak.model import Note, Plan, Process, Snapshot, Struct
+from connleak.judge.table import rows_of
+from connleak.model import Error, Note, Plan, Process, Snapshot, Struct
 from connleak.parts.app import App, Elsewhere
 from connleak.parts.collector import Collector
+from connleak.parts.control import Control
 from connleak.parts.databases import Server
 from connleak.parts.load import Load
 from connleak.parts.process import Keeper
 from connleak.parts.sampler import Sampler
+from connleak.parts.threads import stopped
 from connleak.recording import PhaseLine
 from connleak.secrets import without_passwords
+from connleak.verdict import Table
 from connleak.writer import Writer
 
 PROBE_ANSWERS = 0.6
@@ -58,7 +62,6 @@ class Run:
         self.loaded = 0.0
         self.secrets: set[str] = set()
         """What must not stand in anything that is written or shown."""
-        self.asked = False
         self.refusal_seen = False
         self.writer: Writer
         self.keeper: Keeper
@@ -126,17 +129,38 @@ def ticks(run: Run, every: float) -> Iterator[None]:
         run.writer.check()
         run.keeper.check()
         run.load.check()
+        note_stopped(run)
         if run.collector.frozen and not run.refusal_seen:
             run.refusal_seen = True
             take_snapshot(run, "exhausted", run.cycle)
-        if run.asked:
-            run.asked = False
-            take_snapshot(run, "asked", run.cycle)
         if time.monotonic() - shown > 0.2:
             shown = time.monotonic()
             show(run)
         yield
         time.sleep(every)
+
+
+def answering(run: Run) -> Control:
+    """Returns the socket at which others ask who has what now, while the run goes on."""
+
+    def ask() -> Table:
+        if isinstance(run.app, App) and run.app.child is None:
+            raise Error("the app is not started yet, so nobody can be asked", "")
+        snapshot = take_snapshot(run, "asked", run.cycle)
+        rows = rows_of(snapshot, {row.pid: row for row in run.sampler.latest.backends})
+        return Table("now", snapshot.t, "", rows)
+
+    def tell(thread: str, error: BaseException) -> None:
+        run.keeper.stopped.append((thread, error))
+
+    return Control(run.folder, run.keeper.scratch, ask, tell)
+
+
+def note_stopped(run: Run) -> None:
+    """Notes which threads beside the children an error has ended."""
+    while run.keeper.stopped:
+        thread, error = run.keeper.stopped.popleft()
+        run.writer.append("notes", stopped(run.now(), thread, error))
 
 
 def show(run: Run) -> None:

@@ -32,6 +32,15 @@ class HolderRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     source: str = "pool"
 
 
+class Table(Struct, frozen=True):
+    """Who had which session at a moment of a recording; `at` is now, exhausted or quiet."""
+
+    at: str
+    t: float
+    reason: str
+    holders: tuple[HolderRow, ...]
+
+
 def worker_of(row: HolderRow) -> str:
     """Returns who has a session: host where it is another, process, thread or task, and whether that has ended."""
     host = f"{row.host}:" if row.host else ""

@@ -32,7 +32,7 @@ from connleak.parts.process import Keeper
 from connleak.parts.sampler import Sampler
 from connleak.plan import Private
 from connleak.record import begin_baseline, wait_until_settled
-from connleak.running import Run, pass_time, take_snapshot, ticks
+from connleak.running import Run, answering, note_stopped, pass_time, take_snapshot, ticks
 from connleak.thinning import window_at
 from connleak.verdict import HolderRow, Verdict
 from connleak.writer import Writer
@@ -137,6 +137,7 @@ def opened(plan: Plan, private: Private, folder: Path) -> Iterator[Run]:
         run.sampler = parts.enter_context(
             Sampler(reader, run.writer, run.origin, plan.sample_every, window=plan.window)
         )
+        parts.enter_context(answering(run))
         for text in run.server.notes:
             run.note("database", text)
         try:
@@ -147,6 +148,7 @@ def opened(plan: Plan, private: Private, folder: Path) -> Iterator[Run]:
             run.note("run", error.message)
             raise
         finally:
+            note_stopped(run)
             run.begin("end", run.cycle)
 
 

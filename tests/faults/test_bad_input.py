@@ -261,7 +261,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory):
     ):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
-            assert made._understood(ours, json.dumps({"hello": 4711, "token": made.token}).encode())
+            assert made.lines.understood(ours, json.dumps({"hello": 4711, "token": made.lines.token}).encode())
             yield made, ours, folder / "run"
 
 
@@ -279,7 +279,7 @@ OWN = st.fixed_dictionaries({}, optional={name: JSON for name in ("mac", "host",
 @given(message=st.one_of(FIELDS.map(lambda value: json.dumps(value).encode()), st.binary(max_size=200)))
 def test_any_message_of_a_process_that_said_hello(collector, message: bytes) -> None:
     made, line, _ = collector
-    made._understood(line, message)
+    made.lines.understood(line, message)
     assert made.living(), "the process is still known"
 
 
@@ -296,11 +296,11 @@ def test_a_stranger_is_sent_away(collector, message: bytes) -> None:
     with ours, theirs:
         before = len(made.living())
         try:
-            token = json.loads(message).get("token") == made.token
+            token = json.loads(message).get("token") == made.lines.token
         except (ValueError, AttributeError):
             token = False
         assert not token
-        made._understood(ours, message)
+        made.lines.understood(ours, message)
         assert len(made.living()) == before
 
 

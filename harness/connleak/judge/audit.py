@@ -84,7 +84,9 @@ def sampler_kept_up(facts: Facts) -> Check:
     if len(samples) < 2:
         return Check("sampler", "inconclusive", "the server was read less than twice")
     every, window = facts.plan.sample_every, facts.plan.window
-    gaps = [(b.t - a.t - kept_every(every, b.t, window), b.t - a.t, a.t) for a, b in pairwise(samples)]
+    times = [sample.t for sample in samples]
+    times += [max(times[-1], ended_at(facts))]  # one that stops early sees nothing of what follows
+    gaps = [(b - a - kept_every(every, b, window), b - a, a) for a, b in pairwise(times)]
     beyond, worst, at = max(gaps)
     if beyond > max(GAP, 5 * every) - every:
         return Check("sampler", "inconclusive", f"the server was not read for {worst:.1f} s from {at:.1f} s on")
@@ -94,6 +96,20 @@ def sampler_kept_up(facts: Facts) -> Check:
             "sampler", "inconclusive", f"the states of some sessions are hidden from this role: GRANT {right} TO it"
         )
     return Check("sampler", "clean", f"{plural(len(samples), 'sample')}, the longest pause {worst:.2f} s")
+
+
+def ended_at(facts: Facts) -> float:
+    """Returns the moment at which the last phase ended, or began where the recording broke off in it."""
+    phases = facts.recording.phases
+    return (phases[-1].begin if phases[-1].end is None else phases[-1].end) if phases else 0.0
+
+
+def observers_lived(facts: Facts) -> Check:
+    """Did every thread of connleak's that observes go on until the end?"""
+    for note in facts.recording.notes:
+        if "stopped" in note.facts:
+            return Check("threads", "inconclusive", f"{note.text}: what happened after that was not observed")
+    return Check("threads", "clean", "everything that observes went on until the end")
 
 
 def probe_attached(facts: Facts) -> Check:
@@ -231,6 +247,7 @@ def audit(facts: Facts) -> Iterator[Check]:
         sensitive_enough,
         came_to_rest,
         sampler_kept_up,
+        observers_lived,
         nobody_else,
         probe_attached,
         same_server,

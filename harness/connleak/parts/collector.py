@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-import secrets
-import selectors
 import socket
 import threading
-import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from connleak.model import Holder, Note, Plan, Pool, Process, Snapshot, Struct
-from connleak.parts.frames import local_listener
-from connleak.parts.peers import Peer, Question, Translation
-from connleak.parts.relays import Channel, Relays
+from connleak.model import Holder, Plan, Pool, Process, Snapshot, Struct
+from connleak.parts import messages
+from connleak.parts.lines import Lines
+from connleak.parts.messages import HolderRow, Message, Row
+from connleak.parts.peers import ROWS, Peer, Question, Translation
+from connleak.parts.relays import Relays
 from connleak.recording import EventLine
 from connleak.thinning import EVENTS, SHORT, Checkouts
 from connleak.writer import Writer
-
-LARGEST = 1 << 20
-
-
-Line = socket.socket | Channel
-"""What a process speaks on: its socket, or its part of a relay's."""
 
 
 class Frozen(Struct, frozen=True):
@@ -37,30 +29,23 @@ class Frozen(Struct, frozen=True):
 
 
 class Collector:
-    """Listens on a socket in the scratch folder, in a thread of its own, until it is closed."""
+    """What the probes told, and the questions to them; from when it is opened until it is closed."""
 
     def __init__(self, writer: Writer, scratch: Path, origin: float, cwd: Path) -> None:
         self._writer = writer
-        self._origin = origin
-        self._translation = Translation(writer, origin, cwd)
+        self._translation = Translation(writer, origin, cwd, self._crowded)
         self._checkouts = Checkouts()
-        self.path = scratch / "probe.sock"
-        self.token = secrets.token_hex(16)
+        self.lines = Lines(writer, scratch / "probe.sock", origin, self._said, self._left, self._deaf)
         self._lock = threading.Lock()
-        self._peers: dict[int, Peer] = {}
-        self._by_line: dict[Line, Peer] = {}
-        self.far: Relays | None = None
         self._questions: dict[int, Question] = {}
         self._key = 0
-        self._stop = False
         self._frozen_by = 0
-        self._frozen_rows: list[tuple[Peer, dict[str, Any]]] = []
+        self._frozen_rows: list[tuple[Peer, Row]] = []
         self.frozen: Frozen | None = None
-        self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
 
     def environment(self, plan: Plan | None = None) -> dict[str, str]:
         """Returns the variables that make a probe find this collector, and do what the plan says."""
-        variables = {"CONNLEAK_SOCKET": str(self.path), "CONNLEAK_TOKEN": self.token}
+        variables = {"CONNLEAK_SOCKET": str(self.lines.path), "CONNLEAK_TOKEN": self.lines.token}
         if plan is not None:
             variables |= {"CONNLEAK_PROBE": plan.probe, "CONNLEAK_GC": plan.gc}
             variables |= {"CONNLEAK_CANARY": "1"} if plan.canary else {}
@@ -68,26 +53,17 @@ class Collector:
 
     def listen(self, far: socket.socket, secret: str, plan: Plan) -> None:
         """Takes in probes of other hosts, too, from now on: `far` is a listening TCP socket, which it closes."""
-        self.far = Relays(far, secret, {"probe": plan.probe, "gc": plan.gc})
-        self._selector.register(far, selectors.EVENT_READ)
+        self.lines.listen(far, secret, plan)
 
     def __enter__(self) -> Collector:
-        self._listener = local_listener(self.path)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._thread.start()
+        self.lines.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop = True
-        self._thread.join()
+        self.lines.__exit__()
         self._writer.append("events", *self._checkouts.lasting())
         if self._checkouts.left_out:
-            self._note(f"{self._checkouts.left_out} checkouts that came back within {SHORT:.0f} s were left out")
-        for key in list(self._selector.get_map().values()):
-            assert isinstance(key.fileobj, socket.socket)
-            key.fileobj.close()
-        self._selector.close()
+            self.lines.note(f"{self._checkouts.left_out} checkouts that came back within {SHORT:.0f} s were left out")
 
     # what others read
 
@@ -101,15 +77,22 @@ class Collector:
         """Callers that wait for a pool now."""
         return sum(peer.waiting for peer in self.living())
 
+    @property
+    def far(self) -> Relays | None:
+        """The relays of other hosts, where they may come in."""
+        return self.lines.far
+
+    def now(self) -> float:
+        """Returns the moment in seconds of the recording."""
+        return self.lines.now()
+
     def living(self) -> list[Peer]:
         """Returns the processes whose probe is connected."""
-        with self._lock:
-            return [peer for peer in self._peers.values() if peer.connected]
+        return self.lines.living()
 
     def knows(self, backend: int) -> bool:
         """Tells whether some probe has named this session."""
-        with self._lock:
-            return any(backend in peer.backends for peer in self._peers.values())
+        return backend in self._translation.former or any(backend in peer.open for peer in self.living())
 
     def snapshot(self, label: str, cycle: int, timeout: float = 3.0) -> Snapshot:
         """Asks every process for its holder table; returns them as one snapshot."""
@@ -131,7 +114,7 @@ class Collector:
         holders: list[Holder] = []
         pools: list[Pool] = []
         for peer, row in question.rows:
-            if row["row"] == "holder":
+            if isinstance(row, HolderRow):
                 holders.append(self._translation.holder(peer, row))
             else:
                 pools.append(self._translation.pool(peer, row))
@@ -148,7 +131,7 @@ class Collector:
                 probe=True,
                 armed=peer.armed,
                 answered=peer.pid not in question.waiting_for,
-                dropped=peer.dropped,
+                dropped=peer.dropped + peer.lost,
                 unwatched=peer.unwatched,
             )
             for peer in asked
@@ -168,12 +151,6 @@ class Collector:
                 return question.planted
         return ""
 
-    # the thread
-
-    def now(self) -> float:
-        """Returns the moment in seconds of the recording."""
-        return round(time.monotonic() - self._origin, 4)
-
     def _ask(self, what: str, timeout: float, only: int = 0, but: int = 0) -> tuple[list[Peer], Question]:
         peers = self.living()
         asked = [peer for peer in peers if peer.armed and not peer.alone and peer.pid != but and only in (0, peer.pid)]
@@ -184,9 +161,11 @@ class Collector:
         for peer in asked:
             try:
                 peer.channel.send(json.dumps({"do": what, "key": key}).encode())
+            except BlockingIOError:
+                continue  # it does not read: nor will it answer
             except OSError:
                 self._answered(question, peer.pid)
-        if asked:
+        if asked and not self.lines.failed:
             question.done.wait(timeout)
         with self._lock:
             del self._questions[key]
@@ -197,145 +176,81 @@ class Collector:
         if not question.waiting_for:
             question.done.set()
 
-    def _run(self) -> None:
-        while not self._stop:
-            for key, _ in self._selector.select(0.1):
-                assert isinstance(key.fileobj, socket.socket)
-                if key.fileobj is self._listener:
-                    channel, _ = self._listener.accept()
-                    channel.setblocking(False)
-                    self._selector.register(channel, selectors.EVENT_READ)
-                elif self.far and key.fileobj is self.far.listener:
-                    relay = self.far.accept()
-                    if relay is not None:
-                        self._selector.register(relay, selectors.EVENT_READ)
-                elif self.far and key.fileobj in self.far.relays:
-                    self._receive_far(key.fileobj)
-                else:
-                    self._receive(key.fileobj)
-            if self.far:
-                self.far.keep_time()
+    # what the thread calls
 
-    def _receive_far(self, relay: socket.socket) -> None:
-        """Takes in what a relay passes on, and closes it with all its processes when it is gone or speaks nonsense."""
-        assert self.far is not None
-        told = self.far.receive(relay)
-        for channel, data in told.said:
-            if not data:
-                self._left(channel)
-            elif not self._understood(channel, data):
-                channel.close()
-        if told.ended:
-            self._selector.unregister(relay)
-            relay.close()
-        if told.why:
-            self._note(f"a relay was sent away: {told.why}")
-
-    def _receive(self, channel: socket.socket) -> None:
-        for _ in range(50):  # then the others have their turn
-            try:
-                data = channel.recv(LARGEST)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._gone(channel)
-                return
-            if not self._understood(channel, data):
-                self._selector.unregister(channel)
-                channel.close()
-                return
-
-    def _understood(self, line: Line, data: bytes) -> bool:
-        """Takes a message in; False when it was a stranger's."""
-        try:
-            return self._message(line, json.loads(data))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self._note(f"a message could not be understood: {error!r}")
-            return True
-
-    def _note(self, text: str, **facts: object) -> None:
-        self._writer.append("notes", Note(self.now(), "probe", text, facts))
-
-    def _gone(self, channel: socket.socket) -> None:
-        self._selector.unregister(channel)
-        self._left(channel)
-        channel.close()
-
-    def _left(self, line: Line) -> None:
-        """Takes note that a process has ended, or its line."""
-        peer = self._by_line.pop(line, None)
-        if peer is not None:
-            peer.connected = False
-            with self._lock:
-                questions = list(self._questions.values())
-            for question in questions:
-                self._answered(question, peer.pid)
-            self._writer.append("events", EventLine(self.now(), "bye", peer.pid))
-
-    def _message(self, line: Line, message: dict[str, Any]) -> bool:
-        peer = self._by_line.get(line)
-        if peer is None:
-            # a relay has looked at its own token itself, and has shown that it knows the secret
-            if isinstance(line, socket.socket) and message.get("token") != self.token:
-                return False
-            self._begin(line, message)
-            return True
-        self._translation.learn(peer, message)
-        if "taken" in message:
-            peer.armed = True
-            peer.alone = bool(message.get("alone"))
-            self._keep(self._translation.events(peer, message))
-            peer.out, peer.waiting = int(message["out"]), int(message["waiting"])
-            peer.dropped = int(message["dropped"])
-        if "answer" in message:
-            self._answer(peer, message)
-        if "frozen" in message:
-            self._freeze(peer, message)
-        return True
-
-    def _begin(self, line: Line, message: dict[str, Any]) -> None:
-        """Takes in a process that says hello."""
-        pid, command = int(message["hello"]), str(message.get("command", ""))
-        if isinstance(line, Channel):
-            peer = Peer(line.relay.process(pid), command, line, host=line.relay.host, relay=line.relay)
-        else:
-            peer = Peer(pid, command, line)
+    def _deaf(self) -> None:
+        """Nobody is heard any more: who waits for an answer goes on without it."""
         with self._lock:
-            self._peers[peer.pid] = peer
-        self._by_line[line] = peer
-        detail = f"Python {message.get('python', '?')}, parent {message.get('parent', '?')}"
-        detail += f", on {peer.host}" if peer.host else ""
-        self._writer.append("events", EventLine(self.now(), "hello", peer.pid, detail=detail))
+            questions = list(self._questions.values())
+        for question in questions:
+            question.done.set()
 
-    def _freeze(self, peer: Peer, message: dict[str, Any]) -> None:
+    def _left(self, peer: Peer) -> None:
+        """A process has ended, or its line: of it are kept only the sessions that it had."""
+        self._translation.former.add(*peer.open)
+        with self._lock:
+            questions = list(self._questions.values())
+        for question in questions:
+            self._answered(question, peer.pid)
+        if peer.pid == self._frozen_by and self.frozen is None:
+            self._frozen_by = 0
+            self._frozen_rows.clear()
+
+    def _crowded(self, peer: Peer, table: str) -> None:
+        """Takes note that a process told more than is kept of one."""
+        peer.lost += table in ("taken", "open")  # a stack or a request that is not kept costs only a name
+        self.lines.refuse(f"a process has more {table} than are kept", f"process {peer.pid}")
+
+    def _said(self, peer: Peer, message: Message) -> None:
+        self._translation.learn(peer, message)
+        if message.taken is not None:
+            peer.armed = True
+            peer.alone = message.alone
+            self._keep(self._translation.events(peer, message))
+            peer.out, peer.waiting = message.out, message.waiting
+        if message.dropped is not None:
+            peer.dropped = message.dropped
+        if message.unwatched is not None:
+            peer.unwatched = tuple(name[: messages.TEXT] for name in message.unwatched)
+        if message.answer is not None:
+            self._answer(peer, message.answer, message)
+        if message.frozen is not None:
+            self._freeze(peer, message.frozen, message)
+
+    def _freeze(self, peer: Peer, reason: str, message: Message) -> None:
         """Keeps the holder table of the first process whose caller was turned away."""
-        if self._frozen_by in (0, peer.pid):
+        if self._frozen_by in (0, peer.pid) and self.frozen is None:
             self._frozen_by = peer.pid
-            self._frozen_rows += [(peer, row) for row in message["rows"]]
-            if message["final"]:
-                self.frozen = Frozen(self._translation.time(peer, message["t"]), peer.pid, str(message["frozen"]))
+            self._put(self._frozen_rows, peer, message.rows)
+            if message.final:
+                at = self._translation.time(peer, message.t)
+                self.frozen = Frozen(at, peer.pid, reason[: messages.TEXT])
+
+    def _put(self, rows: list[tuple[Peer, Row]], peer: Peer, more: tuple[Row, ...]) -> None:
+        """Adds rows of a process to those of an answer, as long as they are not too many."""
+        if len(rows) + len(more) > ROWS:
+            peer.lost += 1
+            self.lines.refuse("a holder table has more rows than are kept", f"process {peer.pid}")
+        else:
+            rows += [(peer, row) for row in more]
 
     def _keep(self, rows: list[EventLine]) -> None:
         """Writes events; of very many, those that matter later."""
         whole = self._checkouts.since is None
-        kept = self._checkouts.kept(rows, self.now())
+        kept = self._checkouts.kept(rows, self.lines.now())
         if kept:
             self._writer.append("events", *kept)
         if whole and self._checkouts.since is not None:
             text = f"{EVENTS} events: from here on a checkout that comes back within {SHORT:.0f} s is left out"
-            self._note(text, thinned=True)
+            self.lines.note(text, thinned=True)
 
-    def _answer(self, peer: Peer, message: dict[str, Any]) -> None:
+    def _answer(self, peer: Peer, key: int, message: Message) -> None:
         with self._lock:
-            question = self._questions.get(message["answer"])
-        if question is None:
+            question = self._questions.get(key)
+        if question is None or peer.pid not in question.waiting_for:
             return
-        question.rows += [(peer, row) for row in message.get("rows", [])]
-        question.collected += int(message.get("collected", 0))
-        question.planted = str(message.get("planted", question.planted))
-        peer.dropped = int(message.get("dropped", peer.dropped))
-        peer.unwatched = tuple(message.get("unwatched", peer.unwatched))
-        if message.get("final"):
+        self._put(question.rows, peer, message.rows)
+        question.collected += message.by_gc
+        question.planted = message.planted[: messages.TEXT] if message.planted is not None else question.planted
+        if message.final:
             self._answered(question, peer.pid)

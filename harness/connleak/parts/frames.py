@@ -20,28 +20,34 @@ from connleak.model import Error
 
 HEAD = struct.Struct(">II")
 LARGEST = 1 << 20
+UNKNOWN = 4096
+"""Bytes of a frame of one that has not shown yet that it knows the secret."""
 SECRET = "CONNLEAK_SECRET"
 """The variable that holds the secret: on a command line all users of the host could read it."""
 
 
 class Frames:
-    """Cuts a stream of bytes into frames."""
+    """Cuts a stream of bytes into frames of at most `largest` bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, largest: int = LARGEST) -> None:
+        self.largest = largest
         self._buffer = b""
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Returns the frames that are whole now, as (channel, payload); raises ValueError at one that is too long."""
         self._buffer += data
         found = []
-        while len(self._buffer) >= HEAD.size:
-            length, channel = HEAD.unpack_from(self._buffer)
-            if length > LARGEST:
+        at = 0
+        while len(self._buffer) - at >= HEAD.size:
+            length, channel = HEAD.unpack_from(self._buffer, at)
+            if length > self.largest:
                 raise ValueError(f"a frame of {length} bytes")
-            if len(self._buffer) < HEAD.size + length:
+            begin = at + HEAD.size
+            if len(self._buffer) < begin + length:
                 break
-            found.append((channel, self._buffer[HEAD.size : HEAD.size + length]))
-            self._buffer = self._buffer[HEAD.size + length :]
+            at = begin + length
+            found.append((channel, self._buffer[begin:at]))
+        self._buffer = self._buffer[at:]
         return found
 
 
@@ -60,7 +66,7 @@ def mac(secret: str, word: str) -> str:
 
 
 def shows(secret: str, word: str, shown: object) -> bool:
-    return hmac.compare_digest(mac(secret, word), str(shown))
+    return hmac.compare_digest(mac(secret, word).encode(), str(shown).encode("utf-8", "replace"))
 
 
 def host_and_port(text: str, option: str = "--collector") -> tuple[str, int]:

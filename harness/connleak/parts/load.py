@@ -13,16 +13,40 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from connleak.model import Error, Plan
+import msgspec
+from msgspec import Meta
+
+from connleak.model import Error, Plan, Struct
+from connleak.parts.doors import is_own
 from connleak.parts.frames import host_and_port
+from connleak.parts.messages import Count, Nonsense, decoded
 from connleak.parts.process import Child, Keeper, free_port, wait_until_ready
 
 PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
 STOP_TIMEOUT = 10.0
 SILENT = 30.0
 """Seconds after which a Locust that has said nothing does nothing: it says how it goes five times a second."""
+LONGEST = 1 << 20
+"""Bytes that Locust may say in one line."""
+
+
+class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A line of Locust's, by our plug-in in it."""
+
+    say: Literal["waiting", "ready", "status", "stopped"]
+    users: Count = 0
+    requests: Count = 0
+    failures: Count = 0
+    estimated: Count = 0
+    cut: bool = False
+    classes: Annotated[tuple[str, ...], Meta(max_length=1000)] = ()
+    workers: Count = 0
+    wanted: Count = 0
+
+
+_said = msgspec.json.Decoder(Said)
 
 
 class Load:
@@ -39,7 +63,7 @@ class Load:
         self._child: Child | None = None
         self._channel: socket.socket | None = None
         self.status: dict[str, Any] = {"users": 0, "requests": 0, "failures": 0}
-        self.ready: dict[str, Any] | None = None
+        self.ready = False
         self._stopped: dict[str, Any] | None = None
         self.scenario = plan.scenario
         self._workers: list[Child] = []
@@ -144,12 +168,12 @@ class Load:
         if self._child is None:
             return
         messages = self._read(timeout)
-        self._heard = time.monotonic() if messages or self.ready is None else self._heard
+        self._heard = time.monotonic() if messages or not self.ready else self._heard
         for message in messages:
-            if message["say"] in ("status", "stopped"):
-                self.status.update(message)
-            if message["say"] == "stopped":
-                self._stopped = message
+            if message.say in ("status", "stopped"):
+                self.status |= counts_of(message)
+            if message.say == "stopped":
+                self._stopped = counts_of(message)
         self._keeper.check()
         if time.monotonic() - self._heard > SILENT:
             raise Error(
@@ -161,11 +185,13 @@ class Load:
             ready, _, _ = select.select([self._listener], [], [], 0)
             if not ready:
                 return False
-            self._channel, _ = self._listener.accept()
-        for message in self._read(0.0):
-            if message["say"] == "ready":
-                self.ready = message
-        return self.ready is not None
+            channel, _ = self._listener.accept()
+            if not is_own(channel):
+                channel.close()
+                return False
+            self._channel = channel
+        self.ready = self.ready or any(message.say == "ready" for message in self._read(0.0))
+        return self.ready
 
     def _command(self, **message: Any) -> None:
         if self._channel is not None:
@@ -175,7 +201,7 @@ class Load:
                 self.check()
                 raise
 
-    def _read(self, timeout: float) -> list[dict[str, Any]]:
+    def _read(self, timeout: float) -> list[Said]:
         if self._channel is None:
             return []
         ready, _, _ = select.select([self._channel], [], [], timeout)
@@ -186,4 +212,17 @@ class Load:
         except OSError:
             data = b""
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        return [json.loads(line) for line in lines]
+        try:
+            if len(self._buffer) > LONGEST:
+                raise Nonsense(f"a line of more than {LONGEST} bytes")
+            return [decoded(_said, line) for line in lines]
+        except Nonsense as error:
+            told = f"what Locust said could not be understood: {error}"
+            raise Error(told, f"less {self._folder / 'locust.log'}", exit_code=4) from None
+
+
+def counts_of(said: Said) -> dict[str, Any]:
+    """Returns how the load goes, as Locust says it."""
+    return {"users": said.users, "requests": said.requests, "failures": said.failures, "estimated": said.estimated} | (
+        {"cut": said.cut} if said.say == "stopped" else {}
+    )

@@ -5,18 +5,30 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
 from connleak.model import Holder, Pool, Site
+from connleak.parts.messages import TEXT, Facts, HolderRow, Message, PoolRow, Row, rows_of
 from connleak.parts.relays import Channel, Relay
 from connleak.recording import EventLine, StackLine
 from connleak.writer import Writer
 
 Frames = tuple[tuple[str, int, str], ...]
+K = TypeVar("K")
+V = TypeVar("V")
+LIMITS = {"stacks": 20_000, "requests": 20_000, "taken": 100_000, "open": 100_000}
+"""What is kept of one process; what it tells beyond that is not."""
+STACKS = 200_000
+"""Stacks in one recording."""
+ROWS = 200_000
+"""Rows of the answer to one question."""
+FORMER = 10_000
+"""Sessions that are still known as the app's after their end, or their process's: the server may show them longer."""
 
 
 @dataclass
@@ -34,6 +46,10 @@ class Peer:
     out: int = 0
     waiting: int = 0
     dropped: int = 0
+    lost: int = 0
+    """What it told and was not understood, or not kept: as good as dropped."""
+    garbage: int = 0
+    """Messages that could not be understood."""
     unwatched: tuple[str, ...] = ()
     alone: bool = False
     """No thread of the probe's runs there between requests: it cannot be asked, its events are all there is."""
@@ -41,7 +57,6 @@ class Peer:
     open: set[int] = field(default_factory=set)
     stacks: dict[int, int] = field(default_factory=dict)
     requests: dict[int, str] = field(default_factory=lambda: {0: ""})
-    backends: set[int] = field(default_factory=set)
 
     def number(self, pid: int) -> int:
         """Returns the number in the recording of a pid that this process speaks of."""
@@ -53,51 +68,75 @@ class Question:
     """What was asked of several processes at once, and what came back."""
 
     waiting_for: set[int]
-    rows: list[tuple[Peer, dict[str, Any]]] = field(default_factory=list)
+    rows: list[tuple[Peer, Row]] = field(default_factory=list)
     collected: int = 0
     planted: str = ""
     done: threading.Event = field(default_factory=threading.Event)
 
 
-def batched(flat: list[int], size: int) -> list[tuple[int, ...]]:
-    """Returns a flat list cut into tuples; raises ValueError when it is no whole number of them."""
-    if len(flat) % size:
-        raise ValueError(f"{len(flat)} numbers are no whole rows of {size}")
-    return list(zip(*[iter(flat)] * size, strict=True))
+class Former:
+    """The newest of the sessions that have ended, or whose process has."""
 
+    def __init__(self) -> None:
+        self._known: dict[int, None] = {}
 
-def follow(peer: Peer, row: EventLine) -> None:
-    """Keeps the table of what a process has open and has taken, event by event."""
-    if row.kind == "connect" and row.backend is not None:
-        peer.open.add(row.backend)
-    elif row.kind == "close" and row.backend is not None:
-        peer.open.discard(row.backend)
-    elif row.kind == "checkout":
-        peer.taken[row.checkout] = row
-        if row.backend is not None:
-            peer.open.add(row.backend)
-    elif row.kind == "checkin":
-        peer.taken.pop(row.checkout, None)
+    def add(self, *backends: int) -> None:
+        for backend in backends:
+            self._known.pop(backend, None)
+            self._known[backend] = None
+        while len(self._known) > FORMER:
+            del self._known[next(iter(self._known))]
+
+    def __contains__(self, backend: int) -> bool:
+        return backend in self._known
 
 
 class Translation:
     """Numbers the stacks of a recording, and turns what processes tell into events, holders and pools.
 
-    Files inside the app's folder are named relative to it.
+    Files inside the app's folder are named relative to it. `crowded` is told of a process's table that is full.
     """
 
-    def __init__(self, writer: Writer, origin: float, cwd: Path) -> None:
+    def __init__(
+        self, writer: Writer, origin: float, cwd: Path, crowded: Callable[[Peer, str], None] = lambda peer, table: None
+    ) -> None:
         self._writer = writer
         self._origin = origin
         self._cwd = str(cwd.resolve()) + os.sep
+        self._crowded = crowded
         self._stacks: dict[Frames, int] = {}
         self._sites: dict[int, tuple[Site, ...]] = {}
+        self.former = Former()
 
-    def stack(self, peer: Peer, frames: list[list[Any]]) -> int:
-        """Returns the number of a stack in this recording; a new one is written first."""
+    def _keep(self, peer: Peer, table: str, rows: dict[K, V], key: K, value: V) -> None:
+        """Enters a row into a process's table, unless that is full."""
+        if key not in rows and len(rows) >= LIMITS[table]:
+            self._crowded(peer, table)
+        else:
+            rows[key] = value
+
+    def follow(self, peer: Peer, row: EventLine) -> None:
+        """Keeps the table of what a process has open and has taken, event by event."""
+        if row.kind in ("connect", "checkout") and row.backend is not None:
+            if len(peer.open) < LIMITS["open"]:
+                peer.open.add(row.backend)
+            else:
+                self._crowded(peer, "open")
+        if row.kind == "close" and row.backend is not None:
+            peer.open.discard(row.backend)
+            self.former.add(row.backend)
+        elif row.kind == "checkout":
+            self._keep(peer, "taken", peer.taken, row.checkout, row)
+        elif row.kind == "checkin":
+            peer.taken.pop(row.checkout, None)
+
+    def stack(self, peer: Peer, frames: Frames) -> int:
+        """Returns the number of a stack in this recording, -1 when there are too many; a new one is written first."""
         cwd = peer.relay.cwd if peer.relay else self._cwd
-        key: Frames = tuple((str(file).removeprefix(cwd), int(line), str(name)) for file, line, name in frames)
+        key: Frames = tuple((file.removeprefix(cwd)[:TEXT], line, name[:TEXT]) for file, line, name in frames)
         number = self._stacks.get(key)
+        if number is None and len(self._stacks) >= STACKS:
+            return -1
         if number is None:
             number = self._stacks[key] = len(self._stacks)
             self._sites[number] = tuple(Site(*frame) for frame in key)
@@ -108,24 +147,26 @@ class Translation:
         """Returns a process's monotonic reading as seconds of this recording."""
         return round(monotonic - self._origin + (peer.relay.offset if peer.relay else 0.0), 4)
 
-    def learn(self, peer: Peer, message: dict[str, Any]) -> None:
+    def learn(self, peer: Peer, message: Message) -> None:
         """Takes in the stacks and requests that a message numbers."""
-        for number, frames in message.get("stacks", {}).items():
-            peer.stacks[int(number)] = self.stack(peer, frames)
-        for number, name in message.get("requests", {}).items():
-            peer.requests[int(number)] = str(name)
+        for number, frames in message.stacks.items():
+            self._keep(peer, "stacks", peer.stacks, number, self.stack(peer, frames))
+        for number, name in message.requests.items():
+            self._keep(peer, "requests", peer.requests, number, name[:TEXT])
 
-    def events(self, peer: Peer, message: dict[str, Any]) -> list[EventLine]:
-        """Returns a message's events in order of time, with the peer's table kept up to them."""
-        rows = [self._checkout(peer, fields) for fields in batched(message["taken"], 7)]
+    def events(self, peer: Peer, message: Message) -> list[EventLine]:
+        """Returns a message's events in order of time, with the peer's table kept up to them; raises Nonsense."""
+        taken, returned = rows_of(message.taken or [], 7), rows_of(message.returned, 2)
+        collected = rows_of(message.collected, 2)
+        rows = [self._checkout(peer, fields) for fields in taken]
         for row in rows:  # known before any return of the same message is looked up
-            follow(peer, row)
-        others = [self._other(peer, *told) for told in message["others"]]
-        others += [self._return(peer, at, number) for at, number in batched(message["returned"], 2)]
-        others += [self._return(peer, at, number, gc=True) for at, number in batched(message["collected"], 2)]
+            self.follow(peer, row)
+        others = [self._other(peer, *told) for told in message.others]
+        others += [self._return(peer, at, number) for at, number in returned]
+        others += [self._return(peer, at, number, gc=True) for at, number in collected]
         others.sort(key=lambda row: row.t)
         for row in others:
-            follow(peer, row)
+            self.follow(peer, row)
         return sorted(rows + others, key=lambda row: row.t)
 
     def _checkout(self, peer: Peer, fields: tuple[int, ...]) -> EventLine:
@@ -147,51 +188,49 @@ class Translation:
         taken = peer.taken.get(number) or EventLine(0.0, "", peer.pid, checkout=number)
         return msgspec.structs.replace(taken, t=self.time(peer, at / 1e6), kind="checkin", gc=gc)
 
-    def _other(self, peer: Peer, at: float, kind: str, facts: dict[str, Any]) -> EventLine:
-        backend = facts.get("backend")
-        if kind == "connect" and backend is not None:
-            peer.backends.add(backend)
+    def _other(self, peer: Peer, at: float, kind: str, facts: Facts) -> EventLine:
         return EventLine(
             t=self.time(peer, at),
             kind=kind,
             process=peer.pid,
-            thread=facts.get("thread", 0),
-            backend=backend,
-            at=peer.stacks.get(facts.get("at", -1), -1),
-            pool=facts.get("pool", 0),
-            gc=bool(facts.get("gc")),
-            overflow=bool(facts.get("overflow")),
-            nested=bool(facts.get("nested")),
-            seconds=round(facts.get("seconds", 0.0), 4),
-            detail=facts.get("detail", ""),
-            other=peer.number(facts["other"]) if facts.get("other") else 0,
+            thread=facts.thread,
+            backend=facts.backend,
+            at=peer.stacks.get(facts.at, -1),
+            pool=facts.pool,
+            gc=facts.gc,
+            overflow=facts.overflow,
+            nested=facts.nested,
+            seconds=round(facts.seconds, 4),
+            detail=facts.detail[:TEXT],
+            other=peer.number(facts.other) if facts.other else 0,
         )
 
     def _sites_at(self, peer: Peer, number: int) -> tuple[Site, ...]:
         return self._sites.get(peer.stacks.get(number, -1), ())
 
-    def holder(self, peer: Peer, row: dict[str, Any]) -> Holder:
+    def holder(self, peer: Peer, row: HolderRow) -> Holder:
         """Returns a row of a process's holder table."""
-        stack, now = self._sites_at(peer, row["at"]), self._sites_at(peer, row["now"])
+        stack, now = self._sites_at(peer, row.at), self._sites_at(peer, row.now)
         return Holder(
             process=peer.pid,
-            checkout=row["checkout"],
-            backend=row["backend"],
-            since=self.time(peer, row["since"]),
+            checkout=row.checkout,
+            backend=row.backend,
+            since=self.time(peer, row.since),
             site=stack[0] if stack else None,
             stack=stack,
-            thread=row["thread"],
-            thread_name=row["thread_name"],
-            thread_alive=row["thread_alive"],
-            task=row["task"],
+            thread=row.thread,
+            thread_name=row.thread_name[:TEXT],
+            thread_alive=row.thread_alive,
+            task=row.task,
             now=now[0] if now else None,
-            pool=row["pool"],
-            source=row["source"],
-            request=row["request"],
+            pool=row.pool,
+            source=row.source[:TEXT],
+            request=row.request[:TEXT],
         )
 
     def by_events(self, peer: Peer) -> tuple[list[Holder], Pool]:
         """Returns the holders of a process that cannot be asked, and its idle sessions, as its events tell them."""
+        out, open_now = list(peer.taken.values()), set(peer.open)  # copies: the collector's thread goes on
         holders = [
             Holder(
                 process=peer.pid,
@@ -205,24 +244,24 @@ class Translation:
                 source="events",
                 request=row.request,
             )
-            for row in peer.taken.values()
+            for row in out
         ]
-        idle = peer.open - {row.backend for row in peer.taken.values()}
+        idle = open_now - {row.backend for row in out}
         return holders, Pool(process=peer.pid, pool=0, kind="events", size=0, idle=tuple(sorted(idle)))
 
-    def pool(self, peer: Peer, row: dict[str, Any]) -> Pool:
+    def pool(self, peer: Peer, row: PoolRow) -> Pool:
         """Returns a row of a process's pools."""
-        stack = self._sites_at(peer, row["at"])
+        stack = self._sites_at(peer, row.at)
         return Pool(
             process=peer.pid,
-            pool=row["pool"],
-            kind=row["kind"],
-            size=row["size"],
-            max_overflow=row.get("max_overflow", 0),
-            timeout=float(row.get("timeout") or 0.0),
-            checked_out=row.get("checked_out", 0),
-            idle=tuple(row["idle"]),
+            pool=row.pool,
+            kind=row.kind[:TEXT],
+            size=row.size,
+            max_overflow=row.max_overflow,
+            timeout=row.timeout or 0.0,
+            checked_out=row.checked_out,
+            idle=row.idle,
             site=stack[0] if stack else None,
-            created=self.time(peer, row["created"]),
-            used=row.get("used", True),
+            created=self.time(peer, row.created),
+            used=row.used,
         )

@@ -61,6 +61,8 @@ class Keeper:
         self._folders: list[Path] = []
         self._started: dict[int, float] = {}
         self._hurried = False
+        self.stopped: deque[tuple[str, BaseException]] = deque(maxlen=100)
+        """Threads beside a child that an error has ended, for whoever writes the notes."""
         self.scratch = Path()
 
     def __enter__(self) -> Keeper:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from connleak.model import HOST
-from connleak.parts.frames import Frames, mac, packed, shows, told
+import msgspec
+from msgspec import Meta
+
+from connleak.model import HOST, Struct
+from connleak.parts.doors import Door
+from connleak.parts.frames import LARGEST, UNKNOWN, Frames, mac, packed, shows, told
+from connleak.parts.messages import Nonsense, Pid, Seconds, decoded
 
 PINGS = 9
 """Questions for the clock when a relay has come, one after the other: the fastest answer counts."""
@@ -20,6 +24,33 @@ SLOW = 2.0
 """Seconds that a relay may take to read what it is sent."""
 AGAIN = 30.0
 """Seconds until a relay's clock is asked for again."""
+RELAYS = 256
+"""Relays that may be connected at once."""
+CHANNELS = 10_000
+"""Processes that one relay may speak for at once."""
+Ports = Annotated[
+    dict[Pid, Annotated[list[Annotated[int, Meta(ge=0, lt=65536)]], Meta(max_length=65536)]], Meta(max_length=CHANNELS)
+]
+
+
+class Own(Struct, frozen=True, kw_only=True):
+    """What a relay says itself, on channel 0."""
+
+    mac: str | None = None
+    """Shows that it knows the secret."""
+    host: str = ""
+    word: str = ""
+    cwd: str = "/"
+    pong: Seconds | None = None
+    at: Seconds = 0.0
+    ports: Ports | None = None
+    gone: int | None = None
+    """The channel of a process that has ended."""
+    stopped: str | None = None
+    """What ended a thread of the relay's."""
+
+
+_own = msgspec.json.Decoder(Own)
 
 
 class Channel:
@@ -45,7 +76,7 @@ class Relay:
         self._lock = threading.Lock()
         self._secret = secret
         self._welcome = welcome
-        self._frames = Frames()
+        self._frames = Frames(UNKNOWN)
         self._word = secrets.token_hex(16)
         self._pings = 0
         self._best = float("inf")
@@ -58,51 +89,76 @@ class Relay:
         self.ports: dict[int, list[int]] = {}
         """{pid there: its local TCP ports}, of the last asking."""
         self.channels: dict[int, Channel] = {}
+        self.stopped = ""
+        """What ended a thread over there, once."""
+        self.lost = False
+        """Whether it does not read what it is sent, or is gone."""
         self.send(told(word=self._word))
 
     def send(self, data: bytes) -> None:
         """Sends a frame whole; raises OSError when the relay is gone, or does not read."""
         with self._lock:
-            self.socket.sendall(data)
+            if self.lost:
+                raise ConnectionError("the relay does not read")
+            try:
+                self.socket.sendall(data)
+            except OSError:
+                self.lost = True  # after half a frame nothing that follows would be understood
+                raise
 
     def receive(self, number_of: Callable[[str], int]) -> list[tuple[Channel, bytes]]:
-        """Returns what its processes said; an empty payload is one that ended. Raises OSError or ValueError at its end.
+        """Returns what its processes said; an empty payload is one that ended.
 
-        `number_of` gives a host that has shown the secret its number.
+        Raises OSError at its end, ValueError or Nonsense at what none of ours says. `number_of` gives a host that has
+        shown the secret its number.
         """
-        data = self.socket.recv(1 << 18)
+        data = self.socket.recv(1 << 18 if self.host else UNKNOWN)
         if not data:
             raise ConnectionError("the relay is gone")
         found = []
         for number, payload in self._frames.feed(data):
             if number == 0:
-                found += self._own(json.loads(payload), number_of)
+                found += self._take(decoded(_own, payload), number_of)
             elif not self.host:
                 raise ValueError("a relay that has not shown the secret")
             else:
-                channel = self.channels.setdefault(number, Channel(self, number))
-                found.append((channel, payload))
+                found.append((self._channel(number), payload))
         return found
 
-    def _own(self, message: dict[str, Any], number_of: Callable[[str], int]) -> list[tuple[Channel, bytes]]:
-        if "mac" in message:
-            if not shows(self._secret, self._word, message["mac"]):
-                raise ValueError("a relay with another secret")
-            self.host = str(message["host"])[:60] or "host"
-            self.number = number_of(self.host)
-            self.cwd = str(message.get("cwd", "/")).rstrip("/") + "/"
-            self.send(told(welcome=mac(self._secret, str(message["word"])), **self._welcome))
-            self.ping()
-        elif not self.host:
-            raise ValueError("a relay that has not shown the secret")
-        elif "pong" in message:
-            self._pong(float(message["pong"]), float(message["at"]))
-        elif "ports" in message:
-            self.ports = {int(pid): [int(port) for port in ports] for pid, ports in message["ports"].items()}
-        elif "gone" in message:
-            channel = self.channels.pop(int(message["gone"]), None)
+    def _channel(self, number: int) -> Channel:
+        channel = self.channels.get(number)
+        if channel is None:
+            if len(self.channels) >= CHANNELS:
+                raise ValueError(f"a relay with more than {CHANNELS} processes")
+            channel = self.channels[number] = Channel(self, number)
+        return channel
+
+    def _take(self, said: Own, number_of: Callable[[str], int]) -> list[tuple[Channel, bytes]]:
+        if not self.host:
+            if said.mac is None:
+                raise ValueError("a relay that has not shown the secret")
+            self._welcome_in(said, said.mac, number_of)
+        elif said.pong is not None:
+            self._pong(said.pong, said.at)
+        elif said.ports is not None:
+            self.ports = said.ports
+        elif said.stopped is not None:
+            self.stopped = said.stopped[:300]
+        elif said.gone is not None:
+            channel = self.channels.pop(said.gone, None)
             return [(channel, b"")] if channel is not None else []
         return []
+
+    def _welcome_in(self, said: Own, shown: str, number_of: Callable[[str], int]) -> None:
+        """Takes in a relay that shows the secret, and shows it in turn; raises ValueError at another one."""
+        if not shows(self._secret, self._word, shown):
+            raise ValueError("a relay with another secret")
+        self.host = said.host[:60] or "host"
+        self.number = number_of(self.host)
+        self.cwd = said.cwd.rstrip("/") + "/"
+        self._frames.largest = LARGEST
+        self.send(told(welcome=mac(self._secret, said.word), **self._welcome))
+        self.ping()
 
     def ping(self) -> None:
         self._asked = time.monotonic()
@@ -141,18 +197,21 @@ class Relays:
     """All relays of a collector, and the socket at which they come in."""
 
     def __init__(self, listener: socket.socket, secret: str, welcome: dict[str, Any]) -> None:
-        self.listener = listener
+        self.door = Door(listener, RELAYS)
         self._secret = secret
         self._welcome = welcome
         self._hosts: list[str] = []
         self.relays: dict[socket.socket, Relay] = {}
 
     def accept(self) -> socket.socket | None:
-        """Returns the connection of a relay that comes in, None when it is gone already."""
-        connection, _ = self.listener.accept()
+        """Returns the connection of a relay that comes in, None when it is gone already, or there are too many."""
+        connection = self.door.accept()
+        if connection is None:
+            return None
         try:
             self.relays[connection] = Relay(connection, self._secret, self._welcome)
         except OSError:
+            self.door.gone(connection)
             connection.close()
             return None
         return connection
@@ -161,21 +220,40 @@ class Relays:
         """Returns what a relay said; one that is gone or speaks nonsense is forgotten, with all its processes."""
         relay = self.relays[connection]
         try:
-            return Told(relay.receive(self._number_of))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            del self.relays[connection]
-            why = "" if isinstance(error, OSError) else str(error)
-            return Told([(channel, b"") for channel in relay.channels.values()], True, why)
+            said = Told(relay.receive(self._number_of))
+        except (OSError, ValueError, Nonsense) as error:
+            return self.forget(connection, "" if isinstance(error, OSError) else str(error))
+        if relay.host:
+            self.door.shown(connection)
+        return said
+
+    def forget(self, connection: socket.socket, why: str = "") -> Told:
+        """Returns the end of a relay and all its processes."""
+        relay = self.relays.pop(connection)
+        self.door.gone(connection)
+        return Told([(channel, b"") for channel in relay.channels.values()], True, why)
 
     def _number_of(self, host: str) -> int:
         if host not in self._hosts:
             self._hosts.append(host)
         return self._hosts.index(host) + 1
 
-    def keep_time(self) -> None:
-        for relay in list(self.relays.values()):
+    def keep_time(self) -> dict[socket.socket, str]:
+        """Asks for clocks again; returns the relays to be sent away now, and why."""
+        late = dict.fromkeys(self.door.overdue(), "one that has not shown the secret")
+        for connection, relay in list(self.relays.items()):
             with contextlib.suppress(OSError):
                 relay.keep_time()
+            if relay.lost:
+                late[connection] = "one that does not read"
+        return late
+
+    def stopped(self) -> list[tuple[str, str]]:
+        """Returns (host, why) of each relay one of whose threads has ended by an error since the last time."""
+        found = [(relay.host, relay.stopped) for relay in self.relays.values() if relay.stopped]
+        for relay in self.relays.values():
+            relay.stopped = ""
+        return found
 
     def hosts(self) -> list[str]:
         """Returns the hosts whose probes are connected."""

@@ -11,6 +11,7 @@ import msgspec
 
 from connleak.model import Backend, Error, Note, Sample
 from connleak.parts.databases import NotAnswering, Reader, Reading
+from connleak.parts.threads import Supervised, stopped
 from connleak.recording import SampleLine
 from connleak.thinning import FULL_EVERY, full_every, kept_every
 from connleak.writer import Writer
@@ -45,7 +46,9 @@ class Sampler:
         """The sessions that changed since a sample was stored; None when any may have."""
         self._pending = SampleLine(t=0.0)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read_on, name="sampler", daemon=True)
+        self._thread = Supervised("sampler", self._read_on, self._stopped)
+        self._failures = 0
+        """Readings that failed for another reason than a server that does not answer."""
         self.thins = False
         """Whether samples may be left out: under a load, in which only states change."""
         self.latest = Sample(0.0, ())
@@ -55,7 +58,7 @@ class Sampler:
 
     def __enter__(self) -> Sampler:
         try:
-            self._sample()
+            self._read_once()
         except NotAnswering as error:
             raise Error(f"the server did not answer: {error}", "connleak doctor", exit_code=4) from error
         self._thread.start()
@@ -67,6 +70,7 @@ class Sampler:
         if self._thread.is_alive():
             self._note(self._now(), "database", f"the server did not answer for the last {PATIENCE:.0f} s and more")
         facts = {"samples": self.taken, "seconds": round(self.cost, 4), "others": dict(self.others)}
+        facts |= {"failures": self._failures} if self._failures else {}
         mean = 1000 * self.cost / max(1, self.taken)
         self._writer.append("notes", Note(self._now(), "sampler", f"{self.taken} samples, {mean:.1f} ms each", facts))
 
@@ -75,6 +79,9 @@ class Sampler:
 
     def _note(self, t: float, about: str, text: str, **facts: float) -> None:
         self._writer.append("notes", Note(t, about, text, dict(facts)))
+
+    def _stopped(self, thread: str, error: BaseException) -> None:
+        self._writer.append("notes", stopped(self._now(), thread, error))
 
     def _read_on(self) -> None:
         """Reads until it is told to stop; a server that hangs may keep it longer than anybody waits for it."""
@@ -85,24 +92,40 @@ class Sampler:
 
     def _run(self) -> None:
         due = time.monotonic()
-        silent = False
+        silent = failed = False
         while not self._stop.is_set():
             due = max(due + self._every, time.monotonic())
             if self._stop.wait(max(0.0, due - time.monotonic())):
                 return
             before = self.latest.t
+            failures = self._failures
             try:
-                self._sample()
-                silent = False
+                self._read_once()
+                silent = failed = False
             except NotAnswering as error:
                 if self._stop.is_set():
                     return
-                if not silent:
+                # one reading that cannot be read is borne; a second in a row is as none
+                if not silent and (failed or self._failures == failures):
                     self._note(self._now(), "database", f"the server did not answer: {error}")
-                silent = True
+                    silent = True
+                failed = True
             if self.latest.t - before > max(GAP, 5 * self._every):
                 gap = self.latest.t - before
                 self._note(before, "sampler", f"no sample for {gap:.1f} s", gap=round(gap, 3))
+
+    def _read_once(self) -> None:
+        """Takes a sample; raises NotAnswering, too, when what the server said cannot be read, after connecting anew."""
+        try:
+            self._sample()
+        except NotAnswering:
+            raise
+        except Exception as error:
+            self._failures += 1
+            if self._failures == 1:
+                self._note(self._now(), "sampler", f"a reading failed: {error!r:.300}", failed=1.0)
+            self._reader.close()
+            raise NotAnswering(f"what it said cannot be read: {error!r:.300}") from error
 
     def _sample(self) -> None:
         began = time.monotonic()

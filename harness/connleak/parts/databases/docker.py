@@ -7,7 +7,6 @@ import os
 import re
 import secrets
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from connleak.parts.databases.binaries import DATABASE
 from connleak.parts.databases.loopback import is_loopback
 from connleak.parts.databases.postgres import SETTINGS, hand_over_database
 from connleak.parts.process import Keeper
+from connleak.parts.threads import Supervised
 
 NEWEST = "postgres:18"
 """The image where none is named and the engine has none of PostgreSQL's."""
@@ -59,7 +59,7 @@ def start(keeper: Keeper, container: Any, max_connections: int, logs: Path) -> d
     keeper.run_at_end([sys.executable, "-c", REMOVE, name])
     try:
         container.start()
-        follow(container.get_wrapped_container(), logs / "postgres.log")
+        follow(keeper, container.get_wrapped_container(), logs / "postgres.log")
         return {"host": host, "port": container.get_exposed_port(PORT)}
     except Exception as error:  # the engine's, the image's, or the server's that does not become ready
         image = container.image
@@ -93,15 +93,28 @@ def newest_of(client: Any) -> str:
     return f"postgres:{max(versions)}" if versions else NEWEST
 
 
-def follow(container: Any, log: Path) -> None:
+def follow(keeper: Keeper, container: Any, log: Path) -> None:
     """Writes what the server says into a file, as it says it."""
 
     def copy() -> None:
-        with log.open("ab", buffering=0) as file, contextlib.suppress(Exception):  # ends with the container
-            for chunk in container.logs(stream=True, follow=True):
-                file.write(chunk)
+        with log.open("ab", buffering=0) as file:
+            try:
+                for chunk in container.logs(stream=True, follow=True):
+                    file.write(chunk)
+            except Exception:
+                if is_running(container):
+                    raise
 
-    threading.Thread(target=copy, name="container's log", daemon=True).start()
+    Supervised("container's log", copy, lambda name, error: keeper.stopped.append((name, error))).start()
+
+
+def is_running(container: Any) -> bool:
+    """Tells whether a container lives: the end of its log is one only then."""
+    try:
+        container.reload()
+    except Exception:
+        return False
+    return bool(container.status == "running")
 
 
 def last_words(container: Any, error: Exception) -> str:

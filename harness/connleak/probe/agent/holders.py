@@ -21,13 +21,13 @@ def holder_row(checkout, running, stack_number):
         "since": round(checkout.at, 4),
         "at": stack_number(checkout.frames),
         "thread": checkout.thread.ident,
-        "thread_name": name,
+        "thread_name": str(name)[:200],
         "thread_alive": alive,
         "task": checkout.task is not None,
         "now": stack_number(now),
         "pool": checkout.connection.pool,
         "source": checkout.connection.source,
-        "request": checkout.request,
+        "request": checkout.request[:300],
     }
 
 

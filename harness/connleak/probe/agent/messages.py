@@ -8,6 +8,10 @@ Two events come with every request, so they are lists of whole numbers, which JS
 from . import frames, holders
 
 BATCH = 300
+REQUESTS = 20000
+"""Requests that are told apart; where the framework tells paths and no routes, there may be any number."""
+LONGEST = 300
+"""Characters of a request that are told: with very long ones a batch would not fit into one message."""
 
 
 class Numbers:
@@ -38,8 +42,10 @@ class Numbers:
     def request(self, name):
         number = self.requests.get(name)
         if number is None:
+            if len(self.requests) >= REQUESTS:
+                return 0
             number = self.requests[name] = len(self.requests)
-            self.new_requests[number] = name
+            self.new_requests[number] = name[:LONGEST]
         return number
 
     def fresh(self):

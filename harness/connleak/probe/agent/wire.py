@@ -20,6 +20,8 @@ OVERDUE = 0.5
 """Without a thread that sends, an event does it, when the last sending is longer ago than this."""
 MODE = os.environ.get("CONNLEAK_GC", "normal")
 """How the cyclic collector runs: normal, off, or eager (also before every holder table)."""
+FAILURES = 2
+"""Errors of ours that end the sending thread."""
 DEBUG = bool(os.environ.get("CONNLEAK_PROBE_DEBUG"))
 """Whether what goes wrong in here is written to the app's own stderr."""
 CANARY = bool(os.environ.get("CONNLEAK_CANARY"))
@@ -46,7 +48,11 @@ class Line:
         self.due = 0.0
         self.last_counts = None
         self.lock = allocate_lock()
-        self.ended = allocate_lock()
+        self.sender = allocate_lock()
+        """Held by the one thread that sends, so that there is never a second one."""
+        self.failures = 0
+        self.gone = False
+        """Whether the collector is."""
         self.wake = None
 
 
@@ -109,45 +115,63 @@ def no_threads():
 
 
 def _start():
+    """Starts the sending thread, unless there is one or it has failed for good."""
+    if line.failures >= FAILURES or line.gone:
+        return
     line.running = True
-    line.wake = os.pipe()
-    line.ended = allocate_lock()
-    line.ended.acquire()
-    start_new_thread(_run, (line,))
+    if line.sender.acquire(False):
+        for end in line.wake or ():
+            os.close(end)
+        line.wake = os.pipe()
+        start_new_thread(_run, (line,))
 
 
 def pause():
-    """Before a fork: ends our thread, for a fork of several threads is warned of from Python 3.12 on."""
+    """Before a fork: ends our thread, for a fork of several threads is warned of from Python 3.12 on.
+
+    One that is busy for longer than the app should wait finds after the fork that it is to go on.
+    """
     if line.running and line.pid == getpid():
         line.running = False
         write(line.wake[1], b".")
-        line.ended.acquire(True, 0.2)
+        if line.sender.acquire(True, 0.2):
+            line.sender.release()
 
 
 def resume():
     """After a fork, in the parent: goes on."""
     if line.armed and not line.running:
-        for end in line.wake or ():
-            os.close(end)
         _start()
 
 
 def _run(mine):
-    try:
-        waiter = poll()
-        waiter.register(mine.socket.fileno(), select.POLLIN)
-        waiter.register(mine.wake[0], select.POLLIN)
-        while mine.running and mine.pid == getpid():
-            for number, _ in waiter.poll(EVERY * 1000):
-                if number == mine.wake[0]:
-                    read(number, 16)
-            if mine.running and not work():
-                break
-    except Exception:
-        if DEBUG:
-            sys.excepthook(*sys.exc_info())
-    finally:
-        mine.ended.release()
+    """Sends until it is told to end; an error of ours is borne once, after the second events do the sending."""
+    while True:
+        try:
+            _send_on(mine)
+        except BaseException:
+            mine.failures += 1
+            if DEBUG:
+                sys.excepthook(*sys.exc_info())
+        over = mine.gone or mine.failures >= FAILURES or mine.pid != getpid()
+        if over or not mine.running:
+            mine.sender.release()
+            # a fork that was over before we had ended started no other sender
+            if over or not mine.running or not mine.sender.acquire(False):
+                return
+
+
+def _send_on(mine):
+    waiter = poll()
+    waiter.register(mine.socket.fileno(), select.POLLIN)
+    waiter.register(mine.wake[0], select.POLLIN)
+    while mine.running and mine.pid == getpid():
+        for number, _ in waiter.poll(EVERY * 1000):
+            if number == mine.wake[0]:
+                read(number, 16)
+        if mine.running and not work():
+            mine.gone = True
+            return
 
 
 def tick():
@@ -191,7 +215,8 @@ def tell(message):
 def send(message):
     """Sends one message at once; False when the collector does not keep up or is gone."""
     try:
-        line.socket.send(json.dumps(message, default=str).encode("utf-8", "replace"))
+        # not ASCII: half a surrogate, as in the name of a file that is no UTF-8, is replaced, not escaped
+        line.socket.send(json.dumps(message, default=str, ensure_ascii=False).encode("utf-8", "replace"))
     except OSError:
         return False
     return True
@@ -221,9 +246,9 @@ def freeze(state, reason):
     if not state.froze:
         state.froze = reason
         line.frozen = (monotonic(), reason)
-        if line.alone:
+        if line.alone or not line.running:
             work()
-        elif line.running:
+        else:
             write(line.wake[1], b"!")
 
 
@@ -261,7 +286,7 @@ def obey(state, command, key):
         before = state.collected
         gc.collect()
         flush(state)
-        tell({"answer": key, "final": True, "collected": state.collected - before})
+        tell({"answer": key, "final": True, "by_gc": state.collected - before})
     elif command == "canary":
         from . import canary
 

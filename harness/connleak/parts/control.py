@@ -1,0 +1,139 @@
+"""Where a run that goes on is asked who has what: a local socket, for this user and root, named in the run's folder.
+
+`control.json` says where it is while it is there. Nobody is signalled: who asks a run that has ended finds nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from connleak.model import Error, Struct
+from connleak.parts.doors import CREDENTIALS, is_own
+from connleak.parts.messages import Nonsense, decoded
+from connleak.parts.threads import Supervised, Tell
+from connleak.recording import json_line, write_json
+from connleak.verdict import Table
+
+NAME = "control.json"
+QUESTION = b"holders\n"
+PATIENCE = 10.0
+"""Seconds in which an answer must have come."""
+SLOW = 1.0
+"""Seconds that who asks may take to ask, and to read."""
+LARGEST = 64 << 20
+
+
+class Where(Struct, frozen=True):
+    """Who records into a folder, and where it is asked."""
+
+    pid: int
+    started: float
+    path: str
+
+
+class Answer(Struct, frozen=True, omit_defaults=True):
+    """The table, or why there is none."""
+
+    table: Table | None = None
+    error: str = ""
+
+
+_where = msgspec.json.Decoder(Where)
+_answer = msgspec.json.Decoder(Answer)
+
+
+class Control:
+    """Answers in a thread of its own, from when it is opened until it is closed."""
+
+    def __init__(self, folder: Path, scratch: Path, ask: Callable[[], Table], tell: Tell) -> None:
+        self._file = folder / NAME
+        self._path = scratch / "control.sock"
+        self._ask = ask
+        self._stop = False
+        self._thread = Supervised("control", self._run, tell)
+
+    def __enter__(self) -> Control:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self._path))
+        self._path.chmod(0o600)
+        self._listener.listen(64)
+        self._listener.settimeout(0.1)
+        self._thread.start()
+        with contextlib.suppress(OSError):  # a folder that takes nothing ends the run elsewhere, and says why
+            write_json(self._file, Where(os.getpid(), psutil.Process().create_time(), str(self._path)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.unlink(missing_ok=True)
+        self._stop = True
+        self._thread.join(PATIENCE)
+        self._listener.close()
+
+    def _run(self) -> None:
+        while not self._stop:
+            try:
+                line, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            except OSError:
+                time.sleep(0.1)  # no descriptor is left, or who asked has gone
+                continue
+            with line, contextlib.suppress(OSError):
+                line.settimeout(SLOW)
+                if is_own(line) and line.recv(len(QUESTION)) == QUESTION:
+                    line.sendall(json_line(self._answer()).encode())
+
+    def _answer(self) -> Answer:
+        try:
+            return Answer(self._ask())
+        except Error as error:
+            return Answer(error=error.message)
+        except Exception as error:
+            return Answer(error=f"nobody can be asked now: {error!r:.200}")
+
+
+def ask(folder: Path) -> Answer | None:
+    """Returns what the connleak that records into a folder now answers; None when there is none."""
+    try:
+        where = decoded(_where, (folder / NAME).read_bytes())
+    except (OSError, Nonsense):
+        return None
+    deadline = time.monotonic() + PATIENCE
+    with socket.socket(socket.AF_UNIX) as line:
+        try:
+            line.settimeout(PATIENCE)
+            line.connect(where.path)
+            pid, _, _ = CREDENTIALS.unpack(line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+            if pid != where.pid or not (is_own(line) or os.geteuid() == 0):
+                return None
+            line.sendall(QUESTION)
+            data = received(line, deadline)
+        except TimeoutError:
+            told = f"the connleak that records into it (pid {where.pid}) did not answer within {PATIENCE:.0f} s"
+            return Answer(error=told)
+        except (OSError, ValueError, struct.error):
+            return None
+    try:
+        return decoded(_answer, data) if data else None
+    except Nonsense as error:
+        return Answer(error=f"what pid {where.pid} answered could not be understood: {error}")
+
+
+def received(line: socket.socket, deadline: float) -> bytes:
+    """Returns all that is said until the other end closes; raises TimeoutError, or ValueError when it is too much."""
+    data = b""
+    while part := line.recv(1 << 18):
+        data += part
+        if len(data) > LARGEST:
+            raise ValueError(f"more than {LARGEST} bytes")
+        line.settimeout(max(0.01, deadline - time.monotonic()))
+    return data

@@ -1,0 +1,219 @@
+"""`connleak probe --collector` ends with its command, whatever the collector does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from connleak.model import Database, Machine, Phases, Plan
+from connleak.parts.collector import Collector
+from connleak.parts.frames import HEAD, Frames, listener, mac, packed, told
+from connleak.parts.process import free_port
+from connleak.recording import read
+from connleak.writer import Writer
+from shop import SECRET, connleak, wait_for_port
+
+pytestmark = pytest.mark.reproduction
+
+PLAN = Plan(
+    target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
+    database=Database(),
+)  # fmt: skip
+APP = """
+import sys, time
+probe = sys.modules["_connleak_probe"]
+probe.wire.arm()
+ends = time.monotonic() + 4
+while time.monotonic() < ends:
+    for _ in range(1000):
+        probe.table.note("x" * 100)
+    time.sleep(0.005)
+sys.exit(7)
+"""
+
+
+def greeted(line: socket.socket) -> None:
+    """Says what a collector says until a relay is in."""
+    secret = SECRET["CONNLEAK_SECRET"]
+    line.sendall(told(word="w"))
+    [(_, first)] = Frames().feed(line.recv(1 << 16))
+    line.sendall(told(welcome=mac(secret, json.loads(first)["word"]), probe="pool", gc="normal"))
+
+
+def stalls(line: socket.socket, over: threading.Event) -> None:
+    greeted(line)
+    over.wait()
+
+
+def closes(line: socket.socket, over: threading.Event) -> None:
+    greeted(line)
+    line.recv(1000)
+
+
+def says_nonsense(line: socket.socket, over: threading.Event) -> None:
+    greeted(line)
+    line.sendall(packed(0, b"[" * 100_000) + packed(1, b"\0" * 1000) + HEAD.pack(1 << 31, 0))
+    over.wait()
+
+
+def asks_nonsense(line: socket.socket, over: threading.Event) -> None:
+    greeted(line)
+    while not over.wait(0.01):
+        line.sendall(packed(1, b'{"do":"snapshot"}') + packed(1, b"[" * 1000) + packed(7, b"{}"))
+        line.recv(1 << 20)
+
+
+def pings_on(line: socket.socket, over: threading.Event) -> None:
+    greeted(line)
+    while not over.is_set():
+        line.sendall(told(ping=1.0) * 1000 + told(ports=1))
+
+
+@contextlib.contextmanager
+def collector(behave: Callable[[socket.socket, threading.Event], None]) -> Iterator[int]:
+    """Yields the port of one that behaves in a way, once."""
+    over = threading.Event()
+    with socket.socket() as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        door.bind(("127.0.0.1", 0))
+        door.listen(4)
+
+        def serve() -> None:
+            line, _ = door.accept()
+            with line, contextlib.suppress(OSError):
+                behave(line, over)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield door.getsockname()[1]
+        finally:
+            over.set()
+            thread.join(10)
+
+
+def probing(folder: Path, port: int) -> subprocess.Popen[str]:
+    import os
+
+    (folder / "app.py").write_text(APP)
+    argv = connleak("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--", sys.executable, "app.py")
+    return subprocess.Popen(argv, cwd=folder, env={**os.environ, **SECRET}, text=True, stderr=subprocess.PIPE)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    try:
+        _, said = process.communicate(timeout=40)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        pytest.fail("it did not end with its command")
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("behave", [stalls, closes, says_nonsense, asks_nonsense, pings_on])
+def test_it_ends_with_its_command_and_with_its_exit_code(
+    tmp_path: Path, behave: Callable[[socket.socket, threading.Event], None]
+) -> None:
+    with collector(behave) as port:
+        assert ended(probing(tmp_path, port)) == (7, "")
+
+
+def says_nothing(line: socket.socket, over: threading.Event) -> None:
+    over.wait()
+
+
+def dribbles(line: socket.socket, over: threading.Event) -> None:
+    for byte in HEAD.pack(1000, 0) + b"{" * 1000:
+        line.sendall(bytes([byte]))
+        if over.wait(0.5):
+            return
+
+
+@pytest.mark.parametrize("behave", [says_nothing, dribbles])
+def test_a_collector_that_does_not_greet_is_none(
+    tmp_path: Path, behave: Callable[[socket.socket, threading.Event], None]
+) -> None:
+    with collector(behave) as port:
+        code, said = ended(probing(tmp_path, port))
+    assert code == 4 and "no collector at" in said
+
+
+def test_it_ends_with_its_command_while_the_collector_is_stopped(tmp_path: Path) -> None:
+    port = free_port()
+    script = f"""
+import time
+from pathlib import Path
+from test_relay import *
+folder = Path({str(tmp_path)!r})
+with Writer(folder / "run", PLAN, Machine()) as writer, Collector(writer, folder, time.monotonic(), folder) as made:
+    made.listen(listener("127.0.0.1", {port}), SECRET["CONNLEAK_SECRET"], PLAN)
+    time.sleep(600)
+"""
+    path = ":".join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    with subprocess.Popen([sys.executable, "-c", script], env={"PYTHONPATH": path}) as held:
+        try:
+            wait_for_port(port)
+            process = probing(tmp_path, port)
+            deadline = time.monotonic() + 20
+            while "hello" not in (tmp_path / "run" / "events.jsonl").read_text():
+                assert time.monotonic() < deadline, "it is there"
+                time.sleep(0.02)
+            held.send_signal(signal.SIGSTOP)
+            assert ended(process) == (7, "")
+        finally:
+            held.kill()
+
+
+def test_what_a_slow_collector_takes_late_still_comes_and_says_what_was_dropped(tmp_path: Path) -> None:
+    def slow(line: socket.socket, over: threading.Event) -> None:
+        greeted(line)
+        over.wait(5.0)
+        frames, line_is = Frames(), line
+        line_is.settimeout(10)
+        while data := line_is.recv(1 << 20):
+            for number, payload in frames.feed(data):
+                if number:
+                    told = json.loads(payload)
+                    dropped.append(told.get("dropped", 0))
+
+    dropped: list[int] = []
+    with collector(slow) as port:
+        assert ended(probing(tmp_path, port)) == (7, "")
+        time.sleep(1.0)
+    assert max(dropped) > 0, "what waited for it came, and says what did not"
+
+
+def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path: Path) -> None:
+    from connleak.judge.audit import observers_lived
+    from connleak.judge.facts import Facts
+
+    with (
+        Writer(tmp_path / "run", PLAN, Machine()) as writer,
+        Collector(writer, tmp_path, time.monotonic(), tmp_path) as made,
+    ):
+        far = listener("127.0.0.1", 0)
+        port = far.getsockname()[1]
+        made.listen(far, SECRET["CONNLEAK_SECRET"], PLAN)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as relay:
+            frames = Frames()
+            [(_, first)] = frames.feed(relay.recv(1000))
+            word = json.loads(first)["word"]
+            relay.sendall(told(mac=mac(SECRET["CONNLEAK_SECRET"], word), host="web1", word="w"))
+            relay.recv(1000)
+            relay.sendall(told(stopped="MemoryError"))
+            deadline = time.monotonic() + 10
+            while not read(tmp_path / "run").notes:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+    check = observers_lived(Facts(read(tmp_path / "run")))
+    assert check.outcome == "inconclusive"
+    assert "relay on web1 stopped" in check.why and "MemoryError" in check.why

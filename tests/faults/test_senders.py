@@ -1,0 +1,141 @@
+"""The probe's sending thread: never two of them, and one that dies is told of by its silence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from connleak.model import Database, Machine, Phases, Plan
+from connleak.parts.collector import Collector
+from connleak.probe import ENTRY
+from connleak.recording import read
+from connleak.writer import Writer
+
+pytestmark = pytest.mark.reproduction
+
+HEAD = """
+import ctypes, os, sys, threading, time
+probe = sys.modules["_connleak_probe"]
+wire, table = probe.wire, probe.table
+
+
+def senders():
+    return len(os.listdir("/proc/self/task")) - 1
+
+
+def kill():
+    "Ends the sending thread by an error, as a bug of ours would."
+    [sender] = set(sys._current_frames()) - {threading.get_ident()}
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(sender), ctypes.py_object(MemoryError))
+
+
+"""
+TAIL = "\nprint('ready', flush=True)\nsys.stdin.read()\n"
+PLAN = Plan(
+    target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
+    database=Database(),
+)  # fmt: skip
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def process(folder: Path, script: str, *words: str) -> Iterator[tuple[Collector, list[str]]]:
+    """Runs a script with the probe in it; yields the collector and what it printed until it was ready."""
+    with (
+        Writer(folder / "run", PLAN, Machine()) as writer,
+        Collector(writer, folder, time.monotonic(), folder) as collector,
+    ):
+        env = {**os.environ, **collector.environment(), "PYTHONPATH": str(ENTRY)}
+        (folder / "app.py").write_text(HEAD + textwrap.dedent(script) + TAIL)
+        argv = [sys.executable, "app.py", *words]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(argv, cwd=folder, env=env, text=True, **pipes) as child:
+            assert child.stdout is not None
+            printed = []
+            while (said := child.stdout.readline().strip()) != "ready":
+                assert said, "it ended too early"
+                printed.append(said)
+            yield collector, printed
+
+
+SLOW = """
+wire.arm()
+original = wire.send
+
+def slow(message):
+    time.sleep(0.3)
+    return original(message)
+
+wire.send = slow
+most = 0
+for number in range(15):
+    table.note("fork %d" % number)
+    time.sleep(0.12)
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+    for _ in range(5):
+        most = max(most, senders())
+        time.sleep(0.01)
+wire.send = original
+print(most)
+"""
+
+
+def test_a_fork_while_the_sender_is_busy_leaves_one_sender_that_goes_on(tmp_path: Path) -> None:
+    with process(tmp_path, SLOW) as (collector, printed):
+        assert printed == ["1"], "more than one thread of the probe's was seen"
+
+        def told() -> list[str]:
+            return [event.detail for event in read(tmp_path / "run").events if event.kind == "note"]
+
+        wait_until(lambda: len(told()) >= 15, "all events arrive")
+        assert sorted(told()) == sorted(f"fork {number}" for number in range(15))
+        [asked] = collector.snapshot("test", 1).processes
+        assert asked.answered
+
+
+@pytest.mark.parametrize(("times", "answered"), [(1, True), (2, False)])
+def test_a_sender_that_dies_begins_anew_once_and_then_its_process_is_one_that_does_not_answer(
+    tmp_path: Path, times: int, answered: bool
+) -> None:
+    script = f"""
+    wire.arm()
+    for _ in range({times}):
+        time.sleep(0.3)
+        kill()
+    time.sleep(0.3)
+    """
+    with process(tmp_path, script) as (collector, _):
+        wait_until(lambda: [peer for peer in collector.living() if peer.armed], "it is there")
+        [asked] = collector.snapshot("test", 1, timeout=1.0).processes
+        assert asked.answered is answered
+
+
+def test_what_is_no_utf8_in_a_command_or_a_file_is_told_with_a_mark_in_its_place(tmp_path: Path) -> None:
+    script = """
+    code = compile("def opens():\\n    return sys._getframe(0)\\n", "/srv/caf\\udce9.py", "exec")
+    exec(code, globals())
+    found = probe.frames.capture(opens())
+    wire.arm()
+    table.emit(table.current(), "pool", pool=1, frames=found)
+    """
+    with process(tmp_path, script, os.fsdecode(b"caf\xe9")) as (collector, _):
+        wait_until(lambda: [event for event in read(tmp_path / "run").events if event.kind == "pool"], "it is told")
+        [event] = [event for event in read(tmp_path / "run").events if event.kind == "pool"]
+        assert event.site is not None and event.site.file == "/srv/caf?.py"
+        [peer] = collector.living()
+        assert peer.command.endswith(" caf?")
