@@ -18,6 +18,7 @@ from connleak.parts.frames import local_listener
 from connleak.parts.peers import Peer, Question, Translation
 from connleak.parts.relays import Channel, Relays
 from connleak.recording import EventLine
+from connleak.secrets import hidden
 from connleak.thinning import EVENTS, SHORT, Checkouts
 from connleak.writer import Writer
 
@@ -297,7 +298,7 @@ class Collector:
 
     def _begin(self, line: Line, message: dict[str, Any]) -> None:
         """Takes in a process that says hello."""
-        pid, command = int(message["hello"]), str(message.get("command", ""))
+        pid, command = int(message["hello"]), hidden(str(message.get("command", "")))
         if isinstance(line, Channel):
             peer = Peer(line.relay.process(pid), command, line, host=line.relay.host, relay=line.relay)
         else:

@@ -14,12 +14,15 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from connleak.locust_guard import ALLOWED
 from connleak.model import Error, Plan
 from connleak.parts.frames import host_and_port
 from connleak.parts.process import Child, Keeper, free_port, wait_until_ready
 
 PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
+LOCUST = (sys.executable, "-m", "connleak.locust_guard")
 STOP_TIMEOUT = 10.0
 SILENT = 30.0
 """Seconds after which a Locust that has said nothing does nothing: it says how it goes five times a second."""
@@ -42,6 +45,8 @@ class Load:
         self.ready: dict[str, Any] | None = None
         self._stopped: dict[str, Any] | None = None
         self.scenario = plan.scenario
+        self.secrets: dict[str, str] = {}
+        """Variables of a made locustfile, which is kept without them."""
         self._workers: list[Child] = []
         self._bind = ("", 0)
 
@@ -54,9 +59,7 @@ class Load:
         path.chmod(0o600)
         self._listener.listen(1)
         argv = [
-            sys.executable,
-            "-m",
-            "locust",
+            *LOCUST,
             "-f",
             f"{self.scenario},{PLUGIN}",
             "--headless",
@@ -94,8 +97,14 @@ class Load:
                 self._keeper.stop(child, grace=2)
 
     def _environment(self) -> dict[str, str]:
-        seed = {"CONNLEAK_SEED": str(self._plan.seed), "LOCUST_SKIP_UPDATE_CHECK": "1"}
-        return {**os.environ, **self._env, **seed}
+        """Returns Locust's environment, without a proxy: what is loaded is near, and a proxy is not."""
+        plan = self._plan
+        bind, _ = host_and_port(plan.master_bind, "--master-bind") if plan.master_bind else ("", 0)
+        hosts = [host for host in (*plan.remote, urlsplit(plan.url).hostname, bind) if host]
+        ours = {"CONNLEAK_SEED": str(plan.seed), "LOCUST_SKIP_UPDATE_CHECK": "1", ALLOWED: json.dumps(hosts)}
+        ours["GEVENT_RESOLVER"] = "thread"  # c-ares would ask the network itself, past the guard
+        inherited = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        return {**inherited, **self._env, **self.secrets, **ours}
 
     def _master(self) -> list[str]:
         """Returns the words that make Locust a master, where the plan has workers."""
@@ -109,7 +118,7 @@ class Load:
     def _worker(self, number: int) -> Child:
         host, port = self._bind
         near = "127.0.0.1" if host in ("0.0.0.0", "*", "::") else host
-        argv = [sys.executable, "-m", "locust", "-f", f"{self.scenario},{PLUGIN}", "--worker"]
+        argv = [*LOCUST, "-f", f"{self.scenario},{PLUGIN}", "--worker"]
         argv += ["--master-host", near, "--master-port", str(port), "--loglevel", "INFO"]
         log = self._folder / f"locust-worker-{number}.log"
         return self._keeper.start(
