@@ -176,12 +176,12 @@ def asks_of(document: dict[str, Any], budget: Budget | None = None) -> tuple[Ask
     found: list[Ask] = []
     try:
         for ask in operations(document, budget):
+            found.append(ask)
             if len(found) == OPERATIONS or budget.text < 0:
-                budget.cut[f"operations are asked for, and no more: it has more than {OPERATIONS}, or long ones"] = len(
+                budget.cut[f"operations are asked for, and no more than {OPERATIONS} or {ALL_TEXT} characters"] = len(
                     found
                 )
                 break
-            found.append(ask)
     except RecursionError:
         raise Error("the OpenAPI document is nested too deeply", "connleak run ... --path /orders") from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:

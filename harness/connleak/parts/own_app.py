@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -159,22 +160,29 @@ def got(url: str) -> tuple[int, str, bytes]:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=DOCUMENT_TIME)
     connection.connect()
-    over = threading.Timer(DOCUMENT_TIME, connection.sock.shutdown, [socket.SHUT_RDWR])
-    over.start()
+    line, over = connection.sock, threading.Event()  # the connection forgets it once the answer's head is there
+
+    def end() -> None:
+        over.set()
+        with contextlib.suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(DOCUMENT_TIME, end)
+    timer.start()
     try:
         path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         connection.request("GET", path, headers={"Accept": "application/json"})
         answer = connection.getresponse()
         data = answer.read(LARGEST_DOCUMENT + 1)
-        if over.finished.is_set():  # what there is may be its beginning only
+        if over.is_set():  # what there is may be its beginning only
             raise TimeoutError
         return answer.status, answer.headers.get("Location", ""), data
     except (OSError, http.client.HTTPException):
-        if over.finished.is_set():
+        if over.is_set():
             raise ValueError(f"it took more than {DOCUMENT_TIME:.0f} s") from None
         raise
     finally:
-        over.cancel()
+        timer.cancel()
         connection.close()
 
 
