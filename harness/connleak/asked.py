@@ -53,3 +53,5 @@ class Private(Struct, frozen=True):
     address: str = ""
     env: dict[str, str] = {}
     headers: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    """What stands in place of a `${NAME}`, and what of the other options is a secret."""

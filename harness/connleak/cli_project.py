@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from connleak import gate, options, plan, project, recording, results
+from connleak import gate, options, plan, project, recording, results, trust
 from connleak.console import AFTER, err, escaped, exit_code, in_github, not_whole, show_verdicts
 from connleak.invocation import folder_for, need_lab, terminating, without_secrets
 from connleak.model import Error, Plan, Recording
@@ -28,7 +28,11 @@ def with_project(given: dict[str, Any]) -> dict[str, Any]:
         raise Error(MISSING, "connleak init, or: connleak list")
     context = click.get_current_context()
     said = {name for name in given if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
-    err.print(escaped(f"as {found[0]} says"), style="dim")
+    commands = list(trust.commands_of(found[1]))
+    new = trust.is_new(found[0], commands)
+    err.print(escaped(f"as {found[0]} says{', which runs (told once):' if new else ''}"), style="dim")
+    for command in commands if new else ():
+        err.print(escaped(f"  {command}"), style="dim")
     return given | {name: value for name, value in found[1].items() if name not in said}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from connleak.model import Error
-from connleak.secrets import without_passwords
+from connleak.secrets import hidden, hidden_value
 from connleak.writer import new_folder
 
 
@@ -42,26 +42,28 @@ def need_lab(load: str) -> None:
         )
 
 
-SECRET = {"--env": "=", "--header": ":"}
-"""Options whose values are not written down, with what stands between a value and its name."""
+NAMED = {"--env": "=", "--header": ":"}
+"""Options whose values have a name, with what stands after it."""
 
 
 def without_secrets(argv: list[str]) -> Iterator[str]:
-    """Yields the words of the command line, passwords in addresses and values of --env and --header left out."""
+    """Yields the words of the command line, `***` in the place of each secret; a `${NAME}` stays."""
     before = ""
     for word in argv:
         option, joined, value = word.partition("=")
-        if before in SECRET:
-            yield hidden(word, SECRET[before])
-        elif joined and option in SECRET:
-            yield f"{option}={hidden(value, SECRET[option])}"
+        if before in NAMED:
+            yield named_value(word, NAMED[before])
+        elif joined and option in NAMED:
+            yield f"{option}={named_value(value, NAMED[option])}"
         else:
-            yield without_passwords(word)
+            yield hidden(word)
         before = word
 
 
-def hidden(word: str, separator: str) -> str:
-    return f"{word.partition(separator)[0]}{separator}{' ' if separator == ':' else ''}***"
+def named_value(word: str, separator: str) -> str:
+    name, found, value = word.partition(separator)
+    space = value[: len(value) - len(value.lstrip())]
+    return f"{name}{found}{space}{hidden_value(name.strip(), value.strip())}" if found else hidden(word)
 
 
 @contextlib.contextmanager

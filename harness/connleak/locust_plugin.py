@@ -16,14 +16,26 @@ import random
 import socket
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 import gevent
+import requests
 from locust import events
+from locust.contrib.fasthttp import LocustUserAgent
 from locust.runners import MasterRunner, WorkerRunner
+
+from connleak import hosts
+from connleak.secrets import without
 
 FLUSH_EVERY = 0.2
 LAST_REPORT = 4.0
+HOSTS = 20
+"""Other hosts that are told of."""
+ELSEWHERE = "connleak_elsewhere"
+"""The mark on an answer whose redirect was not followed: the host that it led to."""
+SECRETS = [value for name, value in os.environ.items() if name.startswith("REQUEST_SECRET_")]
+"""What a made load has in its requests, and an error may repeat."""
 REPORTED = "connleak"
 """The part of a worker's report to the master that holds its requests."""
 
@@ -40,6 +52,10 @@ class Requests:
         self.estimated = 0
         self.told: dict[str, float] = {}
         """When each worker reported last."""
+        self.redirects: Counter[str] = Counter()
+        """The other hosts to which the app's redirects were not followed."""
+        self.refused: Counter[str] = Counter()
+        """The other hosts that a request was made to, and refused."""
 
     def heard(self, **event: Any) -> None:
         self.write(*taken(**event))
@@ -48,6 +64,8 @@ class Requests:
         self.requests += 1
         self.failures += not row.get("ok", True)
         self.longest = max(self.longest, row["seconds"])
+        self.redirects.update(filter(None, [row.pop(ELSEWHERE, "")]))
+        self.refused.update(filter(None, [hosts.refused_in(row.get("error", ""))]))
         self.file.write(json.dumps({"t": round(began - self.origin, 4), **row}) + "\n")
 
     def reported(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
@@ -68,19 +86,52 @@ class Requests:
 
 
 def taken(
-    request_type: str, name: str, response_time: float | None, exception: Any, **_: Any
+    request_type: str, name: str, response_time: float | None, exception: Any, response: Any = None, **_: Any
 ) -> tuple[float, dict[str, Any]]:
     """Returns when a request that Locust tells of began, and its row without that."""
     seconds = (response_time or 0.0) / 1000
-    return time.monotonic() - seconds, row_of(seconds, name, request_type, exception)
+    row = row_of(seconds, name, request_type, exception)
+    host = getattr(response, ELSEWHERE, "")
+    return time.monotonic() - seconds, row | ({ELSEWHERE: host} if host else {})
 
 
 def row_of(seconds: float, name: str, method: str, exception: Any) -> dict[str, Any]:
     row = {"seconds": round(seconds, 4), "name": str(name)[:300], "method": str(method)[:40]}
     if exception is not None:
         row["ok"] = False
-        row["error"] = str(exception)[:300]
+        text = str(exception)
+        refused = hosts.refused_in(text)  # the clients have put words of their own around it
+        row["error"] = hosts.refusal(refused) if refused else without(text, SECRETS)[:300]
     return row
+
+
+def keep_redirects_here(guard: hosts.Guard) -> None:
+    """Has Locust's clients take a redirect to a host that may not be reached as the answer, and mark it."""
+    fast: Any = LocustUserAgent
+    plain: Any = requests.Session
+    open_url, target = fast._urlopen, plain.get_redirect_target
+
+    def urlopen(agent: Any, request: Any) -> Any:
+        response = open_url(agent, request)
+        location = response.headers.get("location")
+        if isinstance(location, str) and response.status_code in agent.redirect_response_codes:
+            setattr(response, ELSEWHERE, guard.elsewhere(request.url, location))
+            if getattr(response, ELSEWHERE):
+                response.headers.discard("location")
+        return response
+
+    def get_redirect_target(session: Any, response: Any) -> str | None:
+        location = target(session, response)
+        if location is not None:
+            setattr(response, ELSEWHERE, guard.elsewhere(response.url, location))
+        return None if getattr(response, ELSEWHERE, "") else location
+
+    fast._urlopen, plain.get_redirect_target = urlopen, get_redirect_target
+    gevent.get_hub().NOT_ERROR += (hosts.Refused,)  # or each refused lookup is a traceback in the log
+
+
+if hosts.guard is not None:
+    keep_redirects_here(hosts.guard)
 
 
 def report_requests(environment: Any) -> None:
@@ -110,7 +161,11 @@ class Load:
 
     def counts(self) -> dict[str, Any]:
         log = self.log
-        return {"requests": log.requests, "failures": log.failures, "estimated": log.estimated}
+        elsewhere = {
+            "redirects": dict(log.redirects.most_common(HOSTS)),
+            "refused": dict(log.refused.most_common(HOSTS)),
+        }
+        return {"requests": log.requests, "failures": log.failures, "estimated": log.estimated, "elsewhere": elsewhere}
 
     def tell(self) -> None:
         """Says how it goes, five times a second."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from connleak.model import Ask, Error
+from connleak.secrets import hidden, replaced
 
 METHODS = ("get", "head", "options", "post", "put", "patch", "delete")
 FORM = re.compile(r"^(?:([A-Za-z]+)\s+)?(/\S*)(?:\s+(?!\*\d+$)(.+?))?(?:\s+\*(\d+))?$", re.S)
@@ -20,10 +24,28 @@ EXAMPLES = {
     "uri": "http://example.com/",
 }
 DEEPEST = 6
-TEXT = '''"""Made by connleak of {origin}. Stock use: locust -f {name} --headless -u 16 -H http://127.0.0.1:8000"""
+CHAIN = 32
+"""How deep choices (anyOf, oneOf, allOf) are followed."""
+VALUES = 2_000
+"""Values that an example is made of at most; a schema that refers to itself has no end."""
+OPERATIONS = 1_000
+PARAMETERS = 100
+LONGEST_STRING = 10_000
+LONGEST_PATH = 4_000
+LONGEST_BODY = 1_000_000
+ALL_TEXT = 10_000_000
+"""Characters of all the requests that are made of a document."""
+PATH = re.compile(r"/(?!/)[^\s\x00-\x1f]*")
+SAFE = "/?%:@!$&'()*+,;=~[]"
+"""Characters that stay as they are in a path."""
+TEXT = r'''"""Made by connleak of {origin}. Stock use: locust -f {name} --headless -u 16 -H http://127.0.0.1:8000
+
+Headers are in REQUEST_HEADERS, as JSON; a ${{NAME}} in what is asked for is a variable of the environment.
+"""
 
 import json
 import os
+import re
 
 from locust import FastHttpUser, constant
 
@@ -34,11 +56,17 @@ ASKED = [
 ]
 
 
+def filled(text):
+    return text and re.sub(r"\$\{{(\w+)\}}", lambda found: os.environ.get(found[1], found[0]), text)
+
+
 def asking(method, path, body, name):
-    headers = {{**({{"Content-Type": "application/json"}} if body else {{}}), **HEADERS}}
+    kind = "application/x-www-form-urlencoded" if re.match(r"[\w.-]+=", body or "") else "application/json"
+    headers = {{**({{"Content-Type": kind}} if body else {{}}), **HEADERS}}
+    where, what = filled(path), filled(body)
 
     def ask(user):
-        user.client.request(method, path, data=body, headers=headers, name=name)
+        user.client.request(method, where, data=what, headers=headers, name=name)
 
     return ask
 
@@ -59,9 +87,33 @@ def ask_of(text: str) -> Ask:
             "connleak run ... --path /orders --path 'POST /orders {\"amount\": 1} *3'",
         )
     path = match[2]
+    if not PATH.fullmatch(path):
+        raise Error(
+            f"--path {text}: a path begins with one slash; only the host of --url is asked",
+            f"connleak run ... --path /{path.lstrip('/')}",
+        )
     return Ask(
-        method=method.upper(), path=path, body=match[3] or "", name=path.partition("?")[0], weight=int(match[4] or 1)
+        method=method.upper(),
+        path=path,
+        body=match[3] or "",
+        name=hidden(path.partition("?")[0]),
+        weight=int(match[4] or 1),
     )
+
+
+def withheld(asks: tuple[Ask, ...]) -> tuple[tuple[Ask, ...], dict[str, str]]:
+    """Returns the requests with a variable in the place of each secret, and those variables: a locustfile is kept."""
+    variables: dict[str, str] = {}
+
+    def named(secret: str) -> str:
+        name = f"REQUEST_SECRET_{len(variables) + 1}"
+        variables[name] = secret
+        return f"${{{name}}}"
+
+    found = tuple(
+        msgspec.structs.replace(ask, path=replaced(ask.path, named), body=replaced(ask.body, named)) for ask in asks
+    )
+    return found, variables
 
 
 def locustfile(asks: tuple[Ask, ...], name: str, origin: str) -> str:
@@ -70,58 +122,127 @@ def locustfile(asks: tuple[Ask, ...], name: str, origin: str) -> str:
     return TEXT.format(origin=origin, name=name, rows=rows)
 
 
-def asks_of(document: dict[str, Any]) -> tuple[Ask, ...]:
-    """Returns a request for each operation of an OpenAPI 3 document, its parameters and bodies filled by examples."""
+class Budget:
+    """What the examples of one document may still cost, and what was left out."""
+
+    def __init__(self) -> None:
+        self.values = 0
+        self.room = 0
+        """Characters that the example which is being made may still have."""
+        self.text = ALL_TEXT
+        self.cut: Counter[str] = Counter()
+        self._sizes: dict[int, int] = {}
+
+    def begin(self) -> None:
+        """Begins another example."""
+        self.values, self.room = VALUES, LONGEST_BODY
+
+    def value(self, name: str = "") -> bool:
+        """Takes one of the values of an example, with the name that it bears there; False when none is left."""
+        self.values -= 1
+        self.room -= len(name)
+        if self.values >= 0 and self.room >= 0:
+            return True
+        self.cut[f"examples were cut after {VALUES} values or {LONGEST_BODY} characters"] = 1
+        return False
+
+    def literal(self, value: Any) -> Any:
+        """Returns a value that stands in the document when there is room for it, else None."""
+        if not isinstance(value, (str, list, dict)):
+            return value
+        if self.text >= 0 and id(value) not in self._sizes:  # the same one may be referred to a thousand times
+            self._sizes[id(value)] = size = len(json.dumps(value))
+            self.text -= size
+        self.room -= self._sizes.get(id(value), LONGEST_BODY + 1)
+        return value if self.value() else None
+
+    def string(self, text: str, longest: int, what: str) -> str:
+        """Returns a text, cut to its longest."""
+        self.text -= len(text)
+        if len(text) > longest:
+            self.cut[f"{what} were cut at {longest} characters"] += 1
+        return text[:longest]
+
+    def notes(self) -> list[str]:
+        return [f"the OpenAPI document: {count} {words}" for words, count in self.cut.items()]
+
+
+def asks_of(document: dict[str, Any], budget: Budget | None = None) -> tuple[Ask, ...]:
+    """Returns a request for each operation of an OpenAPI 3 document, its parameters and bodies filled by examples.
+
+    `budget` bounds what that takes, whatever the document says, and has the notes on what was left out.
+    """
+    budget = budget or Budget()
+    found: list[Ask] = []
     try:
-        found = tuple(operations(document))
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        for ask in operations(document, budget):
+            found.append(ask)
+            if len(found) == OPERATIONS or budget.text < 0:
+                budget.cut[f"operations are asked for, and no more than {OPERATIONS} or {ALL_TEXT} characters"] = len(
+                    found
+                )
+                break
+    except RecursionError:
+        raise Error("the OpenAPI document is nested too deeply", "connleak run ... --path /orders") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Error(
             f"the OpenAPI document is not as OpenAPI 3 has it: {error}", "connleak run ... --path /orders"
         ) from None
     if not found:
-        raise Error("the OpenAPI document names no path", "connleak run ... --path /orders")
-    return found
+        told = "".join(f"; {note}" for note in budget.notes())
+        raise Error(f"the OpenAPI document names no path{told}", "connleak run ... --path /orders")
+    return tuple(found)
 
 
-def operations(document: dict[str, Any]) -> Iterator[Ask]:
-    """Yields a request for each operation."""
+def operations(document: dict[str, Any], budget: Budget) -> Iterator[Ask]:
+    """Yields a request for each operation whose key is a path: an address would be another host's."""
     for path, item in document.get("paths", {}).items():
+        if not isinstance(item, dict):
+            continue
+        if len(path) > LONGEST_PATH or not PATH.fullmatch(path):
+            budget.cut[f"paths were left out, which are no path of the app: {path[:80]}"] += 1
+            continue
         for method in METHODS:
-            operation = item.get(method) if isinstance(item, dict) else None
+            operation = item.get(method)
             if isinstance(operation, dict):
-                given = [
-                    resolved(raw, document) for raw in (*item.get("parameters", ()), *operation.get("parameters", ()))
-                ]
+                raw = [*item.get("parameters", ()), *operation.get("parameters", ())]
+                if len(raw) > PARAMETERS:
+                    budget.cut[f"operations have more than {PARAMETERS} parameters"] += 1
+                given = [resolved(one, document) for one in raw[:PARAMETERS]]
                 yield Ask(
                     method=method.upper(),
-                    path=filled(path, given, document),
-                    body=body_of(operation, document),
+                    path=filled(path, given, document, budget),
+                    body=body_of(operation, document, budget),
                     name=path,
                 )
 
 
-def filled(path: str, parameters: list[dict[str, Any]], document: dict[str, Any]) -> str:
+def filled(path: str, parameters: list[dict[str, Any]], document: dict[str, Any], budget: Budget) -> str:
     """Returns a path with its parameters, and with the query's that are required."""
     query = []
     for parameter in parameters:
-        value = parameter.get("example", example(parameter.get("schema", {}), document))
-        text = quote(str(value).lower() if isinstance(value, bool) else str(value), safe="")
+        value = made(parameter, "schema", document, budget)
+        plain = str(value).lower() if isinstance(value, bool) else str(value)
+        text = quote(budget.string(plain, LONGEST_PATH, "parameters"), safe="")
         if parameter.get("in") == "path":
             path = path.replace("{" + parameter.get("name", "") + "}", text)
         elif parameter.get("in") == "query" and parameter.get("required"):
-            query.append(f"{parameter['name']}={text}")
-    path = re.sub(r"\{[^}]*\}", "1", path)
-    return f"{path}?{'&'.join(query)}" if query else path
+            query.append(f"{quote(parameter['name'], safe='[]')}={text}")
+    path = "/" + re.sub(r"\{[^}]*\}", "1", path).lstrip("/")  # an empty first parameter would make it a host's
+    return budget.string(quote(f"{path}?{'&'.join(query)}" if query else path, safe=SAFE), 4 * LONGEST_PATH, "paths")
 
 
-def body_of(operation: dict[str, Any], document: dict[str, Any]) -> str:
+def body_of(operation: dict[str, Any], document: dict[str, Any], budget: Budget) -> str:
     """Returns a JSON body for an operation, empty where it takes none."""
     content = resolved(operation.get("requestBody", {}), document).get("content", {})
     kind = next((content[name] for name in content if "json" in name), None)
     if kind is None:
         return ""
-    examples = [resolved(one, document).get("value") for one in kind.get("examples", {}).values()]
-    return json.dumps(kind.get("example", examples[0] if examples else example(kind.get("schema", {}), document)))
+    examples = [resolved(one, document).get("value") for one in list(kind.get("examples", {}).values())[:1]]
+    given = {"example": examples[0]} if examples else {}
+    body = json.dumps(made({**given, **kind}, "schema", document, budget))
+    budget.text -= len(body)
+    return body
 
 
 def resolved(value: Any, document: dict[str, Any]) -> dict[str, Any]:
@@ -130,33 +251,58 @@ def resolved(value: Any, document: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(value, dict) or "$ref" not in value:
             break
         found: Any = document
-        for part in str(value["$ref"]).lstrip("#/").split("/"):
+        for part in str(value["$ref"])[:LONGEST_PATH].lstrip("#/").split("/"):
             found = found.get(part.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, dict) else {}
         value = found
     return value if isinstance(value, dict) else {}
 
 
-def example(schema: Any, document: dict[str, Any], depth: int = 0) -> Any:
+def made(holder: dict[str, Any], key: str, document: dict[str, Any], budget: Budget) -> Any:
+    """Returns the example that a parameter or a body has, else one that its schema allows."""
+    budget.begin()
+    if "example" in holder:
+        return budget.literal(holder["example"])
+    return example(holder.get(key, {}), document, budget)
+
+
+def example(schema: Any, document: dict[str, Any], budget: Budget, depth: int = 0) -> Any:
     """Returns a value that a schema allows: its example, default, first choice, or the plainest of its type."""
+    if depth > CHAIN:
+        return None
     schema = resolved(schema, document)
     for key in ("example", "default", "const"):
         if key in schema:
-            return schema[key]
+            return budget.literal(schema[key])
     for key in ("examples", "enum"):
         if schema.get(key):
-            return schema[key][0]
+            return budget.literal(schema[key][0])
     for key in ("anyOf", "oneOf", "allOf"):
         if schema.get(key):
-            return example(schema[key][0], document, depth + 1)
+            return example(schema[key][0], document, budget, depth + 1)
     kind = schema.get("type", "object" if "properties" in schema else "string")
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":
-        names = schema.get("required", list(schema.get("properties", {}))) if depth < DEEPEST else []
-        return {name: example(schema.get("properties", {}).get(name, {}), document, depth + 1) for name in names}
+        return example_object(schema, document, budget, depth)
     if kind == "array":
-        return [example(schema.get("items", {}), document, depth + 1)] if depth < DEEPEST else []
+        return [example(schema.get("items", {}), document, budget, depth + 1)] if depth < DEEPEST else []
     if kind in ("integer", "number"):
         return schema.get("minimum", 1)
     if kind == "boolean":
         return True
-    return EXAMPLES.get(schema.get("format", ""), "x" * max(1, schema.get("minLength", 1)))
+    least = max(1, schema.get("minLength", 1))
+    return EXAMPLES.get(schema.get("format", "")) or budget.string(
+        "x" * min(least, LONGEST_STRING + 1), LONGEST_STRING, "strings"
+    )
+
+
+def example_object(schema: dict[str, Any], document: dict[str, Any], budget: Budget, depth: int) -> dict[str, Any]:
+    """Returns an object with the properties that a schema requires, as many as the budget has."""
+    if depth >= DEEPEST:
+        return {}
+    properties = schema.get("properties", {})
+    found = {}
+    for name in schema.get("required", properties):
+        if not budget.value(name):
+            break
+        found[name] = example(properties.get(name, {}), document, budget, depth + 1)
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +11,11 @@ from urllib.parse import urlsplit
 from connleak import catalog
 from connleak.asked import Options
 from connleak.made_load import ask_of
-from connleak.model import Database, Error, Phases, Plan
+from connleak.model import Ask, Database, Error, Phases, Plan
 from connleak.parts.databases.loopback import refuse_remote
+from connleak.secrets import REFERENCE, filled_in, secrets_typed, values_of
 
 DEFAULT_USERS = 16
-VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def app_plan(options: Options) -> Plan:
@@ -56,9 +55,15 @@ def app_plan(options: Options) -> Plan:
         interpreter=interpreter_of(options.python, cwd),
         setup=tuple(checked_words(words) for words in options.setup),
         sql=existing_file(options.sql, "--sql") if options.sql else "",
-        asks=tuple(ask_of(text) for text in options.path),
+        asks=tuple(asked_path(text) for text in options.path),
         openapi=document_of(options.openapi, options.allow_remote),
     )
+
+
+def asked_path(text: str) -> Ask:
+    """Returns the request of a --path value; a variable that it names must be set, and is filled in by the load."""
+    from_environment(text, "--path")
+    return ask_of(text)
 
 
 def interpreter_of(name: str | None, cwd: Path) -> str:
@@ -97,20 +102,33 @@ def document_of(name: str | None, allowed: Sequence[str]) -> str:
 
 def headers(words: Sequence[str]) -> dict[str, str]:
     """Returns the headers of --header 'Name: value', where ${NAME} stands for a variable of the environment."""
+    return {name: from_environment(value, "--header") for name, value in typed_headers(words).items()}
+
+
+def typed_headers(words: Sequence[str]) -> dict[str, str]:
+    """Returns the headers of --header 'Name: value' as they were typed."""
     found = {}
     for word in words:
         name, separator, value = word.partition(":")
         if not separator or not name.strip():
             raise Error("--header takes 'Name: value'", "connleak run ... --header 'Accept: application/json'")
-        found[name.strip()] = VARIABLE.sub(lambda match: variable(match[1]), value.strip())
+        found[name.strip()] = value.strip()
     return found
 
 
-def variable(name: str) -> str:
-    """Returns a variable of the environment; raises Error when it is not set."""
-    if name not in os.environ:
-        raise Error(f"--header names ${{{name}}}, and no such variable is set", f"export {name}=...")
-    return os.environ[name]
+def from_environment(text: str, option: str) -> str:
+    """Returns what was typed with the variables that it names; raises Error for one that is not set."""
+    for name in REFERENCE.findall(text):
+        if name not in os.environ:
+            raise Error(f"{option} names ${{{name}}}, and no such variable is set", f"export {name}=...")
+    return filled_in(text, os.environ)
+
+
+def typed_secrets(options: Options) -> tuple[str, ...]:
+    """Returns what of the options is secret: what looks like it, and what is filled in for a ${NAME}."""
+    typed = [options.app or "", options.url or "", *options.setup, *options.path, *options.env, *options.header]
+    names = {name for text in typed for name in REFERENCE.findall(text)}
+    return tuple(sorted(secrets_typed(*typed) | values_of(names, os.environ)))
 
 
 def loopback_url(url: str, allowed: Sequence[str]) -> None:
@@ -128,7 +146,7 @@ def loopback_url(url: str, allowed: Sequence[str]) -> None:
 
 
 def environment(words: Sequence[str]) -> dict[str, str]:
-    """Returns the variables of --env NAME=VALUE."""
+    """Returns the variables of --env NAME=VALUE, as they were typed."""
     found = {}
     for word in words:
         name, separator, value = word.partition("=")

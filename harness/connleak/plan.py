@@ -10,9 +10,18 @@ import msgspec
 from connleak import __version__, catalog
 from connleak.asked import Options, Private
 from connleak.model import OUTCOMES, Database, Error, Phases, Plan
-from connleak.own_app import app_plan, environment, existing_file, headers
+from connleak.own_app import (
+    app_plan,
+    environment,
+    existing_file,
+    from_environment,
+    headers,
+    typed_headers,
+    typed_secrets,
+)
 from connleak.parts.frames import host_and_port
 from connleak.parts.process import free_port
+from connleak.secrets import hidden_value
 
 __all__ = ["Options", "Private", "requests_a_second", "resolve"]
 
@@ -32,7 +41,7 @@ def resolve(options: Options) -> tuple[Plan, Private]:
     database = msgspec.structs.replace(
         plan.database, kind=kind, source=source, max_connections=limit, settings=settings
     )
-    env, asked_with = environment(options.env), headers(options.header)
+    env, asked_with = environment(options.env), typed_headers(options.header)
     made = msgspec.structs.replace(
         plan,
         phases=phases,
@@ -57,11 +66,12 @@ def resolve(options: Options) -> tuple[Plan, Private]:
         remote=options.allow_remote,
         argv=options.argv,
         tool_version=__version__,
-        env={name: "***" for name in env},
-        headers={name: "***" for name in asked_with},
+        env={name: hidden_value(name, value) for name, value in env.items()},
+        headers={name: hidden_value(name, value) for name, value in asked_with.items()},
     )
     validate_made(made)
-    return made, Private(address, env, asked_with)
+    filled = {name: from_environment(value, "--env") for name, value in env.items()}
+    return made, Private(address, filled, headers(options.header), typed_secrets(options))
 
 
 def validate(options: Options) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from connleak.catalog import nearest
 from connleak.gate import Known, known_of
 from connleak.model import Error, Struct
+from connleak.trust import need_own
 
 NAME = "connleak.toml"
 HINT = "connleak init"
@@ -67,11 +68,12 @@ def known(folder: Path) -> tuple[Known, ...]:
 
 
 def found_from(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Returns (file, connleak's table in it) of the nearest project file, unchecked."""
+    """Returns (file, connleak's table in it) of the nearest project file, which is the user's own; unchecked."""
     for place in (folder, *folder.parents):
         for path in (place / NAME, place / "pyproject.toml"):
             table = table_of(path)
             if table is not None:
+                need_own(path)
                 return path, table
     return None
 

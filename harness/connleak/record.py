@@ -35,6 +35,11 @@ from connleak.writer import Writer
 
 COMING = 120.0
 """Seconds in which hosts and workers must come that somebody else starts."""
+ELSEWHERE = {
+    "redirects": "redirects to other hosts were not followed",
+    "refused": "requests to other hosts were refused",
+}
+"""What a load does not do, by the name that the plug-in counts it by."""
 STRETCH = 20.0
 """Seconds that one load lasts at most when a sensitivity asks for many requests."""
 
@@ -43,7 +48,7 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
     """Leaves a recording in `folder`; raises Error when nothing could be run, with all processes ended."""
     run = Run(plan, folder, report)
     folder = run.folder
-    run.secrets |= secrets_in({**os.environ, **private.env}, private.headers)
+    run.secrets |= secrets_in({**os.environ, **private.env}, private.headers) | set(private.secrets)
     with contextlib.ExitStack() as parts:
         parts.callback(scrub, folder, run.secrets)  # the last: when nobody writes there any more
         run.writer = parts.enter_context(Writer(folder, plan, machine()))
@@ -66,6 +71,7 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
                 note_stopped(run)
             run.begin("end", run.cycle)
             note_words(run)
+            note_elsewhere(run)
 
 
 @contextlib.contextmanager
@@ -154,7 +160,13 @@ def wait_for_apps(run: Run) -> None:
 def start_load(run: Run, parts: contextlib.ExitStack) -> None:
     """Starts Locust, with the locustfile that was given or one that is made now of paths or an OpenAPI document."""
     plan = run.plan
-    asks = made_load.asks_of(own_app.read_document(plan.openapi)) if plan.openapi else plan.asks
+    asks, secrets = made_load.withheld(plan.asks)
+    run.load.secrets |= secrets
+    if plan.openapi:
+        budget = made_load.Budget()
+        asks = made_load.asks_of(own_app.read_document(plan.openapi, plan.remote), budget)
+        for text in budget.notes():
+            run.note("load", text)
     if asks:
         path = run.folder / "locustfile.py"
         origin = "--openapi" if plan.openapi else "--path"
@@ -310,6 +322,17 @@ def note_words(run: Run) -> None:
     for about, name, phrases in (("app", "app.log", REFUSALS), ("database", "postgres.log", (TOO_MANY,))):
         for phrase, count in words_in(run.folder / name, phrases).items():
             run.note(about, f"{name} says {count} times: {phrase.strip()}", words=phrase, count=count)
+
+
+def note_elsewhere(run: Run) -> None:
+    """Notes what of the load would have left this machine, and did not."""
+    told = run.load.status.get("elsewhere", {}) if hasattr(run, "load") else {}
+    for kind, words in ELSEWHERE.items():
+        found = told.get(kind)
+        if found:
+            allow = f"; if it is yours to load: --allow-remote {next(iter(found))}" if kind == "refused" else ""
+            text = f"{sum(found.values())} {words}: {', '.join(found)}{allow}"
+            run.note("load", text, elsewhere=found)
 
 
 def collect(run: Run) -> None:

@@ -20,7 +20,7 @@ from connleak.parts.process import Keeper
 from connleak.parts.sampler import Sampler
 from connleak.parts.threads import stopped
 from connleak.recording import PhaseLine
-from connleak.secrets import without_passwords
+from connleak.secrets import without
 from connleak.verdict import Table
 from connleak.writer import Writer
 
@@ -83,7 +83,7 @@ class Run:
         self.writer.append("phases", PhaseLine(self.now() if at is None else at, name, cycle, facts))
 
     def note(self, about: str, text: str, **facts: object) -> None:
-        self.writer.append("notes", Note(self.now(), about, without_passwords(text), facts))
+        self.writer.append("notes", Note(self.now(), about, without(text, self.secrets), facts))
 
 
 def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:

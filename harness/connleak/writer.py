@@ -14,11 +14,24 @@ import msgspec
 
 from connleak.model import Error, Machine, Plan, Struct
 from connleak.recording import FILES, write_json
-from connleak.secrets import without_passwords
+from connleak.secrets import hidden
 
 SPARE = 1 << 16
 """Bytes that are kept free for the last words of a recording whose disk becomes full."""
 LAST_WORDS = ("phases", "notes")
+
+
+def without_secrets(plan: Plan) -> Plan:
+    """Returns a plan as it may be written down: what was typed in it with `***` for its secrets."""
+    asks = tuple(msgspec.structs.replace(ask, path=hidden(ask.path), body=hidden(ask.body)) for ask in plan.asks)
+    return msgspec.structs.replace(
+        plan,
+        app=hidden(plan.app),
+        url=hidden(plan.url),
+        setup=tuple(map(hidden, plan.setup)),
+        openapi=hidden(plan.openapi),
+        asks=asks,
+    )
 
 
 class Writer:
@@ -35,7 +48,7 @@ class Writer:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
-            write_json(folder / "plan.json", msgspec.structs.replace(plan, app=without_passwords(plan.app)))
+            write_json(folder / "plan.json", without_secrets(plan))
             write_json(folder / "machine.json", machine)
             self._files: dict[str, IO[bytes]] = {
                 name: (folder / f"{name}.jsonl").open("ab", buffering=1 << 16) for name in only

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from connleak import recording
 from connleak.parts.process import free_port
 
 pytestmark = pytest.mark.reproduction
@@ -37,6 +41,15 @@ def index():
     return request.headers["Authorization"][:0] + "x"
 
 
+@app.post("/login")
+def login():
+    given = request.json if request.is_json else request.form
+    if given["password"] != os.environ["PASSWORD_OF_" + given["user"].upper()]:
+        return f"wrong: {given['password']} for {given['user']}", 403
+    print("logged in with", given["password"], "and", request.args.get("api_key"), flush=True)
+    return "x"
+
+
 @app.get("/once")
 def once():
     print("asked with", request.headers["Authorization"], flush=True)
@@ -45,18 +58,36 @@ def once():
 TOKEN, BEARER = "tok-3nP1anted", "b3arer-planted-too"
 TYPED = ("--env", f"API_TOKEN={TOKEN}", "--header", f"Authorization: Bearer {BEARER}")
 NAMED = ("--header", "Authorization: Bearer ${SHOP_BEARER}")
+PLANTED = {
+    "SETUP_TOKEN": "setup-pl4nted", "APP_TOKEN": "app-pl4nted", "JSON_WORD": "js0n pl4nted",
+    "FORM_WORD": "f0rm-pl4nted", "QUERY_KEY": "query-pl4nted", "ENV_WORD": "env-pl4nted",
+}  # fmt: skip
+"""Secrets of each option, by the variable that they are in where they are not typed."""
 
 
-def run(folder: Path, *words: str, typed: bool = True, watch: bool = False) -> tuple[str, list[str]]:
+def options(secret: Callable[[str], str]) -> list[str]:
+    """Returns options with a secret in each, told by a function of the variable's name."""
+    echo = "import os; print('set up with', os.environ['SETUP_TOKEN'])"
+    return [
+        "--setup", f"env 'SETUP_TOKEN={secret('SETUP_TOKEN')}' {sys.executable} -c \"{echo}\"",
+        "--env", f"PASSWORD_OF_ANN={secret('JSON_WORD')}", "--env", f"PASSWORD_OF_BOB={secret('FORM_WORD')}",
+        "--env", f"ENV_PASSWORD={secret('ENV_WORD')}", "--env", "HARMLESS=4-shown", "--header", "X-Shop: sh0wn-too",
+        "--path", f'POST /login?api_key={secret("QUERY_KEY")} {{"user": "ann", "password": "{secret("JSON_WORD")}"}}',
+        "--path", f"POST /login user=bob&password={secret('FORM_WORD')}",
+    ]  # fmt: skip
+
+
+def run(folder: Path, *words: str, typed: bool = True, watch: bool = False, before: str = "") -> tuple[str, list[str]]:
     """Returns (all that was printed, the command lines that were seen while it ran, its own included)."""
     (folder / "shop.py").write_text(APP)
     port = free_port()
     argv = [
-        sys.executable, "-m", "connleak", "run", "--app", f"{sys.executable} -m flask --app shop run --port {port}",
+        sys.executable, "-m", "connleak", "run",
+        "--app", f"{before}{sys.executable} -m flask --app shop run --port {port}",
         "--url", f"http://127.0.0.1:{port}", "--cwd", str(folder), "--users", "2", "--cycles", "2", "--load", "1",
         "--path", "/", "--path", "/once", "--out", str(folder / "run"), *(TYPED if typed else NAMED), *words,
     ]  # fmt: skip
-    env = os.environ if typed else {**os.environ, "API_TOKEN": TOKEN, "SHOP_BEARER": BEARER}
+    env = os.environ if typed else {**os.environ, **PLANTED, "API_TOKEN": TOKEN, "SHOP_BEARER": BEARER}
     child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=env)
     titles: set[str] = set()
     while watch and child.poll() is None:
@@ -90,6 +121,42 @@ def test_no_secret_is_anywhere_after_a_run(tmp_path: Path, typed: bool) -> None:
     told = [title for title in titles if TOKEN in title or BEARER in title]
     # what is typed is in connleak's own title, and in that of a child until its own program has begun
     assert told == [title for title in titles if typed and title.endswith(" ".join(TYPED))]
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_no_secret_of_any_option_is_written_down_and_what_is_harmless_is(tmp_path: Path, typed: bool) -> None:
+    def secret(name: str) -> str:
+        return PLANTED[name] if typed else f"${{{name}}}"
+
+    said, _ = run(tmp_path, *options(secret), typed=typed, before=f"env 'APP_TOKEN={secret('APP_TOKEN')}' ")
+    folder = tmp_path / "run"
+    assert "CLEAN" in said, said
+    answers = Counter((row.name, row.ok) for row in recording.read(folder).requests)
+    assert answers[("/login", True)] > 10 and not answers[("/login", False)], "the load had the right ones"
+    assert "set up with ***" in (folder / "setup.log").read_text()
+    assert "logged in with *** and ***" in (folder / "app.log").read_text()
+    (folder / "junit.xml").write_text(connleak("judge", str(folder), "--format", "junit"))
+    (folder / "issue.md").write_text(connleak("judge", str(folder), "--format", "md"))
+    assert files_with(folder, TOKEN, BEARER, *PLANTED.values()) == []
+    assert not any(planted in said for planted in PLANTED.values())
+    plan = json.loads((folder / "plan.json").read_text())
+    shown = "***" if typed else "${ENV_WORD}"
+    assert plan["env"]["ENV_PASSWORD"] == shown and plan["env"]["HARMLESS"] == "4-shown"
+    assert plan["headers"]["X-Shop"] == "sh0wn-too"
+    for text in (" ".join(plan["argv"]), plan["app"], *plan["setup"], *(ask["path"] for ask in plan["asks"])):
+        assert ("***" if typed else "${") in text or "TOKEN" not in text
+    report = (folder / "report.html").read_text()
+    assert ("APP_TOKEN=***" if typed else "APP_TOKEN=${APP_TOKEN}") in report
+    made = (folder / "locustfile.py").read_text()
+    assert ("${REQUEST_SECRET_1}" if typed else "${JSON_WORD}") in made
+
+
+def connleak(*words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "connleak", *words], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout, done.stderr
+    return done.stdout
 
 
 def test_no_secret_is_in_the_error_of_an_app_that_does_not_start(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_an_app_of_ones_own_becomes_a_plan(tmp_path: Path) -> None:
     )  # fmt: skip
     assert made.cwd == str(tmp_path)
     assert made.url == "http://127.0.0.1:8000"
-    assert private.env == {"A": "b=c"} and made.env == {"A": "***"}
+    assert private.env == {"A": "b=c"} and made.env == {"A": "b=c"}
     assert made.database.source == "url"
     assert "secret" in private.address and "secret" not in str(made)
 

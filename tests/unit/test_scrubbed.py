@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import random
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from connleak.secrets import scrub, secrets_in, without_passwords
+from connleak.secrets import (
+    hidden,
+    hidden_value,
+    is_secret_name,
+    scrub,
+    secrets_in,
+    secrets_typed,
+    without,
+    without_passwords,
+)
 
 
 @pytest.mark.parametrize("form", ["{} postgresql://u:pw@h", "x://a:{}@ ", "{}@"])
@@ -45,3 +57,132 @@ def test_variables_named_like_secrets_are_secret_but_not_where_we_are(tmp_path: 
     token = "/" + "t" * 5000
     variables = {"API_TOKEN": token, "DB_PASS": "swordfish", "PWD": str(tmp_path), "SHOP": "a shop", "MY_KEY": "short"}
     assert secrets_in(variables, {"Authorization": "Bearer abcdef"}) == {token, "swordfish", "Bearer abcdef", "abcdef"}
+
+
+CRAFTED = (
+    "a://b:", "a://", "a:", "://:", "x@", "aaaa", "a-", "a.b-", "--a ", '"a":', '"', "a='", 'a="', "password=", "a=",
+    "token: ", "eyJaaaaaaaa-", "eyJaaaaaaaa.", "bearer ", "Aa1", "ghp_a", "\\", '"password":"\\', "\t", "${",
+)  # fmt: skip
+FUNCTIONS: dict[str, Callable[[str], object]] = {
+    "without_passwords": without_passwords,
+    "without": lambda text: without(text, {"swordfish", "s3cr3t-t0ken"}),
+    "hidden": hidden,
+    "hidden_value": lambda text: hidden_value("API_TOKEN", text),
+    "secrets_typed": secrets_typed,
+    "is_secret_name": is_secret_name,
+    "secrets_in": lambda text: secrets_in({text: text}, {text: text}),
+}
+ORDINARY = "GET /orders?page=2 took 12 ms for someone@example.org at http://127.0.0.1:8000/orders, user=ann\n"
+
+
+def seconds(function: Callable[[str], object], text: str) -> float:
+    tries = []
+    for _ in range(3):
+        began = time.thread_time()
+        function(text)
+        tries.append(time.thread_time() - began)
+    return min(tries)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_crafted_text_takes_time_in_proportion_to_its_length_and_not_much_more_than_ordinary_text(name: str) -> None:
+    """Eight times the text: 8 times as long where it is linear, 64 times where it is quadratic."""
+    function = FUNCTIONS[name]
+    ordinary = max(seconds(one, (ORDINARY * 2000)[:60_000]) for one in (function, hidden))
+    for piece in CRAFTED:
+        for end in ("", "@"):
+            short, long = ((piece * length)[:length] + end for length in (7_500, 60_000))
+            crafted = seconds(function, long)
+            assert crafted < 24 * seconds(function, short) + 0.002, (piece, end)
+            assert crafted < 40 * ordinary, (piece, end)
+
+
+def test_a_megabyte_of_addresses_without_end_costs_what_other_text_does() -> None:
+    crafted = "a://b:" * 170_000 + "@"
+    assert seconds(without_passwords, crafted) < 40 * seconds(without_passwords, ORDINARY * 10_000)
+
+
+def test_ordinary_text_loses_what_it_lost_before() -> None:
+    address = re.compile(r"""([a-zA-Z][a-zA-Z0-9+.-]{0,40}://[^\s:/@"'<>]{0,256}):[^\s@"'<>]{1,4096}@""")
+    words = re.compile(r"""((?:PGPASSWORD|PASSWORD|password)=)[^\s;&"'<>]+""")
+
+    def before(text: str) -> str:
+        return words.sub(r"\1***", address.sub(r"\1:***@", text) if "@" in text else text)
+
+    pieces = (
+        "postgresql", "://", "user", ":", "p:w/1", "@", "host", "/db", " ", "\n", '"', "'", "<", ">", "?password=x",
+        "&", "PGPASSWORD=y", ";", "http://127.0.0.1:80/", "someone@example.org", "1mysql://a:b@c", "(", ")", ",", "=",
+    )  # fmt: skip
+    chance = random.Random(7)
+    differing = 0
+    for _ in range(20_000):
+        text = "".join(chance.choice(pieces) for _ in range(chance.randrange(1, 14)))
+        if re.search(r"(?<![a-zA-Z0-9+.-])[0-9+.-]*://", text):
+            continue  # no scheme
+        differing += before(text) != text
+        assert without_passwords(text) == before(text), text
+    assert differing > 1000
+
+
+SHOWN = (
+    "DEBUG=1", "WORKERS=4", "gunicorn -w 4 shop:app -b 127.0.0.1:8000", "http://127.0.0.1:8000/orders?page=2",
+    "python manage.py migrate --no-input --no-auth run", "AUTHOR=ann", "SSL_KEY_FILE=conf/key.pem",
+    "SHOP_DB={async_url}", "DB_PASS={password}", "API_TOKEN=${API_TOKEN}", 'POST /login {"password": "${PW}"}',
+    "Authorization: Bearer ${BEARER}", "AUTH_URL=http://127.0.0.1:9000/", 'POST /orders {"amount": 1, "note": "x"}',
+    "/orders/0b8f5c1e-31f2-4d8b-9a51-3c2d1e0f9a8b", "TestNoSecretIsAnywhereAfterRun01", "docker:postgres:16",
+    "/tmp/pytest-of-root/pytest-12/test_no_secret_is_anywhere_afte0/shop.py", "USE_TOKEN=true",
+)  # fmt: skip
+HIDDEN = {
+    "env API_TOKEN=abc gunicorn app:app": "env API_TOKEN=*** gunicorn app:app",
+    "createuser --password hunter2 -h x": "createuser --password *** -h x",
+    "x --client-secret=hunter2 -v": "x --client-secret=*** -v",
+    "--env=DB_PASS=hunter2": "--env=DB_PASS=***",
+    """sh -c "export TOKEN='a b'; run" """: """sh -c "export TOKEN='***'; run" """,
+    'POST /login {"user": "ann", "password": "s3 cr\\"et", "pin": 1234}':
+        'POST /login {"user": "ann", "password": "***", "pin": ***}',
+    "POST /login user=ann&password=x%40y&next=/": "POST /login user=ann&password=***&next=/",
+    "/x?access_token=abc&page=2": "/x?access_token=***&page=2",
+    "postgresql://u:pw@h/d": "postgresql://u:***@h/d",
+    "curl -H 'Authorization: Bearer abcdef'": "curl -H 'Authorization: Bearer ***'",
+    "password=pre${PW}": "password=***${PW}",
+    "x eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdef y": "x *** y",
+    "x ghp_0123456789abcdefghij y": "x *** y",
+    "MARK=Zk3vT9qLp2XwR8sYb5Nd": "MARK=***",
+    "MARK=0f343b0931126a20f133d67c2b018a3b": "MARK=***",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_what_is_harmless_is_shown(text: str) -> None:
+    assert hidden(text) == text and not secrets_typed(text)
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_what_is_secret_by_its_name_or_its_look_is_hidden(text: str) -> None:
+    assert hidden(text) == HIDDEN[text]
+
+
+def test_secrets_are_found_in_each_form_that_an_app_may_print() -> None:
+    assert secrets_typed("password=hun%40ter2", '{"token": "ab\\"cdef"}') == {
+        "hun%40ter2", "hun@ter2", 'ab\\"cdef', 'ab"cdef'
+    }  # fmt: skip
+    assert secrets_typed("PIN=123") == set(), "too short to be looked for in a log"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("Authorization", "Bearer abc", "***"),
+        ("Authorization", "Bearer ${SHOP}", "Bearer ${SHOP}"),
+        ("Cookie", "session=abc", "***"),
+        ("Accept", "text/html", "text/html"),
+        ("DEBUG", "1", "1"),
+        ("SHOP_DB", "postgresql://u:pw@h/d", "postgresql://u:***@h/d"),
+        ("DB_PASS", "{password}", "{password}"),
+        ("PIN", "1234", "***"),
+    ],
+)
+def test_the_value_of_a_variable_or_a_header_is_hidden_by_its_name_or_its_look(
+    name: str, value: str, shown: str
+) -> None:
+    assert hidden_value(name, value) == shown

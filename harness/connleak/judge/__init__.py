@@ -175,4 +175,5 @@ def evidence(facts: Facts) -> dict[str, Any]:
             for holder in held.residents(facts)
         ],
         "notes": [note.text for note in recording.notes],
+        "elsewhere": [note.text for note in recording.notes if "elsewhere" in note.facts],
     }

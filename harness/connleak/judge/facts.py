@@ -319,7 +319,7 @@ def kept(pool: Pool) -> int:
 
 def is_unsent(error: str) -> bool:
     """Tells whether a request never reached the app."""
-    return any(words in error for words in ("ConnectionRefused", "refused", "RetriesExceeded"))
+    return any(words in error for words in ("ConnectionRefused", "refused", "RetriesExceeded", "is not loopback"))
 
 
 def unit(facts: Facts) -> tuple[str, float]:

@@ -17,7 +17,7 @@ from connleak.model import Backend, Error, Plan
 from connleak.parts.environment import environment
 from connleak.parts.process import Child, Keeper, wait_until_ready
 from connleak.probe import ENTRY
-from connleak.secrets import without_passwords
+from connleak.secrets import filled_in, hidden
 
 READY_PATH = "/connleak-is-it-up"
 """Asked for until any answer comes: a 404 is one, and shows that the app itself answers, not only its port."""
@@ -41,7 +41,7 @@ class App:
         env = self.environment()
         if plan.probe != "off":
             env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ENTRY), env.get("PYTHONPATH", "")]))
-        self.child = self._keeper.start("the app", shlex.split(plan.app), cwd=Path(plan.cwd), env=env, log=self._log)
+        self.child = self._keeper.start("the app", words_of(plan.app, env), cwd=Path(plan.cwd), env=env, log=self._log)
         self._keeper.need(self.child)
         return self
 
@@ -74,7 +74,7 @@ class App:
             root = psutil.Process(self.child.pid)
             for process in [root, *root.children(recursive=True)]:
                 try:
-                    found[process.pid] = without_passwords(" ".join(process.cmdline()))[:200]
+                    found[process.pid] = hidden(" ".join(process.cmdline()))[:200]
                 except psutil.Error:
                     continue
         except psutil.Error:
@@ -111,6 +111,11 @@ class Elsewhere:
 
     def owns(self, backend: Backend) -> bool:
         return False
+
+
+def words_of(command: str, env: Mapping[str, str]) -> list[str]:
+    """Returns the words of a command, the variables of its environment in the place of each ${NAME}."""
+    return [filled_in(word, env) for word in shlex.split(command)]
 
 
 def answers(url: str) -> bool:

@@ -25,6 +25,7 @@ from connleak.parts.peers import Peer
 from connleak.parts.relays import Channel, Relays
 from connleak.parts.threads import Supervised, stopped
 from connleak.recording import EventLine
+from connleak.secrets import hidden
 from connleak.writer import Writer
 
 GARBAGE = 100
@@ -223,7 +224,7 @@ class Lines:
 
     def _begin(self, line: Line, hello: Hello) -> bool:
         """Takes in a process that says hello; False when it does not know the token."""
-        pid, command = hello.hello, hello.command[: messages.TEXT]
+        pid, command = hello.hello, hidden(hello.command[: messages.TEXT])
         if isinstance(line, Channel):  # its relay has looked at its own token, and has shown that it knows the secret
             peer = Peer(line.relay.process(pid), command, line, host=line.relay.host, relay=line.relay)
         elif hmac.compare_digest(hello.token.encode(), self.token.encode()):

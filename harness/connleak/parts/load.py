@@ -14,10 +14,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from connleak.locust_guard import ALLOWED
 from connleak.model import Error, Plan, Struct
 from connleak.parts.doors import is_own
 from connleak.parts.frames import host_and_port
@@ -25,11 +27,22 @@ from connleak.parts.messages import Count, Nonsense, decoded
 from connleak.parts.process import Child, Keeper, free_port, wait_until_ready
 
 PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
+LOCUST = (sys.executable, "-m", "connleak.locust_guard")
 STOP_TIMEOUT = 10.0
 SILENT = 30.0
 """Seconds after which a Locust that has said nothing does nothing: it says how it goes five times a second."""
 LONGEST = 1 << 20
 """Bytes that Locust may say in one line."""
+
+
+Hosts = Annotated[dict[Annotated[str, Meta(max_length=300)], Count], Meta(max_length=100)]
+
+
+class Outside(Struct, frozen=True):
+    """The other hosts that the load was kept from, with how often: by a redirect of the app's, by a request."""
+
+    redirects: Hosts = {}
+    refused: Hosts = {}
 
 
 class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,6 +53,7 @@ class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
     requests: Count = 0
     failures: Count = 0
     estimated: Count = 0
+    elsewhere: Outside = Outside()
     cut: bool = False
     classes: Annotated[tuple[str, ...], Meta(max_length=1000)] = ()
     workers: Count = 0
@@ -66,6 +80,8 @@ class Load:
         self.ready = False
         self._stopped: dict[str, Any] | None = None
         self.scenario = plan.scenario
+        self.secrets: dict[str, str] = {}
+        """Variables of a made locustfile, which is kept without them."""
         self._workers: list[Child] = []
         self._bind = ("", 0)
 
@@ -78,9 +94,7 @@ class Load:
         path.chmod(0o600)
         self._listener.listen(1)
         argv = [
-            sys.executable,
-            "-m",
-            "locust",
+            *LOCUST,
             "-f",
             f"{self.scenario},{PLUGIN}",
             "--headless",
@@ -118,8 +132,14 @@ class Load:
                 self._keeper.stop(child, grace=2)
 
     def _environment(self) -> dict[str, str]:
-        seed = {"CONNLEAK_SEED": str(self._plan.seed), "LOCUST_SKIP_UPDATE_CHECK": "1"}
-        return {**os.environ, **self._env, **seed}
+        """Returns Locust's environment, without a proxy: what is loaded is near, and a proxy is not."""
+        plan = self._plan
+        bind, _ = host_and_port(plan.master_bind, "--master-bind") if plan.master_bind else ("", 0)
+        hosts = [host for host in (*plan.remote, urlsplit(plan.url).hostname, bind) if host]
+        ours = {"CONNLEAK_SEED": str(plan.seed), "LOCUST_SKIP_UPDATE_CHECK": "1", ALLOWED: json.dumps(hosts)}
+        ours["GEVENT_RESOLVER"] = "thread"  # c-ares would ask the network itself, past the guard
+        inherited = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        return {**inherited, **self._env, **self.secrets, **ours}
 
     def _master(self) -> list[str]:
         """Returns the words that make Locust a master, where the plan has workers."""
@@ -133,7 +153,7 @@ class Load:
     def _worker(self, number: int) -> Child:
         host, port = self._bind
         near = "127.0.0.1" if host in ("0.0.0.0", "*", "::") else host
-        argv = [sys.executable, "-m", "locust", "-f", f"{self.scenario},{PLUGIN}", "--worker"]
+        argv = [*LOCUST, "-f", f"{self.scenario},{PLUGIN}", "--worker"]
         argv += ["--master-host", near, "--master-port", str(port), "--loglevel", "INFO"]
         log = self._folder / f"locust-worker-{number}.log"
         return self._keeper.start(
@@ -223,6 +243,6 @@ class Load:
 
 def counts_of(said: Said) -> dict[str, Any]:
     """Returns how the load goes, as Locust says it."""
-    return {"users": said.users, "requests": said.requests, "failures": said.failures, "estimated": said.estimated} | (
-        {"cut": said.cut} if said.say == "stopped" else {}
-    )
+    counts = {name: getattr(said, name) for name in ("users", "requests", "failures", "estimated")}
+    counts["elsewhere"] = {"redirects": said.elsewhere.redirects, "refused": said.elsewhere.refused}
+    return counts | ({"cut": said.cut} if said.say == "stopped" else {})

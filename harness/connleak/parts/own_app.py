@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import psutil
 
+from connleak import hosts
 from connleak.model import Error, Plan, Unusable
-from connleak.parts.app import App, Elsewhere
+from connleak.parts.app import App, Elsewhere, words_of
 from connleak.parts.databases import SCHEMES, Server
 from connleak.parts.process import Keeper, wait_until_done
+from connleak.secrets import hidden
 
 SCHEME = {
     "postgresql": re.compile(r"^((?:postgres|postgresql|postgis|psql)(?:\+\w+)?)://", re.I),
@@ -32,6 +38,9 @@ new = find_spec("sqlalchemy") and tuple(map(int, version("sqlalchemy").split("."
 print("postgresql+psycopg2" if new and find_spec("psycopg2") and not find_spec("psycopg") else "postgresql")
 """
 SETUP_TIME = 300.0
+LARGEST_DOCUMENT = 10_000_000
+DOCUMENT_TIME = 10.0
+REDIRECTS = 5
 TOO_MANY_ERRORS = 0.2
 LONGEST_TRACEBACK = 30
 """Lines of the app's first traceback that an error shows."""
@@ -95,31 +104,86 @@ def scheme_for(plan: Plan) -> str:
 def set_up(keeper: Keeper, plan: Plan, app: App, folder: Path) -> None:
     """Runs the commands of --setup one after another, in the app's environment; raises Error with what one said."""
     for command in plan.setup:
+        env = app.environment()
         child = keeper.start(
-            f"--setup {command}",
-            shlex.split(command),
+            f"--setup {hidden(command)}",
+            words_of(command, env),
             cwd=Path(plan.cwd),
-            env=app.environment(),
+            env=env,
             log=folder / "setup.log",
         )
         wait_until_done(keeper, child, SETUP_TIME)
 
 
-def read_document(place: str) -> dict[str, Any]:
+def read_document(place: str, allowed: Sequence[str] = ()) -> dict[str, Any]:
     """Returns an OpenAPI document from a file or an address; raises Error when it is not to be had or no JSON."""
+    hint = f"curl {place}" if "://" in place else f"less {place}"
     try:
-        if "://" in place:
-            with urllib.request.urlopen(place, timeout=10) as answer:
-                data = answer.read()
-        else:
-            data = Path(place).read_bytes()
+        data = fetched(place, allowed) if "://" in place else first_bytes(Path(place))
+        if len(data) > LARGEST_DOCUMENT:
+            raise ValueError(f"it has more than {LARGEST_DOCUMENT} bytes")
         found = json.loads(data)
-    except (OSError, ValueError) as error:
-        hint = f"curl {place}" if "://" in place else f"less {place}"
+    except RecursionError:
+        raise Error(f"--openapi {place}: its JSON is nested too deeply", hint, exit_code=4) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise Error(f"--openapi {place} cannot be read as JSON: {error}", hint, exit_code=4) from None
     if not isinstance(found, dict):
         raise Error(f"--openapi {place} is no OpenAPI document", "connleak run ... --path /orders", exit_code=4)
     return found
+
+
+def first_bytes(path: Path) -> bytes:
+    """Returns the bytes of a file, of a larger one than a document may be only the first."""
+    with path.open("rb") as file:
+        return file.read(LARGEST_DOCUMENT + 1)
+
+
+def fetched(url: str, allowed: Sequence[str]) -> bytes:
+    """Returns what an address answers, without a proxy; redirects are followed only to hosts that may be loaded."""
+    guard = hosts.Guard([*allowed, urlsplit(url).hostname or ""])
+    for _ in range(REDIRECTS):
+        status, location, data = got(url)
+        if status in (301, 302, 303, 307, 308) and location:
+            host = guard.elsewhere(url, location)
+            if host or urlsplit(urljoin(url, location)).scheme != "http":
+                raise ValueError(f"it redirects to {host or location}, where it is not followed")
+            url = urljoin(url, location)
+            continue
+        if status != 200:
+            raise ValueError(f"the answer is {status}")
+        return data
+    raise ValueError(f"it redirects more than {REDIRECTS} times")
+
+
+def got(url: str) -> tuple[int, str, bytes]:
+    """Returns (status, where it redirects to, body) of one request, which takes a limited time in all."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=DOCUMENT_TIME)
+    connection.connect()
+    line, over = connection.sock, threading.Event()  # the connection forgets it once the answer's head is there
+
+    def end() -> None:
+        over.set()
+        with contextlib.suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(DOCUMENT_TIME, end)
+    timer.start()
+    try:
+        path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        connection.request("GET", path, headers={"Accept": "application/json"})
+        answer = connection.getresponse()
+        data = answer.read(LARGEST_DOCUMENT + 1)
+        if over.is_set():  # what there is may be its beginning only
+            raise TimeoutError
+        return answer.status, answer.headers.get("Location", ""), data
+    except (OSError, http.client.HTTPException):
+        if over.is_set():
+            raise ValueError(f"it took more than {DOCUMENT_TIME:.0f} s") from None
+        raise
+    finally:
+        timer.cancel()
+        connection.close()
 
 
 def need_answers(plan: Plan, folder: Path) -> None:

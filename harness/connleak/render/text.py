@@ -45,6 +45,8 @@ def answer(plan: Plan, verdict: Verdict, *, where: str = "") -> Text:
     if residents:
         places = sorted({resident["site"] for resident in residents})
         text.append(wrapped(f"{len(residents)} kept on purpose, no finding: {', '.join(places)}") + "\n", "dim")
+    for told in verdict.evidence.get("elsewhere") or []:
+        text.append(wrapped(f"{told}.") + "\n", "yellow")
     if verdict.outcome != "clean" and verdict.sensitivity.get("text"):
         text.append(wrapped(f"This run's sensitivity: {verdict.sensitivity['text']}.") + "\n", "dim")
     if verdict.postmortem:

@@ -1,0 +1,19 @@
+"""`python -m connleak.locust_guard ...` is `python -m locust ...` in a process that is kept on loopback.
+
+Before Locust and the locustfile are imported, so that nothing of theirs comes first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+
+from connleak import hosts
+
+ALLOWED = "CONNLEAK_ALLOWED"
+"""The variable that names the hosts that may be loaded, a JSON list."""
+
+if __name__ == "__main__":
+    hosts.install(json.loads(os.environ.get(ALLOWED, "[]")))
+    runpy.run_module("locust", run_name="__main__", alter_sys=True)

@@ -1,0 +1,215 @@
+"""OpenAPI documents of any making: what is asked stays the app's own, and reading one takes a bounded effort."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from connleak import made_load
+from connleak.made_load import ALL_TEXT, LONGEST_STRING, OPERATIONS, VALUES, Budget, ask_of, asks_of
+from connleak.model import Error
+from connleak.parts import own_app
+from connleak.parts.own_app import read_document
+
+
+def document(schema: dict[str, Any], paths: int = 1, **schemas: Any) -> dict[str, Any]:
+    """Returns a document of operations that all take a body of one schema."""
+    body = {"post": {"requestBody": {"content": {"application/json": {"schema": schema}}}}}
+    return {"paths": {f"/{number}": body for number in range(paths)}, "components": {"schemas": schemas}}
+
+
+def values_in(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(values_in, inner))
+
+
+def test_a_schema_of_twelve_properties_that_are_itself_ends() -> None:
+    node = {"$ref": "#/components/schemas/Node"}
+    names = [f"p{number}" for number in range(12)]
+    budget = Budget()
+    (ask,) = asks_of(
+        document(node, Node={"type": "object", "required": names, "properties": dict.fromkeys(names, node)}), budget
+    )
+    assert 100 < values_in(json.loads(ask.body)) <= VALUES + 12
+    assert any("cut after" in note for note in budget.notes())
+
+
+def test_choices_that_lead_back_to_themselves_end() -> None:
+    node = {"$ref": "#/components/schemas/Node"}
+    (ask,) = asks_of(document(node, Node={"anyOf": [{"oneOf": [node]}]}))
+    assert ask.body == "null"
+
+
+def test_a_string_is_no_longer_than_it_may_be() -> None:
+    budget = Budget()
+    (ask,) = asks_of(document({"type": "string", "minLength": 1_500_000_000}), budget)
+    assert len(ask.body) == LONGEST_STRING + 2
+    assert any("strings were cut" in note for note in budget.notes())
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "required": [f"p{n}" for n in range(500)],
+         "properties": {f"p{n}": {"example": "long"} for n in range(500)}},
+        {"type": "object", "required": ["n" * 5000 + str(n) for n in range(500)]},
+        {"type": "array", "items": {"default": "long"}},
+        {"enum": ["long"]},
+    ],
+)  # fmt: skip
+def test_all_requests_together_have_a_bounded_length(schema: dict[str, Any]) -> None:
+    long = "x" * 900_000
+    text = json.loads(
+        json.dumps(schema), object_hook=lambda found: {k: long if v == "long" else v for k, v in found.items()}
+    )
+    budget = Budget()
+    found = asks_of(document(text, paths=3000), budget)
+    assert sum(len(ask.path) + len(ask.body) for ask in found) < 2 * ALL_TEXT
+    assert len(found) <= OPERATIONS and budget.notes()
+
+
+def test_a_parameter_of_any_size_is_cut() -> None:
+    parameter = {"name": "q", "in": "query", "required": True, "example": {"a": "y" * 900_000}}
+    paths = {f"/{number}": {"get": {"parameters": [parameter] * 1000}} for number in range(2000)}
+    found = asks_of({"paths": paths})
+    assert sum(len(ask.path) for ask in found) < 2 * ALL_TEXT and max(len(ask.path) for ask in found) < 20_000
+
+
+@pytest.mark.parametrize(
+    "key", ["http://192.0.2.1/a", "HTTPS://example.org/", "//example.org/a", "example.org/a", "", "/a b", "/a\r\nX: y"]
+)
+def test_a_key_that_is_no_path_is_left_out_and_told(key: str) -> None:
+    budget = Budget()
+    found = asks_of({"paths": {key: {"get": {}, "delete": {}}, "/ok": {"get": {}}}}, budget)
+    assert [(ask.method, ask.path) for ask in found] == [("GET", "/ok")]
+    assert any("no path of the app" in note for note in budget.notes())
+    with pytest.raises(Error, match=r"names no path.*no path of the app"):
+        asks_of({"paths": {key: {"get": {}}}})
+
+
+@pytest.mark.parametrize("value", ["", "http://example.org/", "//example.org", "/example.org", "\\example.org", "@x"])
+def test_a_parameter_makes_no_address_of_a_path(value: str) -> None:
+    given = [{"name": "a", "in": "path", "required": True, "example": value}]
+    for path in ("/{a}/x", "/{a}", "/{a}{a}/x", "/x/{a}"):
+        (ask,) = asks_of({"paths": {path: {"get": {"parameters": given}}}})
+        assert made_load.PATH.fullmatch(ask.path) and "example.org/" not in ask.path.partition("/x")[0]
+
+
+@pytest.mark.parametrize("text", ["http://example.org/x", "//example.org/x", "GET //example.org", "POST ///x {}"])
+def test_a_path_that_names_a_host_is_refused(text: str) -> None:
+    with pytest.raises(Error, match=r"--path") as caught:
+        ask_of(text)
+    assert caught.value.hint.startswith("connleak run ")
+
+
+def test_a_document_that_is_nested_too_deeply_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "openapi.json"
+    path.write_text('{"a":' * 200_000 + "1" + "}" * 200_000)
+    with pytest.raises(Error, match="nested too deeply") as caught:
+        read_document(str(path))
+    assert caught.value.exit_code == 4 and "openapi.json" in caught.value.hint
+    deep: Any = {}
+    for _ in range(100_000):
+        deep = {"items": deep, "type": "array"}
+    asks_of(document(deep))
+    for _ in range(3000):
+        deep = [deep]
+    with pytest.raises(Error, match="nested too deeply"):
+        asks_of(document({"example": deep}))
+
+
+def test_a_document_of_any_size_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_app, "LARGEST_DOCUMENT", 1000)
+    path = tmp_path / "openapi.json"
+    path.write_text(json.dumps({"a": "x" * 2000}))
+    with pytest.raises(Error, match="more than 1000 bytes"):
+        read_document(str(path))
+
+
+@contextlib.contextmanager
+def server(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with contextlib.suppress(OSError):
+                answer(self)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
+        thread = threading.Thread(target=found.serve_forever, args=[0.02])
+        thread.start()
+        yield f"http://127.0.0.1:{found.server_address[1]}"
+        found.shutdown()
+        thread.join()
+
+
+def replying(status: int, body: bytes = b"", **headers: str) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        last = handler.path.endswith("/here")
+        handler.send_response(200 if last else status)
+        for name, value in {} if last else headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def test_a_document_is_fetched_past_a_proxy_and_by_redirects_of_its_own_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://192.0.2.1:9")
+    with server(replying(301, b'{"paths": {}}', Location="/here")) as url:
+        assert read_document(f"{url}/openapi.json") == {"paths": {}}
+
+
+@pytest.mark.parametrize(
+    "location", ["http://192.0.2.1/x", "//docs.example.org/x", "https://127.0.0.1/x", "file:///etc/passwd"]
+)
+def test_a_document_is_not_fetched_from_another_host(location: str) -> None:
+    with server(replying(302, Location=location)) as url, pytest.raises(Error, match=r"redirects to .*not followed"):
+        read_document(f"{url}/openapi.json")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(replying(302, Location="/again"), "redirects more than"), (replying(404), "the answer is 404")],
+)
+def test_an_answer_that_is_no_document_says_so(answer: Callable[..., None], words: str) -> None:
+    with server(answer) as url, pytest.raises(Error, match=words) as caught:
+        read_document(f"{url}/openapi.json")
+    assert caught.value.hint == f"curl {url}/openapi.json"
+
+
+@pytest.mark.parametrize("in_head", [True, False])
+def test_a_document_that_comes_drop_by_drop_is_given_up(in_head: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_app, "DOCUMENT_TIME", 0.5)
+    over = threading.Event()
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\n" if in_head else b"HTTP/1.0 200 OK\r\n\r\n")
+        while not over.wait(0.05):
+            handler.wfile.write(b"X: y\r\n" if in_head else b" ")
+
+    with server(answer) as url:
+        with pytest.raises(Error, match=r"took more than"):
+            read_document(f"{url}/openapi.json")
+        over.set()
+
+
+def test_a_document_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_app, "LARGEST_DOCUMENT", 100_000)
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        while True:
+            handler.wfile.write(b" " * 65536)
+
+    with server(answer) as url, pytest.raises(Error, match="more than 100000 bytes"):
+        read_document(f"{url}/openapi.json")
