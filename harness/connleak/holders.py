@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from connleak import recording
+from connleak import folders, recording
 from connleak.judge.table import holder_table
 from connleak.model import Error, Recording, Snapshot, Struct
 from connleak.verdict import HolderRow
@@ -62,17 +62,18 @@ def process_of(folder: Path) -> int | None:
         open_files = {Path(file.path) for file in process.open_files()} if process else set()
     except psutil.Error:
         return None
-    return pid if (folder / "phases.jsonl").resolve() in open_files else None
+    own = folder.resolve() / "phases.jsonl"  # not what a link of that name leads to: whoever has that open is no run
+    return pid if own in open_files else None
 
 
 def ask(folder: Path, pid: int) -> None:
     """Has the run take a snapshot now, and returns once it is written."""
     path = folder / "snapshots.jsonl"
-    before = path.stat().st_size
+    before = len(folders.read(path, folders.STREAM))
     os.kill(pid, signal.SIGUSR2)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        data = path.read_bytes()[before:]
+        data = folders.read(path, folders.STREAM)[before:]
         for line in data.split(b"\n")[:-1]:
             if msgspec.json.decode(line, type=Snapshot).label == "asked":
                 return

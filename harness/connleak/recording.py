@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from connleak import folders
 from connleak.model import (
     FORMAT,
     Backend,
@@ -97,13 +98,7 @@ FILES: dict[str, type[Struct]] = {
 
 def write_json(path: Path, value: object) -> None:
     """Writes one JSON document, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(json_text(value), encoding="utf-8")
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    folders.write(path, json_text(value))
 
 
 def json_text(value: object) -> str:
@@ -119,7 +114,7 @@ def json_line(value: object) -> str:
 def read_json(path: Path, kind: type[T], again: str) -> T:
     """Returns one JSON document of a kind; raises Error when it is not there, or is none."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(folders.read(path), type=kind)
     except OSError as error:
         raise Error(f"{path} cannot be read: {error.strerror}", again) from None
     except DAMAGED as error:
@@ -165,7 +160,7 @@ def read_plan(folder: Path) -> Plan:
     path = folder / "plan.json"
     again = "connleak judge reports/latest"
     try:
-        data = path.read_bytes()
+        data = folders.read(path)
     except FileNotFoundError:
         raise Error(f"{folder} is no recording: it has no plan.json", again) from None
     except OSError as error:
@@ -190,13 +185,12 @@ def read_lines(path: Path, kind: type[T], bad: dict[str, int]) -> Iterator[T]:
     """Yields the readable rows of a file of any size, and counts the unreadable lines under its name."""
     decoder = msgspec.json.Decoder(kind)
     try:
-        with path.open("rb") as file:
-            for line in file:
-                if line.strip():
-                    try:
-                        yield decoder.decode(line)
-                    except DAMAGED:
-                        bad[path.stem] = bad.get(path.stem, 0) + 1
+        for line in folders.lines(path):
+            if line.strip():
+                try:
+                    yield decoder.decode(line)
+                except DAMAGED:
+                    bad[path.stem] = bad.get(path.stem, 0) + 1
     except OSError:
         return
 

@@ -11,7 +11,7 @@ from connleak.model import Recording
 from connleak.render import series
 from connleak.render.excerpts import Excerpts
 from connleak.render.page import again
-from connleak.render.plain import CONTROLS
+from connleak.render.plain import CONTROLS, first_line
 from connleak.secrets import without_passwords
 from connleak.verdict import Finding, Verdict
 
@@ -105,4 +105,4 @@ def curve(recording: Recording) -> list[str]:
 
 def plain(words: str) -> str:
     """Returns words without what Markdown or HTML would take for its own."""
-    return re.sub(r"([<>*_`|\[\]])", r"\\\1", words.splitlines()[0] if words else "")
+    return re.sub(r"([<>*_`|\[\]])", r"\\\1", first_line(words))
