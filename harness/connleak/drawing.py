@@ -111,6 +111,18 @@ def make(job: Job) -> None:
         raise Error(f"the report is not whole: {error.strerror}", "", exit_code=COULD_NOT) from None
 
 
+def attempt(job: Job) -> Failure | None:
+    """Draws; returns what kept it from that, whatever it was."""
+    try:
+        make(job)
+    except Error as error:
+        return Failure(error.message, error.hint, error.exit_code)
+    except Exception as error:
+        words = first_line(f"{type(error).__name__}: {error}")
+        return Failure(f"the charts could not be drawn: {harmless(words, 300)}", "", COULD_NOT)
+    return None
+
+
 def main() -> None:
     """Draws what stdin says, within bounds; says on stdout why not."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -118,16 +130,10 @@ def main() -> None:
     bound = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
     resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        make(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))
-        return
-    except Error as error:
-        told = Failure(error.message, error.hint, error.exit_code)
-    except Exception as error:
-        words = first_line(f"{type(error).__name__}: {error}")
-        told = Failure(f"the charts could not be drawn: {harmless(words, 300)}", "", COULD_NOT)
-    sys.stdout.buffer.write(msgspec.json.encode(told))
-    sys.exit(1)
+    told = attempt(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))
+    if told:
+        sys.stdout.buffer.write(msgspec.json.encode(told))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

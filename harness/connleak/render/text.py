@@ -21,6 +21,8 @@ STYLE = {
     "clean": "bold white on green",
 }
 WIDTH = 100
+MOST = 1000
+"""Rows of a holder table that are shown."""
 
 
 def answer(plan: Plan, verdict: Verdict, excerpts: Excerpts | None = None, *, where: str = "") -> Text:
@@ -72,7 +74,7 @@ def holders_of(at: str, t: float, reason: str, rows: tuple[HolderRow, ...]) -> T
     table = Table(title=cell(title), title_justify="left", box=None, pad_edge=False)
     for column in ("session", "state", "held", "taken at", "for", "by", "now at", "last statement"):
         table.add_column(column, overflow="fold")
-    for row in rows:
+    for row in rows[:MOST]:
         cells = (
             str(row.backend or ""),
             (row.state or "") + (f" {row.state_for:.1f} s" if row.state_for is not None else ""),
@@ -84,6 +86,9 @@ def holders_of(at: str, t: float, reason: str, rows: tuple[HolderRow, ...]) -> T
             row.query[:60],
         )
         table.add_row(*map(cell, cells))
+    if len(rows) > MOST:
+        table.caption = f"and {len(rows) - MOST} more; --json has all"
+        table.caption_justify = "left"
     return table
 
 
