@@ -21,6 +21,8 @@ from connleak.model import Error, Struct
 from connleak.render.plain import first_line, harmless
 from connleak.verdict import Verdict
 
+CHILD = [sys.executable, "-P", "-m", "connleak.drawing"]
+"""What draws; `-P`, for the working folder may have modules of its own."""
 SECONDS = 120
 MEMORY = 3 << 30
 PR_SET_PDEATHSIG = 1
@@ -67,9 +69,8 @@ def draw_chart(kind: str, places: list[Path], out: Path, theme: str) -> Error | 
 
 def drawn(job: Job, *, again: str, seconds: float = SECONDS) -> Error | None:
     """Has a process draw; returns what kept it from that. It ends with us, whatever ends us."""
-    argv = [sys.executable, "-P", "-m", "connleak.drawing"]  # -P: no module of the working folder
     try:
-        done = subprocess.run(argv, input=msgspec.json.encode(job), capture_output=True, timeout=seconds, check=False)
+        done = subprocess.run(CHILD, input=msgspec.json.encode(job), capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         return could_not(f"it took longer than {seconds:g} s", again)
     except OSError as error:

@@ -29,7 +29,7 @@ DATA, DRAWING = 500 * MB, 1500 * MB
 PATIENCE = 120
 """Seconds of a recording: far more than it needs on a busy machine, and none ends by itself that waits for a FIFO."""
 PACKED = "packed.tar.gz"
-DRAWN = ("words_", "numbers_", "times_", "names_", "growth_svg_is_a_symlink", "the_run", "facts_", "compare_")
+DRAWN = ("words_", "numbers_", "times_", "names_", "growth_svg_is_a_symlink", "the_run", "facts_", "compare_json_names")
 """Attacks whose charts are drawn, too: what they are about is drawn, or lies where a picture is written."""
 LARGE = ("a_hundred", "a_million", "a_line", "samples_jsonl_is_a_gigabyte", "names_are_a_megabyte")
 """Attacks by size, of which each command takes a second."""
@@ -127,8 +127,9 @@ def one(place: Path) -> None:
 
 @contextlib.contextmanager
 def undrawn() -> Iterator[None]:
-    """Leaves out what the library makes of a chart, which costs a second, where an attack has nothing to do with it."""
-    with mock.patch.object(charts, "to_svg", lambda *_: "<svg/>"), mock.patch.object(charts, "to_png", lambda _: b""):
+    """Leaves the charts out, which cost a second and more, where an attack has nothing to do with them."""
+    made = dict.fromkeys(("growth_chart", "lifelines_chart", "ages_chart", "sides_chart"), lambda *_, **__: {})
+    with mock.patch.multiple(charts, to_svg=lambda *_: "<svg/>", to_png=lambda _: b"", **made):
         yield
 
 
