@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from connleak import experiment, plan, recording, results
+from connleak import experiment, folders, plan, recording, results
 from connleak.compare import compare as compare_runs
 from connleak.comparison import Comparison
 from connleak.invocation import need_lab, own_folder
@@ -46,13 +46,13 @@ def run(target: str | None = None, *, out: str | None = None, **options: Any) ->
     need_lab(made.load)
     folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-run-"))
     record(made, private, folder, lambda _: None)
-    _, verdict = results.judge_folder(folder)
+    _, verdict = results.judge_own(folder)
     return Result(folder=str(folder), verdict=verdict)
 
 
 def read(folder: str | Path) -> Recording:
     """Returns the recording in a folder; raises connleak.model.Error when it is none."""
-    return recording.read(Path(folder))
+    return recording.read(folders.named(folder))
 
 
 def judge(run_or_recording: str | Path | Recording) -> Verdict:

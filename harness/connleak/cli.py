@@ -16,14 +16,27 @@ from connleak import (
     cli_many,
     cli_project,
     doctor,
+    drawing,
     options,
     plan,
     results,
 )
 from connleak.cli_project import run_once, with_project
-from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, exit_code, in_github, not_whole, show_verdicts
+from connleak.console import (
+    AFTER,
+    COULD_NOT_RUN,
+    Group,
+    draw_after,
+    emit,
+    exit_code,
+    in_github,
+    not_whole,
+    show_verdicts,
+)
+from connleak.folders import named
 from connleak.invocation import without_secrets
 from connleak.model import OUTCOMES, Error
+from connleak.render.plain import harmless
 from connleak.show import index_page, show_target, table_of_targets
 from connleak.skeleton import new_target
 
@@ -104,10 +117,10 @@ def run(out: str | None, form: str, strict: bool, all_cycles: bool, **given: Any
     chosen = plan.Options(**given, early_stop=not all_cycles, argv=argv)
     made, private = plan.resolve(chosen)
     folder, read, verdict = run_once(made, private, out)
-    shown = f"report: {folder}/report.html   chart: {folder}/growth.svg"
     runs = [(read, verdict)]
-    show_verdicts(form, runs, [folder], strict, shown)
+    show_verdicts(form, runs, [folder], strict)
     in_github(runs, folder)
+    draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html   chart: {folder}/growth.svg", form)
     sys.exit(exit_code(verdict.outcome, made.expect, strict))
 
 
@@ -122,11 +135,12 @@ def judge(folders: tuple[str, ...], at_rate: str | None, expect: str | None, str
     if expect and expect not in OUTCOMES:
         raise Error(f"--expect {expect}: no such outcome", "connleak judge --help")
     at = plan.requests_a_second(at_rate) if at_rate else 0.0
-    runs = [results.judged(Path(name), at) for name in folders]
-    for name, (read, verdict) in zip(folders, runs, strict=True):
-        with not_whole(Path(name)):
-            results.keep_verdict(Path(name), read, verdict)
-    show_verdicts(form, runs, [Path(name) for name in folders], strict)
+    places = [named(name) for name in folders]
+    runs = [results.judged(folder, at) for folder in places]
+    for folder, (_, verdict) in zip(places, runs, strict=True):
+        with not_whole(folder):
+            results.keep_verdict(folder, verdict)
+    show_verdicts(form, runs, places, strict, "recording: {}")
     sys.exit(max(exit_code(verdict.outcome, expect or "", strict) for _, verdict in runs))
 
 
@@ -134,10 +148,16 @@ def judge(folders: tuple[str, ...], at_rate: str | None, expect: str | None, str
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
 def render(folders: tuple[str, ...]) -> None:
     """Draws growth.svg, growth.png and report.html of recordings anew."""
-    for name in folders:
-        folder = Path(name)
-        results.render_folder(folder, *results.judge_folder(folder))
-        click.echo(f"{folder}/report.html")
+    for folder in map(named, folders):
+        results.judge_folder(folder)
+        need_drawn(drawing.draw_run(folder))
+        click.echo(harmless(f"{folder}/report.html"))
+
+
+def need_drawn(problem: Error | None) -> None:
+    """Raises what kept a command from drawing, where that is all that it does."""
+    if problem:
+        raise problem
 
 
 @main.command("chart")
@@ -156,9 +176,10 @@ def chart_(kind: str, folders: tuple[str, ...], out: str | None, theme: str) -> 
     overlay     several runs as lines on the same axes
     multiples   a small growth chart for each of several runs, on the same axes
     """
-    path = Path(out) if out else Path(folders[0], f"{kind}.svg")
-    results.draw(kind, [Path(name) for name in folders], path, theme)
-    click.echo(path)
+    places = [named(name) for name in folders]
+    path = Path(out) if out else places[0] / f"{kind}.svg"
+    need_drawn(drawing.draw_chart(kind, places, path, theme))
+    click.echo(harmless(str(path)))
 
 
 @main.command("open")
@@ -172,10 +193,19 @@ def open_(which: str | None, only_print: bool) -> None:
             raise Error("there are no runs here yet: no folder reports/", "connleak run missing_remove")
         page = results.write_index(reports)
     else:
-        page = results.page_of(reports / which if (reports / which).is_dir() else Path(which))
-    click.echo(page)
+        page = page_of(named(reports / which if (reports / which).is_dir() else which))
+    click.echo(harmless(str(page)))
     if not only_print:
         click.launch(str(page.resolve()))
+
+
+def page_of(folder: Path) -> Path:
+    """Returns the page of a run's or a comparison's folder, drawn when it is not there yet."""
+    page = results.page_in(folder)
+    if page is None:
+        results.judge_folder(folder)
+        need_drawn(drawing.draw_run(folder))
+    return page or folder / "report.html"
 
 
 @main.command("diagnose")

@@ -15,8 +15,9 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from connleak import attach, holders, options, recording, results
-from connleak.console import AFTER, emit, err, escaped, exit_code, show_verdicts
+from connleak import attach, drawing, holders, options, recording, results
+from connleak.console import AFTER, draw_after, emit, err, escaped, exit_code, show_verdicts, warn
+from connleak.folders import named
 from connleak.invocation import folder_for, terminating, without_secrets
 from connleak.model import Error
 from connleak.plan import Private
@@ -75,11 +76,15 @@ def watch(
             watching.watch(plan, private, folder, show, until_leak=until_leak, seconds=seconds)
     if not out:
         point_latest(folder)
-    with err.status("judging, and drawing the charts"):
-        read, verdict = results.judge_folder(folder)
-        results.render_folder(folder, read, verdict)
-    if not follow:
-        show_verdicts(form, [(read, verdict)], [folder], False, f"report: {folder}/report.html")
+    with err.status("judging"):
+        read, verdict = results.judge_own(folder)
+    if follow:
+        problem = drawing.draw_run(folder)
+        if problem:
+            warn(problem)
+    else:
+        show_verdicts(form, [(read, verdict)], [folder], False)
+        draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html", form)
     sys.exit(exit_code(verdict.outcome, "", False))
 
 
@@ -162,7 +167,7 @@ def holders_(folder: str, at: str | None, as_json: bool) -> None:
 
     FOLDER is that of a run, a watch or a probe. While it goes on its app is asked; afterwards its recording tells.
     """
-    table = holders.table(Path(folder), at)
+    table = holders.table(named(folder), at)
     if as_json:
         emit(table)
     else:

@@ -12,10 +12,11 @@ from typing import Any
 import click
 from rich.console import Console
 
-from connleak import catalog, options, plan, recording, results
+from connleak import catalog, drawing, folders, options, plan, recording, results
 from connleak.compare import compare as compare_runs
 from connleak.comparison import Comparison
-from connleak.console import emit, err, escaped
+from connleak.console import draw_after, emit, err, escaped
+from connleak.folders import named
 from connleak.invocation import folder_for, need_lab, own_folder, terminating, without_secrets
 from connleak.model import Error, Plan
 from connleak.render import compared
@@ -77,7 +78,7 @@ def corpus(
         if second_try and any(row.problems for row in graded):
             graded = grades.second_try(graded, report)
     recording.write_json(folder / "corpus.json", {"runs": graded})
-    (folder / "corpus.md").write_text(grades.markdown(graded), encoding="utf-8")
+    folders.write(folder / "corpus.md", grades.markdown(graded))
     if as_json:
         emit({"runs": graded})
     else:
@@ -88,20 +89,19 @@ def corpus(
 def selected(expression: str, since: str | None, draw: int | None) -> list[tuple[Target, Variant]]:
     """Return the variants to run: those that -k names, and of them those that --since and --draw leave."""
     from connleak import corpus as grades
-    from connleak import draw as drawing
-    from connleak import experiment
+    from connleak import experiment, selection
 
     pairs = grades.chosen(expression)
     if since is None:
         if draw is not None:
             raise Error("--draw needs --since: what it draws is added to what changed", "connleak corpus --since main")
         return pairs
-    files = drawing.changed_files(catalog.corpus(), since)
+    files = selection.changed_files(catalog.corpus(), since)
     head = experiment.git(catalog.corpus(), "rev-parse", "HEAD")
-    left = drawing.drawn(pairs, files, draw or 0, head)
+    left = selection.drawn(pairs, files, draw or 0, head)
     if not left:
         raise Error(f"no variant changed since {since}", f"connleak corpus --since {since} --draw 60")
-    changed = sum(drawing.touched(*pair, files) for pair in pairs)
+    changed = sum(selection.touched(*pair, files) for pair in pairs)
     told = f"{changed} variants changed since {since}, {len(left) - changed} of the others are drawn by {head[:12]}"
     err.print(told, highlight=False)
     return left
@@ -166,7 +166,7 @@ def compare(
     place, diffs = None, {}
     if recorded:
         arms = experiment.read_arms(experiment.named_folders(names))
-        place = Path(names[0]) if len(names) == 1 else own_folder(out) if out else None
+        place = named(names[0]) if len(names) == 1 else own_folder(out) if out else None
     else:
         given["argv"] = tuple(without_secrets(sys.argv[1:]))
         with contenders(names, refs, plan.Options(**given, early_stop=False)) as chosen, terminating():
@@ -176,18 +176,22 @@ def compare(
             diffs = experiment.differences(chosen)
     if not arms or not all(arms.values()):
         raise Error("no round was whole: nothing can be compared", "connleak compare ... --rounds 1", exit_code=130)
-    with err.status("comparing, and drawing the charts"):
+    with err.status("comparing"):
         found = compare_runs(arms)
         experiment.need_alike(found, allow_unlike)
-        shown = results.render_comparison(place, found, arms, diffs) if place else ""
-        if place and place.parent == Path("reports"):
-            results.write_index(place.parent)
-    show_comparison(found, form, shown)
+        if place:
+            results.keep_comparison(place, found, arms, diffs)
+            if place.parent == Path("reports"):
+                results.write_index(place.parent)
+    show_comparison(found, form)
+    if place:
+        shown = f"report: {place}/compare.html   charts: {place}/overlay.svg, {place}/multiples.svg"
+        draw_after(lambda: drawing.draw_comparison(place, arms), shown, form)
     sys.exit(found.exit_code)
 
 
-def show_comparison(found: Comparison, form: str, shown: str) -> None:
-    """Prints a comparison: for a person, or in a format with what to open on stderr; and for GitHub's summary."""
+def show_comparison(found: Comparison, form: str) -> None:
+    """Prints a comparison: for a person, or in another format; and for GitHub's summary."""
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary and os.environ.get("GITHUB_ACTIONS") == "true":
         with Path(summary).open("a", encoding="utf-8") as file:
@@ -197,13 +201,10 @@ def show_comparison(found: Comparison, form: str, shown: str) -> None:
         screen.print(compared.answer(found))
         wide = screen if screen.is_terminal else Console(highlight=False, width=200)  # a pipe has no edge
         wide.print(compared.table(found))
-        screen.print(f"\n{shown}" if shown else "", style="dim")
-        return
-    if form == "json":
+    elif form == "json":
         emit(found)
     else:
         click.echo(compared.markdown(found), nl=False)
-    err.print(escaped(shown))
 
 
 @contextlib.contextmanager

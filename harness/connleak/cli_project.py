@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from connleak import gate, options, plan, project, recording, results, trust
-from connleak.console import AFTER, err, escaped, exit_code, in_github, not_whole, show_verdicts
+from connleak import drawing, folders, gate, options, plan, project, recording, results, trust
+from connleak.console import AFTER, draw_after, err, escaped, exit_code, in_github, not_whole, show_verdicts
 from connleak.invocation import folder_for, need_lab, terminating, without_secrets
 from connleak.model import Error, Plan, Recording
 from connleak.show import progress
@@ -37,7 +37,7 @@ def with_project(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, Recording, Verdict]:
-    """Runs a plan with its progress shown; returns the folder, what is in it, and the verdict, its pages drawn."""
+    """Runs a plan with its progress shown; returns the folder, what is in it, and the verdict."""
     need_lab(made.load)
     from connleak.record import record
 
@@ -48,11 +48,11 @@ def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, 
                 record(made, private, folder, report)
             if not out:
                 point_latest(folder)
-            with err.status("judging, and drawing the charts"):
+            with err.status("judging"):
                 read, verdict = results.judged(folder)
                 with not_whole(folder):
-                    results.keep_verdict(folder, read, verdict)
-                    results.render_folder(folder, read, verdict)
+                    results.keep_verdict(folder, verdict)
+                    results.keep_excerpts(folder, read, verdict)
                     if not out:
                         results.write_index(folder.parent)
     except KeyboardInterrupt:
@@ -97,10 +97,11 @@ def check(out: str | None, form: str, strict: bool, **given: Any) -> None:
     passed = gate.gate(verdict, known, datetime.date.today())
     runs = [(read, passed.verdict)]
     recording.write_json(folder / "gate.json", passed)
-    (folder / "junit.xml").write_text(results.in_format("junit", runs, [folder], strict), encoding="utf-8")
-    (folder / "connleak.sarif").write_text(results.in_format("sarif", runs, [folder], strict), encoding="utf-8")
-    show_verdicts(form, runs, [folder], strict, f"report: {folder}/report.html   junit: {folder}/junit.xml")
+    for name, made_of in (("junit.xml", "junit"), ("connleak.sarif", "sarif")):
+        folders.write(folder / name, results.in_format(made_of, runs, [folder], strict))
+    show_verdicts(form, runs, [folder], strict)
     for style, words in gate.summary(passed):
         err.print(escaped(words), style=style)
     in_github(runs, folder)
+    draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html   junit: {folder}/junit.xml", form)
     sys.exit(exit_code(passed.verdict.outcome, "", strict))

@@ -8,7 +8,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,12 +20,13 @@ from connleak import results
 from connleak.model import Error, Outcome, Recording
 from connleak.recording import json_text
 from connleak.render import machines, text
-from connleak.render.plain import CONTROLS
+from connleak.render.plain import escaped_json, harmless
 from connleak.verdict import Verdict
 
 EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
 COULD_NOT_RUN = 4
 REFUSED_BY_THE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EMFILE}
+AGAIN = "connleak render FOLDER"
 AFTER = """
 \b
 Exit codes: 0 clean (or strained), 1 leak or fault (or strained with --strict), 2 wrong usage,
@@ -60,6 +61,8 @@ class Group(click.Group):
             if error.errno not in REFUSED_BY_THE_SYSTEM:
                 raise
             fail(f"{error.filename or 'a file'}: {error.strerror}", "df -h . ; ls -ld .", COULD_NOT_RUN)
+        except MemoryError:
+            fail("the memory that this process may use is full", "free -m; ulimit -a", COULD_NOT_RUN)
         sys.exit(0)
 
 
@@ -71,7 +74,7 @@ def fail(message: str, hint: str, code: int) -> NoReturn:
 
 def escaped(words: str) -> str:
     """Returns words as they stand, where rich would take brackets for its markup."""
-    return escape(words.translate(CONTROLS))
+    return escape(harmless(words))
 
 
 @contextlib.contextmanager
@@ -79,14 +82,35 @@ def not_whole(folder: Path) -> Iterator[None]:
     """Writing into a run's folder: a disk that is full or read-only is told, and does not take the verdict from us."""
     try:
         yield
-    except OSError as error:
-        why = f"the report in {folder} is not whole: {error.strerror}"
-        err.print(escaped(f"{why}\n  next: connleak render {folder}, when it can be written to"), style="yellow")
+    except (OSError, Error) as error:
+        why = error.message if isinstance(error, Error) else error.strerror
+        told = f"the report in {folder} is not whole: {why}"
+        warn(Error(told, f"connleak render {folder}, when it can be written to"))
+
+
+def draw_after(draw: Callable[[], Error | None], shown: str, form: str) -> None:
+    """Draws a report once its verdict is printed, and says what to open; what cannot be drawn is told beside it."""
+    try:
+        with err.status("drawing the charts"):
+            problem = draw()
+    except KeyboardInterrupt:
+        raise Error("interrupted while the charts were drawn; the verdict stands", AGAIN, exit_code=130) from None
+    if problem:
+        warn(problem)
+    elif form == "text":
+        Console(highlight=False, soft_wrap=True).print(escaped(shown))
+    else:
+        err.print(escaped(shown))
+
+
+def warn(problem: Error) -> None:
+    """Says what went wrong beside a result that stands."""
+    err.print(escaped(f"{problem.message}\n  next: {problem.hint}"), style="yellow")
 
 
 def emit(value: object) -> None:
     """Prints one JSON document and nothing else."""
-    click.echo(json_text(value), nl=False)
+    click.echo(escaped_json(json_text(value)), nl=False)
 
 
 def exit_code(outcome: Outcome, expect: str, strict: bool) -> int:
@@ -97,20 +121,17 @@ def exit_code(outcome: Outcome, expect: str, strict: bool) -> int:
 
 
 def show_verdicts(
-    form: str, runs: list[tuple[Recording, Verdict]], folders: list[Path], strict: bool, shown: str = ""
+    form: str, runs: list[tuple[Recording, Verdict]], folders: list[Path], strict: bool, where: str = ""
 ) -> None:
-    """Prints verdicts: for a person, or in a format with what to open on stderr."""
+    """Prints verdicts: for a person, or in another format."""
     if form == "text":
         for (read, verdict), folder in zip(runs, folders, strict=True):
-            where = shown or f"recording: {folder}"
-            Console(highlight=False, soft_wrap=True).print(text.answer(read.plan, verdict, where=where))
-        return
-    if form == "json":
+            told = text.answer(read.plan, verdict, results.excerpts(folder), where=where.format(folder))
+            Console(highlight=False, soft_wrap=True).print(told)
+    elif form == "json":
         emit(runs[0][1] if len(runs) == 1 else [verdict for _, verdict in runs])
     else:
         click.echo(results.in_format(form, runs, folders, strict), nl=False)
-    if shown:
-        err.print(escaped(shown))
 
 
 def in_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None:

@@ -113,7 +113,7 @@ def one(name: str, folder: Path) -> Graded:
     try:
         made, private = plan.resolve(plan.Options(target=name))
         record(made, private, folder, lambda _: None)
-        _, verdict = results.judge_folder(folder)
+        _, verdict = results.judge_own(folder)
     except Error as error:
         return replace(row, problems=(error.message,), seconds=round(time.monotonic() - began, 1))
     first = verdict.findings[0].sites[:1] if verdict.findings else ()

@@ -7,9 +7,10 @@ from pathlib import Path
 from rich.console import Group
 from rich.text import Text
 
-from connleak import catalog, recording
+from connleak import catalog, folders, recording
 from connleak.gallery import Entry
 from connleak.model import Error, Recording
+from connleak.render.plain import first_line, plain
 from connleak.signature import Likeness, likeness, signature
 from connleak.verdict import Verdict
 
@@ -60,7 +61,7 @@ def shown(verdict: Verdict, likenesses: list[Likeness]) -> Group:
     if verdict.outcome == "clean":
         return Group(Text("nothing to diagnose: the verdict is clean"))
     if not likenesses:
-        return Group(Text(f"like none of the known ones: {verdict.sentence.splitlines()[0]}"))
+        return Group(plain(Text(f"like none of the known ones: {first_line(verdict.sentence)}")))
     parts = []
     for found in likenesses:
         text = Text()
@@ -70,13 +71,13 @@ def shown(verdict: Verdict, likenesses: list[Likeness]) -> Group:
         if found.differs:
             text.append(f"       against:  {'; '.join(found.differs)}\n")
         text.append(f"       try:      {remedy(found)}  (connleak show {found.target})\n", "green")
-        parts.append(text)
+        parts.append(plain(text))
     return Group(*parts)
 
 
 def need_folder(name: str) -> Path:
     """Returns a recording's folder; raises Error when it is none."""
-    folder = Path(name)
-    if not (folder / "plan.json").is_file():
+    folder = folders.named(name)
+    if not folders.has(folder / "plan.json"):
         raise Error(f"{name} is no recording: it has no plan.json", "connleak diagnose reports/latest")
     return folder

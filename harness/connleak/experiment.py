@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from connleak import catalog, compare, plan, recording, results
+from connleak import catalog, compare, folders, plan, recording, results
 from connleak.comparison import Comparison
 from connleak.model import Error, Plan, Struct
 from connleak.record import record
@@ -143,7 +143,7 @@ def run_one(arm: Contender, arms: list[Contender], place: Path, watch: Watch) ->
     made = equal(made, arms)
     with watch(made) as report:
         record(made, private, place, report)
-    read, verdict = results.judge_folder(place)
+    read, verdict = results.judge_own(place)
     if any("interrupted" in note.text for note in read.notes):
         raise KeyboardInterrupt
     return read, verdict
@@ -189,26 +189,28 @@ def need_one_world(arms: list[Contender]) -> None:
 
 def read_arms(arms: dict[str, list[Path]]) -> dict[str, list[Judged]]:
     """Returns the runs in folders, judged anew."""
-    return {name: [results.judge_folder(folder) for folder in folders] for name, folders in arms.items()}
+    return {name: [results.judge_folder(place) for place in places] for name, places in arms.items()}
 
 
 def is_recorded(name: str) -> bool:
     """Tells whether a word of the command line is a folder of a run or of a comparison."""
-    return any(Path(name, file).is_file() for file in ("plan.json", "compare.json"))
+    return any(folders.has(folders.named(name) / file) for file in ("plan.json", "compare.json"))
 
 
 def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
     """Returns arms of run folders: those of a comparison's folder, or the folders grouped by what they ran."""
     if len(names) == 1:
-        kept = recording.read_json(Path(names[0]) / "compare.json", Comparison, HINT)
-        return {arm.name: [Path(names[0], Path(run.folder).name) for run in arm.runs] for arm in kept.arms}
-    plans = {name: recording.read_plan(Path(name)) for name in names}
+        place = folders.named(names[0])
+        kept = recording.read_json(place / "compare.json", Comparison, HINT)
+        return {arm.name: [folders.child(place, Path(run.folder).name) for run in arm.runs] for arm in kept.arms}
+    places = {name: folders.named(name) for name in names}
+    plans = {name: recording.read_plan(place) for name, place in places.items()}
     whose = {name: f"{made.target}:{made.variant}" for name, made in plans.items()}
     if len(set(whose.values())) < 2:
-        return {name: [Path(name)] for name in names}
+        return {name: [place] for name, place in places.items()}
     arms: dict[str, list[Path]] = {}
-    for name in names:
-        arms.setdefault(whose[name], []).append(Path(name))
+    for name, place in places.items():
+        arms.setdefault(whose[name], []).append(place)
     return arms
 
 

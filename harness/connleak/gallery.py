@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from connleak import catalog, corpus, packing, recording, results
+from connleak import catalog, corpus, folders, packing, recording, results
 from connleak.model import Error, Recording, Struct
 from connleak.render import charts, guide
+from connleak.render.plain import first_line
 from connleak.signature import Signature, signature
 from connleak.target import Target, Variant
 from connleak.verdict import Verdict
@@ -70,7 +71,7 @@ def record(
 
 def taken_wrong(folder: Path, variant: Variant, target: Target) -> list[str]:
     """Returns why a recording of a corpus that was run may not be taken: it is not there, or not as promised."""
-    if not (folder / "plan.json").exists():
+    if not folders.has(folder / "plan.json"):
         return [f"{folder} has no recording"]
     _, verdict = results.judge_folder(folder)
     return list(corpus.problems(variant, verdict, Path(target.folder)))
@@ -101,14 +102,14 @@ def render(gallery: Path, told: Callable[[str], None]) -> None:
         pair = catalog.lesson(target)
         shown = {v.name: [runs[v.name]] for v in pair} if pair else {name: [run] for name, run in runs.items()}
         chart = charts.multiples_chart(shown, target.title, columns=2)
-        (gallery / f"{target.name}.svg").write_text(charts.to_svg(chart), encoding="utf-8")
+        folders.write(gallery / f"{target.name}.svg", charts.to_svg(chart), folders.SHARED)
         diff = catalog.difference(Path(target.folder), *pair) if pair else ""
         verdicts = {name: verdict for name, (_, verdict) in runs.items()}
         chapters.append(guide.chapter(target, verdicts, story(target), diff))
         told(target.name)
-    recording.write_json(gallery / "gallery.json", {"variants": entries})
-    (gallery / "README.md").write_text(guide.markdown(chapters), encoding="utf-8")
-    (gallery / "index.html").write_text(guide.page(chapters), encoding="utf-8")
+    folders.write(gallery / "gallery.json", recording.json_text({"variants": entries}), folders.SHARED)
+    folders.write(gallery / "README.md", guide.markdown(chapters), folders.SHARED)
+    folders.write(gallery / "index.html", guide.page(chapters), folders.SHARED)
 
 
 def remove_strangers(gallery: Path, targets: dict[str, Target]) -> None:
@@ -136,7 +137,7 @@ def entry(target: Target, name: str, made: Recording, verdict: Verdict) -> Entry
         outcome=verdict.outcome,
         kinds=tuple(finding.kind for finding in verdict.findings),
         site=str(first[0]) if first else "",
-        sentence=verdict.sentence.splitlines()[0],
+        sentence=first_line(verdict.sentence),
         at_rest=tuple(verdict.evidence.get("at_rest", ())),
         peak=verdict.evidence.get("peak", 0),
         signature=signature(made, verdict),

@@ -6,9 +6,14 @@ Times are float seconds since the start of the recording, on the machine's monot
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+"""A moment or a length; a row with one beyond thirty years either way is not read."""
+Words = Annotated[str, msgspec.Meta(max_length=100_000)]
+"""Text of an app, a server or a path; a row with a longer one is not read."""
 
 FORMAT = 1
 """Version of the recording's folder; raised when a reader of the old one would misread the new one."""
@@ -68,9 +73,9 @@ class Struct(msgspec.Struct, frozen=True):
 class Site(Struct, frozen=True):
     """A line of the app's own code that made a checkout; `file` is relative to the app's folder when it lies in it."""
 
-    file: str
+    file: Words
     line: int
-    function: str
+    function: Words
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} in {self.function}"
@@ -91,11 +96,11 @@ class Database(Struct, frozen=True, kw_only=True):
 class Phases(Struct, frozen=True, kw_only=True):
     """How long each part of a run lasts, in seconds."""
 
-    baseline: float = 0.5
-    load: float = 1.5
-    drain: float = 5.0
-    settle: float = 1.0
-    quiet: float = 1.0
+    baseline: Seconds = 0.5
+    load: Seconds = 1.5
+    drain: Seconds = 5.0
+    settle: Seconds = 1.0
+    quiet: Seconds = 1.0
 
 
 class Ask(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -121,14 +126,14 @@ class Plan(Struct, frozen=True, kw_only=True):
     phases: Phases
     cycles: int
     early_stop: bool = True
-    sample_every: float = 0.1
+    sample_every: Seconds = 0.1
     database: Database
     probe: str = "pool"
     gc: str = "normal"
     canary: bool = False
     sensitivity: float = 0.0
     """The leak rate per request down to which `clean` is asked for; 0 when it is not."""
-    limit: float = 1800.0
+    limit: Seconds = 1800.0
     """Seconds after which a run that is asked for a sensitivity begins no further cycle."""
     budget: int | None = None
     """Sessions that may be at rest, where no probe can say what the pools may keep."""
@@ -151,11 +156,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Names of the headers that requests bear."""
     seed: int = 1
     expect: str = ""
-    hours: float = 0.0
+    hours: Seconds = 0.0
     """Hours for which the rate of requests is asked that would reach the wall; 0 when it is not."""
-    at_rate: float = 0.0
+    at_rate: Seconds = 0.0
     """Requests a second for which the time to exhaustion is asked; 0 when it is not."""
-    window: float = 0.0
+    window: Seconds = 0.0
     """Seconds of each window in which a server is watched whose load is not ours; 0 in a run."""
     workers: int = 0
     """Locust workers of ours, beside a master."""
@@ -176,15 +181,15 @@ class Backend(Struct, frozen=True, array_like=True):
     """One session as the server saw it at a sample."""
 
     pid: int
-    started: float
-    application_name: str = ""
+    started: Seconds
+    application_name: Words = ""
     client_port: int | None = None
-    state: str | None = None
-    state_since: float | None = None
-    xact_since: float | None = None
-    wait_event: str | None = None
-    query: str = ""
-    usename: str | None = None
+    state: Words | None = None
+    state_since: Seconds | None = None
+    xact_since: Seconds | None = None
+    wait_event: Words | None = None
+    query: Words = ""
+    usename: Words | None = None
 
 
 class Sample(Struct, frozen=True):
@@ -226,18 +231,18 @@ class Holder(Struct, frozen=True, omit_defaults=True, kw_only=True):
     process: int
     checkout: int
     backend: int | None
-    since: float
+    since: Seconds
     site: Site | None
     stack: tuple[Site, ...] = ()
     thread: int = 0
-    thread_name: str = ""
+    thread_name: Words = ""
     thread_alive: bool = True
     """Whether the thread that took it, or the greenlet or asyncio task when `task`, still lives."""
     task: bool = False
     now: Site | None = None
     pool: int = 0
     source: str = "pool"
-    request: str = ""
+    request: Words = ""
     """Method and route of the request that it was taken for, where the framework tells; at rest that is over."""
 
 
@@ -246,14 +251,14 @@ class Pool(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     process: int
     pool: int
-    kind: str
+    kind: Words
     size: int
     max_overflow: int = 0
-    timeout: float = 0.0
+    timeout: Seconds = 0.0
     checked_out: int = 0
     idle: tuple[int, ...] = ()
     site: Site | None = None
-    created: float = 0.0
+    created: Seconds = 0.0
     used: bool = True
 
 
@@ -261,9 +266,9 @@ class Process(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One process of the app, and whether its probe answered."""
 
     process: int
-    host: str = ""
+    host: Words = ""
     """The name of another host that it is on; empty: this machine."""
-    command: str = ""
+    command: Words = ""
     probe: bool = False
     answered: bool = True
     armed: bool = False
@@ -275,25 +280,25 @@ class Process(Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Snapshot(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The holder tables of all processes at one moment: this decides, events only draw the timeline."""
 
-    t: float
-    label: str
+    t: Seconds
+    label: Words
     cycle: int
     holders: tuple[Holder, ...] = ()
     pools: tuple[Pool, ...] = ()
     processes: tuple[Process, ...] = ()
-    reason: str = ""
+    reason: Words = ""
     """Of `exhausted`: what turned the first caller away."""
 
 
 class Request(Struct, frozen=True, omit_defaults=True):
     """One request as Locust saw it; t is its start, `seconds` its length."""
 
-    t: float
-    seconds: float
-    name: str
-    method: str = "GET"
+    t: Seconds
+    seconds: Seconds
+    name: Words
+    method: Words = "GET"
     ok: bool = True
-    error: str = ""
+    error: Words = ""
 
 
 class Phase(Struct, frozen=True, omit_defaults=True):
@@ -309,9 +314,9 @@ class Phase(Struct, frozen=True, omit_defaults=True):
 class Note(Struct, frozen=True, omit_defaults=True):
     """What was off, and why; `about` is one of: probe, sampler, load, app, database, run, thread."""
 
-    t: float
-    about: str
-    text: str
+    t: Seconds
+    about: Words
+    text: Words
     facts: dict[str, Any] = {}
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import shlex
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -20,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from connleak import judge, recording
+from connleak import folders, judge, recording
 from connleak.cache import cache_folder
 from connleak.model import Error
 from connleak.verdict import Verdict
@@ -33,6 +35,11 @@ PACKED = (
     "excerpts.json",
     *(f"{name}.jsonl" for name in ("phases", "samples", "stacks", "events", "snapshots", "requests", "notes")),
 )
+MEMBERS = (*PACKED, "verdict.json")
+UNPACKED = 100_000_000
+"""Bytes that a packed recording may unpack to."""
+UNREADABLE = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError)
+"""What reading bytes that are no such archive raises."""
 QUERY = 60
 """Characters of a statement that are kept where it is thinned."""
 
@@ -45,7 +52,7 @@ def pack(folder: Path, path: Path, root: Path) -> Verdict:
     `root` is what paths are named from. Raises Error when it cannot be made small without changing the verdict.
     """
     whole = judge.judge(recording.read(folder))
-    files = {name: (folder / name).read_text(encoding="utf-8") for name in PACKED if (folder / name).exists()}
+    files = {name: folders.read_text(folder / name) for name in PACKED if folders.has(folder / name)}
     data = b""
     for thin in (unchanged, without_prompt_returns, with_short_statements, with_fewer_samples, rounded, curve_alone):
         files = thin(files)
@@ -55,7 +62,7 @@ def pack(folder: Path, path: Path, root: Path) -> Verdict:
         if len(data) <= LIMIT:
             break
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    folders.write(path, data, folders.SHARED)
     with unpacked(path) as small:
         verdict = verdict_in(small)
     if len(data) > LIMIT or told(verdict) != told(whole):
@@ -72,21 +79,53 @@ def told(verdict: Verdict) -> tuple[object, ...]:
 
 def verdict_in(folder: Path) -> Verdict:
     """Returns the verdict on an unpacked recording: judged anew, or the kept one where only the curve is left."""
-    if (folder / "verdict.json").exists():
+    if folders.has(folder / "verdict.json"):
         return recording.read_json(folder / "verdict.json", Verdict, "connleak gallery --record")
     return judge.judge(recording.read(folder))
 
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """Yields a folder with the recording that a file holds."""
+    """Yields a folder with the recording that a file holds; raises Error for one that holds anything else."""
     with tempfile.TemporaryDirectory(prefix="connleak-packed-") as scratch:
-        with tarfile.open(path, "r:gz") as tar:
-            for name in (*PACKED, "verdict.json"):  # by name: nothing else can come out of it
-                member = tar.extractfile(name) if name in tar.getnames() else None
-                if member is not None:
-                    Path(scratch, name).write_bytes(member.read())
+        for name, data in members(path):
+            folders.write(Path(scratch, name), data)
         yield Path(scratch)
+
+
+def members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yields the files that a packed recording holds, by their names; raises Error when it is none."""
+    try:
+        with folders.opened(path, folders.DOCUMENT) as packed, gzip.GzipFile(fileobj=packed) as archive:
+            yield from files_in(archive)
+    except UNREADABLE as error:
+        again = f"tar -tvzf {shlex.quote(str(path))}"
+        raise Error(f"{path} is no packed recording: {error}", again) from None
+
+
+def files_in(archive: gzip.GzipFile) -> Iterator[tuple[str, bytes]]:
+    """Yields the members of an archive as `compressed` makes them; raises TarError for any other.
+
+    `tarfile` gets one header at a time, for on its own it reads whatever that announces: names of any length, links.
+    """
+    room = UNPACKED
+    missing = set(MEMBERS)
+    while (header := archive.read(tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "replace")
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise tarfile.TarError(f"its member {member.name!r} is no regular file")
+        if member.name not in missing:
+            why = "comes twice" if member.name in MEMBERS else "is none of a recording's files"
+            raise tarfile.TarError(f"its member {member.name!r} {why}")
+        missing.remove(member.name)
+        room -= member.size
+        if member.size < 0 or room < 0:
+            raise tarfile.TarError(f"it unpacks to more than {UNPACKED / 1e6:.0f} MB")
+        data = archive.read(member.size)
+        if len(data) < member.size:
+            raise tarfile.TarError(f"it is cut short in {member.name}")
+        archive.read(-member.size % tarfile.BLOCKSIZE)
+        yield member.name, data
 
 
 def compressed(files: dict[str, str]) -> bytes:

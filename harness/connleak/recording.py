@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from connleak import folders
 from connleak.model import (
     FORMAT,
     Backend,
@@ -26,9 +27,11 @@ from connleak.model import (
     Recording,
     Request,
     Sample,
+    Seconds,
     Site,
     Snapshot,
     Struct,
+    Words,
 )
 
 DAMAGED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -39,12 +42,12 @@ T = TypeVar("T")
 class SampleLine(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A sample as stored: `rows` are the new and changed sessions, or all when `full`; `gone` the pids that left."""
 
-    t: float
+    t: Seconds
     full: bool = False
     rows: tuple[Backend, ...] = ()
     gone: tuple[int, ...] = ()
     counters: dict[str, float] = {}
-    cost: float = 0.0
+    cost: Seconds = 0.0
     locks: tuple[int, ...] | None = None
 
 
@@ -52,14 +55,14 @@ class StackLine(Struct, frozen=True):
     """A call stack, app frames only, innermost first; events and holders name it by its number."""
 
     id: int
-    stack: tuple[tuple[str, int, str], ...]
+    stack: tuple[tuple[Words, int, Words], ...]
 
 
 class EventLine(Struct, frozen=True, omit_defaults=True):
     """An event as stored: `at` numbers the stack."""
 
-    t: float
-    kind: str
+    t: Seconds
+    kind: Words
     process: int
     thread: int = 0
     backend: int | None = None
@@ -69,17 +72,17 @@ class EventLine(Struct, frozen=True, omit_defaults=True):
     gc: bool = False
     overflow: bool = False
     nested: bool = False
-    seconds: float = 0.0
-    detail: str = ""
-    request: str = ""
+    seconds: Seconds = 0.0
+    detail: Words = ""
+    request: Words = ""
     other: int = 0
 
 
 class PhaseLine(Struct, frozen=True, omit_defaults=True):
     """The begin of a phase; the phase before it ends there. `end` closes the recording."""
 
-    t: float
-    name: str
+    t: Seconds
+    name: Words
     cycle: int
     facts: dict[str, Any] = {}
 
@@ -97,13 +100,7 @@ FILES: dict[str, type[Struct]] = {
 
 def write_json(path: Path, value: object) -> None:
     """Writes one JSON document, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(json_text(value), encoding="utf-8")
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    folders.write(path, json_text(value))
 
 
 def json_text(value: object) -> str:
@@ -119,7 +116,7 @@ def json_line(value: object) -> str:
 def read_json(path: Path, kind: type[T], again: str) -> T:
     """Returns one JSON document of a kind; raises Error when it is not there, or is none."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(folders.read(path), type=kind)
     except OSError as error:
         raise Error(f"{path} cannot be read: {error.strerror}", again) from None
     except DAMAGED as error:
@@ -135,7 +132,7 @@ def read(folder: Path) -> Recording:
         return read_lines(folder / f"{name}.jsonl", kind, broken)
 
     stacks = {line.id: tuple(Site(*frame) for frame in line.stack) for line in lines("stacks", StackLine)}
-    notes = list(lines("notes", Note))
+    notes = [msgspec.structs.replace(note, facts=typed(note.facts)) for note in lines("notes", Note)]
     recording = Recording(
         folder=str(folder),
         plan=plan,
@@ -165,7 +162,7 @@ def read_plan(folder: Path) -> Plan:
     path = folder / "plan.json"
     again = "connleak judge reports/latest"
     try:
-        data = path.read_bytes()
+        data = folders.read(path)
     except FileNotFoundError:
         raise Error(f"{folder} is no recording: it has no plan.json", again) from None
     except OSError as error:
@@ -190,13 +187,12 @@ def read_lines(path: Path, kind: type[T], bad: dict[str, int]) -> Iterator[T]:
     """Yields the readable rows of a file of any size, and counts the unreadable lines under its name."""
     decoder = msgspec.json.Decoder(kind)
     try:
-        with path.open("rb") as file:
-            for line in file:
-                if line.strip():
-                    try:
-                        yield decoder.decode(line)
-                    except DAMAGED:
-                        bad[path.stem] = bad.get(path.stem, 0) + 1
+        for line in folders.lines(path):
+            if line.strip():
+                try:
+                    yield decoder.decode(line)
+                except DAMAGED:
+                    bad[path.stem] = bad.get(path.stem, 0) + 1
     except OSError:
         return
 
@@ -207,7 +203,21 @@ def phases_of(lines: list[PhaseLine]) -> Iterator[Phase]:
     for line in lines:
         after = next(following)
         if line.name != "end":
-            yield Phase(line.name, line.cycle, line.t, after.t if after else None, line.facts)
+            yield Phase(line.name, line.cycle, line.t, after.t if after else None, typed(line.facts))
+
+
+FACTS: dict[str, type] = {
+    **dict.fromkeys(("kind", "version", "words", "canary"), str),
+    **dict.fromkeys(("max_connections", "reserved", "out", "waiting", "requests", "estimated", "count"), int),
+    **dict.fromkeys(("ours", "own_database", "settled", "cut"), int),
+    "others": dict,
+}
+"""Of the facts that are asked for, what they are: a truth is a number, too."""
+
+
+def typed(facts: dict[str, Any]) -> dict[str, Any]:
+    """Returns facts without those that are of another type than what is asked for."""
+    return {name: value for name, value in facts.items() if isinstance(value, FACTS.get(name, object))}
 
 
 def samples_of(lines: Iterable[SampleLine]) -> Iterator[Sample]:

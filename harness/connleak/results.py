@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
-from connleak import catalog, judge, recording
+from connleak import catalog, folders, judge, recording
 from connleak.cache import build_once, cache_folder
 from connleak.comparison import Comparison
 from connleak.model import Error, Recording
 from connleak.render import charts, compared, issue, machines, page, series
-from connleak.render.excerpts import Excerpts, excerpts_of
+from connleak.render.excerpts import Excerpts, bounded, excerpts_of
+from connleak.render.plain import first_line, harmless
 from connleak.secrets import without_passwords
 from connleak.verdict import Verdict
 
 INDEXED = 500
 """Runs that the index shows, the newest."""
+SHOWN = 1000
+"""Characters of a text that the index shows."""
+SPARK = re.compile(r"[MHVZ0-9. -]{0,20000}")
+"""What `series.spark` makes."""
 
 
 Judged = tuple[Recording, Verdict]
@@ -28,7 +38,14 @@ Judged = tuple[Recording, Verdict]
 def judge_folder(folder: Path, at_rate: float = 0.0) -> Judged:
     """Reads and judges the recording in a folder, and keeps the verdict there; returns both. See `judged`."""
     read, verdict = judged(folder, at_rate)
-    keep_verdict(folder, read, verdict)
+    keep_verdict(folder, verdict)
+    return read, verdict
+
+
+def judge_own(folder: Path) -> Judged:
+    """Judges a recording that was made here and now: the code that its verdict names is kept with it."""
+    read, verdict = judge_folder(folder)
+    keep_excerpts(folder, read, verdict)
     return read, verdict
 
 
@@ -43,34 +60,45 @@ def judged(folder: Path, at_rate: float = 0.0) -> Judged:
     return read, judge.judge(read)
 
 
-def keep_verdict(folder: Path, read: Recording, verdict: Verdict) -> None:
-    """Writes verdict.json, and keeps the code that the verdict names."""
+def keep_verdict(folder: Path, verdict: Verdict) -> None:
+    """Writes verdict.json."""
     recording.write_json(folder / "verdict.json", verdict)
-    if not (folder / "excerpts.json").exists():  # at the first judging, when the code is what ran
-        recording.write_json(folder / "excerpts.json", excerpts_of(read.plan, verdict))
+
+
+def keep_excerpts(folder: Path, read: Recording, verdict: Verdict) -> None:
+    """Writes excerpts.json: the code that the verdict names, as it ran. Only for `judge_own`, see `excerpts_of`."""
+    recording.write_json(folder / "excerpts.json", excerpts_of(read.plan, verdict))
 
 
 def excerpts(folder: Path) -> Excerpts:
     """Returns the code that was kept with a recording."""
     try:
-        return recording.read_json(folder / "excerpts.json", Excerpts, "")
+        return bounded(recording.read_json(folder / "excerpts.json", Excerpts, ""))
     except Error:
         return {}
 
 
 def render_folder(folder: Path, read: Recording, verdict: Verdict) -> None:
-    """Writes growth.svg, growth.png and report.html of a recording into its folder."""
-    svg = charts.to_svg(charts.growth_chart(read, verdict))
-    (folder / "growth.svg").write_text(svg, encoding="utf-8")
-    (folder / "growth.png").write_bytes(charts.to_png(svg))
+    """Writes report.html, growth.svg and growth.png of a recording into its folder.
+
+    The page first: it is drawn by the browser, and is there when the library that draws the others fails.
+    """
+    growth = charts.growth_chart(read, verdict)
     live = {
         "chart": charts.growth_chart(read, verdict, interactive=True),
         "lifelines": charts.lifelines_chart(read, verdict, interactive=True),
         "ages": charts.ages_chart(read, verdict),
         "sides": charts.sides_chart(read, verdict),
     }
-    html = page.report(read, verdict, live, excerpts(folder), kept_library())
-    (folder / "report.html").write_text(html, encoding="utf-8")
+    folders.write(folder / "report.html", page.report(read, verdict, live, excerpts(folder), kept_library()))
+    write_pictures(folder / "growth", growth)
+
+
+def write_pictures(stem: Path, spec: dict[str, Any]) -> None:
+    """Writes a chart as .svg and .png."""
+    svg = charts.to_svg(spec)
+    folders.write(stem.with_suffix(".svg"), svg)
+    folders.write(stem.with_suffix(".png"), charts.to_png(svg))
 
 
 def in_format(form: str, runs: list[Judged], folders: list[Path], strict: bool) -> str:
@@ -85,14 +113,21 @@ def in_format(form: str, runs: list[Judged], folders: list[Path], strict: bool) 
     )
 
 
-def render_comparison(folder: Path, found: Comparison, runs: dict[str, list[Judged]], diffs: dict[str, str]) -> str:
-    """Writes compare.json, compare.md, compare.html and the charts of a comparison; returns what to open."""
-    if not diffs and (folder / "differences.json").exists():
+def keep_comparison(
+    folder: Path, found: Comparison, runs: dict[str, list[Judged]], diffs: dict[str, str]
+) -> dict[str, str]:
+    """Writes compare.json, compare.md and differences.json of a comparison; returns the differences."""
+    if not diffs and folders.has(folder / "differences.json"):
         diffs = recording.read_json(folder / "differences.json", dict[str, str], "")
     diffs = diffs or of_variants(runs)
     recording.write_json(folder / "differences.json", diffs)
     recording.write_json(folder / "compare.json", found)
-    (folder / "compare.md").write_text(compared.markdown(found), encoding="utf-8")
+    folders.write(folder / "compare.md", compared.markdown(found))
+    return diffs
+
+
+def render_comparison(folder: Path, found: Comparison, runs: dict[str, list[Judged]], diffs: dict[str, str]) -> None:
+    """Writes compare.html and the charts of a comparison, and the reports of its runs that are not there yet."""
     first = next(iter(runs.values()))[0][0]
     heading = f"{first.plan.target}: {compared.spoken(list(runs))}"
     words = compared.lines(found.conclusion)
@@ -100,67 +135,67 @@ def render_comparison(folder: Path, found: Comparison, runs: dict[str, list[Judg
         "overlay": charts.overlay_chart(runs, f"{heading}: {found.outcome}", words),
         "multiples": charts.multiples_chart(runs, heading),
     }
-    for name, spec in still.items():
-        svg = charts.to_svg(spec)
-        (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
-        (folder / f"{name}.png").write_bytes(charts.to_png(svg))
-    for read, verdict in (run for made in runs.values() for run in made):
-        if not Path(read.folder, "report.html").exists():
-            render_folder(Path(read.folder), read, verdict)
     live = {**still, "overlay": charts.overlay_chart(runs, heading, words, interactive=True)}
     links = {run.folder: relative(folder, Path(run.folder)) for arm in found.arms for run in arm.runs}
     html = page.comparison(found, heading, live, diffs, links, page.again(first.plan), kept_library())
-    (folder / "compare.html").write_text(html, encoding="utf-8")
-    return f"report: {folder}/compare.html   charts: {folder}/overlay.svg, {folder}/multiples.svg"
+    folders.write(folder / "compare.html", html)
+    for read, verdict in (run for made in runs.values() for run in made):
+        if not folders.has(Path(read.folder, "report.html")):
+            render_folder(Path(read.folder), read, verdict)
+    for name, spec in still.items():
+        write_pictures(folder / name, spec)
 
 
 CHARTS = ("growth", "lifelines", "ages", "sides", "overlay", "multiples")
 
 
-def draw(kind: str, folders: list[Path], path: Path, theme: str) -> None:
+def draw(kind: str, places: list[Path], path: Path, theme: str) -> None:
     """Writes one chart of recordings into a file, in the format that its name ends in."""
-    runs = {name: [(read, judge.judge(read))] for name, read in named(folders).items()}
+    if path.suffix not in (".svg", ".png", ".html"):
+        raise Error(
+            f"--out {path}: a chart is an .svg, .png or .html file", f"connleak chart {kind} ... --out FILE.svg"
+        )
+    if len(places) > 1 and kind not in ("overlay", "multiples"):
+        raise Error(f"chart {kind} takes one recording, not {len(places)}", "connleak chart overlay FOLDER...")
+    runs = {name: [(read, judge.judge(read))] for name, read in named(places).items()}
     heading = compared.spoken(list(runs))
+    spec = chart_of(kind, runs, heading, live=path.suffix == ".html")
+    data: str | bytes = page.chart(heading, spec, kept_library()) if path.suffix == ".html" else ""
+    data = data or charts.to_svg(spec, theme)
+    if path.suffix == ".png":
+        data = charts.to_png(str(data))
+    try:
+        folders.write(path, data, folders.SHARED)
+    except OSError as error:
+        raise Error(f"--out {path} cannot be written: {error.strerror}", f"ls -ld {path.parent}") from None
+
+
+def chart_of(kind: str, runs: dict[str, list[Judged]], heading: str, *, live: bool) -> dict[str, Any]:
+    """Returns the description of one chart, of the first recording or of all."""
     (read, verdict) = next(iter(runs.values()))[0]
-    if len(folders) > 1 and kind not in ("overlay", "multiples"):
-        raise Error(f"chart {kind} takes one recording, not {len(folders)}", "connleak chart overlay FOLDER...")
-    live = path.suffix == ".html"
-    spec = {
+    makers: dict[str, Callable[[], dict[str, Any]]] = {
         "growth": lambda: charts.growth_chart(read, verdict, interactive=live),
         "lifelines": lambda: charts.lifelines_chart(read, verdict, interactive=live),
         "ages": lambda: charts.ages_chart(read, verdict),
         "sides": lambda: charts.sides_chart(read, verdict),
         "overlay": lambda: charts.overlay_chart(runs, heading, [], interactive=live),
         "multiples": lambda: charts.multiples_chart(runs, heading),
-    }[kind]()
-    if path.suffix == ".svg":
-        path.write_text(charts.to_svg(spec, theme), encoding="utf-8")
-    elif path.suffix == ".png":
-        path.write_bytes(charts.to_png(charts.to_svg(spec, theme)))
-    elif live:
-        path.write_text(page.chart(heading, spec, kept_library()), encoding="utf-8")
-    else:
-        raise Error(
-            f"--out {path}: a chart is an .svg, .png or .html file", f"connleak chart {kind} ... --out FILE.svg"
-        )
+    }
+    return makers[kind]()
 
 
-def named(folders: list[Path]) -> dict[str, Recording]:
+def named(places: list[Path]) -> dict[str, Recording]:
     """Returns recordings by what they ran, by their folders' names where that is the same."""
-    reads = [recording.read(folder) for folder in folders]
+    reads = [recording.read(folder) for folder in places]
     names = [f"{read.plan.target}:{read.plan.variant}" for read in reads]
     if len(set(names)) < len(names):
-        names = [folder.name for folder in folders]
+        names = [folder.name for folder in places]
     return dict(zip(names, reads, strict=True))
 
 
-def page_of(folder: Path) -> Path:
-    """Returns the page of a run's or a comparison's folder, drawn when it is not there yet."""
-    for name in ("compare.html", "report.html"):
-        if (folder / name).exists():
-            return folder / name
-    render_folder(folder, *judge_folder(folder))
-    return folder / "report.html"
+def page_in(folder: Path) -> Path | None:
+    """Returns the page of a run's or a comparison's folder; None when it is not drawn yet."""
+    return next((folder / name for name in ("compare.html", "report.html") if folders.has(folder / name)), None)
 
 
 def of_variants(runs: dict[str, list[Judged]]) -> dict[str, str]:
@@ -181,44 +216,59 @@ def of_variants(runs: dict[str, list[Judged]]) -> dict[str, str]:
 def relative(folder: Path, run: Path) -> str:
     """Returns the address of a run's report as the comparison's page links it."""
     try:
-        return f"{run.resolve().relative_to(folder.resolve()).as_posix()}/report.html"
+        return link(run.resolve().relative_to(folder.resolve()).as_posix(), "report.html")
     except ValueError:
         return f"{run.resolve().as_uri()}/report.html"
 
 
+def link(name: str, file: str) -> str:
+    """Returns the address of a file in a folder beside or below a page; no name becomes another kind of address."""
+    return f"./{quote(name, errors='surrogateescape')}/{file}"
+
+
 def write_index(reports: Path) -> Path:
     """Writes index.html over all runs and comparisons of a folder; returns it."""
-    folders = sorted((f for f in reports.iterdir() if f.is_dir() and not f.is_symlink()), reverse=True)
-    rows = (row for folder in folders if (row := index_row(folder)) is not None)
+    found = sorted((f for f in reports.iterdir() if f.is_dir() and not f.is_symlink()), reverse=True)
+    rows = (row for folder in found if (row := index_row(folder)) is not None)
     path = reports / "index.html"
-    path.write_text(page.index(list(islice(rows, INDEXED))), encoding="utf-8")
+    folders.write(path, page.index(list(islice(rows, INDEXED))))
     return path
 
 
 def index_row(folder: Path) -> dict[str, object] | None:
     """Returns what the index shows of a folder: None when it is neither a judged run nor a comparison."""
     try:
-        if (folder / "compare.json").exists():
+        if folders.has(folder / "compare.json"):
             found = recording.read_json(folder / "compare.json", Comparison, "")
-            told = {"outcome": found.outcome, "sentence": found.conclusion, "href": f"{folder.name}/compare.html"}
-            names = compared.spoken([arm.name for arm in found.arms])
-            return {**told, "name": f"comparison: {names}", "when": when(folder), "spark": "", "peak": 0}
+            told = {"outcome": found.outcome, "sentence": harmless(found.conclusion, SHOWN)}
+            names = harmless(compared.spoken([arm.name for arm in found.arms]), SHOWN)
+            href = link(folder.name, "compare.html")
+            return {**told, "href": href, "name": f"comparison: {names}", "when": when(folder), "spark": "", "peak": 0}
         verdict = recording.read_json(folder / "verdict.json", Verdict, "")
         plan = recording.read_plan(folder)
-    except Error:
+        spark = kept_spark(folder)
+    except (Error, OSError):
         return None
-    path = folder / "spark.txt"
-    if not path.exists():
-        path.write_text(series.spark(recording.read(folder)), encoding="utf-8")
     return {
         "outcome": verdict.outcome,
-        "sentence": verdict.sentence.splitlines()[0],
-        "href": f"{folder.name}/report.html",
-        "name": f"{plan.target}:{plan.variant}",
+        "sentence": harmless(first_line(verdict.sentence), SHOWN),
+        "href": link(folder.name, "report.html"),
+        "name": harmless(f"{plan.target}:{plan.variant}", SHOWN),
         "when": when(folder),
-        "spark": path.read_text(encoding="utf-8"),
-        "peak": verdict.evidence.get("peak", 0),
+        "spark": spark,
+        "peak": harmless(str(verdict.evidence.get("peak", 0)), 20),
     }
+
+
+def kept_spark(folder: Path) -> str:
+    """Returns the small curve of a run, drawn when it is not there yet or is none."""
+    path = folder / "spark.txt"
+    drawn = folders.read_text(path) if folders.has(path) else None
+    if drawn is None or not SPARK.fullmatch(drawn):
+        drawn = series.spark(recording.read(folder))
+        with contextlib.suppress(OSError, Error):  # it is drawn anew the next time
+            folders.write(path, drawn)
+    return drawn
 
 
 def when(folder: Path) -> str:

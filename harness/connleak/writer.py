@@ -12,6 +12,7 @@ from typing import IO
 
 import msgspec
 
+from connleak import folders
 from connleak.model import Error, Machine, Plan, Struct
 from connleak.recording import FILES, write_json
 from connleak.secrets import hidden
@@ -50,9 +51,7 @@ class Writer:
             folder.chmod(0o700)
             write_json(folder / "plan.json", without_secrets(plan))
             write_json(folder / "machine.json", machine)
-            self._files: dict[str, IO[bytes]] = {
-                name: (folder / f"{name}.jsonl").open("ab", buffering=1 << 16) for name in only
-            }
+            self._files: dict[str, IO[bytes]] = {name: folders.append(folder / f"{name}.jsonl") for name in only}
             self._spare = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - open as long as the others
             self._spare.write(bytes(SPARE))
         except OSError as error:

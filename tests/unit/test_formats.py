@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import msgspec
+import pytest
 from build import SITE, backend, holder, pool, recording
 from connleak import judge
 from connleak.model import Site
@@ -81,6 +83,35 @@ def test_sarif_names_the_guilty_line_from_the_repositorys_root() -> None:
     assert [rule["id"] for rule in found["runs"][0]["tool"]["driver"]["rules"]] == ["connleak/held"]
     again = machines.sarif([(made, verdict)], Path("/repo"))["runs"][0]["results"][0]
     assert again["partialFingerprints"] == result["partialFingerprints"]
+
+
+@pytest.mark.parametrize(
+    ("file", "uri"),
+    [
+        ("app.py", "services/app.py"),
+        ("../lib/app.py", "lib/app.py"),
+        ("../../etc/passwd", "passwd"),
+        ("/etc/passwd", "passwd"),
+        ("javascript:alert(1)", "services/javascript%3Aalert%281%29"),
+        ("/srv/javascript:alert(1)", "javascript%3Aalert%281%29"),
+        ("a\u202eb\x1b.py", "services/a%3Fb%3F.py"),
+        ("/", ""),
+    ],
+)
+def test_a_file_is_named_below_the_repository_or_by_its_name_alone(file: str, uri: str) -> None:
+    made, verdict = leaking(site=Site(file, 31, "list"), cwd="/repo/services")
+    (result,) = machines.sarif([(made, verdict)], Path("/repo"))["runs"][0]["results"]
+    (place,) = result["locations"]
+    assert place["physicalLocation"]["artifactLocation"]["uri"] == uri
+    (command,) = machines.workflow_commands(made, verdict, Path("/repo"))
+    assert f"file={machines.prop(unquote(uri))},line=31" in command
+
+
+def test_a_quoted_name_cannot_leave_its_quotes_in_the_draft() -> None:
+    made, verdict = leaking(site=Site("`app.py`\n# heading", 31, "f"), app="`\n# heading\n<img src=x>", target="a\n# b")
+    draft = issue.issue(made, verdict, {})
+    assert not re.search(r"^# ", draft, re.M)
+    assert "<img" not in re.sub(r"`[^`\n]*`", "", draft)
 
 
 def test_github_marks_the_line_and_a_claim_cannot_end_its_command() -> None:

@@ -41,11 +41,15 @@ def test_the_terminal_says_whether_the_expectation_was_met() -> None:
     assert "expected clean: NO" in text.answer(made.plan, judge.judge(made)).plain
 
 
-def test_the_line_of_code_is_shown_when_its_file_is_there(tmp_path) -> None:
+def test_the_line_of_code_is_shown_as_it_was_kept_and_not_as_its_file_is_now(tmp_path) -> None:
     (tmp_path / "app.py").write_text("\n" * 30 + "    users = Session.scalars(query)\n")
     made = leaking()
     made = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, cwd=str(tmp_path)))
-    assert "    users = Session.scalars(query)" in text.answer(made.plan, judge.judge(made)).plain
+    verdict = judge.judge(made)
+    kept = excerpts_of(made.plan, verdict)
+    (tmp_path / "app.py").write_text("\n" * 30 + "    another line now\n")
+    assert "    users = Session.scalars(query)" in text.answer(made.plan, verdict, kept).plain
+    assert "another line" not in text.answer(made.plan, verdict).plain
 
 
 def words_of(svg: str) -> str:

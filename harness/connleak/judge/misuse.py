@@ -47,7 +47,7 @@ def refused(facts: Facts) -> tuple[list[Finding], Check]:
     words: Counter[str] = Counter()
     for note in facts.recording.notes:
         if note.about == "app" and "words" in note.facts:
-            words[note.facts["words"]] += note.facts["count"]
+            words[note.facts["words"]] += note.facts.get("count", 0)
     gone = words.pop(CLOSED, 0) if facts.outage else 0
     if not words and gone:
         why = f"the app's log says {plural(gone, 'time')}: {CLOSED}; so would any app's, for the server was away"

@@ -66,7 +66,7 @@ def smallest_visible(trials: int) -> float:
 
 def requests_for(rate: float) -> int:
     """Returns how many requests it takes until a leak of this rate would have shown with 95 % confidence."""
-    return math.ceil(RULE_OF_THREE / rate - 1e-9)
+    return math.ceil(RULE_OF_THREE / max(rate, 1e-12) - 1e-9)
 
 
 def unit_of(seconds: float) -> tuple[str, float]:

@@ -10,6 +10,7 @@ from rich.text import Text
 from connleak.compare.conclusion import spoken
 from connleak.comparison import METRICS, Arm, Comparison, Metric
 from connleak.judge.rates import compact
+from connleak.render.plain import CONTROLS, cell, harmless, plain
 from connleak.render.text import wrapped
 
 __all__ = ["answer", "caption", "heads", "lines", "markdown", "rows", "spoken", "table"]
@@ -36,7 +37,7 @@ def answer(comparison: Comparison, *, where: str = "") -> Text:
         text.append(wrapped("Not clear yet: more rounds (--rounds, --limit) would narrow it.") + "\n", "yellow")
     if where:
         text.append(f"\n{where}\n", "dim")
-    return text
+    return plain(text)
 
 
 def table(comparison: Comparison) -> Table:
@@ -46,9 +47,11 @@ def table(comparison: Comparison) -> Table:
     columns = [dict(zip(titles, zip(*row, strict=True), strict=True)) for row in rows(comparison)]
     shown.add_column("")
     for column in columns:
-        shown.add_column(column[""][0], overflow="fold")
+        shown.add_column(cell(column[""][0]), overflow="fold")
     for title in titles[1:]:
-        shown.add_row(title, *(Text(cell, "bold" if mark else "") for cell, mark in (c[title] for c in columns)))
+        shown.add_row(
+            title, *(Text(harmless(words), "bold" if mark else "") for words, mark in (c[title] for c in columns))
+        )
     shown.caption = caption(comparison)
     shown.caption_justify = "left"
     return shown
@@ -120,4 +123,4 @@ def markdown(comparison: Comparison) -> str:
     lines += ["", caption(comparison) + "."]
     if comparison.unlike:
         lines += ["", *(f"- unlike: {words}" for words in comparison.unlike)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).translate(CONTROLS) + "\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 from connleak.model import Struct
 from connleak.render.page import filled
+from connleak.render.plain import first_line
 from connleak.target import Target
 from connleak.verdict import Verdict
 
@@ -38,7 +39,7 @@ class Chapter(Struct, frozen=True, kw_only=True):
 def chapter(target: Target, verdicts: dict[str, Verdict], story: str, diff: str) -> Chapter:
     """Returns a target's chapter."""
     rows = [
-        Row(name, target.variants[name].title, verdict.outcome, verdict.sentence.splitlines()[0])
+        Row(name, target.variants[name].title, verdict.outcome, first_line(verdict.sentence))
         for name, verdict in verdicts.items()
     ]
     kinds = dict.fromkeys(finding.kind for verdict in verdicts.values() for finding in verdict.findings)

@@ -11,7 +11,7 @@ from connleak.model import Recording
 from connleak.render import series
 from connleak.render.excerpts import Excerpts
 from connleak.render.page import again
-from connleak.render.plain import CONTROLS
+from connleak.render.plain import CONTROLS, first_line, harmless
 from connleak.secrets import without_passwords
 from connleak.verdict import Finding, Verdict
 
@@ -23,17 +23,18 @@ def issue(recording: Recording, verdict: Verdict, excerpts: Excerpts) -> str:
     """Returns the draft of an issue."""
     plan, machine = recording.plan, recording.machine
     server = Facts(recording).server
+    scenario = plain(Path(plan.scenario).name) or "none"
     lines = [f"### {headline(recording, verdict)}", "", f"**{verdict.outcome.upper()}**: {plain(verdict.sentence)}", ""]
     lines += ["Sessions on the server over time:", "", "```text", *curve(recording), "```", ""]
     for finding in verdict.findings:
         lines += about(finding, excerpts)
     if verdict.exhaustion:
         lines += [f"At this rate {plain(verdict.exhaustion['text'])}.", ""]
-    lines += ["#### To see it", "", "```sh", "pip install 'connleak[lab]'", again(plan), "```", ""]
+    lines += ["#### To see it", "", "```sh", "pip install 'connleak[lab]'", fenced(again(plan)), "```", ""]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(machine.packages.items()))
     lines += [
-        f"- app: `{plan.app}`",
-        f"- load: {plan.users} users of {Path(plan.scenario).name or 'none'}, {len(recording.requests)} requests",
+        f"- app: {quoted(plan.app)}",
+        f"- load: {plan.users} users of {scenario}, {len(recording.requests)} requests",
         f"- database: {plan.database.kind} {server.get('version', '')}, max_connections "
         f"{server.get('max_connections', plan.database.max_connections)}",
         f"- versions: connleak {plan.tool_version}, Python {machine.python}{', ' if versions else ''}{versions}",
@@ -52,12 +53,12 @@ def issue(recording: Recording, verdict: Verdict, excerpts: Excerpts) -> str:
 
 def headline(recording: Recording, verdict: Verdict) -> str:
     """Returns the issue's title: what is wrong and at which line."""
-    name = f"{recording.plan.target}:{recording.plan.variant}"
+    name = one_line(f"{recording.plan.target}:{recording.plan.variant}")
     if not verdict.findings:
         return f"{name}: {verdict.outcome}"
     finding = verdict.findings[0]
     count = f"{len(finding.backends)} sessions " if finding.backends else ""
-    at = f" at `{finding.sites[0].file}:{finding.sites[0].line}`" if finding.sites else ""
+    at = f" at {quoted(f'{finding.sites[0].file}:{finding.sites[0].line}')}" if finding.sites else ""
     return f"{name}: {count}{finding.kind}{at}"
 
 
@@ -68,14 +69,14 @@ def about(finding: Finding, excerpts: Excerpts) -> list[str]:
         lines += [f"Rate: {spoken(finding.rate)} ({finding.rate.method}).", ""]
     if finding.sites:
         site = finding.sites[0]
-        lines += [f"`{site}`", ""]
+        lines += [quoted(str(site)), ""]
         excerpt = excerpts.get(f"{site.file}:{site.line}")
         if excerpt:
             marked = (
                 f"{'>' if excerpt.first + n == site.line else ' '} {excerpt.first + n:4d}  {line}"
                 for n, line in enumerate(excerpt.lines)
             )
-            lines += ["```text", *(line.replace("```", "'''") for line in marked), "```", ""]
+            lines += ["```text", *map(fenced, marked), "```", ""]
     return lines
 
 
@@ -103,6 +104,20 @@ def curve(recording: Recording) -> list[str]:
     return [*drawn, f"{'0':>5} +{'-' * COLUMNS}", f"{'':>6} {begin:.0f} s{'':>{COLUMNS - 12}}{end:>5.0f} s"]
 
 
+def quoted(words: str) -> str:
+    """Returns words as code within a line."""
+    return f"`{one_line(words).replace('`', chr(39))}`"
+
+
+def fenced(words: str) -> str:
+    """Returns words as they may stand between fences."""
+    return words.replace("```", "'''")
+
+
+def one_line(words: str) -> str:
+    return " ".join(harmless(words).splitlines())
+
+
 def plain(words: str) -> str:
     """Returns words without what Markdown or HTML would take for its own."""
-    return re.sub(r"([<>*_`|\[\]])", r"\\\1", words.splitlines()[0] if words else "")
+    return re.sub(r"([<>*_`|\[\]])", r"\\\1", first_line(words))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
 from typing import Any
 
 from connleak.judge.facts import Facts
@@ -110,25 +111,29 @@ def ages(recording: Recording) -> list[dict[str, Any]]:
     """Returns rows {t, to, age, count}: how many checkouts of an age's step were out at each of MOMENTS moments."""
     begin, end = series.span(recording)
     width = (end - begin) / MOMENTS or 1.0
-    counts: dict[tuple[int, int], int] = {}
+    moments = [begin + (moment + 1) * width for moment in range(MOMENTS)]
+    steps = [[0] * (MOMENTS + 1) for _ in range(len(AGES) + 1)]  # by how much the count changes at each moment
     for start, stop in stretches(recording):
-        first = max(0, int((start - begin) / width))
-        for moment in range(first, MOMENTS):
-            t = begin + (moment + 1) * width
-            if t > stop:
-                break
-            if t > start:
-                step = bisect_right(AGES, t - start)
-                counts[moment, step] = counts.get((moment, step), 0) + 1
+        at, end_at = bisect_right(moments, start), bisect_right(moments, stop)
+        while at < end_at:  # a step of age at a time: the moments that it lasts
+            step = bisect_right(AGES, moments[at] - start)
+            older = bisect_left(moments, start + AGES[step], at) if step < len(AGES) else end_at
+            until = max(at + 1, min(older, end_at))
+            steps[step][at] += 1
+            steps[step][until] -= 1
+            at = until
+    counts = [list(accumulate(changes)) for changes in steps]
     return [
         {
-            "t": round(begin + m * width, 2),
-            "to": round(begin + (m + 1) * width, 2),
+            "t": round(begin + moment * width, 2),
+            "to": round(begin + (moment + 1) * width, 2),
             "step": step,
             "age": age(step),
-            "count": n,
+            "count": counts[step][moment],
         }
-        for (m, step), n in sorted(counts.items())
+        for moment in range(MOMENTS)
+        for step in range(len(steps))
+        if counts[step][moment]
     ]
 
 

@@ -6,15 +6,15 @@ import hashlib
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from connleak.model import KINDS, Recording, Site
+from connleak.render.plain import CONTROLS, first_line, harmless
 from connleak.verdict import Check, Finding, Verdict
 
 LEVEL = {"leak": "error", "fault": "error", "strained": "warning"}
 ABOUT = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-FORBIDDEN = {n: "?" for n in (*range(32), 0xFFFE, 0xFFFF, *range(0xD800, 0xE000)) if n not in (9, 10, 13)}
-"""Characters that XML cannot hold."""
 
 
 def junit(runs: list[tuple[Recording, Verdict]], strict: bool = False) -> str:
@@ -22,7 +22,7 @@ def junit(runs: list[tuple[Recording, Verdict]], strict: bool = False) -> str:
     root = ElementTree.Element("testsuites", name="connleak")
     for recording, verdict in runs:
         plan = recording.plan
-        name = f"{plan.target}:{plan.variant}".translate(FORBIDDEN)
+        name = f"{plan.target}:{plan.variant}".translate(CONTROLS)
         checks = [expectation(plan.expect, verdict)] if plan.expect else list(verdict.checks)
         suite = ElementTree.SubElement(root, "testsuite", name=name, tests=str(len(checks)))
         counts = {"failure": 0, "error": 0}
@@ -30,12 +30,12 @@ def junit(runs: list[tuple[Recording, Verdict]], strict: bool = False) -> str:
             case = ElementTree.SubElement(suite, "testcase", classname=f"connleak.{name}", name=check.name)
             tag = "error" if check.outcome == "inconclusive" else "failure"
             if check.outcome == "clean" or (check.outcome == "strained" and not strict):
-                ElementTree.SubElement(case, "system-out").text = check.why.translate(FORBIDDEN)
+                ElementTree.SubElement(case, "system-out").text = check.why.translate(CONTROLS)
                 continue
             counts[tag] += 1
             claims = [finding.claim for finding in verdict.findings if finding.kind == check.name] or [check.why]
-            words = "\n".join(claims).translate(FORBIDDEN)
-            ElementTree.SubElement(case, tag, message=words.splitlines()[0], type=check.outcome).text = words
+            words = "\n".join(claims).translate(CONTROLS)
+            ElementTree.SubElement(case, tag, message=first_line(words), type=check.outcome).text = words
         suite.set("failures", str(counts["failure"]))
         suite.set("errors", str(counts["error"]))
         suite.set("time", f"{verdict.evidence.get('seconds', 0):.1f}")
@@ -78,7 +78,7 @@ def result(recording: Recording, finding: Finding, root: Path) -> dict[str, Any]
     return {
         "ruleId": f"connleak/{finding.kind}",
         "level": LEVEL[KINDS[finding.kind]],
-        "message": {"text": finding.claim},
+        "message": {"text": harmless(finding.claim)},
         "locations": places[:1],
         "relatedLocations": [{**other, "id": number} for number, other in enumerate(places[1:], 1)],
         "partialFingerprints": {"connleak/v1": hashlib.sha256(mark.encode()).hexdigest()[:16]},
@@ -86,17 +86,20 @@ def result(recording: Recording, finding: Finding, root: Path) -> dict[str, Any]
 
 
 def place(recording: Recording, site: Site, root: Path) -> dict[str, Any]:
-    where = {"uri": file_of(recording, site, root)}
+    where = {"uri": quote(file_of(recording, site, root))}
     region = {"startLine": max(1, site.line)}
     return {
         "physicalLocation": {"artifactLocation": where, "region": region},
-        "logicalLocations": [{"name": site.function, "kind": "function"}],
+        "logicalLocations": [{"name": harmless(site.function), "kind": "function"}],
     }
 
 
 def file_of(recording: Recording, site: Site, root: Path) -> str:
-    """Returns a site's file as seen from the repository's root, with slashes."""
-    return Path(os.path.relpath(Path(recording.plan.cwd, site.file), root)).as_posix()
+    """Returns a site's file as seen from the repository's root, with slashes; of a file elsewhere its name alone."""
+    path = Path(os.path.normpath(Path(harmless(recording.plan.cwd), harmless(site.file))))
+    if path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return path.name
 
 
 def workflow_commands(recording: Recording, verdict: Verdict, root: Path) -> list[str]:
@@ -115,7 +118,7 @@ def workflow_commands(recording: Recording, verdict: Verdict, root: Path) -> lis
 
 def data(words: str) -> str:
     """Returns words as a workflow command's message may hold them."""
-    return words.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return harmless(words).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def prop(words: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shlex
 from collections import Counter
 from typing import Any
@@ -14,13 +15,12 @@ from connleak.comparison import Comparison
 from connleak.judge.facts import Facts
 from connleak.model import Plan, Recording, Request
 from connleak.render import compared
-from connleak.render.charts.drawing import DARK, converter, inks
+from connleak.render.charts.drawing import DARK, cleaned, converter, inks
 from connleak.render.excerpts import Excerpts
+from connleak.render.plain import CONTROLS
 from connleak.secrets import without_passwords
 from connleak.verdict import Finding, Verdict
 
-LIBRARY = "/* the library of charts */"
-"""Where it comes to stand: it is a megabyte, and nobody's secret."""
 Specs = dict[str, dict[str, Any]]
 
 
@@ -33,9 +33,10 @@ def filled(template: str, **facts: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = facts.pop("library", "")
-    page = environment.get_template(template).render(library=LIBRARY, **facts)
-    return without_passwords(page).replace(LIBRARY, script)
+    script = facts.pop("library", "")  # a megabyte, and nobody's secret
+    place = f"/* {secrets.token_hex(16)} */"
+    page = environment.get_template(template).render(library=place, **facts)
+    return without_passwords(page.translate(CONTROLS)).replace(place, script)
 
 
 def report(recording: Recording, verdict: Verdict, charts: Specs, excerpts: Excerpts, script: str) -> str:
@@ -53,7 +54,7 @@ def report(recording: Recording, verdict: Verdict, charts: Specs, excerpts: Exce
         grades=[grade(finding) for finding in verdict.findings],
         requests=by_name(recording.requests),
         command=again(plan),
-        charts=in_script(charts),
+        charts=in_script(cleaned(charts)),
         theme=in_script(THEME),
         library=script,
     )
@@ -116,7 +117,7 @@ def comparison(
         diffs=diffs,
         links=links,
         command=argv,
-        charts=in_script(charts),
+        charts=in_script(cleaned(charts)),
         theme=in_script(THEME),
         library=script,
     )
@@ -124,7 +125,7 @@ def comparison(
 
 def chart(heading: str, spec: dict[str, Any], script: str) -> str:
     """Returns a page of one live chart."""
-    facts = {"charts": in_script({"chart": spec}), "theme": in_script(THEME), "library": script}
+    facts = {"charts": in_script(cleaned({"chart": spec})), "theme": in_script(THEME), "library": script}
     return filled("chart.html", heading=heading, **facts)
 
 

@@ -91,7 +91,7 @@ def request_rate(recording: Recording, points: int = POINTS) -> list[dict[str, A
     if not recording.requests or not recording.samples:
         return []
     begin, end = span(recording)
-    width = max(BIN, end / points)
+    width = max(BIN, (end - begin) / points)
     good: Counter[int] = Counter()
     bad: Counter[int] = Counter()
     for request in recording.requests:

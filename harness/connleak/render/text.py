@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
-from connleak.model import Plan, Site
-from connleak.render.plain import cell, plain
+from connleak.model import Plan
+from connleak.render.excerpts import Excerpts, code_at
+from connleak.render.plain import cell, harmless, plain
 from connleak.verdict import Finding, HolderRow, PostMortem, Verdict, worker_of
 
 STYLE = {
@@ -21,10 +21,15 @@ STYLE = {
     "clean": "bold white on green",
 }
 WIDTH = 100
+MOST = 1000
+"""Rows of a holder table that are shown."""
 
 
-def answer(plan: Plan, verdict: Verdict, *, where: str = "") -> Text:
-    """Returns the whole answer for a terminal; plain text when its styles are dropped."""
+def answer(plan: Plan, verdict: Verdict, excerpts: Excerpts | None = None, *, where: str = "") -> Text:
+    """Returns the whole answer for a terminal; plain text when its styles are dropped.
+
+    A line of code is shown as it was kept with the recording: its file may have changed, or be anybody's.
+    """
     text = Text()
     text.append(f" {verdict.outcome.upper()} ", STYLE[verdict.outcome])
     text.append(f" {plan.target}:{plan.variant}", "bold")
@@ -35,7 +40,7 @@ def answer(plan: Plan, verdict: Verdict, *, where: str = "") -> Text:
     if not verdict.findings:
         text.append(wrapped(verdict.sentence) + "\n")
     for finding in verdict.findings:
-        text.append_text(one_finding(plan, finding))
+        text.append_text(one_finding(finding, excerpts or {}))
     if verdict.exhaustion:
         text.append(wrapped(f"At this rate {verdict.exhaustion['text']}.") + "\n")
     for check in verdict.checks:
@@ -71,7 +76,7 @@ def holders_of(at: str, t: float, reason: str, rows: tuple[HolderRow, ...]) -> T
     table = Table(title=cell(title), title_justify="left", box=None, pad_edge=False)
     for column in ("session", "state", "held", "taken at", "for", "by", "now at", "last statement"):
         table.add_column(column, overflow="fold")
-    for row in rows:
+    for row in rows[:MOST]:
         cells = (
             str(row.backend or ""),
             (row.state or "") + (f" {row.state_for:.1f} s" if row.state_for is not None else ""),
@@ -83,16 +88,19 @@ def holders_of(at: str, t: float, reason: str, rows: tuple[HolderRow, ...]) -> T
             row.query[:60],
         )
         table.add_row(*map(cell, cells))
+    if len(rows) > MOST:
+        table.caption = f"and {len(rows) - MOST} more; --json has all"
+        table.caption_justify = "left"
     return table
 
 
-def one_finding(plan: Plan, finding: Finding) -> Text:
+def one_finding(finding: Finding, excerpts: Excerpts) -> Text:
     """Returns a finding: kind and claim, then its line with the code."""
     text = Text()
     text.append(wrapped(f"{finding.kind}: {finding.claim}") + "\n")
     for site in finding.sites[:1]:
         text.append(f"\n    {site}\n", "bold cyan")
-        code = code_at(plan, site)
+        code = code_at(excerpts, site)
         if code:
             text.append(f"    {code}\n")
         text.append("\n")
@@ -101,14 +109,5 @@ def one_finding(plan: Plan, finding: Finding) -> Text:
 
 def wrapped(words: str) -> str:
     """Returns a paragraph at the terminal answer's width, lines of tracebacks left as they are."""
-    first, *rest = words.splitlines() or [""]
+    first, *rest = harmless(words).splitlines() or [""]
     return "\n".join([textwrap.fill(first, WIDTH, break_on_hyphens=False), *rest])
-
-
-def code_at(plan: Plan, site: Site) -> str:
-    """Returns the source line of a site, stripped, when its file is still there."""
-    try:
-        lines = Path(plan.cwd, site.file).read_text(encoding="utf-8", errors="replace").splitlines()
-        return lines[site.line - 1].strip()
-    except (OSError, ValueError, IndexError):  # a file name may be any text, too
-        return ""

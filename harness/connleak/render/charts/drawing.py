@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from connleak.model import Error
+from connleak.render.plain import harmless
 
 COLOURS = {
     "idle in transaction": "#D55E00",
@@ -106,10 +107,23 @@ def filters(unit: dict[str, Any]) -> list[Any]:
     return [step.get("filter") for step in unit.get("transform", [])]
 
 
+LONGEST, CSV = 300, 10_000_000
+"""Characters of a text on a chart, and of a table."""
+
+
+def cleaned(value: Any, most: int = LONGEST) -> Any:
+    """Returns a description whose texts are harmless: the library that draws it ends the process at some of them."""
+    if isinstance(value, dict):  # a table as CSV is one text, of any length
+        return {key: cleaned(v, CSV if key == "values" else most) for key, v in value.items()}
+    if isinstance(value, list):
+        return [cleaned(v) for v in value]
+    return harmless(value, most) if isinstance(value, str) else value
+
+
 def themed(spec: dict[str, Any], theme: str) -> dict[str, Any]:
     """Returns a chart in a theme: light, dark or print."""
     changes = {"dark": DARK, "print": PRINT}.get(theme, {})
-    made: dict[str, Any] = recoloured(spec, changes) if changes else dict(spec)
+    made: dict[str, Any] = recoloured(cleaned(spec), changes)
     return {**made, "background": PAPER[theme], "config": {**made.get("config", {}), **inks(theme == "dark")}}
 
 

@@ -24,6 +24,7 @@ from connleak.render.charts.drawing import (
     time_axis,
     zoom,
 )
+from connleak.render.plain import first_line, harmless
 from connleak.verdict import Verdict
 
 WIDTH, HEIGHT, RATE_HEIGHT = 760, 300, 70
@@ -68,7 +69,7 @@ def unit_of(recording: Recording) -> str:
 def title(alt: Any, recording: Recording, verdict: Verdict) -> Any:
     """Returns the title: what was run and the outcome, and the sentence beneath."""
     plan = recording.plan
-    lines = textwrap.wrap(verdict.sentence.splitlines()[0], 118)[:3]
+    lines = textwrap.wrap(first_line(harmless(verdict.sentence)), 118)[:3]
     return alt.TitleParams(
         f"{plan.target}:{plan.variant}: {MARK[verdict.outcome]}",
         subtitle=lines,

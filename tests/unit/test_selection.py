@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from connleak.corpus import chosen
-from connleak.draw import AREAS, changed_files, drawn, touched
 from connleak.model import Error
+from connleak.selection import AREAS, changed_files, drawn, touched
 
 CLONE = Path(__file__).parents[2]
 

@@ -1,0 +1,150 @@
+"""Runs the commands over hostile recordings, each recording in a process of its own with little memory; see the test.
+
+`python hostile_worker.py FOLDER...`: each folder is a `hostile.Place`; it gets results.json, a row a command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import altair  # noqa: F401 - imported once, before the forks
+import vl_convert  # noqa: F401
+from connleak import cli, drawing, packing, recording
+from connleak.cli import main
+from connleak.render import charts
+
+MB = 1 << 20
+DATA, DRAWING = 500 * MB, 1500 * MB
+"""Bytes of data that reading and judging may take, and drawing, whose library is a browser's engine."""
+PATIENCE = 120
+"""Seconds of a recording: far more than it needs on a busy machine, and none ends by itself that waits for a FIFO."""
+PACKED = "packed.tar.gz"
+DRAWN = ("words_", "numbers_", "times_", "names_", "growth_svg_is_a_symlink", "the_run", "facts_", "compare_json_names")
+"""Attacks whose charts are drawn, too: what they are about is drawn, or lies where a picture is written."""
+LARGE = ("a_hundred", "a_million", "a_line", "samples_jsonl_is_a_gigabyte", "names_are_a_megabyte")
+"""Attacks by size, of which each command takes a second."""
+
+
+def commands(reports: list[str], *, drawn: bool, large: bool) -> list[list[str]]:
+    """Returns the command lines for the hostile one of two folders of reports; fewer where they cost much."""
+    good, hostile = "reports/20251231-000000-good", next(name for name in reports if not name.endswith("-good"))
+    one = f"reports/{hostile}"
+    if large:
+        return [
+            ["judge", one],
+            ["judge", one, "--format", "md"],
+            ["holders", one],
+            ["render", one],
+            ["open", "--print"],
+        ]
+    found = [
+        ["judge", one],
+        *(["judge", one, "--format", form] for form in ("json", "md", "junit", "sarif")),
+        ["diagnose", one],
+        ["holders", one],
+        ["open", "--print"],
+        ["render", one],
+        ["open", one, "--print"],
+        ["open", "--print"],
+        ["chart", "lifelines", one],
+    ]
+    more = [
+        ["chart", "growth", one],
+        ["chart", "ages", one, "--out", "ages.html"],
+        ["chart", "sides", one, "--out", "sides.png"],
+        ["chart", "overlay", good, one, "--out", "overlay.svg"],
+        ["compare", good, one, "--allow-unlike", "--out", "compared"],
+        ["compare", one, "--allow-unlike"],
+    ]
+    return found + (more if drawn else [])
+
+
+def drawn_here(job: drawing.Job, **_: object) -> object:
+    """Draws in this process, which is hostile_worker's child: one start of the library for all of a recording's."""
+    failure = drawing.attempt(job)
+    return failure and drawing.Error(failure.message, failure.hint or "-", exit_code=failure.exit_code)
+
+
+def unpack(path: Path) -> None:
+    """Reads a packed recording as the gallery does."""
+    with packing.unpacked(path) as folder:
+        packing.verdict_in(folder)
+        recording.read(folder)
+
+
+def run(argv: list[str]) -> dict[str, object]:
+    """Runs one command in this process; returns its exit code, what it wrote, and the seconds of CPU that it took."""
+    streams = [os.memfd_create("out"), os.memfd_create("err")]
+    for number, descriptor in enumerate(streams, 1):
+        os.dup2(descriptor, number)
+    began = time.process_time()
+    code: object = 0
+    try:
+        if argv[0] == "unpack":
+            with mock.patch.object(cli.judge, "callback", lambda **_: unpack(Path(argv[1]))):
+                main(["judge", argv[1]])
+        else:
+            main(argv)
+    except SystemExit as stop:
+        code = stop.code
+    except BaseException:
+        code = "raised"
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    said = [os.pread(descriptor, 50 * MB, 0).decode("utf-8", "replace") for descriptor in streams]
+    for descriptor in streams:
+        os.close(descriptor)
+    return {"argv": argv, "code": code, "out": said[0], "err": said[1], "cpu": time.process_time() - began}
+
+
+def one(place: Path) -> None:
+    """Runs all commands over one place."""
+    os.chdir(place)
+    rows = []
+    reports = sorted(path.name for path in Path("reports").iterdir() if path.name != "index.html")
+    if PACKED in reports:
+        rows.append(run(["unpack", f"reports/{PACKED}"]))
+    else:
+        pictures = place.name.startswith(DRAWN)
+        with contextlib.nullcontext() if pictures else undrawn():
+            for argv in commands(reports, drawn=pictures, large=place.name.startswith(LARGE)):
+                if pictures and argv[0] == "render":
+                    resource.setrlimit(resource.RLIMIT_DATA, (DRAWING, DRAWING))
+                rows.append(run(argv))
+    (place / "results.json").write_text(json.dumps(rows))
+
+
+@contextlib.contextmanager
+def undrawn() -> Iterator[None]:
+    """Leaves the charts out, which cost a second and more, where an attack has nothing to do with them."""
+    made = dict.fromkeys(("growth_chart", "lifelines_chart", "ages_chart", "sides_chart"), lambda *_, **__: {})
+    with mock.patch.multiple(charts, to_svg=lambda *_: "<svg/>", to_png=lambda _: b"", **made):
+        yield
+
+
+def work(places: list[str]) -> None:
+    drawing.drawn = drawn_here
+    for place in places:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(PATIENCE)
+            resource.setrlimit(resource.RLIMIT_DATA, (DATA, DRAWING))
+            one(Path(place))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        Path(place, "status").write_text(str(os.waitstatus_to_exitcode(status)))
+
+
+if __name__ == "__main__":
+    work(sys.argv[1:])
