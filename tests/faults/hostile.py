@@ -165,12 +165,12 @@ def NAME_is_a_symlink_loop(place: Place, name: str) -> None:
     place.free(name).symlink_to(name)
 
 
-@each("plan.json events.jsonl excerpts.json verdict.json spark.txt report.html")
+@each("plan.json events.jsonl excerpts.json verdict.json spark.txt report.html control.json")
 def NAME_is_a_fifo(place: Place, name: str) -> None:
     os.mkfifo(place.free(name))
 
 
-@each("plan.json events.jsonl excerpts.json")
+@each("plan.json events.jsonl excerpts.json control.json")
 def NAME_is_an_endless_device(place: Place, name: str) -> None:
     place.free(name).symlink_to("/dev/zero")
 

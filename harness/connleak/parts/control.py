@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from connleak import folders
 from connleak.model import Error, Struct
 from connleak.parts.doors import CREDENTIALS, is_own
 from connleak.parts.messages import Nonsense, decoded
@@ -30,6 +31,9 @@ PATIENCE = 10.0
 SLOW = 1.0
 """Seconds that who asks may take to ask, and to read."""
 LARGEST = 64 << 20
+SMALL = 10_000
+"""Bytes that control.json may have."""
+SOCKET = "control.sock"
 
 
 class Where(Struct, frozen=True):
@@ -56,7 +60,7 @@ class Control:
 
     def __init__(self, folder: Path, scratch: Path, ask: Callable[[], Table], tell: Tell) -> None:
         self._file = folder / NAME
-        self._path = scratch / "control.sock"
+        self._path = scratch / SOCKET
         self._ask = ask
         self._stop = False
         self._thread = Supervised("control", self._run, tell)
@@ -104,8 +108,10 @@ class Control:
 def ask(folder: Path) -> Answer | None:
     """Returns what the connleak that records into a folder now answers; None when there is none."""
     try:
-        where = decoded(_where, (folder / NAME).read_bytes())
-    except (OSError, Nonsense):
+        where = decoded(_where, folders.read(folder / NAME, SMALL))
+    except (OSError, Error, Nonsense):
+        return None
+    if not is_control_socket(Path(where.path)):  # a folder of a stranger's may name any socket
         return None
     deadline = time.monotonic() + PATIENCE
     with socket.socket(socket.AF_UNIX) as line:
@@ -126,6 +132,11 @@ def ask(folder: Path) -> Answer | None:
         return decoded(_answer, data) if data else None
     except Nonsense as error:
         return Answer(error=f"what pid {where.pid} answered could not be understood: {error}")
+
+
+def is_control_socket(path: Path) -> bool:
+    """Tell whether a path may be where a run answers: the name that `Control` gives, in a scratch folder."""
+    return path.name == SOCKET and path.parent.name.startswith("connleak-")
 
 
 def received(line: socket.socket, deadline: float) -> bytes:
