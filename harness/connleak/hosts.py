@@ -5,12 +5,13 @@ Standard library only: it is installed in Locust's process before Locust itself 
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -22,6 +23,7 @@ REFUSAL = re.compile(r"connleak: (\S{1,300}) is not loopback; --allow-remote \1"
 LOOKUPS = ("socket.getaddrinfo", "socket.gethostbyname")
 SENDS = ("socket.connect", "socket.sendto", "socket.sendmsg")
 REVERSE = ("socket.gethostbyaddr", "socket.getnameinfo")
+METHODS = ("connect", "connect_ex", "sendto", "sendmsg")
 NETWORK = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -121,6 +123,21 @@ class Guard:
         if event in REVERSE:
             self._need(plain(args[0][0] if isinstance(args[0], tuple) else args[0]))
 
+    def wrap(self, kind: Any) -> None:
+        """Has a class of sockets look at a name before the system looks it up, which no audit hook hears of."""
+        for name, may in (*((send, self.may_reach) for send in METHODS), ("bind", self.may_look_up)):
+            setattr(kind, name, self._checked(getattr(kind, name), may))
+
+    def _checked(self, method: Callable[..., Any], may: Callable[[str], bool]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def checked(sock: Any, *args: Any) -> Any:
+            for address in args if sock.family in NETWORK else ():
+                if isinstance(address, tuple) and address and not may(plain(address[0])):
+                    raise Refused(refusal(plain(address[0])))
+            return method(sock, *args)
+
+        return checked
+
     def _need(self, host: str) -> None:
         if not self.may_reach(host):
             raise Refused(refusal(host))
@@ -139,6 +156,7 @@ def install(allowed: Iterable[str]) -> Guard:
     global guard
     guard = Guard(allowed)
     sys.addaudithook(guard.audit)
+    guard.wrap(socket.socket)
     return guard
 
 

@@ -71,13 +71,13 @@ def blocks(arena: Arena) -> None:
 def killed(arena: Arena) -> None:
     arena.start_target()
     arena.moment("baseline", "load", "load", "drain", "rest", "quiet")
-    arena.kill(arena.find(r"-m locust")[0], signal.SIGKILL)
+    arena.kill(arena.find(r"locust_guard")[0], signal.SIGKILL)
 
 
 def hung(arena: Arena) -> None:
     arena.start_target()
     arena.moment("load", "rest")
-    generator = arena.find(r"-m locust")[0]
+    generator = arena.find(r"locust_guard")[0]
     arena.kill(generator, signal.SIGSTOP)
     for_good = arena.random.random() < 0.3
     arena.row.facts["for good"] = for_good
@@ -89,7 +89,7 @@ def hung(arena: Arena) -> None:
 def worker_lost(arena: Arena) -> None:
     arena.start_target("--workers", "2")
     arena.moment("load", "load", "drain", "rest", "quiet")
-    victim = arena.random.choice(arena.find(r"-m locust"))
+    victim = arena.random.choice(arena.find(r"locust_guard"))
     arena.row.facts["master"] = "--master" in victim.cmdline()
     arena.kill(victim, signal.SIGKILL)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,6 +107,22 @@ class Plain(HttpUser):
     tasks = [elsewhere]
 """
 
+ALLOWED = """
+from locust import FastHttpUser, constant
+
+
+def asks(user):
+    user.client.get("/")
+    user.client.get("http://192.0.2.45/")
+    user.client.get("http://allowed.example.com/")
+
+
+class Asking(FastHttpUser):
+    wait_time = constant(0.05)
+    connection_timeout = 0.5
+    tasks = [asks]
+"""
+
 
 def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
@@ -122,6 +139,7 @@ def space() -> Iterator[list[str]]:
         ip("netns", "add", SPACE)
         etc.mkdir(parents=True)
         (etc / "resolv.conf").write_text(f"nameserver {RESOLVER}\noptions timeout:1 attempts:1\n")
+        (etc / "hosts").write_text("127.0.0.1 localhost\n192.0.2.44 allowed.example.com\n")
         ip(*inside, "link", "set", "lo", "up")
         ip(*inside, "link", "add", "out", "type", "veth", "peer", "name", "nowhere")
         ip(*inside, "link", "set", "nowhere", "up")
@@ -136,8 +154,7 @@ def space() -> Iterator[list[str]]:
         yield ["ip", "netns", "exec", SPACE]
     finally:
         subprocess.run(["ip", "netns", "del", SPACE], check=False, capture_output=True)
-        (etc / "resolv.conf").unlink(missing_ok=True)
-        etc.rmdir()
+        shutil.rmtree(etc, ignore_errors=True)
 
 
 class Frames:
@@ -228,3 +245,13 @@ def test_requests_of_a_users_locustfile_to_other_hosts_fail_and_are_told(
     }
     assert "requests to other hosts were refused" in said
     assert json.loads((tmp_path / "run" / "verdict.json").read_text())["evidence"]["elsewhere"]
+
+
+def test_a_host_that_is_allowed_by_name_is_asked_and_no_other(space: list[str], tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ALLOWED)
+    words = ("--allow-remote", "allowed.example.com", "--locustfile", "mine.py", "--cycles", "1")
+    left, _, read = run(space, tmp_path, *words)
+    assert left and {bytes.fromhex(frame.split()[1])[16:20] for frame in left} == {bytes([192, 0, 2, 44])}, left
+    assert {request.error for request in read.requests if "192.0.2.45" in request.name} == {
+        "connleak: 192.0.2.45 is not loopback; --allow-remote 192.0.2.45"
+    }
