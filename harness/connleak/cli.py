@@ -21,7 +21,7 @@ from connleak import (
     results,
 )
 from connleak.cli_project import run_once, with_project
-from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, exit_code, in_github, not_whole, show_verdicts
+from connleak.console import AFTER, COULD_NOT_RUN, Group, emit, exit_code, in_github, not_whole, show_verdicts, sweep
 from connleak.invocation import without_secrets
 from connleak.model import OUTCOMES, Error
 from connleak.show import index_page, show_target, table_of_targets
@@ -208,9 +208,12 @@ def new_target_(name: str) -> None:
 
 
 @main.command("doctor")
+@click.option("--clean", is_flag=True, help="First remove what killed runs left, as every start of a run does.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def doctor_(as_json: bool) -> None:
+def doctor_(clean: bool, as_json: bool) -> None:
     """Says what is here, what is missing, and how to get it."""
+    if clean:
+        sweep()
     rows = doctor.examine()
     if as_json:
         emit({"checks": rows})

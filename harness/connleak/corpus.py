@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -79,9 +82,21 @@ def corpus(expression: str, repeat: int, jobs: int, folder: Path, report: Callab
 
 
 def end_at_once() -> None:
-    """Lets SIGTERM end a worker as it does by default, and Ctrl-C be its parent's: no further run may begin."""
+    """Lets SIGTERM end a worker as it does by default, and Ctrl-C be its parent's: no further run may begin.
+
+    It ends with its parent, too, which it would otherwise wait for in vain when that is killed.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, name="parent's end", daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """Ends this process when its parent has ended; its keeper then ends what it started."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def second_try(rows: list[Graded], report: Callable[[Graded], None]) -> list[Graded]:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from connleak import catalog, compare, plan, recording, results
 from connleak.comparison import Comparison
 from connleak.model import Error, Plan, Struct
+from connleak.parts.leftovers import Record, Worktree, recorded
 from connleak.record import record
 from connleak.results import Judged
 from connleak.running import Progress
@@ -77,25 +78,32 @@ def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Con
     """Yields the arms of revisions of the app, each in a work tree of its own; after a single one what is there."""
     cwd = Path(options.cwd or ".").resolve()
     top = Path(git(cwd, "rev-parse", "--show-toplevel"))
-    with tempfile.TemporaryDirectory(prefix="connleak-revisions-") as scratch:
-        arms = []
-        try:
-            for number, ref in enumerate(refs):
-                tree = Path(scratch, str(number))
-                git(top, "worktree", "add", "--detach", str(tree), ref)
-                arms.append(Contender(name=ref, options=replace(options, cwd=str(tree / cwd.relative_to(top)))))
-            if len(refs) == 1:
-                arms.append(Contender(name=WORKING, options=replace(options, cwd=str(cwd))))
-            yield arms
-        finally:
-            for number in range(len(refs)):
-                with contextlib.suppress(Error):
-                    git(top, "worktree", "remove", "--force", str(Path(scratch, str(number))))
+    kept = Path(top, git(top, "rev-parse", "--git-common-dir")) / "worktrees"
+    arms = []
+    with recorded() as record:
+        scratch = record.folder(Path(tempfile.gettempdir()), "revisions-")
+        for number, ref in enumerate(refs):
+            tree = scratch / f"{scratch.name}-{number}"  # git registers it by this name, which is nobody else's
+            record.add(Worktree(str(tree), str(kept / tree.name)))
+            git(top, "worktree", "add", "--detach", str(tree), ref, owns=record)
+            arms.append(Contender(name=ref, options=replace(options, cwd=str(tree / cwd.relative_to(top)))))
+        if len(refs) == 1:
+            arms.append(Contender(name=WORKING, options=replace(options, cwd=str(cwd))))
+        yield arms
 
 
-def git(folder: Path, *words: str) -> str:
-    """Returns what git says in a folder; raises Error with its last line when it refuses."""
-    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+def git(folder: Path, *words: str, owns: Record | None = None) -> str:
+    """Returns what git says in a folder; raises Error with its last line when it refuses.
+
+    A git that outlives us owns the record with us: what it is making is not left over yet.
+    """
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        pass_fds=[owns.fd] if owns else [],
+    )
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no word"])[-1]
         raise Error(f"git {words[0]} in {folder}: {said}", "git log --oneline")

@@ -23,6 +23,7 @@ import msgspec
 from connleak import judge, recording
 from connleak.cache import cache_folder
 from connleak.model import Error
+from connleak.parts.leftovers import recorded
 from connleak.verdict import Verdict
 
 LIMIT = 40_000
@@ -80,13 +81,14 @@ def verdict_in(folder: Path) -> Verdict:
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
     """Yields a folder with the recording that a file holds."""
-    with tempfile.TemporaryDirectory(prefix="connleak-packed-") as scratch:
+    with recorded() as record:
+        scratch = record.folder(Path(tempfile.gettempdir()), "packed-")
         with tarfile.open(path, "r:gz") as tar:
             for name in (*PACKED, "verdict.json"):  # by name: nothing else can come out of it
                 member = tar.extractfile(name) if name in tar.getnames() else None
                 if member is not None:
-                    Path(scratch, name).write_bytes(member.read())
-        yield Path(scratch)
+                    (scratch / name).write_bytes(member.read())
+        yield scratch
 
 
 def compressed(files: dict[str, str]) -> bytes:
