@@ -305,20 +305,29 @@ def read(path: Path) -> list[Thing | Owner]:
 
 
 def state_folder() -> Path | None:
-    """Returns the folder of the records, made when new; None where it is not ours alone, for its files are obeyed."""
+    """Returns the folder of the records, made when new; None where none is to be had.
+
+    It is in /tmp for an account without a home, as containers have them.
+    """
     if os.environ.get("CONNLEAK_STATE"):
-        folder = Path(os.environ["CONNLEAK_STATE"])
+        candidates = [Path(os.environ["CONNLEAK_STATE"])]
     elif os.geteuid() == 0:
-        folder = Path("/var/lib/connleak")
+        candidates = [Path("/var/lib/connleak")]
     else:
-        folder = Path(platformdirs.user_state_dir("connleak", appauthor=False))
+        candidates = [Path(platformdirs.user_state_dir("connleak", appauthor=False))]
+        candidates.append(Path(f"/tmp/.connleak-state-{os.geteuid()}"))
+    return next(filter(is_ours, candidates), None)
+
+
+def is_ours(folder: Path) -> bool:
+    """Tells whether a folder, made when new, is one that nobody else can write to: what stands in it is obeyed."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.stat()
+        about = folder.lstat()
     except OSError:
-        return None
-    ours = about.st_uid == os.geteuid() and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return folder if ours and os.access(folder, os.W_OK) else None
+        return False
+    private = stat.S_ISDIR(about.st_mode) and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return private and about.st_uid == os.geteuid() and os.access(folder, os.W_OK)
 
 
 def boot() -> str:
