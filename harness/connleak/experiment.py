@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from connleak import catalog, compare, plan, recording, results
 from connleak.comparison import Comparison
 from connleak.model import Error, Plan, Struct
-from connleak.parts.leftovers import Record, Worktree, recorded
+from connleak.parts.leftovers import recorded
+from connleak.parts.records import Record, Worktree
 from connleak.record import record
 from connleak.results import Judged
 from connleak.running import Progress

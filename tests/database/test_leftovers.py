@@ -19,7 +19,7 @@ import psycopg2
 import pymysql
 import pytest
 from conftest import wait_until
-from connleak.parts import leftovers
+from connleak.parts import leftovers, records
 from connleak.parts.databases import Server
 from connleak.parts.databases.foreign_mysql import foreign_mysql
 from connleak.parts.databases.foreign_postgres import foreign_database
@@ -58,7 +58,7 @@ def script(text: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], list
             process.kill()
 
 
-def records(state: Path) -> list[Path]:
+def kept(state: Path) -> list[Path]:
     return list(state.glob("*"))
 
 
@@ -76,7 +76,7 @@ def test_with_connleak_and_its_keeper_killed_at_once_the_next_start_removes_all(
     assert removed["process"] >= 3 and removed["folder"] == 2
     assert sleepers() == []
     assert not Path(scratch).exists() and not Path(memory).exists()
-    assert records(state) == []
+    assert kept(state) == []
 
 
 def test_a_run_lives_as_long_as_its_keeper(state: Path) -> None:
@@ -87,16 +87,16 @@ def test_a_run_lives_as_long_as_its_keeper(state: Path) -> None:
         assert leftovers.sweep() == Counter() and list(leftovers.found()) == []
         assert Path(scratch).exists()
         os.kill(int(keeper), signal.SIGCONT)
-    wait_until(lambda: not records(state), "the keeper removes the record, too")
+    wait_until(lambda: not kept(state), "the keeper removes the record, too")
     assert not Path(scratch).exists() and sleepers() == []
 
 
 def test_a_run_that_ends_leaves_no_record(state: Path) -> None:
     with Keeper() as keeper:
-        assert len(records(state)) == 1 and records(state)[0].stat().st_mode & 0o777 == 0o600
+        assert len(kept(state)) == 1 and kept(state)[0].stat().st_mode & 0o777 == 0o600
         assert state.stat().st_mode & 0o777 == 0o700
         keeper.scratch_in_memory("data")
-    assert records(state) == []
+    assert kept(state) == []
 
 
 def test_only_processes_of_a_recorded_run_that_ended_are_killed(tmp_path: Path, state: Path) -> None:
@@ -106,7 +106,7 @@ def test_only_processes_of_a_recorded_run_that_ended_are_killed(tmp_path: Path, 
             ours = living.start(
                 "it", ["sleep", "1000"], cwd=Path("/"), env=dict(os.environ), log=living.scratch / "log"
             )
-            leftovers.begin().close()  # a run that ended without a word
+            records.begin().close()  # a run that ended without a word
             assert leftovers.sweep() == Counter()
             assert stranger.poll() is None and living.exit_code(ours) is None
         finally:
@@ -114,7 +114,7 @@ def test_only_processes_of_a_recorded_run_that_ended_are_killed(tmp_path: Path, 
 
 
 def test_a_program_that_wrote_over_its_environment_is_found_by_where_it_is(state: Path, tmp_path: Path) -> None:
-    record = leftovers.begin()
+    record = records.begin()
     folder = record.folder(tmp_path)
     record.close()
     shell = subprocess.Popen(["sleep", "1000"], cwd=folder)  # of somebody who looks around in there
@@ -134,8 +134,8 @@ def test_shared_memory_of_a_killed_run_is_removed_and_no_other(state: Path) -> N
         ours.communicate()[0].strip(),
         subprocess.run([sys.executable, "-c", SEGMENT], capture_output=True, text=True, check=False).stdout.strip(),
     )
-    record = leftovers.begin()
-    record.add(leftovers.Child(ours.pid, began))
+    record = records.begin()
+    record.add(records.Child(ours.pid, began))
     record.close()
     assert leftovers.sweep() == Counter({"shared memory segment": 1})
     assert mine not in segments() and other in segments()
@@ -143,9 +143,9 @@ def test_shared_memory_of_a_killed_run_is_removed_and_no_other(state: Path) -> N
 
 
 def test_what_cannot_be_removed_stays_recorded_and_is_told(state: Path, tmp_path: Path) -> None:
-    record = leftovers.begin()
-    record.add(leftovers.Command("container connleak-1", ("sh", "-c", "test -e gone && echo it"), {}))
-    record.add(leftovers.Folder(str(tmp_path)))  # no name of ours: whoever wrote that, it is not removed
+    record = records.begin()
+    record.add(records.Command("container connleak-1", ("sh", "-c", "test -e gone && echo it"), {}))
+    record.add(records.Folder(str(tmp_path)))  # no name of ours: whoever wrote that, it is not removed
     record.close()
     assert leftovers.sweep() == Counter() and list(leftovers.found()) == ["container connleak-1", str(tmp_path)]
     assert tmp_path.exists()
@@ -165,15 +165,15 @@ def write(state: Path, **owner: object) -> Path:
 def test_a_record_that_was_cut_short_is_read_as_far_as_it_goes(state: Path) -> None:
     folder = write(state)
     assert leftovers.sweep() == Counter(folder=1)
-    assert not folder.exists() and not records(state)
+    assert not folder.exists() and not kept(state)
 
 
 def test_another_machines_record_is_left_alone_and_forgotten_after_a_month(state: Path) -> None:
     folder = write(state, node="elsewhere")
-    assert leftovers.sweep() == Counter() and folder.exists() and records(state)
+    assert leftovers.sweep() == Counter() and folder.exists() and kept(state)
     folder.rmdir()
     write(state, node="elsewhere", at=time.time() - 31 * 86400)
-    assert leftovers.sweep() == Counter() and folder.exists() and not records(state)
+    assert leftovers.sweep() == Counter() and folder.exists() and not kept(state)
 
 
 def test_a_state_folder_that_others_can_write_to_is_not_obeyed(state: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_state_folder_that_others_can_write_to_is_not_obeyed(state: Path) -> N
     assert leftovers.sweep() == Counter() and folder.exists()
     with Keeper() as keeper:  # it runs on, and removes what it makes at its end
         scratch = keeper.scratch
-    assert not scratch.exists() and [path.name for path in records(state)] == ["a.jsonl"]
+    assert not scratch.exists() and [path.name for path in kept(state)] == ["a.jsonl"]
 
 
 REUSE = """
@@ -276,21 +276,21 @@ def check_sweep(address: str, ask: Callable[[str], list[str]], state: Path, open
     """Checks what the next run at an address does with the databases that are there already."""
     left = killed_with_database(address)
     assert left in ask("databases") and left in ask("roles")
-    told = "".join(path.read_text() for path in records(state))
+    told = "".join(path.read_text() for path in kept(state))
     assert left in told and "sesame" not in told and "boss" not in told
     with opener(address, ()) as living:  # while this run lives, its database is its own
         assert living.notes == (f"dropped {left}, which a killed run left",)
         with opener(address, ()) as second:
             assert second.notes == ()
         assert {name for name in ask("databases") if name.startswith("connleak_")} == {living.dbname}
-    assert records(state) == []
+    assert kept(state) == []
     used = killed_with_database(address)
     with hold(used), opener(address, ()) as server:  # somebody looks at it
         assert server.notes == () and used in ask("databases")
     with opener(address, ()) as server:
         assert server.notes == (f"dropped {used}, which a killed run left",)
     strange = killed_with_database(address)
-    for record in records(state):  # as of a run on another machine
+    for record in kept(state):  # as of a run on another machine
         record.unlink()
     with opener(address, ()) as server:
         assert server.notes == () and strange in ask("databases"), "it may have begun a moment ago"
@@ -305,7 +305,7 @@ def check_sweep(address: str, ask: Callable[[str], list[str]], state: Path, open
 def test_a_killed_runs_database_is_dropped_by_the_next_at_that_postgresql(server: Server, state: Path) -> None:
     with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
         cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame'")
-        before = {path.name for path in records(state)}
+        before = {path.name for path in kept(state)}
         queries = {"databases": "SELECT datname FROM pg_database", "roles": "SELECT rolname FROM pg_roles"}
 
         def ask(what: str) -> list[str]:
@@ -320,7 +320,7 @@ def test_a_killed_runs_database_is_dropped_by_the_next_at_that_postgresql(server
         address = f"postgresql://boss:sesame@127.0.0.1:{server.port}/app"
         with monkey_state(state / "own"):
             check_sweep(address, ask, state / "own", foreign_database, hold)
-        assert {path.name for path in records(state)} == before | {"own"}
+        assert {path.name for path in kept(state)} == before | {"own"}
 
 
 @contextlib.contextmanager
@@ -354,3 +354,32 @@ def test_a_killed_runs_database_is_dropped_by_the_next_at_that_mysql(
         address = f"mysql://boss:sesame@127.0.0.1:{server.port}/{server.dbname}"
         with monkey_state(state / "own"):
             check_sweep(address, ask, state / "own", foreign_mysql, hold)
+
+
+HOMELESS = """
+import os
+from connleak.parts import records
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+print(records.state_folder())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another account")
+def test_an_account_without_a_home_keeps_its_records_in_tmp_unless_somebody_else_has_that_name(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("CONNLEAK_", "XDG_"))}
+
+    def told() -> str:
+        argv = [sys.executable, "-c", HOMELESS]
+        return subprocess.run(
+            argv, env={**environ, "HOME": "/nonexistent"}, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    place = Path("/tmp/.connleak-state-65534")
+    assert told() == str(place) and place.stat().st_mode & 0o777 == 0o700
+    place.rmdir()
+    place.mkdir(mode=0o777)  # root's: its lines would be obeyed
+    try:
+        assert told() == "None"
+    finally:
+        place.rmdir()

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -108,11 +108,18 @@ class World:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate(timeout=30)
 
-    def next_start(self) -> str:
-        """Removes what is left, as each start does; returns what it says."""
+    def interrupt(self, *numbers: int) -> None:
+        """Sends signals, one soon after the other, and waits for the end."""
+        for number in numbers:
+            self.process.send_signal(number)
+            time.sleep(self.random.uniform(0, 0.3))
+        self.process.communicate(timeout=30)
+        assert self.process.returncode == 130
+
+    def next_start(self) -> None:
+        """Removes what is left, as each start does."""
         done = subprocess.run([*CONNLEAK, "doctor", "--clean"], env=self.env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stderr
 
     def remains(self) -> list[str]:
         """Returns what is there of the run."""
@@ -224,8 +231,8 @@ def test_a_killed_comparison_of_revisions(world: World, victim: str, seconds: fl
     assert sorted(repository.rglob("*")) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_comparison_of_revisions_leaves_nothing_itself(world: World, number: int) -> None:
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGHUP], [signal.SIGINT] * 2])
+def test_an_interrupted_comparison_of_revisions_leaves_nothing_itself(world: World, numbers: list[int]) -> None:
     """From the first moment on: also while git still makes a work tree."""
     repository = world.home / "shop"
     repository.mkdir()
@@ -242,40 +249,60 @@ def test_an_interrupted_comparison_of_revisions_leaves_nothing_itself(world: Wor
     while not list(repository.glob(".git/worktrees/*")):
         assert time.monotonic() < deadline and world.process.poll() is None, world.process.stderr.read()
     world.look()
-    os.kill(world.process.pid, number)
-    world.process.communicate(timeout=30)
-    assert world.process.returncode == 130
+    world.interrupt(*numbers)
     world.leaves_nothing(5)
     assert sorted(repository.rglob("*")) == before
 
 
-@pytest.mark.parametrize(("victim", "moment"), [("connleak", "load"), ("both", "start"), ("both", "rest")])
-def test_a_killed_run_at_an_address(world: World, tmp_path: Path, victim: str, moment: str) -> None:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], set[str]]]]:
+    """Yields the address of somebody's PostgreSQL, and what tells which databases and roles of runs are on it."""
     plan = Plan(
         target="t", variant="v", app="", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
         database=Database(max_connections=60),
     )  # fmt: skip
     with ExitStack() as stack:
-        server = stack.enter_context(open_postgres(stack.enter_context(Keeper()), plan, "", tmp_path))
-        with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
-            cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame'")
+        opened = stack.enter_context(open_postgres(stack.enter_context(Keeper()), plan, "", tmp_path))
+        admin = stack.enter_context(contextlib.closing(connect(opened.admin, opened.dbname)))
+        cursor = admin.cursor()
+        cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame'")
 
-            def ours() -> set[str]:
-                cursor.execute("SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles")
-                return {name for (name,) in cursor.fetchall() if name.startswith("connleak_")}
+        def ours() -> set[str]:
+            cursor.execute("SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles")
+            return {name for (name,) in cursor.fetchall() if name.startswith("connleak_")}
 
-            address = f"postgresql://boss:sesame@127.0.0.1:{server.port}/app"
-            words = ("run", "missing_remove:buggy", "--load", "0.5", "--cycles", "2", "--postgres", address)
-            world.start(*words)
-            world.wait_for(moment)
-            world.kill(victim)
-            left = ours()
-            assert left or moment == "start"
-            world.next_start()
-            assert ours() == left  # that start knows no address
-            world.out = world.home / "next"
-            world.start(*words)
-            _, said = world.process.communicate(timeout=90)
-            assert ours() == set()
-            assert not left or all(f"dropped {name}, which a killed run left" in said for name in left)
-            world.leaves_nothing()
+        yield f"postgresql://boss:sesame@127.0.0.1:{opened.port}/app", ours
+
+
+@pytest.mark.parametrize(("victim", "moment"), [("connleak", "load"), ("both", "start"), ("both", "rest")])
+def test_a_killed_run_at_an_address(
+    world: World, server: tuple[str, Callable[[], set[str]]], victim: str, moment: str
+) -> None:
+    address, ours = server
+    words = ("run", "missing_remove:buggy", "--load", "0.5", "--cycles", "2", "--postgres", address)
+    world.start(*words)
+    world.wait_for(moment)
+    world.kill(victim)
+    left = ours()
+    assert left or moment == "start"
+    world.next_start()
+    assert ours() == left  # that start knows no address
+    world.out = world.home / "next"
+    world.start(*words)
+    _, said = world.process.communicate(timeout=90)
+    assert ours() == set()
+    assert all(f"dropped {name}, which a killed run left" in said for name in left)
+    world.leaves_nothing()
+
+
+def test_a_run_at_an_address_that_is_interrupted_twice_leaves_nothing_itself(
+    world: World, server: tuple[str, Callable[[], set[str]]]
+) -> None:
+    address, ours = server
+    world.start("run", "missing_remove:buggy", "--load", "0.5", "--cycles", "2", "--postgres", address)
+    world.wait_for("load")
+    assert ours()
+    world.look()
+    world.interrupt(signal.SIGINT, signal.SIGTERM)
+    assert ours() == set()
+    world.leaves_nothing(5)

@@ -8,7 +8,7 @@ behind, runs what it was given for the end, and removes the folders that it was 
 Why a process of its own: PR_SET_PDEATHSIG is cleared by setuid, is not inherited by the workers of a server, and
 fires when the *thread* that forked ends. PR_SET_CHILD_SUBREAPER makes orphans ours, so that they are found.
 
-RECORD is a descriptor of the run's record (parts/leftovers.py): while the keeper has it, nobody takes what the run made
+RECORD is a descriptor of the run's record (parts/records.py): while the keeper has it, nobody takes what the run made
 for left over. It removes the record, at PATH, when all else is removed.
 """
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connleak.model import Error
-from connleak.parts import leftovers
-from connleak.parts.leftovers import MARK
+from connleak.parts import records
+from connleak.parts.leftovers import MARK, clear, surely
 
 ENOUGH_MEMORY = 1 << 30
 LOWEST = 10_000
@@ -62,7 +62,7 @@ class Keeper:
 
     def __enter__(self) -> Keeper:
         ours, theirs = socket.socketpair()
-        self._record = record = leftovers.begin()
+        self._record = record = records.begin()
         fds = [theirs.fileno(), record.fd]
         argv = [sys.executable, "-I", "-S", str(KEEPER), *map(str, fds), str(record.path or "")]
         try:
@@ -81,13 +81,13 @@ class Keeper:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
         if self._process.wait():
-            leftovers.surely(self._record.clear)  # what a keeper that was killed did not do
+            surely(lambda: clear(self._record))  # what a keeper that was killed did not do
         self._record.close()
 
     def _folder(self, inside: Path) -> Path:
         """Returns a new folder, of which the keeper knows before it is there: so none is left, whenever we end."""
-        folder = inside / f"{leftovers.PREFIX}{secrets.token_hex(6)}"
-        self._record.add(leftovers.Folder(str(folder)))
+        folder = inside / f"{records.PREFIX}{secrets.token_hex(6)}"
+        self._record.add(records.Folder(str(folder)))
         self._ask({"op": "remove", "path": str(folder)})
         folder.mkdir(mode=0o700)
         return folder
@@ -108,7 +108,7 @@ class Keeper:
         """Has a command run when all children have ended, whatever becomes of us: it removes what is no child."""
         log = str(self.scratch / "end.log")
         docker = {name: value for name, value in os.environ.items() if name in DOCKER}
-        self._record.add(leftovers.Command(removes, tuple(argv), docker))
+        self._record.add(records.Command(removes, tuple(argv), docker))
         self._ask({"op": "at end", "argv": list(argv), "cwd": "/", "env": dict(os.environ), "log": log})
 
     def start(
@@ -137,7 +137,7 @@ class Keeper:
         pid, error = self._ask(request)
         if not pid:
             raise Error(f"{name} cannot be started: {argv[0]}: {error}", "connleak doctor", exit_code=4)
-        self._record.add(leftovers.Child(pid, began))
+        self._record.add(records.Child(pid, began))
         return Child(pid, name, log, stop_signal)
 
     def exit_code(self, child: Child) -> int | None:

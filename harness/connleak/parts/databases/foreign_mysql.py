@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from connleak.model import Error
-from connleak.parts import leftovers
-from connleak.parts.databases import Server, drop_when_there
+from connleak.parts.databases import Server, drop_when_there, foreign
 from connleak.parts.databases.loopback import refuse_remote
 from connleak.parts.databases.mysql import pymysql
+from connleak.parts.records import Database
 
 TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 EXAMPLE = "connleak run ... --mysql mysql://user:password@127.0.0.1:3306/dbname"
@@ -25,7 +25,7 @@ def foreign_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
     refuse_remote([admin["host"]], allowed)
     with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
         facts = server_facts(cursor)
-        where, name = f"mysql://{admin['host']}:{admin['port']}", leftovers.database_name()
+        where, name = f"mysql://{admin['host']}:{admin['port']}", foreign.database_name()
         notes = drop_left(cursor, where)
     made = True
 
@@ -33,7 +33,7 @@ def foreign_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
         if made:
             drop_database(admin, name)
 
-    with leftovers.dropped_at_end(leftovers.Database(where, name), drop):
+    with foreign.dropped_at_end(Database(where, name), drop):
         with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
             password = create_database(cursor, name)
         made = password is not None
@@ -85,13 +85,13 @@ def drop_left(cursor: Any, where: str) -> tuple[str, ...]:
             return False
         return True
 
-    dropped = leftovers.drop_left(where, drop)
+    dropped = foreign.drop_left(where, drop)
     cursor.execute(
         "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'connleak\\_%'"
         " AND schema_name NOT IN (SELECT db FROM information_schema.processlist WHERE db IS NOT NULL)"
     )
     words = "DROP DATABASE `{0}`; DROP USER '{0}'@'%'"
-    return leftovers.notes_on(dropped, [name for (name,) in cursor.fetchall()], words)
+    return foreign.notes_on(dropped, [name for (name,) in cursor.fetchall()], words)
 
 
 def create_database(cursor: Any, name: str) -> str | None:

@@ -13,10 +13,10 @@ from psycopg2 import sql
 from psycopg2.extensions import parse_dsn
 
 from connleak.model import Error
-from connleak.parts import leftovers
-from connleak.parts.databases import Server, drop_when_there
+from connleak.parts.databases import Server, drop_when_there, foreign
 from connleak.parts.databases.loopback import refuse_remote
 from connleak.parts.databases.postgres import connect, server_facts
+from connleak.parts.records import Database
 
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 """What of an address the app must be told, too, for its own connections."""
@@ -40,8 +40,8 @@ def foreign_database(address: str, allowed: Sequence[str]) -> Iterator[Server]:
         )
         yield as_it_is(admin, facts, note)
         return
-    name = leftovers.database_name()
-    with leftovers.dropped_at_end(leftovers.Database(where, name), lambda: drop_database(admin, name)):
+    name = foreign.database_name()
+    with foreign.dropped_at_end(Database(where, name), lambda: drop_database(admin, name)):
         yield replace(create_database(admin, name), notes=notes)
 
 
@@ -104,12 +104,12 @@ def drop_left(cursor: Any, where: str) -> tuple[str, ...]:
             return False
         return True
 
-    dropped = leftovers.drop_left(where, drop)
+    dropped = foreign.drop_left(where, drop)
     cursor.execute(
         "SELECT name FROM (SELECT datname AS name FROM pg_database UNION SELECT rolname FROM pg_roles) AS all_of_them"
         " WHERE name LIKE 'connleak\\_%' AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE name IN (datname, usename))"
     )
-    return leftovers.notes_on(dropped, [name for (name,) in cursor.fetchall()], 'DROP DATABASE "{0}"; DROP ROLE "{0}"')
+    return foreign.notes_on(dropped, [name for (name,) in cursor.fetchall()], 'DROP DATABASE "{0}"; DROP ROLE "{0}"')
 
 
 def drop_database(admin: dict[str, Any], name: str) -> None:
