@@ -383,3 +383,49 @@ def test_an_account_without_a_home_keeps_its_records_in_tmp_unless_somebody_else
         assert told() == "None"
     finally:
         place.rmdir()
+
+
+CONTAINER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import make_plan
+from connleak.model import Database
+from connleak.parts.databases.postgres import open_postgres
+from connleak.parts.process import Keeper
+with Keeper() as keeper:
+    with open_postgres(keeper, make_plan(database=Database(source="docker")), "", Path(sys.argv[2])):
+        print(keeper._process.pid, flush=True)
+        time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def engine() -> None:
+    """Skips without a Docker engine, except under CI, where the superuser has one."""
+    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        if os.environ.get("CI") and os.geteuid() == 0:
+            pytest.fail("CI may not skip: no Docker engine answers")
+        pytest.skip("no Docker engine answers to this user; set DOCKER_HOST")
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_killed_runs_container_is_removed_once_its_engine_answers(tmp_path: Path, state: Path) -> None:
+    with script(CONTAINER, str(Path(__file__).parent), str(tmp_path)) as (us, (keeper,)):
+        os.kill(us.pid, signal.SIGKILL)
+        os.kill(int(keeper), signal.SIGKILL)
+    things = [json.loads(line) for path in kept(state) for line in path.read_text().splitlines()]
+    (command,) = (thing for thing in things if thing["type"] == "Command")
+
+    def there() -> str:
+        name = command["removes"].removeprefix("container ")
+        argv = ["docker", "ps", "-aq", "--filter", f"name={name}"]
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+    assert there()
+    lines = [json.dumps({**t, "env": {"DOCKER_HOST": "unix:///no"}} if t == command else t) for t in things]
+    kept(state)[0].write_text("".join(f"{line}\n" for line in lines))
+    assert leftovers.sweep()["container"] == 0 and there() and list(leftovers.found()) == [command["removes"]]
+    kept(state)[0].write_text(json.dumps(things[0]) + "\n" + json.dumps(command) + "\n")
+    assert leftovers.sweep() == Counter(container=1)
+    assert not there() and kept(state) == []

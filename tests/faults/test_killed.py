@@ -151,7 +151,7 @@ def world() -> Iterator[World]:
     shutil.rmtree(home)
 
 
-@pytest.mark.parametrize(("victim", "moment"), itertools.product(VICTIMS, MOMENTS) if ALL else SOME)
+@pytest.mark.parametrize(("victim", "moment"), list(itertools.product(VICTIMS, MOMENTS)) if ALL else SOME)
 def test_a_killed_run(world: World, victim: str, moment: str) -> None:
     world.start("run", "missing_remove:buggy", "--load", "0.5", "--cycles", "2")
     world.wait_for(moment)
