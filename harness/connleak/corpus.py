@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import psutil
@@ -78,6 +79,11 @@ def corpus(expression: str, repeat: int, jobs: int, folder: Path, report: Callab
                 for worker in psutil.Process().children():
                     worker.terminate()  # what it has started ends with it: the keeper sees to that
                 raise
+            except BrokenProcessPool:  # which ends the others
+                told = (
+                    f"a worker was killed after {len(graded)} of {len(wanted)} runs: by the system, if memory is short"
+                )
+                raise Error(told, "connleak corpus --jobs 1", exit_code=4) from None
     return [graded[key] for key in wanted]
 
 

@@ -187,6 +187,15 @@ def test_a_killed_corpus(world: World, victim: str) -> None:
     world.leaves_nothing()
 
 
+def test_a_corpus_whose_worker_is_killed_says_so_and_leaves_nothing_itself(world: World) -> None:
+    world.start("corpus", "-k", "missing_remove", "--jobs", "2")
+    world.wait_for("load")
+    next(process for process in world.look() if process.ppid() == world.process.pid).kill()
+    _, said = world.process.communicate(timeout=30)
+    assert world.process.returncode == 4 and "a worker was killed after 0 of" in said and "next: " in said, said
+    world.leaves_nothing()
+
+
 APP = """
 import os
 from wsgiref.simple_server import make_server
@@ -206,8 +215,13 @@ def git(repository: Path, *words: str) -> str:
     return subprocess.run(argv, cwd=repository, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("victim", ["connleak", "keeper", "both", "group"])
-@pytest.mark.parametrize("seconds", [0.3, 3.0])
+SOON, LATE = 0.3, 3.0
+SOME_REVISIONS = (("connleak", LATE), ("keeper", LATE), ("both", SOON), ("both", LATE), ("group", SOON))
+
+
+@pytest.mark.parametrize(
+    ("victim", "seconds"), list(itertools.product(VICTIMS, (SOON, LATE))) if ALL else SOME_REVISIONS
+)
 def test_a_killed_comparison_of_revisions(world: World, victim: str, seconds: float) -> None:
     repository = world.home / "shop"
     repository.mkdir()
