@@ -81,19 +81,19 @@ def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Con
     top = Path(git(cwd, "rev-parse", "--show-toplevel"))
     kept = Path(top, git(top, "rev-parse", "--git-common-dir")) / "worktrees"
     arms = []
-    with recorded() as record:
-        scratch = record.folder(Path(tempfile.gettempdir()), "revisions-")
+    with recorded() as ours:
+        scratch = ours.folder(Path(tempfile.gettempdir()), "revisions-")
         for number, ref in enumerate(refs):
             tree = scratch / f"{scratch.name}-{number}"  # git registers it by this name, which is nobody else's
-            record.add(Worktree(str(tree), str(kept / tree.name)))
-            git(top, "worktree", "add", "--detach", str(tree), ref, owns=record)
+            ours.add(Worktree(str(tree), str(kept / tree.name)))
+            git(top, "worktree", "add", "--detach", str(tree), ref, owner=ours)
             arms.append(Contender(name=ref, options=replace(options, cwd=str(tree / cwd.relative_to(top)))))
         if len(refs) == 1:
             arms.append(Contender(name=WORKING, options=replace(options, cwd=str(cwd))))
         yield arms
 
 
-def git(folder: Path, *words: str, owns: Record | None = None) -> str:
+def git(folder: Path, *words: str, owner: Record | None = None) -> str:
     """Returns what git says in a folder; raises Error with its last line when it refuses.
 
     A git that outlives us owns the record with us: what it is making is not left over yet.
@@ -103,7 +103,7 @@ def git(folder: Path, *words: str, owns: Record | None = None) -> str:
         capture_output=True,
         text=True,
         check=False,
-        pass_fds=[owns.fd] if owns else [],
+        pass_fds=[owner.fd] if owner else [],
     )
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no word"])[-1]

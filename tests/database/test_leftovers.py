@@ -116,6 +116,7 @@ def test_only_processes_of_a_recorded_run_that_ended_are_killed(tmp_path: Path, 
 def test_a_program_that_wrote_over_its_environment_is_found_by_where_it_is(state: Path, tmp_path: Path) -> None:
     record = records.begin()
     folder = record.folder(tmp_path)
+    record.add(records.Child(0, time.time()))
     record.close()
     shell = subprocess.Popen(["sleep", "1000"], cwd=folder)  # of somebody who looks around in there
     blank = subprocess.Popen(["sleep", "1000"], cwd=folder, env={})

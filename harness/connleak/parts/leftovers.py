@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from connleak.parts.keeper import kill, processes, remove_segments
@@ -59,7 +59,7 @@ def counted(count: int, name: str) -> str:
 
 def clear(record: Record) -> Counter[str]:
     """Removes what is recorded, then the record unless something remains; returns how many of what it removed."""
-    removed = Counter({"process": end_processes(folders_of(record.things))})
+    removed = Counter({"process": end_processes(record.things)})
     remaining = 0
     for thing in sorted(record.things, key=lambda thing: isinstance(thing, (Folder, Worktree))):
         there, gone = REMOVERS[type(thing)](thing)
@@ -98,7 +98,7 @@ def surely(act: Callable[[], object]) -> None:
 def found() -> Iterator[str]:
     """Yields in words what is left over."""
     for record in left():
-        count = len(processes_in(folders_of(record.things)))
+        count = len(processes_of(record.things))
         if count:
             yield counted(count, "process")
         for thing in record.things:
@@ -110,16 +110,14 @@ def found() -> Iterator[str]:
                 yield thing.removes
 
 
-def folders_of(things: Iterable[Thing]) -> list[Path]:
-    return [Path(thing.path) for thing in things if isinstance(thing, Folder)]
+def processes_of(things: Sequence[Thing]) -> dict[int, int]:
+    """Returns {pid: start} of the living processes that a run's children are or started.
 
-
-def processes_in(folders: Sequence[Path]) -> dict[int, int]:
-    """Returns {pid: start} of the living processes that the runs of these scratch folders started, and their children.
-
-    They are told by their environment; where a program has written over it, as PostgreSQL does, by where they are.
+    They are told by the scratch folder in their environment; where a program has written over that, as PostgreSQL
+    does, by where they are.
     """
-    if not folders:
+    folders = [Path(thing.path) for thing in things if isinstance(thing, Folder)]
+    if not any(isinstance(thing, Child) for thing in things):
         return {}
     marks = {f"{MARK}={folder}".encode() for folder in folders}
     own = os.geteuid()
@@ -137,11 +135,11 @@ def processes_in(folders: Sequence[Path]) -> dict[int, int]:
     return told
 
 
-def end_processes(folders: Sequence[Path]) -> int:
-    """Kills the processes of these scratch folders until none is left; returns how many there were."""
+def end_processes(things: Sequence[Thing]) -> int:
+    """Kills the processes of a run until none is left; returns how many there were."""
     ended: set[tuple[int, int]] = set()
     deadline = time.monotonic() + PATIENCE
-    while (found := processes_in(folders)) and time.monotonic() < deadline:
+    while (found := processes_of(things)) and time.monotonic() < deadline:
         kill(found)  # type: ignore[no-untyped-call]
         ended |= set(found.items())
         time.sleep(0.02)
