@@ -154,6 +154,17 @@ def kill_one(pid, start):
             os.close(handle)
 
 
+def remove(folder):
+    """Removes a folder; of git's folder of registered work trees the last one, as git does."""
+    shutil.rmtree(folder, ignore_errors=True)
+    parent = os.path.dirname(folder)
+    if os.path.basename(parent) == "worktrees":
+        try:
+            os.rmdir(parent)
+        except OSError:
+            pass  # it has others
+
+
 class Keeper:
     def __init__(self, channel, record=""):
         self.channel = channel
@@ -223,7 +234,7 @@ class Keeper:
             done = all([self.run_last(request) for request in self.last])
         finally:
             for folder in self.folders:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
         if self.record and done and not any(os.path.lexists(folder) for folder in self.folders):
             try:
                 os.unlink(self.record)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import shutil
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from connleak.parts.keeper import kill, processes, remove_segments
+from connleak.parts.keeper import kill, processes, remove, remove_segments
 from connleak.parts.records import (
     PREFIX,
     Child,
@@ -21,7 +20,6 @@ from connleak.parts.records import (
     Folder,
     Record,
     Thing,
-    Worktree,
     begin,
     boot,
     left,
@@ -39,12 +37,14 @@ COMMAND_TIME = 30.0
 def sweep() -> Counter[str]:
     """Removes what owners left that have ended; returns how many of what."""
     removed: Counter[str] = Counter()
+    for record in left():  # first of all of them: a process may write into another's folder, such as a work tree
+        removed["process"] += end_processes(record.things)
     for record in left():
         if record.owner.node == platform.node():
             removed += clear(record)
         elif time.time() - record.owner.at > FORGOTTEN:
             record.forget()
-    return removed
+    return +removed
 
 
 def swept(removed: Counter[str]) -> str:
@@ -61,7 +61,7 @@ def clear(record: Record) -> Counter[str]:
     """Removes what is recorded, then the record unless something remains; returns how many of what it removed."""
     removed = Counter({"process": end_processes(record.things)})
     remaining = 0
-    for thing in sorted(record.things, key=lambda thing: isinstance(thing, (Folder, Worktree))):
+    for thing in sorted(record.things, key=lambda thing: isinstance(thing, Folder)):
         there, gone = REMOVERS[type(thing)](thing)
         removed[WORDS[type(thing)]] += there and gone
         remaining += not gone
@@ -102,7 +102,7 @@ def found() -> Iterator[str]:
         if count:
             yield counted(count, "process")
         for thing in record.things:
-            if isinstance(thing, (Folder, Worktree)) and Path(thing.path).exists():
+            if isinstance(thing, Folder) and Path(thing.path).exists():
                 yield thing.path
             elif isinstance(thing, Database):
                 yield f"database {thing.name} at {thing.server} (dropped by the next run with that address)"
@@ -151,16 +151,8 @@ def remove_folder(path: str) -> tuple[bool, bool]:
     if not Path(path).name.startswith(PREFIX):
         return False, True
     there = os.path.lexists(path)
-    shutil.rmtree(path, ignore_errors=True)
+    remove(path)  # type: ignore[no-untyped-call]
     return there, not os.path.lexists(path)
-
-
-def remove_worktree(thing: Worktree) -> tuple[bool, bool]:
-    """Removes a work tree as git does, also one that git had not finished."""
-    there, gone = zip(remove_folder(thing.path), remove_folder(thing.registered), strict=True)
-    with contextlib.suppress(OSError):
-        Path(thing.registered).parent.rmdir()  # only when it was the last
-    return any(there), all(gone)
 
 
 def run_command(thing: Command) -> tuple[bool, bool]:
@@ -176,7 +168,6 @@ def run_command(thing: Command) -> tuple[bool, bool]:
 
 REMOVERS: dict[type[Thing], Callable[..., tuple[bool, bool]]] = {
     Folder: lambda thing: remove_folder(thing.path),
-    Worktree: remove_worktree,
     Command: run_command,
     Child: lambda _: (False, True),
     Database: lambda _: (False, False),
@@ -186,5 +177,5 @@ REMOVERS: dict[type[Thing], Callable[..., tuple[bool, bool]]] = {
 A database takes its server's address: `databases/foreign.py`.
 """
 WORDS: dict[type[Thing], str] = {
-    Folder: "folder", Worktree: "work tree", Command: "container", Child: "process", Database: "database",
+    Folder: "folder", Command: "container", Child: "process", Database: "database",
 }  # fmt: skip

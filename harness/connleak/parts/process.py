@@ -87,10 +87,14 @@ class Keeper:
     def _folder(self, inside: Path) -> Path:
         """Returns a new folder, of which the keeper knows before it is there: so none is left, whenever we end."""
         folder = inside / f"{records.PREFIX}{secrets.token_hex(6)}"
-        self._record.add(records.Folder(str(folder)))
-        self._ask({"op": "remove", "path": str(folder)})
+        self.remove_at_end(folder)
         folder.mkdir(mode=0o700)
         return folder
+
+    def remove_at_end(self, folder: Path) -> None:
+        """Has a folder that is not there yet removed at the end, whatever becomes of us."""
+        self._record.add(records.Folder(str(folder)))
+        self._ask({"op": "remove", "path": str(folder)})
 
     def scratch_in_memory(self, name: str) -> Path:
         """Returns a new folder for files that need not outlive the run, in memory where there is enough; removed too.

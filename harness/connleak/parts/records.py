@@ -38,13 +38,6 @@ class Folder(Struct, frozen=True, tag=True):
     path: str
 
 
-class Worktree(Struct, frozen=True, tag=True):
-    """A git work tree, and the folder in which its repository keeps it registered."""
-
-    path: str
-    registered: str
-
-
 class Child(Struct, frozen=True, tag=True):
     """A started process: a killed PostgreSQL leaves a System V segment, which names its maker by pid."""
 
@@ -67,7 +60,7 @@ class Database(Struct, frozen=True, tag=True):
     name: str
 
 
-Thing = Folder | Worktree | Child | Command | Database
+Thing = Folder | Child | Command | Database
 
 
 class Record:
