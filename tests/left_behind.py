@@ -1,4 +1,7 @@
-"""Fails when a process, container or folder of connleak's is still there: a tool that looks for leaks leaves none."""
+"""Fails when anything of connleak's is still there: processes, containers, folders, records, work trees.
+
+A tool that looks for leaks leaves none.
+"""
 
 import shutil
 import subprocess
@@ -6,16 +9,23 @@ import sys
 from pathlib import Path
 
 import psutil
+from connleak.parts.records import state_folder
 
 found = [str(path) for place in ("/tmp", "/dev/shm") for path in Path(place).glob("connleak-*")]
+found += [f"{path}: {path.read_text()}" for path in (state_folder() or Path()).glob("*.jsonl")]
 MARKS = ("keeper.py", "locust_plugin", "/connleak-", "-m connleak")
 for process in psutil.process_iter(["pid", "cmdline"]):
     words = " ".join(process.info["cmdline"] or [])
     if any(mark in words for mark in MARKS) and "left_behind" not in words:
         found.append(f"{process.pid} {words[:120]}")
-for argv in (["docker", "ps", "-aq", "--filter", "name=connleak-"], ["ip", "netns", "list"]):
+LISTS = (
+    (["docker", "ps", "-aq", "--filter", "name=connleak-"], ""),
+    (["ip", "netns", "list"], "connleak"),
+    (["git", "worktree", "list"], "connleak-revisions-"),
+)
+for argv, word in LISTS:
     if shutil.which(argv[0]):
         said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
-        found += [f"{argv[0]}: {line}" for line in said.splitlines() if argv[0] == "docker" or "connleak" in line]
+        found += [f"{argv[0]}: {line}" for line in said.splitlines() if word in line]
 print("\n".join(found) or "nothing is left behind")
 sys.exit(bool(found))

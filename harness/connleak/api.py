@@ -22,6 +22,7 @@ from connleak.comparison import Comparison
 from connleak.invocation import need_lab, own_folder
 from connleak.judge import judge as judge_recording
 from connleak.model import Error, Recording, Struct
+from connleak.parts import leftovers
 from connleak.verdict import Verdict
 
 __all__ = ["Result", "compare", "judge", "read", "run", "to_pandas", "to_polars"]
@@ -44,6 +45,7 @@ def run(target: str | None = None, *, out: str | None = None, **options: Any) ->
 
     made, private = plan.resolve(plan.Options(target=target, **options))
     need_lab(made.load)
+    leftovers.sweep()
     folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-run-"))
     record(made, private, folder, lambda _: None)
     _, verdict = results.judge_own(folder)
@@ -66,6 +68,7 @@ def compare(*arms: str, out: str | None = None, rounds: int = 3, limit: float = 
     if arms and all(experiment.is_recorded(name) for name in arms):
         return compare_runs(experiment.read_arms(experiment.named_folders(arms)))
     need_lab("locust")
+    leftovers.sweep()
     chosen = experiment.contenders(arms, plan.Options(early_stop=False, **options))
     folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-compare-"))
     return compare_runs(experiment.run_rounds(chosen, folder, rounds, limit, lambda _: None, experiment.unwatched))

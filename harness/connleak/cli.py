@@ -32,6 +32,7 @@ from connleak.console import (
     in_github,
     not_whole,
     show_verdicts,
+    sweep,
 )
 from connleak.folders import named
 from connleak.invocation import without_secrets
@@ -238,9 +239,12 @@ def new_target_(name: str) -> None:
 
 
 @main.command("doctor")
+@click.option("--clean", is_flag=True, help="First remove what killed runs left, as every start of a run does.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def doctor_(as_json: bool) -> None:
+def doctor_(clean: bool, as_json: bool) -> None:
     """Says what is here, what is missing, and how to get it."""
+    if clean:
+        sweep()
     rows = doctor.examine()
     if as_json:
         emit({"checks": rows})

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from connleak import attach, drawing, holders, options, recording, results
-from connleak.console import AFTER, draw_after, emit, err, escaped, exit_code, show_verdicts, warn
+from connleak.console import AFTER, draw_after, emit, err, escaped, exit_code, show_verdicts, sweep, warn
 from connleak.folders import named
 from connleak.invocation import folder_for, terminating, without_secrets
 from connleak.model import Error
@@ -62,6 +62,7 @@ def watch(
         raise Error("watch takes the address of a server", "connleak watch postgresql://user@127.0.0.1:5432/shop")
     allowed = given.pop("allow_remote")
     argv = tuple(without_secrets(sys.argv[1:]))
+    sweep()
     name = "locust" if follow else "watch"
     plan = watching.plan_of(address, allowed=allowed, argv=argv, name=name, **given)
     folder = folder_for(out, f"{plan.target}-{plan.variant}")
@@ -92,6 +93,7 @@ def watched(address: str, seconds: float, allowed: tuple[str, ...]) -> Path:
     """Returns the folder of a recording that is made now, of three windows of the database at an address."""
     from connleak import watch as watching
 
+    sweep()
     window = seconds / 3.5
     plan = watching.plan_of(address, window=window, every=min(1.0, window / 10), allowed=allowed)
     folder = folder_for(None, f"{plan.target}-{plan.variant}")
@@ -142,6 +144,7 @@ def probe(command: tuple[str, ...], probe: str, out: str | None, collector: str 
 
     Its exit code is the command's. SIGUSR2 has a holder table written; so does the first caller who is turned away.
     """
+    sweep()
     if collector:
         sys.exit(attach.run_for(command, collector, name or socket.gethostname()))
     folder = folder_for(out, f"probe-{Path(command[0]).name}")

@@ -15,7 +15,7 @@ from rich.console import Console
 from connleak import catalog, drawing, folders, options, plan, recording, results
 from connleak.compare import compare as compare_runs
 from connleak.comparison import Comparison
-from connleak.console import draw_after, emit, err, escaped
+from connleak.console import draw_after, emit, err, escaped, sweep
 from connleak.folders import named
 from connleak.invocation import folder_for, need_lab, own_folder, terminating, without_secrets
 from connleak.model import Error, Plan
@@ -63,6 +63,7 @@ def corpus(
     if prepare:
         sys.exit(prepared(pairs, jobs))
     wanted = len(pairs) * repeat
+    sweep()
     folder = folder_for(out, "corpus")
     rows: list[grades.Graded] = []
 
@@ -168,8 +169,9 @@ def compare(
         arms = experiment.read_arms(experiment.named_folders(names))
         place = named(names[0]) if len(names) == 1 else own_folder(out) if out else None
     else:
+        sweep()
         given["argv"] = tuple(without_secrets(sys.argv[1:]))
-        with contenders(names, refs, plan.Options(**given, early_stop=False)) as chosen, terminating():
+        with terminating(), contenders(names, refs, plan.Options(**given, early_stop=False)) as chosen:
             label = "app" if given["app"] else names[0].partition(":")[0]
             place = folder_for(out, f"compare-{label}")
             arms = experiment.run_rounds(chosen, place, rounds, limit, told, watch)
@@ -265,6 +267,7 @@ def gallery(anew: bool, expression: str, source: str | None, folder: str) -> Non
             seen += 1
             err.print(f"{seen:>3} of {len(wanted)}  {name:<45} {'[red]' + escaped(wrong) + '[/]' if wrong else 'kept'}")
 
+        sweep()
         work = folder_for(None, "gallery-runs") if source is None else Path(source)
         with terminating():
             problems = gallery.record(wanted, place, Path(source) if source else None, work, told)

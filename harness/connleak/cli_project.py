@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from connleak import drawing, folders, gate, options, plan, project, recording, results, trust
-from connleak.console import AFTER, draw_after, err, escaped, exit_code, in_github, not_whole, show_verdicts
+from connleak.console import AFTER, draw_after, err, escaped, exit_code, in_github, not_whole, show_verdicts, sweep
 from connleak.invocation import folder_for, need_lab, terminating, without_secrets
 from connleak.model import Error, Plan, Recording
 from connleak.show import progress
@@ -39,6 +39,7 @@ def with_project(given: dict[str, Any]) -> dict[str, Any]:
 def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, Recording, Verdict]:
     """Runs a plan with its progress shown; returns the folder, what is in it, and the verdict."""
     need_lab(made.load)
+    sweep()
     from connleak.record import record
 
     folder = folder_for(out, f"{made.target}-{made.variant}")
@@ -58,6 +59,9 @@ def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, 
     except KeyboardInterrupt:
         told = f"stopped at once; what was recorded until then is in {folder}"
         raise Error(told, f"connleak judge {folder}", exit_code=130) from None
+    for note in read.notes:
+        if note.facts.get("told"):
+            err.print(escaped(note.text), style="dim")
     return folder, read, verdict
 
 

@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from connleak import results
 from connleak.model import Error, Outcome, Recording
+from connleak.parts import leftovers
 from connleak.recording import json_text
 from connleak.render import machines, text
 from connleak.render.plain import escaped_json, harmless
@@ -75,6 +76,13 @@ def fail(message: str, hint: str, code: int) -> NoReturn:
 def escaped(words: str) -> str:
     """Returns words as they stand, where rich would take brackets for its markup."""
     return escape(harmless(words))
+
+
+def sweep() -> None:
+    """Removes what killed runs left, and says so: what every command does first that makes such things."""
+    words = leftovers.swept(leftovers.sweep())
+    if words:
+        err.print(escaped(words), style="dim")
 
 
 @contextlib.contextmanager

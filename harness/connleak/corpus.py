@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import psutil
@@ -77,13 +81,30 @@ def corpus(
                 for worker in psutil.Process().children():
                     worker.terminate()  # what it has started ends with it: the keeper sees to that
                 raise
+            except BrokenProcessPool:  # which ends the others
+                told = (
+                    f"a worker was killed after {len(graded)} of {len(wanted)} runs: by the system, if memory is short"
+                )
+                raise Error(told, "connleak corpus --jobs 1", exit_code=4) from None
     return [graded[key] for key in wanted]
 
 
 def end_at_once() -> None:
-    """Lets SIGTERM end a worker as it does by default, and Ctrl-C be its parent's: no further run may begin."""
+    """Lets SIGTERM end a worker as it does by default, and Ctrl-C be its parent's: no further run may begin.
+
+    It ends with its parent, too, which it would otherwise wait for in vain when that is killed.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, name="parent's end", daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """Ends this process when its parent has ended; its keeper then ends what it started."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def second_try(rows: list[Graded], report: Callable[[Graded], None]) -> list[Graded]:

@@ -14,6 +14,7 @@ from rich.text import Text
 from connleak import catalog
 from connleak.cache import cache_folder
 from connleak.model import Error, Struct
+from connleak.parts import leftovers, records
 from connleak.parts.databases.accounts import server_account
 from connleak.parts.databases.binaries import find_programs, version_of
 
@@ -47,7 +48,7 @@ def examine() -> list[Row]:
             rows.append(Row(package, True, metadata.version(package)))
         except metadata.PackageNotFoundError:
             rows.append(Row(package, False, "not installed", "pip install 'connleak[lab]'"))
-    rows += [postgres("embedded", needed=True), postgres("system", needed=False), account(), cache(), targets()]
+    rows += [postgres("embedded", needed=True), postgres("system", needed=False), account(), cache(), targets(), left()]
     docker = shutil.which("docker")
     rows.append(
         Row("docker", bool(docker), docker or "not on PATH", "only for a database in a container", needed=False)
@@ -87,6 +88,16 @@ def cache() -> Row:
         return Row("cache folder", False, error.message, error.hint)
     writable = os.access(folder, os.W_OK)
     return Row("cache folder", writable, str(folder), "" if writable else "CONNLEAK_CACHE=DIR connleak ...")
+
+
+def left() -> Row:
+    """Returns whether killed runs left anything, and whether runs can record what they make."""
+    name = "leftovers"
+    if records.state_folder() is None:
+        told = "no state folder of ours can be written to: what a killed run leaves stays"
+        return Row(name, False, told, "CONNLEAK_STATE=DIR connleak ...", needed=False)
+    found = list(leftovers.found())
+    return Row(name, not found, "\n".join(found) or "none", "connleak doctor --clean", needed=False)
 
 
 def targets() -> Row:

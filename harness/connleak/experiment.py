@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from connleak import catalog, compare, folders, plan, recording, results
 from connleak.comparison import Comparison
 from connleak.model import Error, Plan, Struct
+from connleak.parts.process import Keeper, wait_until_done
 from connleak.record import record
 from connleak.results import Judged
 from connleak.running import Progress
@@ -23,6 +24,8 @@ RANK = ("buggy", "wrong", "control", "fixed")
 """The order in which a whole target is compared: the bug first, a fix last."""
 
 WORKING = "the working tree"
+CHECKOUT = 600.0
+"""Seconds that git may take for a work tree."""
 DIFF = 40_000
 """Characters of a difference between revisions that a report shows."""
 
@@ -77,27 +80,33 @@ def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Con
     """Yields the arms of revisions of the app, each in a work tree of its own; after a single one what is there."""
     cwd = Path(options.cwd or ".").resolve()
     top = Path(git(cwd, "rev-parse", "--show-toplevel"))
-    with tempfile.TemporaryDirectory(prefix="connleak-revisions-") as scratch:
-        arms = []
-        try:
-            for number, ref in enumerate(refs):
-                tree = Path(scratch, str(number))
-                git(top, "worktree", "add", "--detach", str(tree), ref)
-                arms.append(Contender(name=ref, options=replace(options, cwd=str(tree / cwd.relative_to(top)))))
-            if len(refs) == 1:
-                arms.append(Contender(name=WORKING, options=replace(options, cwd=str(cwd))))
-            yield arms
-        finally:
-            for number in range(len(refs)):
-                with contextlib.suppress(Error):
-                    git(top, "worktree", "remove", "--force", str(Path(scratch, str(number))))
+    kept = Path(top, git(top, "rev-parse", "--git-common-dir")) / "worktrees"
+    arms = []
+    with Keeper() as keeper:
+        for number, ref in enumerate(refs):
+            tree = keeper.scratch / f"{keeper.scratch.name}-{number}"  # git registers it by this name, nobody else's
+            keeper.remove_at_end(kept / tree.name)
+            check_out(keeper, top, tree, ref)
+            arms.append(Contender(name=ref, options=replace(options, cwd=str(tree / cwd.relative_to(top)))))
+        if len(refs) == 1:
+            arms.append(Contender(name=WORKING, options=replace(options, cwd=str(cwd))))
+        yield arms
 
 
-def git(folder: Path, *words: str) -> str:
-    """Returns what git says in a folder; raises Error with its last line when it refuses."""
+def check_out(keeper: Keeper, top: Path, tree: Path, ref: str) -> None:
+    """Makes a work tree of a revision; git has children, which would outlive it if we ended it ourselves."""
+    git(top, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", said=f"there is no revision {ref}")
+    argv = ["git", "-C", str(top), "worktree", "add", "--detach", str(tree), ref]
+    log = keeper.scratch / "git.log"
+    child = keeper.start(f"git worktree add {ref}", argv, cwd=top, env=os.environ, log=log)
+    wait_until_done(keeper, child, CHECKOUT)
+
+
+def git(folder: Path, *words: str, said: str = "") -> str:
+    """Returns what git says in a folder; raises Error with its last line when it refuses, or with `said`."""
     done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        said = said or (done.stderr.strip().splitlines() or ["no word"])[-1]
         raise Error(f"git {words[0]} in {folder}: {said}", "git log --oneline")
     return done.stdout.strip()
 

@@ -25,6 +25,7 @@ import msgspec
 from connleak import folders, judge, recording
 from connleak.cache import cache_folder
 from connleak.model import Error
+from connleak.parts.leftovers import recorded
 from connleak.verdict import Verdict
 
 LIMIT = 40_000
@@ -87,10 +88,11 @@ def verdict_in(folder: Path) -> Verdict:
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
     """Yields a folder with the recording that a file holds; raises Error for one that holds anything else."""
-    with tempfile.TemporaryDirectory(prefix="connleak-packed-") as scratch:
+    with recorded() as record:
+        scratch = record.folder(Path(tempfile.gettempdir()), "packed-")
         for name, data in members(path):
-            folders.write(Path(scratch, name), data)
-        yield Path(scratch)
+            folders.write(scratch / name, data)
+        yield scratch
 
 
 def members(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -128,7 +128,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     if plan.listens == "load":
         run.load.wait_until_ready()
     for text in run.server.notes:
-        run.note("database", text)
+        run.note("database", text, told=True)
     if isinstance(run.app, App):
         own_app.set_up(keeper, plan, run.app, run.folder)
         parts.enter_context(run.app)

@@ -1,12 +1,15 @@
 """The one small process that starts every other and ends them all, whatever becomes of connleak.
 
-Run by file path (`python -I -S keeper.py FD`), standard library only. It reads JSON lines from a socket:
+Run by file path (`python -I -S keeper.py FD RECORD PATH`), standard library only. It reads JSON lines from a socket:
 start, stop, remove, and what to run at the end; it answers with pids and exit codes. When the socket closes,
 because connleak ended or was killed with -9, it ends every process that it started and everything that those left
 behind, runs what it was given for the end, and removes the folders that it was told of.
 
 Why a process of its own: PR_SET_PDEATHSIG is cleared by setuid, is not inherited by the workers of a server, and
 fires when the *thread* that forked ends. PR_SET_CHILD_SUBREAPER makes orphans ours, so that they are found.
+
+RECORD is a descriptor of the run's record (parts/records.py): while the keeper has it, nobody takes what the run made
+for left over. It removes the record, at PATH, when all else is removed.
 """
 
 import ctypes
@@ -67,61 +70,107 @@ def become(request):
 
 
 def processes():
-    """Returns {pid: (parent, session)} of every process that can be seen."""
+    """Returns {pid: (parent, session, start)} of every living process that can be seen."""
     table = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat") as file:
-                    fields = file.read().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if fields[0] != "Z":
-                table[int(name)] = (int(fields[1]), int(fields[3]))
+            facts = facts_of(int(name))
+            if facts:
+                table[int(name)] = facts
     return table
 
 
+def facts_of(pid):
+    """Returns (parent, session, start) of a process, None when it has ended; its pid and start are no other's."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else (int(fields[1]), int(fields[3]), int(fields[19]))
+
+
 def family(leader):
-    """Returns the pids of a child's descendants and of its session, itself included while it lives."""
+    """Returns {pid: start} of a child's descendants and of its session, itself included while it lives.
+
+    The leader must not have been waited for: until then no other process gets its pid, and no other session.
+    """
     table = processes()
-    found = {pid for pid, (_, session) in table.items() if session == leader or pid == leader}
+    found = {pid for pid, (_, session, _) in table.items() if session == leader or pid == leader}
     grown = True
     while grown:
-        more = {pid for pid, (parent, _) in table.items() if parent in found} - found
+        more = {pid for pid, (parent, _, _) in table.items() if parent in found} - found
         grown = bool(more)
         found |= more
-    return found
+    return {pid: table[pid][2] for pid in found}
 
 
 def remove_segments(started):
     """Removes System V shared memory that children made and no process has any more: a killed PostgreSQL leaves some.
 
     `started` is {pid: the moment of its start}: a segment that is older was made by another of that number.
+    Returns how many there were.
     """
     try:
         with open("/proc/sysvipc/shm") as file:
             rows = [line.split() for line in file][1:]
     except OSError:
-        return
+        return 0
+    removed = 0
     for _, shmid, _, _, maker, _, attached, *_, changed, _, _ in rows:
         if float(changed) + 1 >= started.get(int(maker), float("inf")) and attached == "0":
-            LIBC.shmctl(int(shmid), IPC_RMID, None)
+            removed += LIBC.shmctl(int(shmid), IPC_RMID, None) == 0
+    return removed
 
 
-def kill(pids, number=signal.SIGKILL):
-    for pid in pids:
+def kill(found):
+    """Kills processes of a snapshot {pid: start}, and none that got such a pid since."""
+    for pid, start in found.items():
         try:
-            os.kill(pid, number)
+            kill_one(pid, start)
         except OSError as error:
             if error.errno not in (errno.ESRCH, errno.EPERM):
                 raise
 
 
+def kill_one(pid, start):
+    """Kills the process that started then. What a pidfd refers to cannot change between the look and the signal."""
+    try:
+        handle = os.pidfd_open(pid)
+    except (AttributeError, OSError) as error:
+        if getattr(error, "errno", errno.ENOSYS) not in (errno.ENOSYS, errno.EPERM):
+            raise
+        handle = None  # Linux before 5.3, or a sandbox that forbids it
+    try:
+        facts = facts_of(pid)
+        if facts is None or facts[2] != start:
+            return
+        if handle is None:
+            os.kill(pid, signal.SIGKILL)
+        else:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def remove(folder):
+    """Removes a folder; of git's folder of registered work trees the last one, as git does."""
+    shutil.rmtree(folder, ignore_errors=True)
+    parent = os.path.dirname(folder)
+    if os.path.basename(parent) == "worktrees":
+        try:
+            os.rmdir(parent)
+        except OSError:
+            pass  # it has others
+
+
 class Keeper:
-    def __init__(self, channel):
+    def __init__(self, channel, record=""):
         self.channel = channel
+        self.record = record
         self.children = {}  # pid -> the request that started it
-        self.stopping = {}  # pid -> (deadline, its family when it was asked to stop)
+        self.stopping = {}  # pid -> (deadline, {pid: start} of its family when it was asked to stop)
         self.started = {}  # every pid there ever was -> when
         self.folders = []
         self.last = []  # commands for the end: what they remove is no child of ours, such as a container
@@ -151,35 +200,46 @@ class Keeper:
     def stop(self, pid, number, grace):
         if pid in self.children and pid not in self.stopping:
             self.stopping[pid] = (time.monotonic() + grace, family(pid))
-            kill([pid], number)
+            try:
+                os.kill(pid, number)  # our own child, not waited for yet: nobody else has its pid
+            except OSError as error:
+                if error.errno not in (errno.ESRCH, errno.EPERM):
+                    raise
 
     def reap(self):
         """Collects ended children, adopted ones too; kills what an ended or overdue one left."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 break
-            if not pid:
+            if ended is None:
                 break
+            pid = ended.si_pid
             if pid in self.children:
-                del self.children[pid]
-                _, relatives = self.stopping.pop(pid, (0, set()))
-                kill((relatives | family(pid)) - {pid} & set(processes()))
+                _, relatives = self.stopping.pop(pid, (0, {}))
+                kill({**relatives, **family(pid)})
+            _, status = os.waitpid(pid, 0)
+            if self.children.pop(pid, None):
                 self.say(exit=pid, status=os.waitstatus_to_exitcode(status))
         for pid, (deadline, relatives) in list(self.stopping.items()):
             if time.monotonic() > deadline:
-                kill((relatives | family(pid)) & set(processes()))
+                kill({**relatives, **family(pid)})
 
     def finish(self):
-        """Ends everything: ask, wait two seconds, kill, until no descendant is left; then the folders."""
+        """Ends everything: ask, wait two seconds, kill, until no descendant is left; then the folders, the record."""
+        done = False
         try:
             self.end_all()
-            for request in self.last:
-                self.run_last(request)
+            done = all([self.run_last(request) for request in self.last])
         finally:
             for folder in self.folders:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
+        if self.record and done and not any(os.path.lexists(folder) for folder in self.folders):
+            try:
+                os.unlink(self.record)
+            except OSError:
+                pass  # somebody removed the state folder
 
     def end_all(self):
         for pid, request in reversed(list(self.children.items())):
@@ -190,7 +250,8 @@ class Keeper:
         me = os.getpid()
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
-            left = family(me) - {me}
+            left = family(me)
+            del left[me]
             if not left:
                 break
             kill(left)
@@ -199,13 +260,17 @@ class Keeper:
         remove_segments(self.started)
 
     def run_last(self, request):
-        """Runs a command to its end, for at most half a minute."""
+        """Runs a command to its end, for at most half a minute; tells whether it went well."""
         pid, _ = start(request)
         deadline = time.monotonic() + LAST
-        while pid and not os.waitpid(pid, os.WNOHANG)[0]:
+        while pid:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return status == 0
             if time.monotonic() > deadline:
-                kill([pid])
+                os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
+        return False
 
     def run(self):
         wake, woken = os.pipe()
@@ -234,7 +299,8 @@ def main():
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
     channel = socket.socket(fileno=int(sys.argv[1]))
     channel.set_inheritable(False)  # no child has it: its end is ours
-    keeper = Keeper(channel)
+    os.set_inheritable(int(sys.argv[2]), False)
+    keeper = Keeper(channel, sys.argv[3])
     try:
         keeper.run()
     finally:

@@ -19,23 +19,22 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from connleak.model import Error
-from connleak.parts.keeper import remove_segments
+from connleak.parts import records
+from connleak.parts.leftovers import MARK, clear, surely
 
 ENOUGH_MEMORY = 1 << 30
-MARK = "CONNLEAK_KEEPER"
-"""The variable in every child's environment that says whose it is, should the keeper itself be killed."""
 LOWEST = 10_000
 """The lowest port that an app or a server of ours is given."""
 GIVEN: deque[int] = deque(maxlen=500)
 """The ports that this process was given lately."""
 KEEPER = Path(__file__).with_name("keeper.py")
+DOCKER = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+"""What says where a container is, for the command that removes it."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,6 @@ class Keeper:
         self._buffer = b""
         self._key = 0
         self._needed: dict[int, Child] = {}
-        self._folders: list[Path] = []
-        self._started: dict[int, float] = {}
         self._hurried = False
         self.stopped: deque[tuple[str, BaseException]] = deque(maxlen=100)
         """Threads beside a child that an error has ended, for whoever writes the notes."""
@@ -67,13 +64,15 @@ class Keeper:
 
     def __enter__(self) -> Keeper:
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(KEEPER), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        self._record = record = records.begin()
+        fds = [theirs.fileno(), record.fd]
+        argv = [sys.executable, "-I", "-S", str(KEEPER), *map(str, fds), str(record.path or "")]
+        try:
+            with theirs:
+                self._process = subprocess.Popen(argv, pass_fds=fds, stdin=subprocess.DEVNULL, start_new_session=True)
+        except BaseException:
+            record.forget()
+            raise
         self._channel = ours
         # short, since a Unix socket's path has 107 bytes
         near = Path(tempfile.gettempdir())
@@ -83,27 +82,20 @@ class Keeper:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
         if self._process.wait():
-            self._do_without()
+            surely(lambda: clear(self._record))  # what a keeper that was killed did not do
+        self._record.close()
 
     def _folder(self, inside: Path) -> Path:
         """Returns a new folder, of which the keeper knows before it is there: so none is left, whenever we end."""
-        folder = inside / f"connleak-{secrets.token_hex(6)}"
-        self._folders.append(folder)
-        self._ask({"op": "remove", "path": str(folder)})
+        folder = inside / f"{records.PREFIX}{secrets.token_hex(6)}"
+        self.remove_at_end(folder)
         folder.mkdir(mode=0o700)
         return folder
 
-    def _do_without(self) -> None:
-        """Does what a keeper that was killed did not: ends everything that it had started, and removes the folders."""
-        deadline = time.monotonic() + 5
-        while (ours := list(started_by(self.scratch))) and time.monotonic() < deadline:
-            for process in ours:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs(ours, timeout=0.2)
-        remove_segments(self._started)  # type: ignore[no-untyped-call]
-        for folder in self._folders:
-            shutil.rmtree(folder, ignore_errors=True)
+    def remove_at_end(self, folder: Path) -> None:
+        """Has a folder that is not there yet removed at the end, whatever becomes of us."""
+        self._record.add(records.Folder(str(folder)))
+        self._ask({"op": "remove", "path": str(folder)})
 
     def scratch_in_memory(self, name: str) -> Path:
         """Returns a new folder for files that need not outlive the run, in memory where there is enough; removed too.
@@ -122,9 +114,11 @@ class Keeper:
         os.chown(self.scratch, -1, group)
         self.scratch.chmod(0o710)
 
-    def run_at_end(self, argv: Sequence[str]) -> None:
+    def run_at_end(self, removes: str, argv: Sequence[str]) -> None:
         """Has a command run when all children have ended, whatever becomes of us: it removes what is no child."""
         log = str(self.scratch / "end.log")
+        docker = {name: value for name, value in os.environ.items() if name in DOCKER}
+        self._record.add(records.Command(removes, tuple(argv), docker))
         self._ask({"op": "at end", "argv": list(argv), "cwd": "/", "env": dict(os.environ), "log": log})
 
     def start(
@@ -149,10 +143,11 @@ class Keeper:
             "uid": account[0] if account else None,
             "gid": account[1] if account else None,
         }
+        began = time.time()
         pid, error = self._ask(request)
         if not pid:
             raise Error(f"{name} cannot be started: {argv[0]}: {error}", "connleak doctor", exit_code=4)
-        self._started[pid] = time.time()
+        self._record.add(records.Child(pid, began))
         return Child(pid, name, log, stop_signal)
 
     def exit_code(self, child: Child) -> int | None:
@@ -259,14 +254,6 @@ def ended(code: int) -> str:
     """Returns how a process ended, in words."""
     names = {number.value: number.name for number in signal.Signals}
     return f"was ended by {names.get(-code, f'signal {-code}')}" if code < 0 else f"ended with exit code {code}"
-
-
-def started_by(scratch: Path) -> Iterator[psutil.Process]:
-    """Yields the living processes that the keeper of a scratch folder started, and those that they did."""
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARK) == str(scratch) and process.status() != psutil.STATUS_ZOMBIE:
-                yield process
 
 
 def died(child: Child, what: str) -> Error:

@@ -27,6 +27,7 @@ REMOVE = (
     "import sys\nfrom testcontainers.core.docker_client import DockerClient\n"
     "for found in DockerClient().client.containers.list(all=True, filters={'name': sys.argv[1]}):\n"
     "    found.remove(force=True, v=True)\n"
+    "    print(found.name)\n"
 )
 PORT = 5432
 
@@ -56,7 +57,7 @@ def start(keeper: Keeper, container: Any, max_connections: int, logs: Path) -> d
     words = [word for setting, value in settings.items() for word in ("-c", f"{setting}={value}")]
     name = f"connleak-{secrets.token_hex(6)}"
     container.with_name(name).with_command(["postgres", *words])
-    keeper.run_at_end([sys.executable, "-c", REMOVE, name])
+    keeper.run_at_end(f"container {name}", [sys.executable, "-c", REMOVE, name])
     try:
         container.start()
         follow(keeper, container.get_wrapped_container(), logs / "postgres.log")

@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from connleak.model import Error
-from connleak.parts.databases import Server, drop_when_there
+from connleak.parts.databases import Server, drop_when_there, foreign
 from connleak.parts.databases.loopback import refuse_remote
 from connleak.parts.databases.mysql import pymysql
+from connleak.parts.records import Database
 
 TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 EXAMPLE = "connleak run ... --mysql mysql://user:password@127.0.0.1:3306/dbname"
@@ -24,16 +25,24 @@ def foreign_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
     refuse_remote([admin["host"]], allowed)
     with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
         facts = server_facts(cursor)
-        own = create_database(cursor)
-    if own is None:
-        note = "this user may not create a database and a user: the app shares its own with the sampler"
-        yield server_at(admin, facts, note)
-        return
-    name, password = own
-    try:
-        yield server_at({**admin, "database": name}, facts, own={"user": name, "password": password, "database": name})
-    finally:
-        drop_database(admin, name)
+        where, name = f"mysql://{admin['host']}:{admin['port']}", foreign.database_name()
+        notes = drop_left(cursor, where)
+    made = True
+
+    def drop() -> None:
+        if made:
+            drop_database(admin, name)
+
+    with foreign.dropped_at_end(Database(where, name), drop):
+        with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
+            password = create_database(cursor, name)
+        made = password is not None
+        if not made:
+            note = "this user may not create a database and a user: the app shares its own with the sampler"
+            yield server_at(admin, facts, note)
+            return
+        own = {"user": name, "password": str(password), "database": name}
+        yield server_at({**admin, "database": name}, facts, *notes, own=own)
 
 
 def watched_mysql(address: str, allowed: Sequence[str]) -> Server:
@@ -62,9 +71,32 @@ def server_facts(cursor: Any) -> dict[str, Any]:
     return {"version": str(version).partition("-")[0], "max_connections": int(limit)}
 
 
-def create_database(cursor: Any) -> tuple[str, str] | None:
-    """Returns (name, password) of a new database and the user of the same name; None where that is not allowed."""
-    name, password = f"connleak_{secrets.token_hex(4)}", secrets.token_urlsafe(12)
+def drop_left(cursor: Any, where: str) -> tuple[str, ...]:
+    """Drops what killed runs left on this server; returns notes on that, and on what may be another machine's."""
+
+    def drop(name: str) -> bool:
+        try:
+            cursor.execute("SELECT 1 FROM information_schema.processlist WHERE %s IN (db, user)", [name])
+            if cursor.fetchone():
+                return False
+            cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
+            cursor.execute(f"DROP USER IF EXISTS '{name}'@'%'")
+        except pymysql().MySQLError:
+            return False
+        return True
+
+    dropped = foreign.drop_left(where, drop)
+    cursor.execute(
+        "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'connleak\\_%'"
+        " AND schema_name NOT IN (SELECT db FROM information_schema.processlist WHERE db IS NOT NULL)"
+    )
+    words = "DROP DATABASE `{0}`; DROP USER '{0}'@'%'"
+    return foreign.notes_on(dropped, [name for (name,) in cursor.fetchall()], words)
+
+
+def create_database(cursor: Any, name: str) -> str | None:
+    """Returns the password of a new database's user, who has its name; None where that is not allowed."""
+    password = secrets.token_urlsafe(12)
     try:
         cursor.execute(f"CREATE DATABASE `{name}`")
     except pymysql().MySQLError:
@@ -75,7 +107,7 @@ def create_database(cursor: Any) -> tuple[str, str] | None:
     except pymysql().MySQLError:
         cursor.execute(f"DROP DATABASE `{name}`")
         return None
-    return name, password
+    return password
 
 
 def drop_database(admin: dict[str, Any], name: str) -> None:

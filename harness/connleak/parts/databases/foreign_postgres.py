@@ -13,9 +13,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from connleak.model import Error
-from connleak.parts.databases import Server, drop_when_there
+from connleak.parts.databases import Server, drop_when_there, foreign
 from connleak.parts.databases.loopback import refuse_remote
 from connleak.parts.databases.postgres import connect, create_role, server_facts
+from connleak.parts.records import Database
 
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 """What of an address the app must be told, too, for its own connections."""
@@ -30,6 +31,8 @@ def foreign_database(address: str, allowed: Sequence[str]) -> Iterator[Server]:
         cursor.execute("SELECT rolsuper OR (rolcreatedb AND rolcreaterole) FROM pg_roles WHERE rolname = current_user")
         may_create = bool(cursor.fetchone()[0])
         facts = server_facts(cursor)
+        where = f"postgresql://{first.info.host}:{first.info.port}"
+        notes = drop_left(cursor, where) if may_create else ()
     if not may_create:
         note = (
             "this role may not create a database or a role: the app shares its role and database with the"
@@ -37,11 +40,9 @@ def foreign_database(address: str, allowed: Sequence[str]) -> Iterator[Server]:
         )
         yield as_it_is(admin, facts, note)
         return
-    server = create_database(admin)
-    try:
-        yield server
-    finally:
-        drop_database(admin, server.dbname)
+    name = foreign.database_name()
+    with foreign.dropped_at_end(Database(where, name), lambda: drop_database(admin, name)):
+        yield replace(create_database(admin, name), notes=notes)
 
 
 def watched_database(address: str, allowed: Sequence[str]) -> Server:
@@ -92,6 +93,25 @@ def as_it_is(admin: dict[str, Any], facts: dict[str, Any], *notes: str) -> Serve
     )
 
 
+def drop_left(cursor: Any, where: str) -> tuple[str, ...]:
+    """Drops what killed runs left on this server; returns notes on that, and on what may be another machine's."""
+
+    def drop(name: str) -> bool:
+        try:
+            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))  # not while it is used
+            cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+        except psycopg.Error:
+            return False
+        return True
+
+    dropped = foreign.drop_left(where, drop)
+    cursor.execute(
+        "SELECT name FROM (SELECT datname AS name FROM pg_database UNION SELECT rolname FROM pg_roles) AS all_of_them"
+        " WHERE name LIKE 'connleak\\_%' AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE name IN (datname, usename))"
+    )
+    return foreign.notes_on(dropped, [name for (name,) in cursor.fetchall()], 'DROP DATABASE "{0}"; DROP ROLE "{0}"')
+
+
 def drop_database(admin: dict[str, Any], name: str) -> None:
     """Drops what `create_database` made, with the sessions that the ended app left in it; raises Error in the end."""
 
@@ -120,9 +140,8 @@ def parse_address(address: str) -> dict[str, Any]:
         ) from None
 
 
-def create_database(admin: dict[str, Any]) -> Server:
+def create_database(admin: dict[str, Any], name: str) -> Server:
     """Creates a database and an ordinary role of this run's own on somebody's server."""
-    name = f"connleak_{secrets.token_hex(4)}"
     password = secrets.token_urlsafe(12)
     with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
         cursor = connection.cursor()
