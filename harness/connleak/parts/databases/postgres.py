@@ -1,4 +1,4 @@
-"""PostgreSQL for one run: a server of ours (embedded or the system's programs), or one at an address."""
+"""PostgreSQL for one run: a server of ours (from programs that are here, or in a container), or one at an address."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 
 from connleak.model import Error, Plan
-from connleak.parts.databases import Server
+from connleak.parts.databases import Server, sources
 from connleak.parts.databases.binaries import (
     DATABASE,
     SUPERUSER,
@@ -50,11 +52,12 @@ SETTINGS = {
 @contextlib.contextmanager
 def open_postgres(keeper: Keeper, plan: Plan, address: str, logs: Path) -> Iterator[Server]:
     """Yields the server that the plan asks for, with a database of this run's own; gone or dropped afterwards."""
+    plan, notes = with_source(plan, sources.ALL)
     if plan.database.source.startswith("docker"):
         from connleak.parts.databases.docker import docker_postgres
 
         with docker_postgres(keeper, plan, logs) as server:
-            yield server
+            yield replace(server, notes=notes)
     elif plan.database.source == "url":
         from connleak.parts.databases.foreign_postgres import foreign_database
 
@@ -62,7 +65,16 @@ def open_postgres(keeper: Keeper, plan: Plan, address: str, logs: Path) -> Itera
             yield server
     else:
         with own_server(keeper, plan, logs) as server:
-            yield server
+            yield replace(server, notes=notes)
+
+
+def with_source(plan: Plan, candidates: Sequence[str]) -> tuple[Plan, tuple[str, ...]]:
+    """Returns the plan with a source that works here when it leaves that to us, and notes on the choice."""
+    if plan.database.source != "auto":
+        return plan, ()
+    source, notes = sources.first_that_works(candidates)
+    database = msgspec.structs.replace(plan.database, source=source)
+    return msgspec.structs.replace(plan, database=database), notes
 
 
 @contextlib.contextmanager
