@@ -3,29 +3,31 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(shell command -v uv 2>/dev/null)
 
 .PHONY: demo test matrix lint reproduction corpus gallery faults faults-full soak bench bench-full all-tests clean
 
 # The lock holds hashes and no addresses: the packages come from wherever pip or uv is set up to look.
-$(VENV)/installed: requirements.lock pyproject.toml
-ifneq ($(UV),)
-	uv venv --quiet --allow-existing $(VENV)
-	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
-	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
-else
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
-endif
+$(VENV)/installed: requirements.lock pyproject.toml make_venv.py
+	@echo "Setting up, once (one to two minutes, less with pip's cache):"
+	@$(PYTHON) make_venv.py $(VENV)
 	@touch $@
 
 demo: $(VENV)/installed
-	$(BIN)/connleak run missing_remove:buggy --expect leak
-	$(BIN)/connleak run missing_remove:fixed --expect clean
+	@echo "1 of 2: a Flask app that never gives its connections back, under load, on a PostgreSQL of its own (about 15 s)"
+	@$(BIN)/connleak run missing_remove:buggy --expect leak
+	@echo "2 of 2: the same app, mended"
+	@$(BIN)/connleak run missing_remove:fixed --expect clean
+	@printf '%s\n' "" \
+	  "The bug was a LEAK, and its fix is CLEAN: both as expected. What next:" \
+	  "  $(BIN)/connleak open latest     the last report in a browser: reports/latest/report.html" \
+	  "  $(BIN)/connleak list            every leak that it reproduces; connleak run NAME runs one" \
+	  "  $(BIN)/connleak watch postgresql://user@127.0.0.1/dbname     a database that is in use already" \
+	  "  $(BIN)/connleak run --app 'gunicorn app:app' --url http://127.0.0.1:8000     your own app: docs/your-own-app.md"
 
+# SKIPS_TO=FILE: what was skipped for want of a program, a line for each test
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not matrix" tests/unit tests/database tests/reproduction/test_smoke.py
+	@echo "Unit tests, real databases, and the demo (about two minutes); what lacks its program is skipped, and counted at the end"
+	@$(BIN)/python -m pytest -m "not matrix" $(if $(SKIPS_TO),--skips-to "$(SKIPS_TO)") tests/unit tests/database tests/reproduction/test_smoke.py
 
 # the probe in Python 3.8 to 3.13 and SQLAlchemy 1.4 to 2.1, under every server and framework that it knows
 matrix: $(VENV)/installed

@@ -14,7 +14,7 @@ class Options(Struct, frozen=True, kw_only=True):
     locustfile: str | None = None
     cwd: str | None = None
     env: tuple[str, ...] = ()
-    postgres: str = "embedded"
+    postgres: str = "auto"
     allow_remote: tuple[str, ...] = ()
     mysql: str | None = None
     listen: str | None = None

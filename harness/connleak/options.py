@@ -41,10 +41,11 @@ OF_A_RUN = (
     ),
     click.option(
         "--postgres",
-        default="embedded",
+        default="auto",
         show_default=True,
         metavar="SOURCE",
-        help="Where the database comes from: embedded, system, a version (15 to 18), docker[:IMAGE], or postgresql://...",
+        help="Where the database comes from: auto (the first that works), embedded, system, a version (15 to 18), "
+        "docker[:IMAGE], or postgresql://...",
     ),
     click.option(
         "--mysql",

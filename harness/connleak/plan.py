@@ -172,17 +172,21 @@ def requests_a_second(text: str) -> float:
     return rate
 
 
+STARTED = ("auto", "embedded", "system")
+"""Words of --postgres for a server that we start from its programs; a version is one, too."""
+
+
 def database_of(options: Options, kind: str) -> tuple[str, str, str]:
     """Returns (kind, source, address) of the database: a target's kind, or what an app of the user's own asks for."""
     if options.mysql and kind != "mysql" and not options.app:
         raise Error(f"--mysql {options.mysql}: this target's database is {kind}", "connleak run tcp_mysql")
-    started = options.postgres in ("embedded", "system") or options.postgres.isdigit()
+    started = options.postgres in STARTED or options.postgres.isdigit()
     if options.pgbouncer and not (options.app and started):
         raise Error(
             "--pgbouncer goes with --app and a PostgreSQL that connleak starts from its programs",
-            f"connleak run --app 'COMMAND' --pgbouncer {options.pgbouncer} --postgres embedded",
+            f"connleak run --app 'COMMAND' --pgbouncer {options.pgbouncer} --postgres auto",
         )
-    if options.mysql and (options.pgbouncer or options.postgres != "embedded"):
+    if options.mysql and (options.pgbouncer or options.postgres != "auto"):
         raise Error(
             "--mysql and --postgres are two databases: one of them", "connleak run --app 'COMMAND' --mysql system"
         )
@@ -206,15 +210,15 @@ def mysql_source(text: str) -> tuple[str, str]:
 
 def database_source(text: str) -> tuple[str, str]:
     """Returns (source, address) of a --postgres value."""
-    if text in ("embedded", "system") or text.isdigit():
+    if text in STARTED or text.isdigit():
         return text, ""
     if text == "docker" or (text.startswith("docker:") and "://" not in text):
         return text, ""
     if "://" in text:
         return "url", text
     raise Error(
-        f"--postgres {text}: it takes embedded, system, docker[:IMAGE], a version such as 16, or postgresql://...",
-        "connleak run missing_remove --postgres embedded",
+        f"--postgres {text}: it takes auto, embedded, system, docker[:IMAGE], a version such as 16, or postgresql://...",
+        "connleak run missing_remove --postgres auto",
     )
 
 

@@ -20,7 +20,6 @@ from connleak.model import Note, Request, Site
 from connleak.render import charts, page
 
 CHROMIUM = shutil.which("chromium")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-quic", "--virtual-time-budget=9000",
@@ -80,7 +79,7 @@ def drawn(html: str, name: str) -> str:
     return " ".join(re.findall(r">([^<>]+)<", found[1]))
 
 
-@needs_chromium
+@pytest.mark.needs("chromium")
 def test_the_chart_is_drawn_and_the_verdict_is_text(report: Path, tmp_path: Path) -> None:
     html = dom_of(report, tmp_path / "profile")
     assert "+40.0 per 1000 requests, app.py:31" in drawn(html, "chart")
@@ -92,7 +91,7 @@ def test_the_chart_is_drawn_and_the_verdict_is_text(report: Path, tmp_path: Path
     assert label and "12 connections still held" in label[1]
 
 
-@needs_chromium
+@pytest.mark.needs("chromium")
 def test_in_the_dark_the_chart_has_light_ink(report: Path, tmp_path: Path) -> None:
     light = drawn_colours(dom_of(report, tmp_path / "light"))
     dark = drawn_colours(dom_of(report, tmp_path / "dark", "--blink-settings=preferredColorScheme=0"))
@@ -142,7 +141,7 @@ const answers = {};
 """
 
 
-@needs_chromium
+@pytest.mark.needs("chromium")
 def test_the_wheel_zooms_pointing_shows_figures_and_the_legend_hides_states(report: Path, tmp_path: Path) -> None:
     made, verdict = leaking()
     mixed = recording([[backend(n) for n in range(5)] + [backend(9, xact=0.5, state="idle in transaction")]] * 3)
@@ -169,7 +168,7 @@ HOSTILE = (
 )
 
 
-@needs_chromium
+@pytest.mark.needs("chromium")
 @pytest.mark.parametrize("words", HOSTILE)
 def test_no_text_of_an_app_or_a_database_becomes_code_in_the_page(words: str, report: Path, tmp_path: Path) -> None:
     site = Site(words, 3, words)
@@ -194,14 +193,14 @@ def test_no_text_of_an_app_or_a_database_becomes_code_in_the_page(words: str, re
     assert "data-owned" not in dom
 
 
-@needs_chromium
+@pytest.mark.needs("chromium")
 def test_code_in_the_page_would_be_seen(report: Path, tmp_path: Path) -> None:
     """The test above can fail."""
     report.write_text(report.read_text() + OWNED.removeprefix("</script>"))
     assert "data-owned" in dom_of(report, tmp_path / "profile")
 
 
-@needs_chromium
+@pytest.mark.needs("chromium")
 def test_the_comparison_is_drawn_with_its_conclusion_as_text(tmp_path: Path) -> None:
     arms = {"buggy": [leaking()] * 3, "fixed": [clean()] * 3}
     found = compare.compare(arms)
@@ -226,7 +225,7 @@ def test_the_comparison_is_drawn_with_its_conclusion_as_text(tmp_path: Path) -> 
     assert "+&lt;b&gt;" in shown
 
 
-@needs_chromium
+@pytest.mark.needs("chromium")
 @pytest.mark.parametrize("width", [390, 1200])
 def test_no_page_is_wider_than_the_window(report: Path, tmp_path: Path, width: int) -> None:
     probe = """<script>setTimeout(() => { const place = document.createElement("pre"); place.id = "width";

@@ -21,28 +21,18 @@ from connleak.parts.databases.mysql import MysqlReader, own_mysql, pymysql
 from connleak.parts.databases.postgres import connect, open_postgres
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.process import Keeper
+from needs_programs import need
 
 
 def docker(*words: str) -> str:
     return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.fixture
-def engine() -> None:
-    """Skips without a Docker engine, except under CI, where the superuser has one."""
-    try:
-        docker("info")
-    except (OSError, subprocess.CalledProcessError) as error:
-        if os.environ.get("CI") and os.geteuid() == 0:
-            pytest.fail(f"CI may not skip: {error}")
-        pytest.skip("no Docker engine answers to this user; set DOCKER_HOST")
-
-
 def ours() -> list[str]:
     return docker("ps", "-aq", "--filter", "name=connleak-").split()
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.needs("docker")
 def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
     plan = make_plan(database=Database(source="docker", max_connections=17))
     before = ours()
@@ -59,7 +49,7 @@ def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
     assert "connection authorized: user=app" in (tmp_path / "postgres.log").read_text()
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.needs("docker")
 def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
     plan = make_plan(database=Database(source="docker:postgres:no-such", max_connections=17))
     with (
@@ -89,6 +79,7 @@ def test_without_an_engine_it_says_where_it_looked(tmp_path: Path, monkeypatch: 
 @pytest.fixture
 def with_tls(keeper: Keeper, tmp_path: Path) -> Iterator[str]:
     """The address of a server that wants TLS from everyone on TCP: the system's, for the wheel's has none."""
+    need("postgresql", "openssl")
     plan = make_plan(database=Database(source="system", max_connections=20))
     with open_postgres(keeper, plan, "", tmp_path) as server:
         yield address_with_tls(server, tmp_path)
@@ -135,6 +126,7 @@ def test_the_app_gets_the_tls_options_of_an_address(with_tls: str) -> None:
 
 @pytest.fixture
 def mariadb(keeper: Keeper, tmp_path: Path) -> Iterator[Server]:
+    need("mariadb")
     with own_mysql(keeper, make_plan(database=Database(kind="mysql", max_connections=30)), tmp_path) as server:
         yield server
 

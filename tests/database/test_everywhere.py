@@ -278,6 +278,7 @@ CELERY = """
 """
 
 
+@pytest.mark.needs("redis")
 def test_celerys_prefork_workers_speak_each_for_itself(lab: Lab, keeper: Keeper, server: Server) -> None:
     python = environment("3.11", "2.1.9", "celery", "redis", "packaging")
     (lab.folder / "shop.py").write_text(textwrap.dedent(CELERY))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -104,7 +105,7 @@ def segments() -> set[str]:
 
 def test_shared_memory_of_a_killed_child_is_removed_and_no_other() -> None:
     with Keeper() as keeper:
-        child = sh(keeper, f"exec {sys.executable} -c '{SEGMENT}'")
+        child = sh(keeper, f"exec {shlex.quote(sys.executable)} -c '{SEGMENT}'")
         other = subprocess.run([sys.executable, "-c", SEGMENT], capture_output=True, text=True, check=False)
         wait_until(lambda: keeper.exit_code(child) is not None, "it ended")
         mine = child.log.read_text().strip()

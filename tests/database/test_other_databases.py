@@ -17,27 +17,22 @@ import psycopg2
 import pymysql
 import pytest
 from conftest import make_plan, wait_until
-from connleak.model import HANDLES, Backend, Database, Error
+from connleak.model import HANDLES, Backend, Database
 from connleak.parts.databases import Reader, Server
 from connleak.parts.databases.kinds import open_database, reader_of, run_sql
 from connleak.parts.process import Keeper
 from connleak.parts.services import open_services
 from connleak.writer import Writer
 from lab import Lab
+from needs_programs import OF_DATABASE, need
 
 
 @contextlib.contextmanager
 def opened(keeper: Keeper, kind: str, folder: Path, **settings: str) -> Iterator[Server]:
-    """Yields a database of that kind; one that is not installed skips, except under CI."""
+    """Yields a database of that kind; one that is not installed skips."""
+    need(*OF_DATABASE.get(kind, ()))
     plan = make_plan(database=Database(kind=kind, max_connections=20, settings=settings))
-    try:
-        stack = ExitStack()
-        server = stack.enter_context(open_database(keeper, plan, "", folder))
-    except Error as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"{error.message}, and CI may not skip")
-        pytest.skip(f"{error.message}: {error.hint}")
-    with stack:
+    with open_database(keeper, plan, "", folder) as server:
         yield server
 
 
@@ -180,6 +175,7 @@ def port_of(connection: psycopg2.extensions.connection) -> int:
         return copy.getsockname()[1]
 
 
+@pytest.mark.needs("redis")
 def test_a_redis_of_the_runs_own_wants_its_password_and_goes_with_the_run(keeper: Keeper, tmp_path: Path) -> None:
     with open_services(keeper, ["redis"], tmp_path) as told:
         address = told["REDIS_URL"]

@@ -13,7 +13,6 @@ from conftest import make_plan
 from connleak.model import Database, Error
 from connleak.parts.databases import Server
 from connleak.parts.databases.accounts import can_reach, server_account
-from connleak.parts.databases.binaries import find_programs
 from connleak.parts.databases.postgres import connect, open_postgres
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.process import Keeper
@@ -72,11 +71,8 @@ def test_a_second_start_takes_well_under_a_second_of_our_own_time(keeper: Keeper
         assert time.monotonic() - began < 20  # a busy machine; benchmarks hold the figure
 
 
+@pytest.mark.needs("postgresql")
 def test_the_systems_server_is_used_when_it_is_asked_for(keeper: Keeper, tmp_path: Path) -> None:
-    try:
-        find_programs("system")
-    except Error as error:
-        pytest.skip(f"{error.message}: {error.hint}")
     plan = make_plan(database=Database(source="system", max_connections=20))
     with open_postgres(keeper, plan, "", tmp_path) as server:
         assert one(server, "SELECT 1") == 1
@@ -120,10 +116,10 @@ def test_a_database_that_refuses_is_told_without_the_password(keeper: Keeper, se
     assert "guessed-wrong" not in caught.value.message
 
 
+@pytest.mark.needs("root")
 def test_a_folder_that_the_account_cannot_pass_is_known(tmp_path: Path) -> None:
     account = server_account()
-    if account is None:
-        pytest.skip("only root runs the server as another account")
+    assert account is not None
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     (closed / "bin").mkdir()
@@ -131,17 +127,13 @@ def test_a_folder_that_the_account_cannot_pass_is_known(tmp_path: Path) -> None:
     assert can_reach(Path(os.path.realpath("/usr/bin")), account)
 
 
-@pytest.mark.parametrize("major", ["15", "16", "17", "18"])
+@pytest.mark.parametrize(
+    "major", [pytest.param(major, marks=pytest.mark.needs(f"postgresql-{major}")) for major in ("15", "16", "17", "18")]
+)
 def test_each_version_of_the_server_runs_and_is_read(
     major: str, keeper: Keeper, writer: Writer, tmp_path: Path
 ) -> None:
     plan = make_plan(database=Database(source=major, max_connections=20))
-    try:
-        find_programs(major)
-    except Error as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"{error.message}, and CI may not skip")
-        pytest.skip(f"{error.message}: {error.hint}")
     with open_postgres(keeper, plan, "", tmp_path) as server:
         assert server.version.split(".")[0] == major
         with (

@@ -286,7 +286,6 @@ def test_a_full_buffer_drops_and_counts_and_never_blocks(lab: Lab) -> None:
 
 @pytest.mark.parametrize("patch", ["", "from gevent import monkey; monkey.patch_all()"])
 def test_gevents_patching_leaves_it_working(lab: Lab, patch: str) -> None:
-    pytest.importorskip("gevent")
     lab.start(
         patch
         + textwrap.dedent("""

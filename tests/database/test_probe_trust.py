@@ -235,7 +235,6 @@ def test_sqlites_connections_are_out_until_they_are_closed_or_forgotten(lab: Lab
 
 
 def test_a_nested_waiter_is_told_by_its_task_not_by_its_thread(lab: Lab) -> None:
-    pytest.importorskip("gevent")
     lab.start("""
         from gevent import monkey; monkey.patch_all()
         import warnings; warnings.simplefilter("ignore")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 import pytest
+from needs_programs import need
 from nemeses import NEMESES
 from nemeses.__main__ import campaign
 from nemeses.arena import Row
@@ -15,15 +15,13 @@ pytestmark = pytest.mark.reproduction
 SEED = int(os.environ.get("CONNLEAK_FAULT_SEED", "1"))
 TRIES = 3
 """Seeds that are tried for a kind: one whose moment comes too late injects nothing."""
-NEEDED = ("iptables", "ip", "gcc", "mount", "setpriv")
+NEEDED = ("postgresql", "iptables", "gcc", "mount", "setpriv", "namespaces", "root")
 
 
 @pytest.fixture(scope="session")
 def rows() -> dict[str, Row]:
     """What became of each, three at a time."""
-    missing = [program for program in NEEDED if shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin") is None]
-    if missing or os.geteuid() != 0:
-        pytest.skip(f"faults are injected as root, with {', '.join(NEEDED)}; missing: {missing or 'root'}")
+    need(*NEEDED)
     found: dict[str, Row] = {}
     for seed in range(SEED, SEED + TRIES):
         wanted = [(nemesis, seed) for nemesis in NEMESES if nemesis.name not in found]

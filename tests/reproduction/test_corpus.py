@@ -16,6 +16,7 @@ import pytest
 from connleak import catalog
 from connleak.corpus import problems
 from connleak.verdict import Verdict
+from needs_programs import OF_DATABASE, need
 
 pytestmark = pytest.mark.reproduction
 
@@ -37,6 +38,7 @@ RECORDED = re.compile(r"report: (\S+)/report.html")
 
 @pytest.mark.parametrize(("target", "variant"), VARIANTS, ids=[":".join(pair) for pair in VARIANTS])
 def test_a_variant_gets_the_verdict_that_its_target_promises(target: str, variant: str, tmp_path: Path) -> None:
+    need(*OF_DATABASE.get(catalog.targets()[target].database, ()))
     out = tmp_path / "run"
     verdict = run(f"{target}:{variant}", out)
     promised = catalog.targets()[target].variants[variant]

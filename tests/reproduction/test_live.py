@@ -150,6 +150,7 @@ def test_it_changes_nothing_and_says_only_what_reads(server: Server, tmp_path: P
     assert strange == []
 
 
+@pytest.mark.needs("mariadb")
 def test_mariadb_is_watched_too(tmp_path: Path) -> None:
     import pymysql
 

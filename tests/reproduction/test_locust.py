@@ -99,7 +99,7 @@ def drawn(page: str) -> str:
     return found[1]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+@pytest.mark.needs("chromium")
 def test_the_tab_shows_the_chart_moving_and_who_has_what(server: Server, tmp_path: Path) -> None:
     web = free_port()
     locust = Locust(tmp_path, server, "--autostart", "--autoquit", "1", "-t", "30s", "--web-host", "127.0.0.1",

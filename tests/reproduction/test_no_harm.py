@@ -12,13 +12,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from connleak.parts.databases.accounts import server_account
 from nemeses.server import Postgres
 
-pytestmark = [
-    pytest.mark.reproduction,
-    pytest.mark.skipif(server_account() is None, reason="a server of the system's is started as root"),
-]
+pytestmark = [pytest.mark.reproduction, pytest.mark.needs("postgresql", "root")]
 OWN = r'"?(connleak_[a-z0-9]+)"?'
 MAKES = (
     rf"CREATE ROLE {OWN} ",

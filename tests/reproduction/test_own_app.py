@@ -10,8 +10,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from connleak.model import Database, Error, Phases, Plan
-from connleak.parts.databases.binaries import find_programs
+from connleak.model import Database, Phases, Plan
 from connleak.parts.databases.postgres import connect, open_postgres
 from connleak.parts.process import Keeper, free_port
 
@@ -128,11 +127,8 @@ def test_at_an_address_a_target_runs_in_a_database_of_its_own_that_is_dropped(tm
         assert "sesame-1234" not in path.read_text(errors="replace"), path.name
 
 
+@pytest.mark.needs("postgresql")
 def test_the_systems_postgresql_gives_the_same_verdict(tmp_path: Path) -> None:
-    try:
-        find_programs("system")
-    except Error as error:
-        pytest.skip(f"{error.message}: {error.hint}")
     argv = [sys.executable, "-m", "connleak", "run", "missing_remove:buggy", "--postgres", "system", "--json", "--out",
             str(tmp_path / "run"), "--load", "1"]  # fmt: skip
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)

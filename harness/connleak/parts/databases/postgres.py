@@ -1,4 +1,4 @@
-"""PostgreSQL for one run: a server of ours (embedded or the system's programs), or one at an address."""
+"""PostgreSQL for one run: a server of ours (from programs that are here, or in a container), or one at an address."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg import sql
 
 from connleak.model import Error, Plan
-from connleak.parts.databases import Server
+from connleak.parts.databases import Server, sources
 from connleak.parts.databases.accounts import SUPERUSER, Account, give, server_account, server_folder, write_rules
 from connleak.parts.databases.binaries import DATABASE, find_programs, reachable_programs, template_data, version_of
 from connleak.parts.process import Child, Keeper, free_port, wait_until_done, wait_until_ready
@@ -41,11 +43,12 @@ SETTINGS = {
 @contextlib.contextmanager
 def open_postgres(keeper: Keeper, plan: Plan, address: str, logs: Path) -> Iterator[Server]:
     """Yields the server that the plan asks for, with a database of this run's own; gone or dropped afterwards."""
+    plan, notes = with_source(plan, sources.ALL)
     if plan.database.source.startswith("docker"):
         from connleak.parts.databases.docker import docker_postgres
 
         with docker_postgres(keeper, plan, logs) as server:
-            yield server
+            yield replace(server, notes=notes)
     elif plan.database.source == "url":
         from connleak.parts.databases.foreign_postgres import foreign_database
 
@@ -53,7 +56,16 @@ def open_postgres(keeper: Keeper, plan: Plan, address: str, logs: Path) -> Itera
             yield server
     else:
         with own_server(keeper, plan, logs) as server:
-            yield server
+            yield replace(server, notes=notes)
+
+
+def with_source(plan: Plan, candidates: Sequence[str]) -> tuple[Plan, tuple[str, ...]]:
+    """Returns the plan with a source that works here when it leaves that to us, and notes on the choice."""
+    if plan.database.source != "auto":
+        return plan, ()
+    source, notes = sources.first_that_works(candidates)
+    database = msgspec.structs.replace(plan.database, source=source)
+    return msgspec.structs.replace(plan, database=database), notes
 
 
 @contextlib.contextmanager
