@@ -26,8 +26,9 @@ from connleak.parts.databases.binaries import find_programs, reachable_programs,
 from connleak.parts.databases.kinds import open_database
 from connleak.parts.databases.postgres import connect, create_role
 from connleak.parts.process import Keeper
-from connleak.parts.services import find_service, open_services
+from connleak.parts.services import open_services
 from connleak.writer import Writer
+from needs_programs import OF_DATABASE, looked, need
 from stranger import (
     as_stranger,
     begun_as_stranger,
@@ -40,7 +41,7 @@ from stranger import (
     writable,
 )
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
+as_root = pytest.mark.needs("root")
 ROLES = ("connleak", "postgres", "app", "root", "nobody")
 
 
@@ -58,14 +59,15 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def everything_up(place: Path, kind: str) -> Iterator[tuple[Keeper, Server, list[str]]]:
-    """A run: servers, collector, Redis and an app; yields the server and the paths of all that lies on the disk."""
+    """A run: servers, collector, Redis where it is here, an app; yields the server and the paths of all on the disk."""
+    need(*OF_DATABASE.get(kind, ()))
     run = place / "run"
     with Keeper() as keeper, Writer(run, make_plan(), Machine()) as writer:
         folders = {*Path("/dev/shm").glob("connleak-*")}
         plan = make_plan(database=Database(kind=kind, max_connections=20))
         with (
             open_database(keeper, plan, "", run) as server,
-            open_services(keeper, ["redis"], run),
+            open_services(keeper, [] if looked("redis").missing else ["redis"], run),
             Collector(writer, keeper.scratch, time.monotonic(), run) as collector,
         ):
             environment = {**server.environment(), **collector.environment()}
@@ -98,7 +100,6 @@ def enters(server: Server, user: str, password: str) -> bool:
     ("kind", "umask"), [("postgresql", 0o000), ("postgresql", 0o077), ("pgbouncer", 0o000), ("mysql", 0o000)]
 )
 def test_another_local_user_gets_nothing_of_a_run(kind: str, umask: int, place: Path) -> None:
-    find_service("redis")
     os.umask(umask)
     with everything_up(place, kind) as (_, server, paths):
         assert len(paths) > 400, "what is looked at is there"
@@ -163,7 +164,7 @@ def test_the_superuser_is_nobody_but_the_account_that_runs_connleak(place: Path)
             assert cursor.fetchone()[0].startswith("SCRAM-SHA-256$")
 
 
-@as_root
+@pytest.mark.needs("postgresql", "root")
 def test_not_even_the_servers_own_account_is_a_superuser_of_its_database(place: Path) -> None:
     account = server_account()
     assert account is not None
@@ -259,13 +260,17 @@ ORDINARY = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
 """A namespace in which root's processes are an ordinary account's: they have its number, and no right of root's."""
 
 
-@pytest.mark.parametrize("account", [[], ORDINARY], ids=["our own", "nobody"])
+@pytest.mark.parametrize(
+    "account", [[], pytest.param(ORDINARY, marks=pytest.mark.needs("user namespaces"))], ids=["our own", "nobody"]
+)
 @pytest.mark.parametrize(("kind", "umask"), [("postgresql", "027"), ("postgresql", "077"), ("mysql", "077")])
 def test_servers_start_under_a_narrow_umask(kind: str, account: list[str], umask: str, place: Path) -> None:
+    need(*OF_DATABASE.get(kind, ()))
     told = run_as(account, umask, kind)
     assert told.stdout.startswith("runs as"), told.stderr
 
 
+@pytest.mark.needs("user namespaces")
 def test_an_account_without_a_name_is_told_what_a_server_needs(place: Path) -> None:
     told = run_as(["unshare", "--user", "--map-user=60123"], "022", "postgresql")
     assert "no account of this system has the uid 60123" in told.stderr

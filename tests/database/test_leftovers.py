@@ -219,11 +219,10 @@ print("killed" if stranger.poll() is not None else "lives")
 """
 
 
+@pytest.mark.needs("user namespaces")
 def test_the_keeper_kills_nobody_who_got_the_pid_of_a_child(tmp_path: Path) -> None:
     keeper = Path(leftovers.__file__).parent
     argv = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
-    if subprocess.run([*argv, "true"], check=False).returncode:
-        pytest.skip("no pid namespace can be made here")
     done = subprocess.run(
         [*argv, sys.executable, "-c", REUSE, str(keeper), str(tmp_path)], capture_output=True, text=True, timeout=30
     )
@@ -365,7 +364,7 @@ print(records.state_folder())
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another account")
+@pytest.mark.needs("root")
 def test_an_account_without_a_home_keeps_its_records_in_tmp_unless_somebody_else_has_that_name(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("CONNLEAK_", "XDG_"))}
@@ -401,16 +400,7 @@ with Keeper() as keeper:
 """
 
 
-@pytest.fixture
-def engine() -> None:
-    """Skips without a Docker engine, except under CI, where the superuser has one."""
-    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
-        if os.environ.get("CI") and os.geteuid() == 0:
-            pytest.fail("CI may not skip: no Docker engine answers")
-        pytest.skip("no Docker engine answers to this user; set DOCKER_HOST")
-
-
-@pytest.mark.usefixtures("engine")
+@pytest.mark.needs("docker")
 def test_a_killed_runs_container_is_removed_once_its_engine_answers(tmp_path: Path, state: Path) -> None:
     with script(CONTAINER, str(Path(__file__).parent), str(tmp_path)) as (us, (keeper,)):
         os.kill(us.pid, signal.SIGKILL)

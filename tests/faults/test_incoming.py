@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -177,9 +176,8 @@ def test_a_process_without_the_token_is_sent_away(collector: Collector, first: d
     assert collector.living() == []
 
 
+@pytest.mark.needs("root")
 def test_another_user_is_sent_away_whatever_it_knows(collector: Collector, tmp_path: Path) -> None:
-    if os.geteuid():
-        pytest.skip("it takes root to be another user")
     environment = collector.environment()
     Path(environment["CONNLEAK_SOCKET"]).chmod(0o777)  # the mode alone is not what keeps it out
     for parent in tmp_path.parents:

@@ -134,7 +134,7 @@ def test_a_cache_that_others_can_write_to_is_refused(tmp_path: Path, monkeypatch
     assert cache_folder() == tmp_path
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.needs("root")
 def test_a_cache_of_another_account_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONNLEAK_CACHE", str(tmp_path))
     os.chown(tmp_path, 60123, 60123)
