@@ -1,6 +1,8 @@
-"""Builds recordings of a few numbers by hand, for the judge: two processes of an app, cycles of one second each."""
+"""Builds recordings of a few numbers by hand, for the judge: runs in cycles of four seconds, and watches in windows."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from connleak.model import (
     Backend,
@@ -8,6 +10,7 @@ from connleak.model import (
     Event,
     Holder,
     Machine,
+    Note,
     Phase,
     Phases,
     Plan,
@@ -137,4 +140,70 @@ def recording(
         events=events,
         snapshots=tuple(snapshots),
         requests=tuple(sorted([*sent, *more_requests], key=lambda request: request.t)),
+    )
+
+
+WINDOW = 2.0
+BASELINE = 1.0
+"""Where the first window of a watch begins."""
+READS = 10
+"""How often the server is read in each window."""
+Rows = list[Backend] | Callable[[int], list[Backend]]
+"""A window's sessions: the same in each read, or by the read's number."""
+
+
+def watched(
+    windows: list[Rows],
+    *,
+    before: list[Backend] | None = None,
+    holders: list[list[Holder]] | None = None,
+    pools: list[list[Pool]] | None = None,
+    processes: tuple[Process, ...] = (),
+    events: tuple[Event, ...] = (),
+    notes: tuple[Note, ...] = (),
+    probed: bool = False,
+    last: float | None = WINDOW,
+    server: dict | None = None,
+    **changes: object,
+) -> Recording:
+    """Returns a recording of a server that was watched: window k lasts from 1+2k to 3+2k and shows windows[k].
+
+    No load is ours, so there are no rests, no quiet window and no requests; with a probe, holders[k] are what window
+    k's begin and end showed. `before` are the baseline's sessions; the last window lasts `last` seconds, None: unended.
+    """
+    holders = holders or [[] for _ in windows]
+    pools = pools or [[] for _ in windows]
+    facts = {"max_connections": 100, "reserved": 3, "ours": False, "own_database": False, **(server or {})}
+    phases = [Phase("start", 0, 0.0, 0.2), Phase("baseline", 0, 0.2, BASELINE, facts)]
+    samples = [Sample(t / 10, tuple(before or ())) for t in range(2, 10, 2)]
+    snapshots = []
+    armed = (Process(process=PROCESS, probe=True, armed=True), *processes) if probed else processes
+    for k, rows in enumerate(windows):
+        begin = BASELINE + WINDOW * k
+        length = last if k == len(windows) - 1 else WINDOW
+        phases.append(Phase("watch", k + 1, begin, None if length is None else begin + length))
+        for read in range(round(READS * (length or WINDOW) / WINDOW)):
+            shown = rows(read) if callable(rows) else rows
+            samples.append(Sample(round(begin + 0.05 + read * WINDOW / READS, 2), tuple(shown)))
+        snapshots += [
+            Snapshot(
+                t=moment,
+                label="watch",
+                cycle=k + 1,
+                holders=tuple(h for h in holders[k] if h.since <= moment),
+                pools=tuple(pools[k]),
+                processes=armed,
+            )
+            for moment in (begin, begin + (length or WINDOW))
+        ]
+    values = {"probe": "pool" if probed else "off", "app": "", "url": "", "load": "none", "window": WINDOW, "cycles": 0}
+    return Recording(
+        folder="/nowhere",
+        plan=plan(**{**values, "target": "watch", "sample_every": 0.2, **changes}),
+        machine=Machine(),
+        phases=tuple(phases),
+        samples=tuple(samples),
+        events=events,
+        snapshots=tuple(snapshots),
+        notes=notes,
     )
