@@ -1,0 +1,657 @@
+"""What each figure of a verdict is made of: findings as a whole, whose rates and bounds, and edges of windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import golden
+import msgspec
+import pytest
+from build import OTHER, PROCESS, SITE, backend, holder, pool, recording, watched
+from connleak import judge
+from connleak.judge.facts import Facts
+from connleak.judge.rates import compact, rate
+from connleak.model import Event, Holder, Note, Phase, Process, Recording, Request, Sample, Site, Snapshot
+from connleak.verdict import Verdict
+from test_judge import check, idle, in_transaction, kinds, leaking, with_locks
+from test_judge_thresholds import clients, hourly, on_one_thread, with_samples
+
+THIRD = Site("jobs.py", 5, "refresh")
+
+
+def found(made: Recording, kind: str) -> list[dict[str, Any]]:
+    """Returns the findings of a kind as plain figures, without the address of their explanation."""
+    verdict = judge.judge(made)
+    assert not any("this check failed" in check.why for check in verdict.checks), verdict.checks
+    every = golden.figures_of(verdict).get("findings", [])
+    return [
+        {name: value for name, value in finding.items() if name not in ("docs", "kind")}
+        for finding in every
+        if finding["kind"] == kind
+    ]
+
+
+def with_snapshots(made: Recording, change) -> Recording:
+    """Returns the recording with each snapshot changed: change(snapshot, its number) -> the new fields."""
+    changed = (msgspec.structs.replace(s, **change(s, n)) for n, s in enumerate(made.snapshots))
+    return msgspec.structs.replace(made, snapshots=tuple(changed))
+
+
+def with_facts(made: Recording, name: str, **facts: object) -> Recording:
+    """Returns the recording whose last phase of that name has more facts."""
+    last = max(n for n, phase in enumerate(made.phases) if phase.name == name)
+    phases = [
+        msgspec.structs.replace(phase, facts={**phase.facts, **facts}) if n == last else phase
+        for n, phase in enumerate(made.phases)
+    ]
+    return msgspec.structs.replace(made, phases=tuple(phases))
+
+
+# whole findings
+
+
+def test_a_held_finding_has_its_rate_sessions_stack_and_requests() -> None:
+    def taken(number: int, request: str) -> Holder:
+        return msgspec.structs.replace(holder(number, since=0.8 + number / 10), stack=(SITE, OTHER), request=request)
+
+    counts = (2, 4, 7)
+    made = recording(
+        [in_transaction(count) for count in counts],
+        holders=[[taken(n, "GET /b" if n > 5 else "GET /a") for n in range(1, count + 1)] for count in counts],
+        pools=[[pool(out=count, size=50)] for count in counts],
+        events=tuple(Event(1.5, "checkout", PROCESS, n, n, n, SITE, request="GET /a") for n in range(40)),
+    )
+    assert found(made, "held") == [
+        {
+            "rate": {"value": 25.0, "low": 10.72, "high": 57.18, "per": "1000 requests"},
+            "requests": [{"name": "GET /a", "held": 5, "of": 40}, {"name": "GET /b", "held": 2, "of": 0}],
+            "backends": [1, 2, 3, 4, 5, 6, 7],
+            "sites": ["app.py:31 list_users", "app.py:77 listen"],
+            "first_seen": 0.9,
+        }
+    ]
+    assert judge.judge(made).sentence == (
+        "7 connections still held 3.0 s after the load ended, taken at app.py:31 in list_users; all in an open "
+        "transaction, taken for GET /a; held after each cycle: 2, 4, 7, that is 25.0 (10.7 to 57.2) per 1000 requests"
+    )
+
+
+def test_a_growth_finding_of_a_level_has_the_rate_beyond_the_pools() -> None:
+    levels = (6, 8, 11)
+    pools = [[pool(size=5, idle=tuple(range(1, level + 1)))] for level in levels]
+    assert found(recording([idle(level) for level in levels], pools=pools), "growth") == [
+        {
+            "rate": {"value": 25.0, "low": 10.72, "high": 57.18, "per": "1000 requests"},
+            "backends": list(range(1, 12)),
+            "first_seen": 3.0,
+        }
+    ]
+
+
+def old_workers(levels: tuple[int, ...] = (1, 2, 3), at_work: tuple[float, ...] = ()) -> Recording:
+    """A process more after each cycle, each with a session of a pool; the first does something at some moments."""
+    made = recording(
+        [idle(level) for level in levels],
+        pools=[[pool(1, site=SITE, idle=(1,)), pool(2, site=SITE, idle=tuple(range(2, n + 1)))] for n in levels],
+        holders=[[holder(9, site=OTHER)]] * len(levels),
+        events=tuple(Event(t, "checkout", PROCESS, backend=1, site=SITE) for t in at_work),
+    )
+    return with_snapshots(
+        made,
+        lambda s, _: {
+            "processes": tuple(Process(process=PROCESS + n, ports=(40001 + n,)) for n in range(levels[s.cycle - 1]))
+        },
+    )
+
+
+def test_a_growth_finding_of_processes_has_the_rate_of_their_sessions() -> None:
+    made = with_snapshots(
+        old_workers(),
+        lambda s, _: {"processes": tuple(msgspec.structs.replace(p, probe=True, armed=True) for p in s.processes)},
+    )
+    assert found(made, "growth") == [
+        {
+            "rate": {"value": 10.0, "low": 2.747, "high": 35.72, "per": "1000 requests"},
+            "backends": [1, 2, 3],
+            "sites": ["app.py:31 list_users"],
+            "first_seen": 3.0,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("levels", "at_work", "grows"),
+    [
+        ((1, 2, 3), (), True),
+        ((1, 1, 2), (), False),
+        ((1, 2), (), False),
+        ((1, 2, 3), (8.0, 13.0), True),  # the ends of the last cycle are no part of it
+        ((1, 2, 3), (8.1,), False),
+        ((1, 2, 3), (12.9,), False),
+    ],
+)
+def test_processes_are_growth_when_one_comes_with_each_cycle_and_the_first_does_nothing_in_the_last(
+    levels: tuple[int, ...], at_work: tuple[float, ...], grows: bool
+) -> None:
+    armed = with_snapshots(
+        old_workers(levels, at_work),
+        lambda s, _: {"processes": tuple(msgspec.structs.replace(p, probe=True, armed=True) for p in s.processes)},
+    )
+    assert bool(found(armed, "growth")) is grows
+
+
+def remade(closed_by: str = "") -> Recording:
+    """Two pools at a line in the first cycle, and two more in each later one; one pool may keep five."""
+    made = [(1.5, 1), (1.6, 2), (5.5, 3), (5.6, 4), (9.5, 5), (9.6, 6)]
+    events = [Event(t, "pool", PROCESS, pool=n, site=SITE, stack=(SITE, OTHER)) for t, n in made]
+    events += [Event(t, "connect", PROCESS, backend=n, pool=n) for t, n in made]
+    if closed_by:
+        events += [Event(9.9, "close", PROCESS, backend=90, pool=7, gc=closed_by == "collector")]
+    counts = (2, 4, 6)
+    pools = [[pool(n, idle=(n,), site=SITE, created=t) for t, n in made[:count]] for count in counts]
+    return recording([idle(count) for count in counts], pools=pools, events=tuple(events))
+
+
+@pytest.mark.parametrize(("by", "bound"), [("", None), ("app", None), ("collector", "collector")])
+def test_a_growth_finding_of_pools_counts_those_after_the_first_cycle(by: str, bound: str | None) -> None:
+    [finding] = found(remade(by), "growth")
+    assert finding.pop("bounded_by", None) == bound
+    assert finding == {
+        "rate": {"value": 20.0, "low": 7.804, "high": 50.29, "per": "1000 requests"},
+        "backends": [1, 2, 3, 4, 5, 6],
+        "sites": ["app.py:31 list_users", "app.py:77 listen"],
+        "first_seen": 5.5,
+    }
+    assert "4 connection pools made at app.py:31" in judge.judge(remade()).sentence
+    assert "after each cycle: 2, 4, 6, where one pool a process may keep 5" in judge.judge(remade()).sentence
+
+
+def test_a_growth_finding_of_a_full_server_has_the_lines_pools_alone() -> None:
+    mine = [pool(n, site=SITE, created=1 + n / 10, idle=tuple(range(5 * n - 4, 5 * n + 1))) for n in range(1, 20)]
+    others = [
+        pool(20, site=SITE, created=0.9),  # which has nothing
+        pool(21, site=OTHER, created=0.8, idle=(96, 97)),
+    ]
+    made = recording([idle(97)] * 3, pools=[[*mine, *others]] * 3)
+    [finding] = found(made, "growth")
+    assert finding == {
+        "bounded_by": "server",
+        "backends": list(range(1, 96)),
+        "sites": [str_of(SITE)],
+        "first_seen": 1.1,
+    }
+    assert "95 sessions at rest in 19 connection pools" in judge.judge(made).findings[0].claim
+
+
+def str_of(site: Site) -> str:
+    return f"{site.file}:{site.line} {site.function}"
+
+
+def test_an_orphaned_finding_has_its_sessions_and_how_long_the_oldest_was_there() -> None:
+    row = msgspec.structs.replace(backend(3), started=0.75, query="SELECT 3")
+    rows = [backend(1), row, msgspec.structs.replace(backend(4), started=1.25)]
+    made = recording([rows] * 3, pools=[[pool(idle=(1,))]] * 3)
+    assert found(made, "orphaned") == [{"backends": [3, 4], "first_seen": 0.75}]
+    assert "last query: SELECT 3" in judge.judge(made).sentence
+
+
+def test_orphans_are_told_by_the_line_that_had_them_last_the_more_the_sooner() -> None:
+    events = [Event(1.1, "checkout", PROCESS, 1, n, n, OTHER, (OTHER,)) for n in (2, 3)]
+    events += [Event(1.2, "checkout", PROCESS, 1, n, n, SITE, (SITE,)) for n in (2, 4)]
+    events += [Event(1.3, "connect", PROCESS, backend=5, stack=(THIRD,))]
+    made = recording([idle(5)] * 3, pools=[[pool(idle=(1,))]] * 3, events=tuple(events))
+    assert [(f["backends"], f["sites"]) for f in found(made, "orphaned")] == [
+        ([2, 4], [str_of(SITE)]),
+        ([3], [str_of(OTHER)]),
+        ([5], [str_of(THIRD)]),
+    ]
+
+
+def test_a_collected_finding_counts_each_lines_returns() -> None:
+    events = []
+    for number in range(1, 31):
+        site, gc = (SITE, number % 3 == 0) if number <= 20 else (OTHER, number == 25)
+        events += [
+            Event(1.1 + number / 100, "checkout", PROCESS, 1, number, number, site, (site,), 1),
+            Event(1.6 + number / 100, "checkin", PROCESS, 1, number, number, site, (site,), 1, gc=gc),
+        ]
+    made = recording([[]] * 3, events=tuple(events))
+    assert found(made, "collected") == [
+        {
+            "rate": {"value": 20.0, "low": 9.198, "high": 42.94, "per": "1000 requests"},
+            "backends": [3, 6, 9, 12, 15, 18],
+            "sites": [str_of(SITE)],
+            "first_seen": 1.63,
+        },
+        {
+            "rate": {"value": 3.333, "low": 0.589, "high": 18.64, "per": "1000 requests"},
+            "backends": [25],
+            "sites": [str_of(OTHER)],
+            "first_seen": 1.85,
+        },
+    ]
+    assert "6 connections of 20 taken at app.py:31" in judge.judge(made).sentence
+
+
+def test_a_shared_finding_has_its_sessions_its_opener_and_its_users() -> None:
+    def use(process: int, backend: int | None, t: float, detail: str = "taken in process") -> Event:
+        return Event(t, "shared", process, backend=backend, site=SITE, stack=(SITE,), detail=detail, other=50)
+
+    events = (use(200, 2, 1.4), use(201, 3, 1.5), use(200, None, 1.6), use(200, 2, 1.7))
+    made = recording([idle(3)] * 3, pools=[[pool(idle=(1, 2, 3))]] * 3, events=events)
+    assert found(made, "shared") == [{"backends": [2, 3], "sites": [str_of(SITE)], "first_seen": 1.4}]
+    assert "4 times a session of another process" in judge.judge(made).sentence
+    assert "2 sessions, opened by process 50, used by 2 other processes" in judge.judge(made).sentence
+    gone = Event(1.4, "bye", 50)
+    alone = msgspec.structs.replace(made, events=(gone, use(200, 2, 1.4)))
+    assert found(alone, "shared") == []  # its opener had just ended
+    assert len(found(msgspec.structs.replace(made, events=(gone, use(200, 2, 1.3))), "shared")) == 1
+
+
+def test_a_close_after_ones_own_use_is_no_second_fault_and_one_without_is() -> None:
+    def closing(*events: Event) -> list[dict[str, Any]]:
+        return found(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events), "shared")
+
+    use = Event(1.5, "shared", 200, backend=1, site=SITE, stack=(SITE,), detail="taken in process 200", other=50)
+    close = msgspec.structs.replace(use, t=1.6, site=OTHER, stack=(OTHER,), detail="closed in process 200")
+    assert [f["sites"] for f in closing(use, close)] == [[str_of(SITE)]]
+    assert [f["sites"] for f in closing(close)] == [[str_of(OTHER)]]
+    other = msgspec.structs.replace(close, process=201)
+    assert [f["sites"] for f in closing(use, other)] == [[str_of(SITE)], [str_of(OTHER)]]
+
+
+def test_a_lock_held_finding_names_the_lines_that_had_its_sessions() -> None:
+    events = tuple(
+        Event(1.1 + n / 10, "checkout", PROCESS, 1, 2, n, site) for n, site in enumerate((SITE, OTHER, SITE))
+    )
+    row = msgspec.structs.replace(backend(2), state_since=1.45)
+    made = recording([[backend(1), row]] * 3, pools=[[pool(idle=(1, 2))]] * 3, events=events)
+    assert found(with_locks(made, 2), "lock-held") == [
+        {"backends": [2], "sites": [str_of(SITE), str_of(OTHER)], "first_seen": 1.45}
+    ]
+
+
+@pytest.mark.parametrize(("read", "expected"), [(0, 0), (5, 0), (None, 1)])
+def test_a_lock_counts_when_it_is_there_in_every_read_of_the_last_window(read: int | None, expected: int) -> None:
+    made = with_locks(recording([idle(2)] * 3, pools=[[pool(idle=(1, 2))]] * 3), 2)
+    inside = [sample.t for sample in made.samples if 12 <= sample.t <= 13]
+    without = inside[read] if read is not None else None
+    samples = tuple(msgspec.structs.replace(s, locks=()) if s.t == without else s for s in made.samples)
+    assert len(found(msgspec.structs.replace(made, samples=samples), "lock-held")) == expected
+
+
+def test_a_lost_slots_finding_is_of_the_pool_that_lost_most() -> None:
+    pools = [pool(1, out=3, site=SITE), pool(2, out=6, site=OTHER, size=4, overflow=3), pool(3, out=2, used=False)]
+    made = recording([[]] * 3, holders=[[holder(1), holder(2)]] * 3, pools=[pools] * 3)
+    assert [f["sites"] for f in found(made, "lost-slots")] == [[str_of(OTHER)]]
+    verdict = judge.judge(made)
+    assert "counts 6 connections as out, of which nobody has 6: these slots of 4 + 3" in verdict.findings[-1].claim
+    assert check(verdict, "lost-slots").why == "7 slots lost"
+    moving = with_snapshots(made, lambda s, n: {"pools": (pools[0], msgspec.structs.replace(pools[1], checked_out=n))})
+    assert [f["sites"] for f in found(moving, "lost-slots")] == [[str_of(SITE)]]
+
+
+def test_an_exhausted_finding_is_of_the_pool_and_the_line_that_most_gave_up_at() -> None:
+    events = tuple(
+        Event(1.2 + n / 10, "timeout", PROCESS, n, pool=2 if n < 3 else 1, seconds=0.2 + n / 10, site=site)
+        for n, site in enumerate((SITE, OTHER, OTHER, THIRD))
+    )
+    pools = [pool(1, size=3, overflow=0), pool(2, size=7, overflow=1)]
+    made = recording([[]] * 3, pools=[pools] * 3, events=events)
+    [finding] = found(made, "exhausted")
+    assert finding == {"bounded_by": "pool", "sites": [str_of(OTHER)], "first_seen": 1.2}
+    assert "4 callers gave up after waiting 0.35 s for a connection (pool_size 7 + max_overflow 1)" in (
+        judge.judge(made).sentence
+    )
+
+
+def test_a_wait_that_ended_well_is_told_and_no_finding() -> None:
+    events = tuple(Event(1.5, "wait", PROCESS, n, pool=1, seconds=n / 10) for n in (1, 3))
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events)
+    assert check(judge.judge(made), "exhausted").why == "no caller gave up; 2 callers waited, 0.30 s at most"
+
+
+def test_a_per_client_finding_is_of_the_first_moment_with_most_clients() -> None:
+    """Six clients in both cycles, with six idle sessions in the first and five in the second."""
+    made = clients()
+    fewer = tuple(
+        msgspec.structs.replace(s, backends=tuple(row for row in s.backends if row.pid != 16)) if s.t > 4 else s
+        for s in made.samples
+    )
+    [finding] = found(msgspec.structs.replace(made, samples=fewer), "per-client")
+    assert finding == {"sites": [str_of(OTHER)], "first_seen": 2.25}
+    assert "6 connections were out" in judge.judge(msgspec.structs.replace(made, samples=fewer)).sentence
+
+
+def test_a_churn_finding_is_of_the_line_that_opens_most_after_the_first_cycle() -> None:
+    def opened(t: float, site: Site, count: int) -> tuple[Event, ...]:
+        return tuple(Event(t, "connect", PROCESS, pool=1, site=site, stack=(site, THIRD)) for _ in range(count))
+
+    events = (*opened(1.5, OTHER, 300), *opened(5.5, OTHER, 40), *opened(5.6, SITE, 80))
+    made = recording([[]] * 3, events=events)
+    assert found(made, "churn") == [{"sites": [str_of(SITE)], "first_seen": 5.5}]
+    assert "600 connections opened per 1000 requests after the first cycle (120 for 200)" in judge.judge(made).sentence
+
+
+@pytest.mark.parametrize(("t", "expected"), [(4.0, 0), (4.01, 1), (12.0, 1), (12.01, 0)])
+def test_churn_is_what_is_opened_from_the_first_rests_end_to_the_last_rests_begin(t: float, expected: int) -> None:
+    events = tuple(Event(t, "connect", PROCESS, pool=1) for _ in range(150))
+    assert len(found(recording([[]] * 3, events=events), "churn")) == expected
+
+
+# who is out
+
+
+@pytest.mark.parametrize(("read", "level"), [(0, 1), (1, 1), (5, 1), (-1, 1), (None, 2)])
+def test_at_rest_is_what_every_read_of_the_window_shows(read: int | None, level: int) -> None:
+    made = recording([idle(2)] * 3)
+    inside = [sample.t for sample in made.samples if 12 <= sample.t <= 13]
+    without = inside[read] if read is not None else None
+    samples = tuple(msgspec.structs.replace(s, backends=s.backends[:1]) if s.t == without else s for s in made.samples)
+    assert Facts(msgspec.structs.replace(made, samples=samples)).rests[-1].level == level
+
+
+def test_a_window_that_did_not_end_lasts_until_the_last_read() -> None:
+    made = recording([idle(1)] * 3)
+    phases = tuple(p for p in made.phases if p.name != "collect")
+    phases = (*phases[:-1], msgspec.structs.replace(phases[-1], end=None))
+    assert Facts(msgspec.structs.replace(made, phases=phases)).rests[-1].end == made.samples[-1].t
+
+
+def test_a_checkout_whose_session_is_not_known_is_not_judged_by_anothers_transaction() -> None:
+    nameless = msgspec.structs.replace(holder(2, site=OTHER), backend=None)
+    made = recording([in_transaction(1)] * 3, holders=[[holder(1), nameless]] * 3)
+    assert [f["sites"] for f in found(made, "held")] == [[str_of(SITE)]]
+    assert judge.judge(made).evidence["residents"][0]["site"] == str(OTHER)
+
+
+@pytest.mark.parametrize(("since", "expected"), [(12.0, 1), (12.01, 0)])
+def test_held_is_what_was_taken_by_the_windows_begin(since: float, expected: int) -> None:
+    made = recording([in_transaction(1)] * 3, holders=[[holder(1, since=since)]] * 3)
+    assert len(found(made, "held")) == expected
+
+
+def test_held_is_what_both_ends_of_the_window_show() -> None:
+    made = recording([in_transaction(2)] * 3, holders=[[holder(1), holder(2)]] * 3)
+    last = len(made.snapshots) - 1
+    late = with_snapshots(made, lambda s, n: {"holders": s.holders[:1] if n == last - 1 else s.holders})
+    early = with_snapshots(made, lambda s, n: {"holders": s.holders[:1] if n == last else s.holders})
+    assert [f["backends"] for made in (late, early) for f in found(made, "held")] == [[1], [1]]
+
+
+def test_handles_of_sqlite_are_no_part_of_the_verdict_on_another_database() -> None:
+    handle = msgspec.structs.replace(holder(1), source="sqlite")
+    assert found(recording([in_transaction(1)] * 3, holders=[[handle]] * 3, pools=[[pool(out=1)]] * 3), "held") == []
+
+
+def test_a_task_has_no_thread_to_keep_a_connection_for() -> None:
+    def rising(task: bool) -> list[str]:
+        holders = [[msgspec.structs.replace(holder(n), task=task) for n in range(1, count + 1)] for count in (1, 2, 3)]
+        pools = [[pool(out=count, size=50)] for count in (1, 2, 3)]
+        return kinds(judge.judge(recording([idle(n) for n in (1, 2, 3)], holders=holders, pools=pools)))
+
+    assert (rising(task=False), rising(task=True)) == ([], ["held"])
+
+
+@pytest.mark.parametrize("source", ["direct", "pool"])
+def test_only_what_is_opened_by_hand_may_be_a_listener_that_a_request_began(source: str) -> None:
+    mine = msgspec.structs.replace(holder(1), source=source, request="GET /")
+    made = recording([idle(1)] * 3, holders=[[mine]] * 3, pools=[[pool(out=1)]] * 3)
+    assert bool(found(made, "held")) is (source == "pool")
+
+
+def test_what_lies_in_its_pool_in_a_transaction_is_told_by_the_line_that_had_it_last() -> None:
+    events = tuple(
+        Event(1.1 + n / 10, "checkout", PROCESS, 1, 1, n, site, (site,)) for n, site in enumerate((OTHER, THIRD, SITE))
+    )
+    rows = [backend(1, xact=2.0, state="idle in transaction"), backend(2, xact=1.5, state="idle in transaction")]
+    pools = [pool(1, site=OTHER), pool(2, site=THIRD, idle=(1, 2))]
+    made = recording([rows] * 3, pools=[pools] * 3, events=events)
+    assert found(made, "held") == [
+        {"backends": [1], "sites": [str_of(SITE)], "first_seen": 2.0},
+        {"backends": [2], "sites": [str_of(THIRD)], "first_seen": 1.5},
+    ]
+
+
+def test_one_resident_among_many_clients_explains_none_of_them() -> None:
+    def with_residents(count: int) -> bool:
+        rows = idle(count, first=51)
+        base = clients()
+        out = tuple(holder(n, site=THIRD, since=0.5) for n in range(51, 51 + count))
+        made = with_snapshots(base, lambda s, _: {"holders": out})
+        samples = tuple(msgspec.structs.replace(s, backends=(*s.backends, *rows)) for s in made.samples)
+        return bool(found(msgspec.structs.replace(made, samples=samples), "per-client"))
+
+    assert (with_residents(0), with_residents(4), with_residents(5)) == (True, True, False)
+
+
+def test_a_session_that_was_first_taken_after_a_moment_was_not_out_then() -> None:
+    made = clients()
+    late = tuple(msgspec.structs.replace(e, t=e.t + 2.39) if e.kind == "checkout" else e for e in made.events)
+    assert found(msgspec.structs.replace(made, events=late), "per-client") == []
+
+
+def test_a_server_that_answers_in_less_than_half_a_second_does_not_hang() -> None:
+    made = clients()
+    slow = tuple(msgspec.structs.replace(sample, cost=0.4) for sample in made.samples)
+    assert len(found(msgspec.structs.replace(made, samples=slow), "per-client")) == 1
+    often = msgspec.structs.replace(made.plan, sample_every=0.05)
+    rare = with_samples(
+        msgspec.structs.replace(made, plan=often), lambda t: not any(1.92 < t - c < 2.38 for c in (0, 4))
+    )
+    assert len(found(rare, "per-client")) == 1
+
+
+def test_sessions_that_lie_idle_under_load_are_not_part_of_how_long_one_is_held() -> None:
+    events = (
+        Event(1.1, "checkout", PROCESS, 1, 1, 1, pool=1),
+        Event(1.9, "checkin", PROCESS, 1, 1, 1, pool=1),
+        Event(1.5, "timeout", PROCESS, 2, pool=1, seconds=0.3),
+    )
+    busy = tuple(
+        Sample(1.01 + n / 12, (backend(1, state="active" if n == 0 else "idle"), backend(2, state=None)))
+        for n in range(10)
+    )
+    made = with_samples(recording([[]] * 3, events=events), lambda t: not 1 <= t <= 2)
+    made = msgspec.structs.replace(made, samples=tuple(sorted((*made.samples, *busy), key=lambda s: s.t)))
+    assert "cause: undersized" in judge.judge(made).sentence
+    assert "each holds it for 800 ms" in judge.judge(made).sentence
+
+
+@pytest.mark.parametrize(("size", "overflow"), [(0, 200), (5, -1)])
+def test_a_pool_without_a_limit_declares_nothing(size: int, overflow: int) -> None:
+    events = tuple(
+        Event(1.5, kind, PROCESS, n, 1, n, pool=1) for n in range(1, 121) for kind in ("checkout", "checkin")
+    )
+    pools = [[pool(size=size, overflow=overflow, idle=(1,))]] * 3
+    assert found(recording([idle(1)] * 3, pools=pools, events=events), "over-budget") == []
+    held = recording([in_transaction(4)] * 3, holders=[[holder(n, thread=1) for n in range(1, 5)]] * 3, pools=pools)
+    assert found(held, "held")[0]["bounded_by"] == "unknown"
+
+
+# rates and walls
+
+
+def test_one_more_is_a_rate_and_none_more_is_none() -> None:
+    assert found(on_one_thread([2, 2, 3]), "held")[0]["rate"]["value"] == 5.0
+    assert "rate" not in found(on_one_thread([4, 4, 4]), "held")[0]
+    assert "rate" not in found(on_one_thread([4]), "held")[0]
+
+
+def test_a_rate_is_rounded_to_three_digits_and_none_without_a_load() -> None:
+    assert msgspec.structs.astuple(rate(1, 3, "1000 requests", 1000.0))[:3] == (333.333, 61.492, 792.34)
+    assert msgspec.structs.astuple(rate(4, 0, "hour", 3.0)) == (0.0, 0.0, 0.0, "hour", "no load")
+    assert msgspec.structs.astuple(rate(4, -1, "hour", 3.0))[-1] == "no load"
+
+
+def test_where_each_trial_may_leak_more_than_once_the_interval_is_poissons() -> None:
+    assert rate(10, 10, "1000 requests", 1000.0).method.startswith("Wilson")
+    assert rate(11, 10, "1000 requests", 1000.0).method.startswith("Poisson")
+    assert rate(1, 10, "hour", 1000.0).method.startswith("Poisson")
+
+
+@pytest.mark.parametrize(("second", "settled"), [(20, True), (19, False)])
+def test_it_is_settled_by_what_the_same_load_added(second: int, settled: bool) -> None:
+    """Ten in the first 100 requests, and in the 200 after them half as many for each."""
+    made = on_one_thread([10, second])
+    again = tuple(Request(r.t, 0.01, "/") for r in made.requests if r.t > 5)
+    assert judge.is_settled(msgspec.structs.replace(made, requests=(*made.requests, *again))) is settled
+
+
+def test_the_first_wall_counts_each_pools_part_of_the_growth() -> None:
+    """67 are left on the server; a pool of which three of twelve come has 16 or 18 left, which is 64 or 72 in all."""
+
+    def wall(size: int) -> dict[str, Any]:
+        counts = (4, 8, 12)
+        holders = [
+            [msgspec.structs.replace(holder(n), pool=1 if n in (1, 5, 9) else 2) for n in range(1, c + 1)]
+            for c in counts
+        ]
+        pools = [pool(1, size=size, overflow=0, idle=tuple(range(21, 39))), pool(2, size=1000)]
+        made = recording([[*in_transaction(c), *idle(18, 21)] for c in counts], holders=holders, pools=[pools] * 3)
+        return judge.judge(made).exhaustion
+
+    assert (wall(19)["wall"], wall(19)["left"]["value"]) == ("the pool of process 100 (19 + 0)", 1600.0)
+    assert (wall(21)["wall"], wall(21)["left"]["value"]) == ("the server", 1675.0)
+
+
+@pytest.mark.parametrize(("max_connections", "text"), [(500, "minutes"), (1900, "minutes"), (4000, "hours")])
+def test_a_wall_of_a_job_is_told_in_minutes_up_to_two_hours(max_connections: int, text: str) -> None:
+    made = with_facts(hourly([4, 8, 12]), "baseline", max_connections=max_connections)
+    big = with_snapshots(made, lambda s, _: {"pools": (pool(size=0, out=12),)})
+    exhaustion = judge.judge(big).exhaustion
+    low, high = exhaustion["left"]["low"], exhaustion["left"]["high"]
+    factor = 60 if text == "minutes" else 1
+    numbers = " to ".join(compact(factor * side) for side in (low, high))
+    assert exhaustion["text"] == f"the server is full after {numbers} more {text}"
+
+
+# edges
+
+
+def test_what_one_cycle_alone_left_unsettled_is_told() -> None:
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    assert check(judge.judge(with_facts(made, "rest", settled=False, out=1)), "rest").why.startswith(
+        "1 checkout still coming and going"
+    )
+
+
+def test_a_process_that_ends_with_the_run_did_not_end_in_it() -> None:
+    def ended(t: float) -> dict[int, float]:
+        events = (Event(1.5, "connect", PROCESS, backend=1), Event(t, "bye", PROCESS))
+        return Facts(recording([idle(1)] * 3, events=events)).ended
+
+    assert ended(1.0) == ended(13.0) == {}  # the first load begins, the last rest ends
+    assert (ended(1.01), ended(12.99)) == ({PROCESS: 1.01}, {PROCESS: 12.99})
+
+
+@pytest.mark.parametrize(("created", "may"), [(0.5, 10), (1.0, 10), (1.01, 5)])
+def test_a_pool_of_the_baseline_counts_for_itself_and_a_later_one_once_a_line(created: float, may: int) -> None:
+    pools = [pool(n, size=5, site=SITE, created=created) for n in (1, 2)]
+    assert Facts(recording([idle(1)] * 3, pools=[pools] * 3)).budget == may
+
+
+def test_the_server_was_away_when_it_says_so_and_not_when_the_run_went_through() -> None:
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    away = msgspec.structs.replace(made, notes=(Note(5.0, "database", "the server did not answer: no"),))
+    assert (Facts(made).outage, Facts(away).outage) == (False, True)
+    assert check(judge.judge(away), "refused").outcome == "clean"
+    other = msgspec.structs.replace(
+        made, notes=(Note(5.0, "app", "it did not answer"), Note(5.0, "database", "no TLS"))
+    )
+    assert not Facts(other).outage
+
+
+def test_no_check_fails_where_nothing_came_to_rest_or_nobody_was_asked() -> None:
+    made = recording([idle(2)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
+    restless = msgspec.structs.replace(made, phases=tuple(p for p in made.phases if p.name not in ("rest", "quiet")))
+    early = tuple(s for s in made.snapshots if s.cycle == 1)
+    unasked = msgspec.structs.replace(made, snapshots=early)
+    blind = msgspec.structs.replace(made, snapshots=(*early, Snapshot(t=12.5, label="asked", cycle=3)))
+    for broken in (restless, unasked, blind, msgspec.structs.replace(restless, snapshots=early)):
+        verdict = judge.judge(broken)
+        assert verdict.outcome == "inconclusive"
+        assert not any("this check failed" in check.why for check in verdict.checks), verdict.checks
+
+
+def test_a_server_that_was_read_once_was_not_watched() -> None:
+    made = recording([idle(1)] * 3)
+    once = msgspec.structs.replace(made, samples=made.samples[:1])
+    assert check(judge.judge(once), "sampler").why == "the server was read less than twice"
+    twice = msgspec.structs.replace(made, samples=made.samples[:2])
+    assert check(judge.judge(twice), "sampler").why == "2 samples, the longest pause 0.10 s"
+
+
+def test_a_holder_table_tells_no_time_before_it_began() -> None:
+    rows = [msgspec.structs.replace(backend(1, xact=12.25, state="idle in transaction"), state_since=99.0)]
+    [row] = judge.judge(recording([rows] * 3, holders=[[holder(1, since=0.876)]] * 3)).holders
+    assert (row.state_for, row.transaction_for, row.held_for, row.session_for) == (0.0, 0.75, 12.12, 12.5)
+
+
+def test_a_post_mortem_counts_who_was_out_waited_and_asked_at_each_moment() -> None:
+    events = (
+        Event(4.0, "checkout", PROCESS, 1, 1, 1, SITE),
+        Event(5.0, "checkin", PROCESS, 1, 1, 1, SITE),
+        Event(6.0, "wait", PROCESS, 2, seconds=1.0),
+        Event(7.0, "timeout", PROCESS, 3, seconds=0.5),
+    )
+    request = Request(6.0, 0.5, "/slow")
+    made = recording([idle(2), idle(3), idle(3)], events=events, more_requests=(request,))
+    quiet = msgspec.structs.replace(made, requests=(request,))
+    frozen = Snapshot(t=7.0, label="exhausted", cycle=2, reason="full")
+    series = judge.judge(msgspec.structs.replace(quiet, snapshots=(*quiet.snapshots, frozen))).postmortem.series
+    by_time = {row["t"]: row for row in series}
+    assert [by_time[t]["out"] for t in (3.75, 4.0, 4.75, 5.0)] == [0, 1, 1, 0]
+    assert [by_time[t]["waiting"] for t in (4.75, 5.0, 5.75, 6.0, 6.5, 6.75, 7.0)] == [0, 1, 1, 0, 1, 1, 0]
+    assert [by_time[t]["requests"] for t in (5.75, 6.0, 6.25, 6.5)] == [0, 1, 1, 0]
+    assert [by_time[t]["idle"] for t in (4.75, 5.0)] == [2, 3]
+
+
+# words that carry figures
+
+
+def sentence(made: Recording) -> str:
+    return judge.judge(made).sentence
+
+
+def test_a_sensitivity_names_the_rarest_of_several_endpoints() -> None:
+    made = recording([[]] * 3)
+    assert "; in " not in judge.judge(made).sensitivity["text"]
+    rare = msgspec.structs.replace(made, requests=(*made.requests, Request(9.9, 0.01, "/rare")))
+    assert judge.judge(rare).sensitivity["text"].endswith("; in GET /rare, asked 1 times, one of 1000 or more")
+
+
+def test_what_was_there_before_the_load_is_told_where_something_was() -> None:
+    made = leaking([4, 4, 4])
+    assert "after the load ended, taken" in sentence(made)
+    before = tuple(msgspec.structs.replace(s, backends=tuple(idle(2))) if s.t < 1 else s for s in made.samples)
+    assert "after the load ended (before it: 2), taken" in sentence(msgspec.structs.replace(made, samples=before))
+    assert "all through the quiet window, taken" in sentence(hourly([4, 4, 4]))
+
+
+def test_residents_are_counted_in_the_check() -> None:
+    def why(count: int) -> str:
+        out = [holder(n, site=OTHER) for n in range(1, count + 1)]
+        return check(judge.judge(recording([idle(count)] * 3, holders=[out] * 3)), "held").why
+
+    assert why(0) == "0 checkouts out all through 1.0 s of rest"
+    assert why(1) == "0 checkouts out all through 1.0 s of rest; 1 more kept on purpose"
+    assert why(2) == "0 checkouts out all through 1.0 s of rest; 2 more kept on purpose"
+
+
+def test_at_most_five_of_the_others_on_a_server_are_named() -> None:
+    note = Note(5.0, "sampler", "", {"others": {f"tool {n}": 1 for n in range(7)}})
+    made = msgspec.structs.replace(watched([idle(1)] * 3, before=idle(1)), notes=(note,))
+    assert "tool 4; without" in check(judge.judge(made), "others").why
+
+
+def test_a_held_finding_shows_its_last_twelve_counts() -> None:
+    counts = list(range(1, 15))
+    verdict: Verdict = judge.judge(on_one_thread(counts))
+    assert f"held after each cycle: {', '.join(map(str, counts[2:]))}, that is" in verdict.sentence
+
+
+def test_phases_that_a_run_broke_off_in_are_named() -> None:
+    made = recording([idle(1)] * 3)
+    broken = msgspec.structs.replace(made, phases=(*made.phases[:4], Phase("drain", 1, 2.0)))
+    assert "broke off in phase drain" in check(judge.judge(broken), "rest").why
