@@ -607,6 +607,66 @@ def test_a_post_mortem_counts_who_was_out_waited_and_asked_at_each_moment() -> N
     assert [by_time[t]["idle"] for t in (4.75, 5.0)] == [2, 3]
 
 
+def test_a_sample_that_hung_says_so_from_its_middle_on() -> None:
+    """Read at 1.95 s for 0.6 s: well again from 3.25 s on, when the clients are still there."""
+    made = clients()
+    slow = tuple(msgspec.structs.replace(s, cost=0.6) if round(s.t % 4, 2) == 1.95 else s for s in made.samples)
+    assert sum(sample.cost > 0 for sample in slow) >= 2
+    assert len(found(msgspec.structs.replace(made, samples=slow), "per-client")) == 1
+
+
+def test_what_one_cycle_did_alone_counts_where_there_is_only_one() -> None:
+    whole = clients(cycles=1)
+    one = recording([[]], events=whole.events, more_requests=tuple(r for r in whole.requests if r.t < 3))
+    one = msgspec.structs.replace(one, samples=tuple(s for s in whole.samples if s.t < 6))
+    assert len(found(one, "per-client")) == 1
+    assert found(clients(cycles=1), "per-client") == []
+
+
+def test_callers_that_come_one_after_the_other_never_want_more_than_one() -> None:
+    taken = [Event(1.5 + n / 1000, "checkout", PROCESS, 1, 1, n, pool=1) for n in range(120)]
+    back = [Event(1.5005 + n / 1000, "checkin", PROCESS, 1, 1, n, pool=1) for n in range(120)]
+    big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
+    verdict = judge.judge(recording([idle(1)] * 3, pools=big, events=(*taken, *back)))
+    assert check(verdict, "over-budget").why == "the pools may open 150, and with the callers seen 1, of 97 connections"
+
+
+def test_callers_that_wait_want_a_connection_from_when_they_asked_on() -> None:
+    """Three wait at 1.5 s, of whom one had begun to wait when another had already given up."""
+    events = (
+        Event(1.5, "timeout", PROCESS, 1, seconds=0.3, pool=1),
+        Event(1.6, "wait", PROCESS, 1, seconds=0.2, pool=1),
+        Event(1.8, "timeout", PROCESS, 1, seconds=0.2, pool=1),
+    )
+    made = recording([[]] * 3, events=events, pools=[[pool(size=1, overflow=0)]] * 3)
+    assert "up to 2 callers at once want one of 1" in sentence(made)
+
+
+def test_an_app_without_a_session_is_perhaps_elsewhere_also_on_a_database_of_its_own() -> None:
+    made = with_facts(recording([[]] * 3), "baseline", own_database=True)
+    assert check(judge.judge(made), "server").outcome == "inconclusive"
+    one = msgspec.structs.replace(made.samples[0], counters={"sessions": 3})
+    two = msgspec.structs.replace(made.samples[-1], counters={"sessions": 4})
+    short = msgspec.structs.replace(made, samples=(one, *made.samples[1:-1], two))
+    assert check(judge.judge(short), "server").outcome == "clean"
+
+
+def test_a_probe_that_told_of_no_connection_is_as_none() -> None:
+    made = recording([in_transaction(1)] * 3, probed=False, probe="pool")
+    assert "run with the probe to see the line" in judge.judge(made).findings[0].claim
+    assert check(judge.judge(recording([idle(1)] * 3, probed=False, probe="pool")), "probe").outcome == "inconclusive"
+    assert check(judge.judge(recording([[]] * 3, probed=False, probe="pool")), "probe").outcome == "clean"
+    assert check(judge.judge(recording([idle(1)] * 3, probed=False)), "probe").outcome == "clean"
+
+
+def test_what_is_left_until_the_wall_is_told_to_a_thousandth() -> None:
+    assert judge.judge(leaking([4, 8, 12])).exhaustion["left"] == {"value": 2125.0, "low": 1104.872, "high": 4165.442}
+
+
+def test_a_level_of_a_watch_without_a_third_of_the_windows_is_itself() -> None:
+    assert kinds(judge.judge(watched([idle(3), idle(4)], budget=1))) == []
+
+
 # words that carry figures
 
 
@@ -627,6 +687,13 @@ def test_what_was_there_before_the_load_is_told_where_something_was() -> None:
     before = tuple(msgspec.structs.replace(s, backends=tuple(idle(2))) if s.t < 1 else s for s in made.samples)
     assert "after the load ended (before it: 2), taken" in sentence(msgspec.structs.replace(made, samples=before))
     assert "all through the quiet window, taken" in sentence(hourly([4, 4, 4]))
+
+
+def test_the_check_of_growth_names_the_budget_that_was_given() -> None:
+    without = check(judge.judge(recording([idle(2)] * 3, probed=False)), "growth").why
+    assert without.startswith("sessions at rest: 2, 2, 2; before the load: 0; without a probe")
+    given = check(judge.judge(recording([idle(2)] * 3, probed=False, budget=2)), "growth").why
+    assert given == "sessions at rest: 2, 2, 2; before the load: 0; --budget 2"
 
 
 def test_residents_are_counted_in_the_check() -> None:
