@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import golden
+import msgspec
+from connleak import judge
 from connleak.model import (
     Backend,
     Database,
@@ -207,3 +210,41 @@ def watched(
         snapshots=tuple(snapshots),
         notes=notes,
     )
+
+
+def with_samples(made: Recording, keep: Callable[[float], bool]) -> Recording:
+    """Returns the recording with those samples alone whose moment is kept."""
+    return msgspec.structs.replace(made, samples=tuple(sample for sample in made.samples if keep(sample.t)))
+
+
+def found(made: Recording, kind: str) -> list[dict]:
+    """Returns the findings of a kind as plain figures, without the address of their explanation."""
+    verdict = judge.judge(made)
+    assert not any("this check failed" in check.why for check in verdict.checks), verdict.checks
+    every = golden.figures_of(verdict).get("findings", [])
+    return [
+        {name: value for name, value in finding.items() if name not in ("docs", "kind")}
+        for finding in every
+        if finding["kind"] == kind
+    ]
+
+
+def with_snapshots(made: Recording, change: Callable[[Snapshot, int], dict]) -> Recording:
+    """Returns the recording with each snapshot changed: change(snapshot, its number) -> the new fields."""
+    changed = (msgspec.structs.replace(s, **change(s, n)) for n, s in enumerate(made.snapshots))
+    return msgspec.structs.replace(made, snapshots=tuple(changed))
+
+
+def with_facts(made: Recording, name: str, **facts: object) -> Recording:
+    """Returns the recording whose last phase of that name has more facts."""
+    last = max(n for n, phase in enumerate(made.phases) if phase.name == name)
+    phases = [
+        msgspec.structs.replace(phase, facts={**phase.facts, **facts}) if n == last else phase
+        for n, phase in enumerate(made.phases)
+    ]
+    return msgspec.structs.replace(made, phases=tuple(phases))
+
+
+def str_of(site: Site) -> str:
+    """Returns a line of code as the golden file has it."""
+    return f"{site.file}:{site.line} {site.function}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from build import CYCLE, OTHER, PROCESS, SITE, backend, holder, pool, recording
+from build import CYCLE, OTHER, PROCESS, SITE, backend, holder, pool, recording, with_samples
 from connleak import judge
 from connleak.judge.facts import Facts
 from connleak.judge.rates import compact, increments, requests_for, unit_of
@@ -17,10 +17,6 @@ CLEAN = recording([idle(1)] * 3, pools=POOLED)
 
 def audited(made: Recording, name: str) -> str:
     return check(judge.judge(made), name).outcome
-
-
-def with_samples(made: Recording, keep) -> Recording:
-    return msgspec.structs.replace(made, samples=tuple(sample for sample in made.samples if keep(sample.t)))
 
 
 # the audit
