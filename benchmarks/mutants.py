@@ -167,12 +167,12 @@ def tried(mutant: Mutant | None, tests: Path, stored: Recordings, verdicts: Verd
     return told
 
 
-def judged_anew() -> Recordings:
-    """Returns the stored recordings that can be judged anew."""
+def judged_anew(verdicts: Verdicts) -> Recordings:
+    """Returns the stored recordings that have a golden verdict and can be judged anew."""
     found = {}
     for name, path in golden.recordings().items():
-        with packing.unpacked(path) as folder:
-            if not (folder / "verdict.json").exists():
+        if name in verdicts and not verdicts[name].get("kept"):
+            with packing.unpacked(path) as folder:
                 found[name] = recording.read(folder)
     return found
 
@@ -188,7 +188,8 @@ def main() -> int:
     given = parser.parse_args()
     every = mutants()
     chosen = every if given.all else random.Random(given.seed).sample(every, min(given.sample, len(every)))
-    stored, verdicts = ({}, {}) if given.without_golden else (judged_anew(), golden.stored())
+    verdicts = {} if given.without_golden else golden.stored()
+    stored = judged_anew(verdicts)
     if tried(None, given.tests, stored, verdicts) != "none":
         print("the judge is red without a mutant: make that green first", file=sys.stderr)
         return 2
