@@ -157,7 +157,9 @@ FAULTS = {
     "fault-generator-killed-buggy": Case("fault generator-killed 2", "inconclusive", "the load broke off"),
     "fault-generator-killed-fixed": Case("fault generator-killed 1", "inconclusive", "the load broke off"),
     "fault-request-log-lost-fixed": Case("fault request-log-lost 1", "inconclusive", "requests were not counted"),
-    "fault-full-server-fixed": Case("fault full-from-the-first 2", "inconclusive", "nothing could be run: no connection was free"),
+    "fault-full-server-fixed": Case(
+        "fault full-from-the-first 2", "inconclusive", "nothing could be run: no connection was free"
+    ),
 }
 STOPPED = {
     "stopped-load-buggy": Case("fault sigint 1", "inconclusive", "Ctrl-C in the load"),

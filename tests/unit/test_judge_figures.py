@@ -393,6 +393,49 @@ def test_as_many_held_as_four_fifths_of_the_clients_are_said_by_held() -> None:
     assert (with_held(3), with_held(4)) == (True, False)
 
 
+def test_a_server_that_reserves_nothing_has_room_for_all() -> None:
+    made = recording([idle(1)] * 3)
+    phases = tuple(
+        msgspec.structs.replace(p, facts={"max_connections": 40}) if p.name == "baseline" else p for p in made.phases
+    )
+    assert (Facts(made).room, Facts(msgspec.structs.replace(made, phases=phases)).room) == (97, 40)
+
+
+def test_the_times_until_the_wall_are_told_to_a_tenth_of_a_second() -> None:
+    time = judge.judge(leaking([4, 8, 12], at_rate=3.0)).exhaustion["time"]
+    assert (time["low"], time["high"]) == (368.3, 1388.5)
+
+
+def test_a_session_that_lies_in_its_pool_is_not_the_planted_leak() -> None:
+    row = backend(1, xact=2.0, state="idle in transaction")
+    made = recording([[row]] * 3, pools=[[pool(idle=(1,), site=SITE)]] * 3, canary=True)
+    made = msgspec.structs.replace(made, notes=(Note(1.5, "run", "canary", {"canary": "connection"}),))
+    assert check(judge.judge(made), "canary").outcome == "inconclusive"
+
+
+def test_beside_a_session_that_a_cut_request_may_be_opening_others_are_still_orphans() -> None:
+    made = recording([idle(3)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    opened = Event(0.5, "connect", PROCESS, backend=2, site=SITE, stack=(SITE,))
+    cut = with_facts(msgspec.structs.replace(made, events=(opened,)), "drain", cut=True)
+    assert [f["backends"] for f in found(cut, "orphaned")] == [[2]]
+
+
+def test_a_process_that_ended_before_anybody_took_a_connection_went_wholly_unasked() -> None:
+    events = (Event(1.5, "connect", PROCESS, backend=1), Event(6.0, "bye", PROCESS))
+    assert Facts(recording([idle(1)] * 3, events=events)).unasked == 1.0
+    assert Facts(recording([idle(1)] * 3)).unasked == 0.0
+
+
+def test_a_holder_whose_session_is_not_known_has_no_state() -> None:
+    nameless = msgspec.structs.replace(holder(2), backend=None)
+    made = recording([in_transaction(1)] * 3, holders=[[holder(1), nameless]] * 3)
+    assert [(row.backend, row.state) for row in judge.judge(made).holders] == [(1, "idle in transaction"), (None, None)]
+
+
+def test_one_request_is_a_load() -> None:
+    assert (rate(1, 1, "1000 requests", 1000.0).value, rate(1, 0, "1000 requests", 1000.0).value) == (1000.0, 0.0)
+
+
 # words that carry figures
 
 

@@ -493,7 +493,7 @@ def test_the_words_and_numbers_of_a_pool_that_nobody_asked_are_not_its_budget() 
 
 
 def test_the_baseline_is_the_most_that_was_there_before_the_load() -> None:
-    before = tuple(Sample(t, tuple(idle(count))) for t, count in ((0.19, 9), (0.45, 2), (0.55, 3), (1.0, 4)))
+    before = tuple(Sample(t, tuple(idle(count))) for t, count in ((0.19, 9), (0.2, 3), (0.55, 2), (1.0, 4)))
     made = recording([idle(1)] * 3, pools=POOLED)
     made = msgspec.structs.replace(made, samples=(*before, *made.samples[8:]))
     assert judge.judge(made).evidence["baseline"] == 3
