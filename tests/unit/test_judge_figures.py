@@ -436,6 +436,64 @@ def test_one_request_is_a_load() -> None:
     assert (rate(1, 1, "1000 requests", 1000.0).value, rate(1, 0, "1000 requests", 1000.0).value) == (1000.0, 0.0)
 
 
+def test_a_return_whose_taking_was_not_seen_says_nothing_of_how_long_one_is_held() -> None:
+    gave_up = Event(1.5, "timeout", PROCESS, 2, pool=1, seconds=0.3)
+    back = Event(1.9, "checkin", PROCESS, 1, 1, 1, pool=1)
+    made = recording([[]] * 3, events=(gave_up, back))
+    assert "each holds it for 0 ms" in sentence(made)
+    taken = Event(1.4, "checkout", PROCESS, 1, 1, 1, pool=1)
+    whole = msgspec.structs.replace(made, events=(taken, gave_up, back))
+    assert "each holds it for 500 ms" in sentence(whole)
+    thinned = Note(1.8, "probe", "", {"thinned": 5})
+    assert "each holds it for 0 ms" in sentence(msgspec.structs.replace(whole, notes=(thinned,)))
+
+
+@pytest.mark.parametrize(("levels", "grows"), [((3, 5, 5), False), ((5, 3, 4), False), ((3, 4, 5), True)])
+def test_a_cache_is_bounded_when_no_process_has_more_than_one_had_before(levels: tuple[int, ...], grows: bool) -> None:
+    events = [Event(1.1, "pool", PROCESS, pool=1, site=SITE, stack=(SITE,))]
+    for number in range(2, 12):
+        for kind in ("pool", "connect", "close"):
+            events.append(Event(5 + number / 10, kind, PROCESS, backend=number, pool=number, site=SITE, stack=(SITE,)))
+    pools = [[pool(n, site=SITE, created=1.1, idle=(n,)) for n in range(1, level + 1)] for level in levels]
+    made = recording([idle(level) for level in levels], pools=pools, events=tuple(events))
+    assert bool([f for f in found(made, "growth") if "sites" in f]) is grows
+
+
+@pytest.mark.parametrize("window", [0.5, 1.0, 60.0])
+def test_any_window_makes_it_a_watch(window: float) -> None:
+    assert Facts(watched([idle(1)], window=window)).watched
+    assert not Facts(recording([idle(1)])).watched
+
+
+@pytest.mark.parametrize(("second", "bounded"), [(15, "threads"), (16, "")])
+def test_of_two_cycles_the_first_is_what_the_last_is_measured_by(second: int, bounded: str) -> None:
+    assert found(leaking([12, second]), "held")[0].get("bounded_by", "") == bounded
+
+
+def test_a_pool_of_one_without_overflow_is_full_with_it_out() -> None:
+    made = recording([in_transaction(1)] * 3, holders=[[holder(1)]] * 3, pools=[[pool(size=1, overflow=0, out=1)]] * 3)
+    assert found(made, "held")[0]["bounded_by"] == "pool"
+
+
+def test_a_process_that_nobody_took_a_connection_in_has_no_callers() -> None:
+    events = tuple(Event(1.5, kind, PROCESS, n, 1, n, pool=1) for n in range(1, 4) for kind in ("checkout", "checkin"))
+    pools = [pool(size=50, overflow=0, idle=(1,)), pool(size=60, overflow=0, process=PROCESS + 1)]
+    why = check(judge.judge(recording([idle(1)] * 3, pools=[pools] * 3, events=events)), "over-budget").why
+    assert why == "the pools may open 110, and with the callers seen 3, of 97 connections"
+
+
+def test_what_broke_off_at_once_has_no_figures() -> None:
+    made = recording([[]])
+    broken = msgspec.structs.replace(
+        made, phases=(made.phases[0], Phase("baseline", 0, 0.2)), samples=(), snapshots=(), requests=()
+    )
+    evidence = judge.judge(broken).evidence
+    assert (evidence["peak"], evidence["seconds"], evidence["baseline"], evidence["samples"]) == (0, 0.0, 0, 0)
+    assert judge.judge(broken).sensitivity["value"] == 1000.0
+    begun = msgspec.structs.replace(broken, samples=(Sample(0.5, tuple(idle(2))),))
+    assert judge.judge(begun).evidence["baseline"] == 0
+
+
 # words that carry figures
 
 
@@ -491,3 +549,53 @@ def test_phases_that_a_run_broke_off_in_are_named() -> None:
     made = recording([idle(1)] * 3)
     broken = msgspec.structs.replace(made, phases=(*made.phases[:4], Phase("drain", 1, 2.0)))
     assert "broke off in phase drain" in check(judge.judge(broken), "rest").why
+
+
+def why_of(made: Recording, name: str) -> str:
+    return check(judge.judge(made), name).why
+
+
+def test_checks_say_what_they_saw() -> None:
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    assert why_of(with_facts(made, "rest", settled=False), "rest").startswith("0 checkouts still coming and going")
+    assert why_of(made, "rest") == "3 cycles came to rest"
+    assert why_of(made, "load") == "300 requests, 0 failed"
+    assert why_of(made, "orphaned") == "all 1 session at rest are known to the app"
+    assert why_of(made, "shared") == (
+        "no session was used by two processes, nor taken by two threads or tasks at once; one checkout in two hands "
+        "shows only with --probe queries"
+    )
+    queries = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, probe="queries"))
+    assert why_of(queries, "shared") == (
+        "no session was used by two processes; threads and tasks too, but not what raw driver connections do"
+    )
+
+
+def test_processes_that_ended_are_counted() -> None:
+    def ended(count: int) -> str:
+        events = [Event(1.2, "checkout", PROCESS, checkout=n, backend=1) for n in range(8)]
+        events += [Event(9.2, "checkout", PROCESS + n, checkout=1, backend=1) for n in range(1, count + 1)]
+        events += [Event(9.5, "bye", PROCESS + n) for n in range(1, count + 1)]
+        return why_of(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=tuple(events)), "app")
+
+    assert ended(1) == "1 process of the app ended during the run, unasked about 11% of all checkouts"
+    assert ended(2) == "2 processes of the app ended during the run, unasked about 20% of all checkouts"
+
+
+def test_refusals_are_counted_by_the_most_frequent_words() -> None:
+    def said(**words: int) -> Recording:
+        notes = tuple(Note(9.0, "app", "", {"words": word, "count": count}) for word, count in words.items())
+        return msgspec.structs.replace(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3), notes=notes)
+
+    assert sentence(said(busy=2)) == "the app's log says 2 times: busy"
+    assert sentence(said(busy=2, closed=3)) == "the app's log says 3 times: closed (and 1 other refusal)"
+    assert sentence(said(busy=2, closed=3, gone=1)).endswith("(and 2 other refusals)")
+    assert why_of(said(busy=2, closed=3), "refused") == "5 lines of the app's log"
+
+
+def test_what_sharers_hold_is_counted_apart() -> None:
+    use = Event(1.5, "shared", PROCESS, backend=9, site=SITE, stack=(SITE,), detail="taken in process 100", other=50)
+    made = recording([in_transaction(2)] * 3, holders=[[holder(1), holder(2)]] * 3, events=(use,))
+    assert why_of(made, "held") == (
+        "0 checkouts out all through 1.0 s of rest; 2 more in processes that use another's session, which breaks"
+    )

@@ -66,7 +66,10 @@ def old_workers(levels: tuple[int, ...] = (1, 2, 3), at_work: tuple[float, ...] 
     """A process more after each cycle, each with a session of a pool; the first does something at some moments."""
     made = recording(
         [idle(level) for level in levels],
-        pools=[[pool(1, site=SITE, idle=(1,)), pool(2, site=SITE, idle=tuple(range(2, n + 1)))] for n in levels],
+        pools=[
+            [pool(1, site=SITE if n > 1 else THIRD, idle=(1,)), pool(2, site=SITE, idle=tuple(range(2, n + 1)))]
+            for n in levels
+        ],
         holders=[[holder(9, site=OTHER)]] * len(levels),
         events=tuple(Event(t, "checkout", PROCESS, backend=1, site=SITE) for t in at_work),
     )
@@ -146,7 +149,7 @@ def test_a_growth_finding_of_a_full_server_has_the_lines_pools_alone() -> None:
         pool(20, site=SITE, created=0.9),  # which has nothing
         pool(21, site=OTHER, created=0.8, idle=(96, 97)),
     ]
-    made = recording([idle(97)] * 3, pools=[[*mine, *others]] * 3)
+    made = recording([idle(97)] * 3, pools=[others, others, [*mine, *others]])
     [finding] = found(made, "growth")
     assert finding == {
         "bounded_by": "server",
