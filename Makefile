@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test matrix lint reproduction corpus gallery faults faults-full soak bench bench-full all-tests clean
+.PHONY: demo test golden mutants matrix lint reproduction corpus gallery faults faults-full soak bench bench-full all-tests clean
 
 # The lock holds hashes and no addresses: the packages come from wherever pip or uv is set up to look.
 $(VENV)/installed: requirements.lock pyproject.toml make_venv.py
@@ -28,6 +28,14 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	@echo "Unit tests, real databases, and the demo (about two minutes); what lacks its program is skipped, and counted at the end"
 	@$(BIN)/python -m pytest -m "not matrix" $(if $(SKIPS_TO),--skips-to "$(SKIPS_TO)") tests/unit tests/database tests/reproduction/test_smoke.py
+
+# the stored recordings' verdicts, written anew: the difference is reviewed in git (seconds)
+golden: $(VENV)/installed
+	cd tests && ../$(BIN)/python -m golden --write
+
+# how much of the judge the tests pin: small changes of its code, and which of them turn a test red (a quarter of an hour)
+mutants: $(VENV)/installed
+	$(BIN)/python benchmarks/mutants.py
 
 # the probe in Python 3.8 to 3.13 and SQLAlchemy 1.4 to 2.1, under every server and framework that it knows
 matrix: $(VENV)/installed

@@ -1,13 +1,19 @@
-"""Builds recordings of a few numbers by hand, for the judge: two processes of an app, cycles of one second each."""
+"""Builds recordings of a few numbers by hand, for the judge: runs in cycles of four seconds, and watches in windows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import golden
+import msgspec
+from connleak import judge
 from connleak.model import (
     Backend,
     Database,
     Event,
     Holder,
     Machine,
+    Note,
     Phase,
     Phases,
     Plan,
@@ -138,3 +144,107 @@ def recording(
         snapshots=tuple(snapshots),
         requests=tuple(sorted([*sent, *more_requests], key=lambda request: request.t)),
     )
+
+
+WINDOW = 2.0
+BASELINE = 1.0
+"""Where the first window of a watch begins."""
+READS = 10
+"""How often the server is read in each window."""
+Rows = list[Backend] | Callable[[int], list[Backend]]
+"""A window's sessions: the same in each read, or by the read's number."""
+
+
+def watched(
+    windows: list[Rows],
+    *,
+    before: list[Backend] | None = None,
+    holders: list[list[Holder]] | None = None,
+    pools: list[list[Pool]] | None = None,
+    processes: tuple[Process, ...] = (),
+    events: tuple[Event, ...] = (),
+    notes: tuple[Note, ...] = (),
+    probed: bool = False,
+    last: float | None = WINDOW,
+    server: dict | None = None,
+    **changes: object,
+) -> Recording:
+    """Returns a recording of a server that was watched: window k lasts from 1+2k to 3+2k and shows windows[k].
+
+    No load is ours, so there are no rests, no quiet window and no requests; with a probe, holders[k] are what window
+    k's begin and end showed. `before` are the baseline's sessions; the last window lasts `last` seconds, None: unended.
+    """
+    holders = holders or [[] for _ in windows]
+    pools = pools or [[] for _ in windows]
+    facts = {"max_connections": 100, "reserved": 3, "ours": False, "own_database": False, **(server or {})}
+    phases = [Phase("start", 0, 0.0, 0.2), Phase("baseline", 0, 0.2, BASELINE, facts)]
+    samples = [Sample(t / 10, tuple(before or ())) for t in range(2, 10, 2)]
+    snapshots = []
+    armed = (Process(process=PROCESS, probe=True, armed=True), *processes) if probed else processes
+    for k, rows in enumerate(windows):
+        begin = BASELINE + WINDOW * k
+        length = last if k == len(windows) - 1 else WINDOW
+        phases.append(Phase("watch", k + 1, begin, None if length is None else begin + length))
+        for read in range(round(READS * (length or WINDOW) / WINDOW)):
+            shown = rows(read) if callable(rows) else rows
+            samples.append(Sample(round(begin + 0.05 + read * WINDOW / READS, 2), tuple(shown)))
+        snapshots += [
+            Snapshot(
+                t=moment,
+                label="watch",
+                cycle=k + 1,
+                holders=tuple(h for h in holders[k] if h.since <= moment),
+                pools=tuple(pools[k]),
+                processes=armed,
+            )
+            for moment in (begin, begin + (length or WINDOW))
+        ]
+    values = {"probe": "pool" if probed else "off", "app": "", "url": "", "load": "none", "window": WINDOW, "cycles": 0}
+    return Recording(
+        folder="/nowhere",
+        plan=plan(**{**values, "target": "watch", "sample_every": 0.2, **changes}),
+        machine=Machine(),
+        phases=tuple(phases),
+        samples=tuple(samples),
+        events=events,
+        snapshots=tuple(snapshots),
+        notes=notes,
+    )
+
+
+def with_samples(made: Recording, keep: Callable[[float], bool]) -> Recording:
+    """Returns the recording with those samples alone whose moment is kept."""
+    return msgspec.structs.replace(made, samples=tuple(sample for sample in made.samples if keep(sample.t)))
+
+
+def found(made: Recording, kind: str) -> list[dict]:
+    """Returns the findings of a kind as plain figures, without the address of their explanation."""
+    verdict = judge.judge(made)
+    assert not any("this check failed" in check.why for check in verdict.checks), verdict.checks
+    every = golden.figures_of(verdict).get("findings", [])
+    return [
+        {name: value for name, value in finding.items() if name not in ("docs", "kind")}
+        for finding in every
+        if finding["kind"] == kind
+    ]
+
+
+def with_snapshots(made: Recording, change: Callable[[Snapshot, int], dict]) -> Recording:
+    """Returns the recording with each snapshot changed: change(snapshot, its number) -> the new fields."""
+    changed = (msgspec.structs.replace(s, **change(s, n)) for n, s in enumerate(made.snapshots))
+    return msgspec.structs.replace(made, snapshots=tuple(changed))
+
+
+def with_facts(made: Recording, name: str, **facts: object) -> Recording:
+    """Returns the recording whose last phase of that name has more facts."""
+    last = max(n for n, phase in enumerate(made.phases) if phase.name == name)
+    phases = [
+        msgspec.structs.replace(phase, facts={**phase.facts, **facts}) if n == last else phase
+        for n, phase in enumerate(made.phases)
+    ]
+    return msgspec.structs.replace(made, phases=tuple(phases))
+
+
+def str_of(site: Site) -> str:
+    """Returns a line of code as the golden file has it."""
+    return f"{site.file}:{site.line} {site.function}"

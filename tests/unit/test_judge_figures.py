@@ -1,0 +1,601 @@
+"""What the figures of a verdict are made of: who is out, whose rates and walls, and edges of windows."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from build import (
+    OTHER,
+    PROCESS,
+    SITE,
+    backend,
+    found,
+    holder,
+    pool,
+    recording,
+    str_of,
+    watched,
+    with_facts,
+    with_samples,
+    with_snapshots,
+)
+from connleak import judge
+from connleak.judge.facts import Facts
+from connleak.judge.rates import compact, rate
+from connleak.model import Event, Note, Phase, Recording, Request, Sample, Site, Snapshot
+from connleak.verdict import Verdict
+from test_judge import check, idle, in_transaction, kinds, leaking
+from test_judge_thresholds import clients, hourly, on_one_thread
+
+THIRD = Site("jobs.py", 5, "refresh")
+
+
+# who is out
+
+
+@pytest.mark.parametrize(("read", "level"), [(0, 1), (1, 1), (5, 1), (-1, 1), (None, 2)])
+def test_at_rest_is_what_every_read_of_the_window_shows(read: int | None, level: int) -> None:
+    made = recording([idle(2)] * 3)
+    inside = [sample.t for sample in made.samples if 12 <= sample.t <= 13]
+    without = inside[read] if read is not None else None
+    samples = tuple(msgspec.structs.replace(s, backends=s.backends[:1]) if s.t == without else s for s in made.samples)
+    assert Facts(msgspec.structs.replace(made, samples=samples)).rests[-1].level == level
+
+
+def test_a_window_that_did_not_end_lasts_until_the_last_read() -> None:
+    made = recording([idle(1)] * 3)
+    phases = tuple(p for p in made.phases if p.name != "collect")
+    phases = (*phases[:-1], msgspec.structs.replace(phases[-1], end=None))
+    assert Facts(msgspec.structs.replace(made, phases=phases)).rests[-1].end == made.samples[-1].t
+
+
+def test_a_checkout_whose_session_is_not_known_is_not_judged_by_anothers_transaction() -> None:
+    nameless = msgspec.structs.replace(holder(2, site=OTHER), backend=None)
+    made = recording([in_transaction(1)] * 3, holders=[[holder(1), nameless]] * 3)
+    assert [f["sites"] for f in found(made, "held")] == [[str_of(SITE)]]
+    assert judge.judge(made).evidence["residents"][0]["site"] == str(OTHER)
+
+
+@pytest.mark.parametrize(("since", "expected"), [(12.0, 1), (12.01, 0)])
+def test_held_is_what_was_taken_by_the_windows_begin(since: float, expected: int) -> None:
+    made = recording([in_transaction(1)] * 3, holders=[[holder(1, since=since)]] * 3)
+    assert len(found(made, "held")) == expected
+
+
+def test_held_is_what_both_ends_of_the_window_show() -> None:
+    made = recording([in_transaction(2)] * 3, holders=[[holder(1), holder(2)]] * 3)
+    last = len(made.snapshots) - 1
+    late = with_snapshots(made, lambda s, n: {"holders": s.holders[:1] if n == last - 1 else s.holders})
+    early = with_snapshots(made, lambda s, n: {"holders": s.holders[:1] if n == last else s.holders})
+    assert [f["backends"] for made in (late, early) for f in found(made, "held")] == [[1], [1]]
+
+
+def test_handles_of_sqlite_are_no_part_of_the_verdict_on_another_database() -> None:
+    handle = msgspec.structs.replace(holder(1), source="sqlite")
+    assert found(recording([in_transaction(1)] * 3, holders=[[handle]] * 3, pools=[[pool(out=1)]] * 3), "held") == []
+
+
+def test_a_task_has_no_thread_to_keep_a_connection_for() -> None:
+    def rising(task: bool) -> list[str]:
+        holders = [[msgspec.structs.replace(holder(n), task=task) for n in range(1, count + 1)] for count in (1, 2, 3)]
+        pools = [[pool(out=count, size=50)] for count in (1, 2, 3)]
+        return kinds(judge.judge(recording([idle(n) for n in (1, 2, 3)], holders=holders, pools=pools)))
+
+    assert (rising(task=False), rising(task=True)) == ([], ["held"])
+
+
+@pytest.mark.parametrize("source", ["direct", "pool"])
+def test_only_what_is_opened_by_hand_may_be_a_listener_that_a_request_began(source: str) -> None:
+    mine = msgspec.structs.replace(holder(1), source=source, request="GET /")
+    made = recording([idle(1)] * 3, holders=[[mine]] * 3, pools=[[pool(out=1)]] * 3)
+    assert bool(found(made, "held")) is (source == "pool")
+
+
+def test_what_lies_in_its_pool_in_a_transaction_is_told_by_the_line_that_had_it_last() -> None:
+    events = tuple(
+        Event(1.1 + n / 10, "checkout", PROCESS, 1, 1, n, site, (site,)) for n, site in enumerate((OTHER, THIRD, SITE))
+    )
+    rows = [backend(1, xact=2.0, state="idle in transaction"), backend(2, xact=1.5, state="idle in transaction")]
+    pools = [pool(1, site=OTHER), pool(2, site=THIRD, idle=(1, 2))]
+    made = recording([rows] * 3, pools=[pools] * 3, events=events)
+    assert found(made, "held") == [
+        {"backends": [1], "sites": [str_of(SITE)], "first_seen": 2.0},
+        {"backends": [2], "sites": [str_of(THIRD)], "first_seen": 1.5},
+    ]
+
+
+def test_one_resident_among_many_clients_explains_none_of_them() -> None:
+    def with_residents(count: int) -> bool:
+        rows = idle(count, first=51)
+        base = clients()
+        out = tuple(holder(n, site=THIRD, since=0.5) for n in range(51, 51 + count))
+        made = with_snapshots(base, lambda s, _: {"holders": out})
+        samples = tuple(msgspec.structs.replace(s, backends=(*s.backends, *rows)) for s in made.samples)
+        return bool(found(msgspec.structs.replace(made, samples=samples), "per-client"))
+
+    assert (with_residents(0), with_residents(4), with_residents(5)) == (True, True, False)
+
+
+def test_a_session_that_was_first_taken_after_a_moment_was_not_out_then() -> None:
+    made = clients()
+    late = tuple(msgspec.structs.replace(e, t=e.t + 2.39) if e.kind == "checkout" else e for e in made.events)
+    assert found(msgspec.structs.replace(made, events=late), "per-client") == []
+
+
+def test_a_server_that_answers_in_less_than_half_a_second_does_not_hang() -> None:
+    made = clients()
+    slow = tuple(msgspec.structs.replace(sample, cost=0.4) for sample in made.samples)
+    assert len(found(msgspec.structs.replace(made, samples=slow), "per-client")) == 1
+    often = msgspec.structs.replace(made.plan, sample_every=0.05)
+    rare = with_samples(
+        msgspec.structs.replace(made, plan=often), lambda t: not any(1.92 < t - c < 2.38 for c in (0, 4))
+    )
+    assert len(found(rare, "per-client")) == 1
+
+
+def test_sessions_that_lie_idle_under_load_are_not_part_of_how_long_one_is_held() -> None:
+    events = (
+        Event(1.1, "checkout", PROCESS, 1, 1, 1, pool=1),
+        Event(1.9, "checkin", PROCESS, 1, 1, 1, pool=1),
+        Event(1.5, "timeout", PROCESS, 2, pool=1, seconds=0.3),
+    )
+    busy = tuple(
+        Sample(1.01 + n / 12, (backend(1, state="active" if n == 0 else "idle"), backend(2, state=None)))
+        for n in range(10)
+    )
+    made = with_samples(recording([[]] * 3, events=events), lambda t: not 1 <= t <= 2)
+    made = msgspec.structs.replace(made, samples=tuple(sorted((*made.samples, *busy), key=lambda s: s.t)))
+    assert "cause: undersized" in judge.judge(made).sentence
+    assert "each holds it for 800 ms" in judge.judge(made).sentence
+
+
+@pytest.mark.parametrize(("size", "overflow"), [(0, 200), (5, -1)])
+def test_a_pool_without_a_limit_declares_nothing(size: int, overflow: int) -> None:
+    events = tuple(
+        Event(1.5, kind, PROCESS, n, 1, n, pool=1) for n in range(1, 121) for kind in ("checkout", "checkin")
+    )
+    pools = [[pool(size=size, overflow=overflow, idle=(1,))]] * 3
+    assert found(recording([idle(1)] * 3, pools=pools, events=events), "over-budget") == []
+    held = recording([in_transaction(4)] * 3, holders=[[holder(n, thread=1) for n in range(1, 5)]] * 3, pools=pools)
+    assert found(held, "held")[0]["bounded_by"] == "unknown"
+
+
+# rates and walls
+
+
+def test_one_more_is_a_rate_and_none_more_is_none() -> None:
+    assert found(on_one_thread([2, 2, 3]), "held")[0]["rate"]["value"] == 5.0
+    assert "rate" not in found(on_one_thread([4, 4, 4]), "held")[0]
+    assert "rate" not in found(on_one_thread([4]), "held")[0]
+
+
+def test_a_rate_is_rounded_to_three_digits_and_none_without_a_load() -> None:
+    assert msgspec.structs.astuple(rate(1, 3, "1000 requests", 1000.0))[:3] == (333.333, 61.492, 792.34)
+    assert msgspec.structs.astuple(rate(4, 0, "hour", 3.0)) == (0.0, 0.0, 0.0, "hour", "no load")
+    assert msgspec.structs.astuple(rate(4, -1, "hour", 3.0))[-1] == "no load"
+
+
+def test_where_each_trial_may_leak_more_than_once_the_interval_is_poissons() -> None:
+    assert rate(10, 10, "1000 requests", 1000.0).method.startswith("Wilson")
+    assert rate(11, 10, "1000 requests", 1000.0).method.startswith("Poisson")
+    assert rate(1, 10, "hour", 1000.0).method.startswith("Poisson")
+
+
+@pytest.mark.parametrize(("second", "settled"), [(20, True), (19, False)])
+def test_it_is_settled_by_what_the_same_load_added(second: int, settled: bool) -> None:
+    """Ten in the first 100 requests, and in the 200 after them half as many for each."""
+    made = on_one_thread([10, second])
+    again = tuple(Request(r.t, 0.01, "/") for r in made.requests if r.t > 5)
+    assert judge.is_settled(msgspec.structs.replace(made, requests=(*made.requests, *again))) is settled
+
+
+def test_the_first_wall_counts_each_pools_part_of_the_growth() -> None:
+    """67 are left on the server; a pool of which three of twelve come has 16 or 18 left, which is 64 or 72 in all."""
+
+    def wall(size: int) -> dict:
+        counts = (4, 8, 12)
+        holders = [
+            [msgspec.structs.replace(holder(n), pool=1 if n in (1, 5, 9) else 2) for n in range(1, c + 1)]
+            for c in counts
+        ]
+        pools = [pool(1, size=size, overflow=0, idle=tuple(range(21, 39))), pool(2, size=1000)]
+        made = recording([[*in_transaction(c), *idle(18, 21)] for c in counts], holders=holders, pools=[pools] * 3)
+        return judge.judge(made).exhaustion
+
+    assert (wall(19)["wall"], wall(19)["left"]["value"]) == ("the pool of process 100 (19 + 0)", 1600.0)
+    assert (wall(21)["wall"], wall(21)["left"]["value"]) == ("the server", 1675.0)
+
+
+@pytest.mark.parametrize(("max_connections", "text"), [(500, "minutes"), (1900, "minutes"), (4000, "hours")])
+def test_a_wall_of_a_job_is_told_in_minutes_up_to_two_hours(max_connections: int, text: str) -> None:
+    made = with_facts(hourly([4, 8, 12]), "baseline", max_connections=max_connections)
+    big = with_snapshots(made, lambda s, _: {"pools": (pool(size=0, out=12),)})
+    exhaustion = judge.judge(big).exhaustion
+    low, high = exhaustion["left"]["low"], exhaustion["left"]["high"]
+    factor = 60 if text == "minutes" else 1
+    numbers = " to ".join(compact(factor * side) for side in (low, high))
+    assert exhaustion["text"] == f"the server is full after {numbers} more {text}"
+
+
+# edges
+
+
+def test_what_one_cycle_alone_left_unsettled_is_told() -> None:
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    assert check(judge.judge(with_facts(made, "rest", settled=False, out=1)), "rest").why.startswith(
+        "1 checkout still coming and going"
+    )
+
+
+def test_a_process_that_ends_with_the_run_did_not_end_in_it() -> None:
+    def ended(t: float) -> dict[int, float]:
+        events = (Event(1.5, "connect", PROCESS, backend=1), Event(t, "bye", PROCESS))
+        return Facts(recording([idle(1)] * 3, events=events)).ended
+
+    assert ended(1.0) == ended(13.0) == {}  # the first load begins, the last rest ends
+    assert (ended(1.01), ended(12.99)) == ({PROCESS: 1.01}, {PROCESS: 12.99})
+
+
+@pytest.mark.parametrize(("created", "may"), [(0.5, 10), (1.0, 10), (1.01, 5)])
+def test_a_pool_of_the_baseline_counts_for_itself_and_a_later_one_once_a_line(created: float, may: int) -> None:
+    pools = [pool(n, size=5, site=SITE, created=created) for n in (1, 2)]
+    assert Facts(recording([idle(1)] * 3, pools=[pools] * 3)).budget == may
+
+
+def test_the_server_was_away_when_it_says_so_and_not_when_the_run_went_through() -> None:
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    away = msgspec.structs.replace(made, notes=(Note(5.0, "database", "the server did not answer: no"),))
+    assert (Facts(made).outage, Facts(away).outage) == (False, True)
+    assert check(judge.judge(away), "refused").outcome == "clean"
+    other = msgspec.structs.replace(
+        made, notes=(Note(5.0, "app", "it did not answer"), Note(5.0, "database", "no TLS"))
+    )
+    assert not Facts(other).outage
+
+
+def test_no_check_fails_where_nothing_came_to_rest_or_nobody_was_asked() -> None:
+    made = recording([idle(2)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
+    restless = msgspec.structs.replace(made, phases=tuple(p for p in made.phases if p.name not in ("rest", "quiet")))
+    early = tuple(s for s in made.snapshots if s.cycle == 1)
+    unasked = msgspec.structs.replace(made, snapshots=early)
+    blind = msgspec.structs.replace(made, snapshots=(*early, Snapshot(t=12.5, label="asked", cycle=3)))
+    for broken in (restless, unasked, blind, msgspec.structs.replace(restless, snapshots=early)):
+        verdict = judge.judge(broken)
+        assert verdict.outcome == "inconclusive"
+        assert not any("this check failed" in check.why for check in verdict.checks), verdict.checks
+
+
+def test_a_server_that_was_read_once_was_not_watched() -> None:
+    made = recording([idle(1)] * 3)
+    once = msgspec.structs.replace(made, samples=made.samples[:1])
+    assert check(judge.judge(once), "sampler").why == "the server was read less than twice"
+    twice = msgspec.structs.replace(made, samples=made.samples[:2])
+    assert check(judge.judge(twice), "sampler").why == "2 samples, the longest pause 0.10 s"
+
+
+def test_a_holder_table_tells_no_time_before_it_began() -> None:
+    rows = [msgspec.structs.replace(backend(1, xact=12.25, state="idle in transaction"), state_since=99.0)]
+    [row] = judge.judge(recording([rows] * 3, holders=[[holder(1, since=0.876)]] * 3)).holders
+    assert (row.state_for, row.transaction_for, row.held_for, row.session_for) == (0.0, 0.75, 12.12, 12.5)
+
+
+def test_a_post_mortem_counts_who_was_out_waited_and_asked_at_each_moment() -> None:
+    events = (
+        Event(4.0, "checkout", PROCESS, 1, 1, 1, SITE),
+        Event(5.0, "checkin", PROCESS, 1, 1, 1, SITE),
+        Event(6.0, "wait", PROCESS, 2, seconds=1.0),
+        Event(7.0, "timeout", PROCESS, 3, seconds=0.5),
+    )
+    request = Request(6.0, 0.5, "/slow")
+    made = recording([idle(2), idle(3), idle(3)], events=events, more_requests=(request,))
+    quiet = msgspec.structs.replace(made, requests=(request,))
+    frozen = Snapshot(t=7.0, label="exhausted", cycle=2, reason="full")
+    series = judge.judge(msgspec.structs.replace(quiet, snapshots=(*quiet.snapshots, frozen))).postmortem.series
+    by_time = {row["t"]: row for row in series}
+    assert [by_time[t]["out"] for t in (3.75, 4.0, 4.75, 5.0)] == [0, 1, 1, 0]
+    assert [by_time[t]["waiting"] for t in (4.75, 5.0, 5.75, 6.0, 6.5, 6.75, 7.0)] == [0, 1, 1, 0, 1, 1, 0]
+    assert [by_time[t]["requests"] for t in (5.75, 6.0, 6.25, 6.5)] == [0, 1, 1, 0]
+    assert [by_time[t]["idle"] for t in (4.75, 5.0)] == [2, 3]
+
+
+@pytest.mark.parametrize(("at", "cost", "expected"), [(1.95, 0.6, 1), (2.05, 0.8, 0)])
+def test_a_sample_that_hung_says_so_from_its_middle_on(at: float, cost: float, expected: int) -> None:
+    """The server is well again from a second after that on: at 3.25 s, or at 3.45 s when no sample shows a client."""
+    made = clients()
+    slow = tuple(msgspec.structs.replace(s, cost=cost) if round(s.t % 4, 2) == at else s for s in made.samples)
+    assert len(found(msgspec.structs.replace(made, samples=slow), "per-client")) == expected
+
+
+def test_what_one_cycle_did_alone_counts_where_there_is_only_one() -> None:
+    whole = clients(cycles=1)
+    one = recording([[]], events=whole.events, more_requests=tuple(r for r in whole.requests if r.t < 3))
+    one = msgspec.structs.replace(one, samples=tuple(s for s in whole.samples if s.t < 6))
+    assert len(found(one, "per-client")) == 1
+    assert found(clients(cycles=1), "per-client") == []
+
+
+def test_callers_that_come_one_after_the_other_never_want_more_than_one() -> None:
+    taken = [Event(1.5 + n / 1000, "checkout", PROCESS, 1, 1, n, pool=1) for n in range(120)]
+    back = [Event(1.5005 + n / 1000, "checkin", PROCESS, 1, 1, n, pool=1) for n in range(120)]
+    big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
+    verdict = judge.judge(recording([idle(1)] * 3, pools=big, events=(*taken, *back)))
+    assert check(verdict, "over-budget").why == "the pools may open 150, and with the callers seen 1, of 97 connections"
+
+
+def test_callers_that_wait_want_a_connection_from_when_they_asked_on() -> None:
+    """Three wait at 1.5 s, of whom one had begun to wait when another had already given up."""
+    events = (
+        Event(1.5, "timeout", PROCESS, 1, seconds=0.3, pool=1),
+        Event(1.6, "wait", PROCESS, 1, seconds=0.2, pool=1),
+        Event(1.8, "timeout", PROCESS, 1, seconds=0.2, pool=1),
+    )
+    made = recording([[]] * 3, events=events, pools=[[pool(size=1, overflow=0)]] * 3)
+    assert "up to 2 callers at once want one of 1" in sentence(made)
+
+
+def test_an_app_without_a_session_is_perhaps_elsewhere_also_on_a_database_of_its_own() -> None:
+    made = with_facts(recording([[]] * 3), "baseline", own_database=True)
+    assert check(judge.judge(made), "server").outcome == "inconclusive"
+    one = msgspec.structs.replace(made.samples[0], counters={"sessions": 3})
+    two = msgspec.structs.replace(made.samples[-1], counters={"sessions": 4})
+    short = msgspec.structs.replace(made, samples=(one, *made.samples[1:-1], two))
+    assert check(judge.judge(short), "server").outcome == "clean"
+
+
+def test_a_probe_that_told_of_no_connection_is_as_none() -> None:
+    made = recording([in_transaction(1)] * 3, probed=False, probe="pool")
+    assert "run with the probe to see the line" in judge.judge(made).findings[0].claim
+    assert check(judge.judge(recording([idle(1)] * 3, probed=False, probe="pool")), "probe").outcome == "inconclusive"
+    assert check(judge.judge(recording([[]] * 3, probed=False, probe="pool")), "probe").outcome == "clean"
+    assert check(judge.judge(recording([idle(1)] * 3, probed=False)), "probe").outcome == "clean"
+
+
+def test_what_is_left_until_the_wall_is_told_to_a_thousandth() -> None:
+    assert judge.judge(leaking([4, 8, 12])).exhaustion["left"] == {"value": 2125.0, "low": 1104.872, "high": 4165.442}
+
+
+def test_a_level_of_a_watch_without_a_third_of_the_windows_is_itself() -> None:
+    assert kinds(judge.judge(watched([idle(3), idle(4)], budget=1))) == []
+
+
+@pytest.mark.parametrize(
+    ("note", "outcome"),
+    [
+        (Note(5.0, "database", "the server did not answer: no"), "inconclusive"),
+        (Note(5.0, "database", "the clock", {"clock": 60.0}), "inconclusive"),
+        (Note(5.0, "database", "no TLS"), "clean"),
+        (Note(5.0, "app", "it did not answer"), "clean"),
+        (Note(5.0, "run", "the app ended with exit code 1"), "inconclusive"),
+        (Note(5.0, "run", "interrupted"), "inconclusive"),
+        (Note(5.0, "run", "a word"), "clean"),
+        (Note(5.0, "app", "a job ended"), "clean"),
+    ],
+)
+def test_what_was_noted_of_the_server_and_the_run_says_whether_the_app_lived(note: Note, outcome: str) -> None:
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    assert check(judge.judge(msgspec.structs.replace(made, notes=(note,))), "app").outcome == outcome
+
+
+def test_without_a_probe_and_a_budget_one_session_that_was_not_there_before_cannot_be_told() -> None:
+    assert judge.judge(recording([idle(1)] * 3, probed=False)).outcome == "inconclusive"
+    assert judge.judge(recording([[]] * 3, probed=False)).outcome == "inconclusive"  # no session: the wrong server?
+
+
+def test_as_many_held_as_four_fifths_of_the_clients_are_said_by_held() -> None:
+    def with_held(count: int) -> bool:
+        base = clients(5, 5)
+        made = with_snapshots(
+            base, lambda s, _: {"holders": tuple(holder(n, since=0.5) for n in range(51, 51 + count))}
+        )
+        samples = tuple(msgspec.structs.replace(s, backends=(*s.backends, *idle(count, 51))) for s in made.samples)
+        return bool(found(msgspec.structs.replace(made, samples=samples), "per-client"))
+
+    assert (with_held(3), with_held(4)) == (True, False)
+
+
+def test_a_server_that_reserves_nothing_has_room_for_all() -> None:
+    made = recording([idle(1)] * 3)
+    phases = tuple(
+        msgspec.structs.replace(p, facts={"max_connections": 40}) if p.name == "baseline" else p for p in made.phases
+    )
+    assert (Facts(made).room, Facts(msgspec.structs.replace(made, phases=phases)).room) == (97, 40)
+
+
+def test_the_times_until_the_wall_are_told_to_a_tenth_of_a_second() -> None:
+    time = judge.judge(leaking([4, 8, 12], at_rate=3.0)).exhaustion["time"]
+    assert (time["low"], time["high"]) == (368.3, 1388.5)
+
+
+def test_a_session_that_lies_in_its_pool_is_not_the_planted_leak() -> None:
+    row = backend(1, xact=2.0, state="idle in transaction")
+    made = recording([[row]] * 3, pools=[[pool(idle=(1,), site=SITE)]] * 3, canary=True)
+    made = msgspec.structs.replace(made, notes=(Note(1.5, "run", "canary", {"canary": "connection"}),))
+    assert check(judge.judge(made), "canary").outcome == "inconclusive"
+
+
+def test_beside_a_session_that_a_cut_request_may_be_opening_others_are_still_orphans() -> None:
+    made = recording([idle(3)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    opened = Event(0.5, "connect", PROCESS, backend=2, site=SITE, stack=(SITE,))
+    cut = with_facts(msgspec.structs.replace(made, events=(opened,)), "drain", cut=True)
+    assert [f["backends"] for f in found(cut, "orphaned")] == [[2]]
+
+
+def test_a_process_that_ended_before_anybody_took_a_connection_went_wholly_unasked() -> None:
+    events = (Event(1.5, "connect", PROCESS, backend=1), Event(6.0, "bye", PROCESS))
+    assert Facts(recording([idle(1)] * 3, events=events)).unasked == 1.0
+    assert Facts(recording([idle(1)] * 3)).unasked == 0.0
+
+
+def test_a_holder_whose_session_is_not_known_has_no_state() -> None:
+    nameless = msgspec.structs.replace(holder(2), backend=None)
+    made = recording([in_transaction(1)] * 3, holders=[[holder(1), nameless]] * 3)
+    assert [(row.backend, row.state) for row in judge.judge(made).holders] == [(1, "idle in transaction"), (None, None)]
+
+
+def test_one_request_is_a_load() -> None:
+    assert (rate(1, 1, "1000 requests", 1000.0).value, rate(1, 0, "1000 requests", 1000.0).value) == (1000.0, 0.0)
+
+
+def test_a_return_whose_taking_was_not_seen_says_nothing_of_how_long_one_is_held() -> None:
+    gave_up = Event(1.5, "timeout", PROCESS, 2, pool=1, seconds=0.3)
+    back = Event(1.9, "checkin", PROCESS, 1, 1, 1, pool=1)
+    made = recording([[]] * 3, events=(gave_up, back))
+    assert "each holds it for 0 ms" in sentence(made)
+    taken = Event(1.4, "checkout", PROCESS, 1, 1, 1, pool=1)
+    whole = msgspec.structs.replace(made, events=(taken, gave_up, back))
+    assert "each holds it for 500 ms" in sentence(whole)
+    thinned = Note(1.8, "probe", "", {"thinned": 5})
+    assert "each holds it for 0 ms" in sentence(msgspec.structs.replace(whole, notes=(thinned,)))
+
+
+@pytest.mark.parametrize(("levels", "grows"), [((3, 5, 5), False), ((5, 3, 4), False), ((3, 4, 5), True)])
+def test_a_cache_is_bounded_when_no_process_has_more_than_one_had_before(levels: tuple[int, ...], grows: bool) -> None:
+    events = [Event(1.1, "pool", PROCESS, pool=1, site=SITE, stack=(SITE,))]
+    for number in range(2, 12):
+        for kind in ("pool", "connect", "close"):
+            events.append(Event(5 + number / 10, kind, PROCESS, backend=number, pool=number, site=SITE, stack=(SITE,)))
+    pools = [[pool(n, site=SITE, created=1.1, idle=(n,)) for n in range(1, level + 1)] for level in levels]
+    made = recording([idle(level) for level in levels], pools=pools, events=tuple(events))
+    assert bool([f for f in found(made, "growth") if "sites" in f]) is grows
+
+
+@pytest.mark.parametrize("window", [0.5, 1.0, 60.0])
+def test_any_window_makes_it_a_watch(window: float) -> None:
+    assert Facts(watched([idle(1)], window=window)).watched
+    assert not Facts(recording([idle(1)])).watched
+
+
+@pytest.mark.parametrize(("second", "bounded"), [(15, "threads"), (16, "")])
+def test_of_two_cycles_the_first_is_what_the_last_is_measured_by(second: int, bounded: str) -> None:
+    assert found(leaking([12, second]), "held")[0].get("bounded_by", "") == bounded
+
+
+def test_a_pool_of_one_without_overflow_is_full_with_it_out() -> None:
+    made = recording([in_transaction(1)] * 3, holders=[[holder(1)]] * 3, pools=[[pool(size=1, overflow=0, out=1)]] * 3)
+    assert found(made, "held")[0]["bounded_by"] == "pool"
+
+
+def test_a_process_that_nobody_took_a_connection_in_has_no_callers() -> None:
+    events = tuple(Event(1.5, kind, PROCESS, n, 1, n, pool=1) for n in range(1, 4) for kind in ("checkout", "checkin"))
+    pools = [pool(size=50, overflow=0, idle=(1,)), pool(size=60, overflow=0, process=PROCESS + 1)]
+    why = check(judge.judge(recording([idle(1)] * 3, pools=[pools] * 3, events=events)), "over-budget").why
+    assert why == "the pools may open 110, and with the callers seen 3, of 97 connections"
+
+
+def test_what_broke_off_at_once_has_no_figures() -> None:
+    made = recording([[]])
+    broken = msgspec.structs.replace(
+        made, phases=(made.phases[0], Phase("baseline", 0, 0.2)), samples=(), snapshots=(), requests=()
+    )
+    evidence = judge.judge(broken).evidence
+    assert (evidence["peak"], evidence["seconds"], evidence["baseline"], evidence["samples"]) == (0, 0.0, 0, 0)
+    assert judge.judge(broken).sensitivity["value"] == 1000.0
+    begun = msgspec.structs.replace(broken, samples=(Sample(0.5, tuple(idle(2))),))
+    assert judge.judge(begun).evidence["baseline"] == 0
+
+
+# words that carry figures
+
+
+def sentence(made: Recording) -> str:
+    return judge.judge(made).sentence
+
+
+def test_a_sensitivity_names_the_rarest_of_several_endpoints() -> None:
+    made = recording([[]] * 3)
+    assert "; in " not in judge.judge(made).sensitivity["text"]
+    rare = msgspec.structs.replace(made, requests=(*made.requests, Request(9.9, 0.01, "/rare")))
+    assert judge.judge(rare).sensitivity["text"].endswith("; in GET /rare, asked 1 times, one of 1000 or more")
+
+
+def test_what_was_there_before_the_load_is_told_where_something_was() -> None:
+    made = leaking([4, 4, 4])
+    assert "after the load ended, taken" in sentence(made)
+    before = tuple(msgspec.structs.replace(s, backends=tuple(idle(2))) if s.t < 1 else s for s in made.samples)
+    assert "after the load ended (before it: 2), taken" in sentence(msgspec.structs.replace(made, samples=before))
+    assert "all through the quiet window, taken" in sentence(hourly([4, 4, 4]))
+
+
+def test_the_check_of_growth_names_the_budget_that_was_given() -> None:
+    without = check(judge.judge(recording([idle(2)] * 3, probed=False)), "growth").why
+    assert without.startswith("sessions at rest: 2, 2, 2; before the load: 0; without a probe")
+    given = check(judge.judge(recording([idle(2)] * 3, probed=False, budget=2)), "growth").why
+    assert given == "sessions at rest: 2, 2, 2; before the load: 0; --budget 2"
+
+
+def test_residents_are_counted_in_the_check() -> None:
+    def why(count: int) -> str:
+        out = [holder(n, site=OTHER) for n in range(1, count + 1)]
+        return check(judge.judge(recording([idle(count)] * 3, holders=[out] * 3)), "held").why
+
+    assert why(0) == "0 checkouts out all through 1.0 s of rest"
+    assert why(1) == "0 checkouts out all through 1.0 s of rest; 1 more kept on purpose"
+    assert why(2) == "0 checkouts out all through 1.0 s of rest; 2 more kept on purpose"
+
+
+def test_at_most_five_of_the_others_on_a_server_are_named() -> None:
+    note = Note(5.0, "sampler", "", {"others": {f"tool {n}": 1 for n in range(7)}})
+    made = msgspec.structs.replace(watched([idle(1)] * 3, before=idle(1)), notes=(note,))
+    assert "tool 4; without" in check(judge.judge(made), "others").why
+
+
+def test_a_held_finding_shows_its_last_twelve_counts() -> None:
+    counts = list(range(1, 15))
+    verdict: Verdict = judge.judge(on_one_thread(counts))
+    assert f"held after each cycle: {', '.join(map(str, counts[2:]))}, that is" in verdict.sentence
+
+
+def test_phases_that_a_run_broke_off_in_are_named() -> None:
+    made = recording([idle(1)] * 3)
+    broken = msgspec.structs.replace(made, phases=(*made.phases[:4], Phase("drain", 1, 2.0)))
+    assert "broke off in phase drain" in check(judge.judge(broken), "rest").why
+
+
+def why_of(made: Recording, name: str) -> str:
+    return check(judge.judge(made), name).why
+
+
+def test_checks_say_what_they_saw() -> None:
+    made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
+    assert why_of(with_facts(made, "rest", settled=False), "rest").startswith("0 checkouts still coming and going")
+    assert why_of(made, "rest") == "3 cycles came to rest"
+    assert why_of(made, "load") == "300 requests, 0 failed"
+    assert why_of(made, "orphaned") == "all 1 session at rest are known to the app"
+    assert why_of(made, "shared") == (
+        "no session was used by two processes, nor taken by two threads or tasks at once; one checkout in two hands "
+        "shows only with --probe queries"
+    )
+    queries = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, probe="queries"))
+    assert why_of(queries, "shared") == (
+        "no session was used by two processes; threads and tasks too, but not what raw driver connections do"
+    )
+
+
+def test_processes_that_ended_are_counted() -> None:
+    def ended(count: int) -> str:
+        events = [Event(1.2, "checkout", PROCESS, checkout=n, backend=1) for n in range(8)]
+        events += [Event(9.2, "checkout", PROCESS + n, checkout=1, backend=1) for n in range(1, count + 1)]
+        events += [Event(9.5, "bye", PROCESS + n) for n in range(1, count + 1)]
+        return why_of(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=tuple(events)), "app")
+
+    assert ended(1) == "1 process of the app ended during the run, unasked about 11% of all checkouts"
+    assert ended(2) == "2 processes of the app ended during the run, unasked about 20% of all checkouts"
+
+
+def test_refusals_are_counted_by_the_most_frequent_words() -> None:
+    def said(**words: int) -> Recording:
+        notes = tuple(Note(9.0, "app", "", {"words": word, "count": count}) for word, count in words.items())
+        return msgspec.structs.replace(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3), notes=notes)
+
+    assert sentence(said(busy=2)) == "the app's log says 2 times: busy"
+    assert sentence(said(busy=2, closed=3)) == "the app's log says 3 times: closed (and 1 other refusal)"
+    assert sentence(said(busy=2, closed=3, gone=1)).endswith("(and 2 other refusals)")
+    assert why_of(said(busy=2, closed=3), "refused") == "5 lines of the app's log"
+
+
+def test_what_sharers_hold_is_counted_apart() -> None:
+    use = Event(1.5, "shared", PROCESS, backend=9, site=SITE, stack=(SITE,), detail="taken in process 100", other=50)
+    made = recording([in_transaction(2)] * 3, holders=[[holder(1), holder(2)]] * 3, events=(use,))
+    assert why_of(made, "held") == (
+        "0 checkouts out all through 1.0 s of rest; 2 more in processes that use another's session, which breaks"
+    )
