@@ -51,7 +51,9 @@ def sabotage():
                 since = float("inf")
                 killed = ctypes.c_ulong(thread.ident), ctypes.py_object(MemoryError)
                 assert ctypes.pythonapi.PyThreadState_SetAsyncExc(*killed) == 1
-        log.write_text(json.dumps({"seen": sorted(seen), "strangers": sorted(strangers)}))
+        part = log.with_suffix(".part")  # whole, whenever the process ends
+        part.write_text(json.dumps({"seen": sorted(seen), "strangers": sorted(strangers)}))
+        part.replace(log)
         time.sleep(0.01)
 
 
