@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import connleak
 import msgspec
 import pytest
-from build import backend, plan, pool, recording
+from build import SITE, backend, plan, pool, recording
 from connleak import judge
-from connleak.model import Error, Machine, Note, Phase, Process, Recording, Sample, Snapshot
+from connleak.model import HOST, Error, Event, Machine, Note, Phase, Process, Recording, Sample, Snapshot
 from connleak.parts.databases import NotAnswering, Reading
 from connleak.parts.databases.docker import follow
 from connleak.parts.sampler import Sampler
@@ -73,6 +73,26 @@ def test_a_thread_that_an_error_ended_makes_a_run_inconclusive_and_is_named(made
 def test_a_leak_that_was_proven_stays_one() -> None:
     verdict = judge.judge(with_stop(leaking([2, 4, 6])))
     assert (verdict.outcome, check(verdict, "threads").outcome) == ("leak", "inconclusive")
+
+
+def test_a_session_of_a_host_whose_relay_is_gone_is_nobodys_only_as_far_as_we_know() -> None:
+    there = HOST + 100
+    whole = clean_watch()
+    snapshots = tuple(
+        msgspec.structs.replace(
+            snapshot,
+            pools=tuple(msgspec.structs.replace(found, process=there) for found in snapshot.pools),
+            processes=(Process(process=there, host="web1", probe=True, armed=True),),
+        )
+        if snapshot.t < 8
+        else msgspec.structs.replace(snapshot, pools=(), processes=())
+        for snapshot in whole.snapshots
+    )
+    opened = Event(1.2, "connect", there, backend=1, site=SITE, stack=(SITE,))
+    events = (opened, Event(8.0, "bye", there))
+    verdict = judge.judge(msgspec.structs.replace(whole, events=events, snapshots=snapshots))
+    assert verdict.outcome == "inconclusive", verdict.sentence
+    assert "process 100 of host 1 tells nothing any more" in check(verdict, "orphaned").why
 
 
 def test_words_in_a_note_decide_nothing() -> None:
