@@ -444,3 +444,20 @@ def test_what_locust_says_in_no_way_of_ours_is_an_error_with_what_to_do(tmp_path
         assert error.value.hint.startswith("less ")
         ours.shutdown(socket.SHUT_RDWR)
         speaker.join(5)
+
+
+def test_no_more_processes_are_let_in_than_are_listened_to(
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector.lines._door, "_most", 5)
+    there = [Probe(collector, pid) for pid in range(1001, 1006)]
+    wait_until(lambda: len(collector.living()) == 5, "as many as may")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as beyond:
+        beyond.settimeout(10)
+        beyond.connect(collector.environment()["CONNLEAK_SOCKET"])
+        assert beyond.recv(1) == b""
+    assert len(collector.living()) == 5
+    for probe in there:
+        probe.close()
+    is_heard(collector)
+    assert notes(tmp_path)[0] == "a connection could not be let in: 5 connections"

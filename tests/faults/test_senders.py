@@ -125,6 +125,21 @@ def test_a_sender_that_dies_begins_anew_once_and_then_its_process_is_one_that_do
         assert asked.answered is answered
 
 
+def test_a_hundred_forked_processes_are_forgotten_when_they_have_ended(tmp_path: Path) -> None:
+    script = """
+    wire.arm()
+    for _ in range(100):
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+    """
+    with process(tmp_path, script) as (collector, _):
+        wait_until(lambda: len([e for e in read(tmp_path / "run").events if e.kind == "bye"]) == 100, "all have ended")
+        assert [len(collector.living()), len(collector.lines._by_line), len(collector.lines._peers)] == [1, 1, 1]
+        [asked] = collector.snapshot("test", 1).processes
+        assert asked.answered
+
+
 def test_what_is_no_utf8_in_a_command_or_a_file_is_told_with_a_mark_in_its_place(tmp_path: Path) -> None:
     script = """
     code = compile("def opens():\\n    return sys._getframe(0)\\n", "/srv/caf\\udce9.py", "exec")

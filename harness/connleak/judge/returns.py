@@ -7,7 +7,7 @@ from collections import Counter
 from connleak.judge.facts import Facts, per_site, plural, unit
 from connleak.judge.rates import rate, spoken
 from connleak.judge.shared import across_processes
-from connleak.model import HANDLES, Backend, Event, Site, process_name
+from connleak.model import HANDLES, HOST, Backend, Event, Site, process_name
 from connleak.verdict import Check, Finding
 
 
@@ -54,8 +54,14 @@ def is_strangers(facts: Facts, row: Backend) -> bool:
 
 def last_line(facts: Facts, pid: int) -> tuple[Site, ...]:
     """Returns the stack of a session's last checkout, else of its opening; none when the probe saw neither."""
+    seen = last_told(facts, pid)
+    return seen.stack if seen else ()
+
+
+def last_told(facts: Facts, pid: int) -> Event | None:
+    """Returns what the app told last of a session."""
     seen = facts.by_backend.get(pid) or [event for event in facts.events("connect") if event.backend == pid]
-    return seen[-1].stack if seen else ()
+    return seen[-1] if seen else None
 
 
 def nobodys(stack: tuple[Site, ...], rows: list[Backend], ports: dict[int, int]) -> Finding:
@@ -96,6 +102,9 @@ def unwatched(facts: Facts, unknown: list[int]) -> str:
                 return (
                     f"pid {process_name(process.process)} has sessions that the probe did not see open; it uses {names}"
                 )
+    for told in filter(None, (last_told(facts, pid) for pid in unknown)):
+        if told.process >= HOST and told.process in facts.silent:  # here its sockets would tell whether it lives
+            return f"process {process_name(told.process)} tells nothing any more, but its session is still there"
     return ""
 
 

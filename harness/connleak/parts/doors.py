@@ -13,7 +13,9 @@ from collections.abc import Callable
 PATIENCE = 10.0
 """Seconds in which a connection must show who it is."""
 WAITING = 64
-"""Connections that may wait for that at once; the oldest makes room."""
+"""Connections over TCP that may wait for that at once; the oldest makes room."""
+LOCAL, LOCAL_WAITING = 4096, 1024
+"""Connections of this machine's processes at once, and those of them that may wait: many may be forked at once."""
 PAUSE = 0.5
 """Seconds for which nobody is let in when there are no descriptors left."""
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -23,13 +25,14 @@ CREDENTIALS = struct.Struct("iII")
 class Door:
     """A listening socket, and the connections that came in by it and have not shown yet who they are."""
 
-    def __init__(self, listener: socket.socket, most: int = 1 << 30) -> None:
-        """Lets at most so many connections in at once, those that are known included."""
+    def __init__(self, listener: socket.socket, most: int = LOCAL, waiting: int = LOCAL_WAITING) -> None:
+        """Lets at most so many known connections be there at once, and so many that wait to be."""
         listener.setblocking(False)
         self.listener = listener
         self.trouble = ""
         """Why nobody could be let in, the last time."""
         self._most = most
+        self._most_waiting = waiting
         self._known: set[socket.socket] = set()
         self._waiting: dict[socket.socket, float] = {}
         self._open_again = 0.0
@@ -75,7 +78,7 @@ class Door:
         if self._open_again and now >= self._open_again:
             self._open_again = 0.0
             self._selector.register(self.listener, selectors.EVENT_READ, self._knocked)
-        surplus = len(self._waiting) - WAITING
+        surplus = len(self._waiting) - self._most_waiting
         return [line for place, (line, until) in enumerate(self._waiting.items()) if place < surplus or now > until]
 
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from connleak.model import HOST, Struct
-from connleak.parts.doors import Door
+from connleak.parts.doors import WAITING, Door
 from connleak.parts.frames import LARGEST, UNKNOWN, Frames, mac, packed, shows, told
 from connleak.parts.messages import Nonsense, Pid, Seconds, decoded
 
@@ -197,7 +197,7 @@ class Relays:
     """All relays of a collector, and the socket at which they come in."""
 
     def __init__(self, listener: socket.socket, secret: str, welcome: dict[str, Any]) -> None:
-        self.door = Door(listener, RELAYS)
+        self.door = Door(listener, RELAYS, WAITING)
         self._secret = secret
         self._welcome = welcome
         self._hosts: list[str] = []

@@ -1,0 +1,139 @@
+"""Each thread of ours is ended by an error in the middle of a real run and a real watch: never does it end clean."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from connleak.model import Machine
+from connleak.parts.collector import Collector
+from connleak.parts.databases import Server
+from connleak.parts.databases.kinds import open_database
+from connleak.parts.frames import listener
+from connleak.parts.process import Keeper
+from connleak.recording import read
+from connleak.writer import Writer
+from shop import SECRET, plan_for
+
+pytestmark = pytest.mark.reproduction
+
+SABOTEUR = """
+import ctypes, json, sys, threading, time
+from pathlib import Path
+from connleak.parts.threads import Supervised
+
+victim, after, log = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
+seen, strangers = set(), set()
+
+
+def ours(thread):
+    target = getattr(thread, "_target", None)
+    return (getattr(target, "__module__", "") or type(thread).__module__).startswith("connleak")
+
+
+def sabotage():
+    since = None
+    while True:
+        for thread in threading.enumerate():
+            if ours(thread):
+                (seen if isinstance(thread, Supervised) else strangers).add(thread.name)
+            if thread.name == victim and since is None:
+                since = time.monotonic()
+            if thread.name == victim and since and time.monotonic() - since > after:
+                since = float("inf")
+                killed = ctypes.c_ulong(thread.ident), ctypes.py_object(MemoryError)
+                assert ctypes.pythonapi.PyThreadState_SetAsyncExc(*killed) == 1
+        part = log.with_suffix(".part")  # whole, whenever the process ends
+        part.write_text(json.dumps({"seen": sorted(seen), "strangers": sorted(strangers)}))
+        part.replace(log)
+        time.sleep(0.01)
+
+
+threading.Thread(target=sabotage, name="saboteur", daemon=True).start()
+sys.argv = ["connleak", *sys.argv[4:]]
+from connleak.cli import main
+
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Keeper() as keeper, open_database(keeper, plan_for(), "", tmp_path_factory.mktemp("server")) as opened:
+        yield opened
+
+
+def sabotaged(folder: Path, victim: str, after: float, words: list[str]) -> tuple[int, dict, dict]:
+    """Returns (exit code, verdict, threads seen) of a command one of whose threads an error ends."""
+    log = folder / "threads.json"
+    argv = [sys.executable, "-c", textwrap.dedent(SABOTEUR), victim, str(after), str(log), *words, "--json"]
+    done = subprocess.run(
+        [*argv, "--out", str(folder / "out")], capture_output=True, text=True, timeout=120, env={**os.environ}
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout), json.loads(log.read_text())
+
+
+def is_told(verdict: dict, victim: str) -> None:
+    [(_, outcome, why)] = [check for check in verdict["checks"] if check[0] == "threads"]
+    assert outcome == "inconclusive"
+    assert f"connleak's {victim} stopped at " in why and "MemoryError" in why
+
+
+@pytest.mark.parametrize("victim", ["collector", "sampler", "control"])
+def test_a_run_one_of_whose_threads_ends_is_inconclusive_and_says_which(tmp_path: Path, victim: str) -> None:
+    code, verdict, threads = sabotaged(tmp_path, victim, 3.0, ["run", "missing_remove:fixed"])
+    assert (code, verdict["outcome"]) == (3, "inconclusive"), verdict["sentence"]
+    is_told(verdict, victim)
+    assert threads == {"seen": ["collector", "control", "sampler"], "strangers": []}
+
+
+@pytest.mark.parametrize("victim", ["", "collector", "sampler", "control"])
+def test_a_watch_one_of_whose_threads_ends_is_inconclusive_and_says_which(
+    server: Server, tmp_path: Path, victim: str
+) -> None:
+    words = ["watch", server.url(), "--window", "1", "--every", "0.2", "--for", "5", "--budget", "5"]
+    with contextlib.closing(psycopg2.connect(server.url())):
+        code, verdict, threads = sabotaged(tmp_path, victim, 2.0, words)
+    assert threads == {"seen": ["collector", "control", "sampler"], "strangers": []}
+    if not victim:
+        assert (code, verdict["outcome"]) == (0, "clean"), verdict["sentence"]
+        return
+    assert (code, verdict["outcome"]) == (3, "inconclusive"), verdict["sentence"]
+    is_told(verdict, victim)
+
+
+RELAY = """
+import sys, time
+probe = sys.modules["_connleak_probe"]
+probe.wire.arm()
+time.sleep(5)
+sys.exit(7)
+"""
+
+
+def test_a_relay_that_an_error_ends_tells_its_collector_and_its_command_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(RELAY)
+    with (
+        Writer(tmp_path / "run", plan_for(), Machine()) as writer,
+        Collector(writer, tmp_path, 0.0, tmp_path) as made,
+    ):
+        far = listener("127.0.0.1", 0)
+        made.listen(far, SECRET["CONNLEAK_SECRET"], plan_for())
+        address = f"127.0.0.1:{far.getsockname()[1]}"
+        words = ["probe", "--collector", address, "--name", "web1", "--", sys.executable, "app.py"]
+        argv = [sys.executable, "-c", SABOTEUR, "relay", "1.5", str(tmp_path / "threads.json"), *words]
+        done = subprocess.run(argv, cwd=tmp_path, timeout=60, capture_output=True, text=True,
+                              env={**os.environ, **SECRET})  # fmt: skip
+    assert (done.returncode, done.stderr) == (7, "")
+    [note] = [note for note in read(tmp_path / "run").notes if "stopped" in note.facts]
+    assert "relay on web1 stopped" in note.text and "MemoryError" in note.text
+    assert json.loads((tmp_path / "threads.json").read_text()) == {"seen": ["relay"], "strangers": []}
