@@ -128,6 +128,9 @@ def files_in(archive: gzip.GzipFile) -> Iterator[tuple[str, bytes]]:
             raise tarfile.TarError(f"it is cut short in {member.name}")
         archive.read(-member.size % tarfile.BLOCKSIZE)
         yield member.name, data
+    rest = archive.read(tarfile.RECORDSIZE + 1)  # to its end, where the checksum is looked at
+    if len(rest) > tarfile.RECORDSIZE or rest.strip(b"\0"):
+        raise tarfile.TarError("something follows its end")
 
 
 def compressed(files: dict[str, str]) -> bytes:

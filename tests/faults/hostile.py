@@ -11,8 +11,9 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 SECRET = "Zq9-never-to-be-seen-q9Z"
@@ -460,17 +461,24 @@ def archive(make: Callable[[Path], None]) -> Callable[[Path], None]:
     return make
 
 
-PLAN = b'{"format":1}'
+NOTHING = b"{}"
 
 
-def members(path: Path, made: Iterator[tuple[tarfile.TarInfo, bytes]] | list[tuple[tarfile.TarInfo, bytes]]) -> None:
+GOOD = Path(__file__).parents[2] / "reports" / "gallery" / "recordings" / "missing_remove-buggy.tar.gz"
+"""The recording that an archive holds besides the attack: without it, it would be read."""
+
+
+def members(path: Path, made: Iterable[tuple[tarfile.TarInfo, bytes]], *, last: bool = True) -> None:
+    """Writes a good recording, and other members behind it or before."""
+    with tarfile.open(GOOD) as tar:
+        good = [(about, tar.extractfile(about).read()) for about in tar if about.name != "excerpts.json"]
     with tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as tar:
-        for about, data in made:
+        for about, data in chain(good, made) if last else chain(made, good):
             about.size = about.size or len(data)
             tar.addfile(about, io.BytesIO(data))
 
 
-def one(name: str = "plan.json", **facts: object) -> tarfile.TarInfo:
+def one(name: str = "excerpts.json", **facts: object) -> tarfile.TarInfo:
     about = tarfile.TarInfo(name)
     for key, value in facts.items():
         setattr(about, key, value)
@@ -484,7 +492,7 @@ def member_is_a_symlink(path: Path) -> None:
 
 @archive
 def member_is_a_symlink_written_through(path: Path) -> None:
-    members(path, [(one(type=tarfile.SYMTYPE, linkname="/tmp/x"), b""), (one(), PLAN)])
+    members(path, [(one(type=tarfile.SYMTYPE, linkname="/tmp/x"), b""), (one(), NOTHING)], last=False)
 
 
 @archive
@@ -509,17 +517,17 @@ def member_is_a_folder(path: Path) -> None:
 
 @archive
 def member_has_an_absolute_path(path: Path) -> None:
-    members(path, [(one("/etc/cron.d/owned"), PLAN)])
+    members(path, [(one("/etc/cron.d/owned"), NOTHING)])
 
 
 @archive
 def member_climbs_out(path: Path) -> None:
-    members(path, [(one("../plan.json"), PLAN)])
+    members(path, [(one("../excerpts.json"), NOTHING)])
 
 
 @archive
 def member_comes_twice(path: Path) -> None:
-    members(path, [(one(), PLAN), (one(), PLAN)])
+    members(path, [(one(), NOTHING), (one(), NOTHING)])
 
 
 @archive
@@ -538,7 +546,7 @@ def a_member_is_a_bomb(path: Path) -> None:
 
 @archive
 def members_are_a_bomb_together(path: Path) -> None:
-    members(path, [(one(f"{name}.jsonl"), bytes(30_000_000)) for name in FILES])
+    members(path, [(one("verdict.json"), bytes(45_000_000)), (one(), bytes(60_000_000))], last=False)
 
 
 @archive
@@ -568,13 +576,13 @@ def a_size_is_negative(path: Path) -> None:
 
 @archive
 def it_is_cut(path: Path) -> None:
-    members(path, [(one("samples.jsonl"), os.urandom(100_000))])
+    members(path, [(one(), os.urandom(100_000))], last=False)
     path.write_bytes(path.read_bytes()[:50_000])
 
 
 @archive
 def it_is_damaged(path: Path) -> None:
-    members(path, [(one("samples.jsonl"), os.urandom(100_000))])
+    members(path, [(one(), os.urandom(100_000))], last=False)
     data = bytearray(path.read_bytes())
     data[40_000:40_100] = bytes(100)
     path.write_bytes(bytes(data))
@@ -611,5 +619,6 @@ def it_is_a_symlink(path: Path) -> None:
 
 
 @archive
-def it_holds_a_recording_of_nothing(path: Path) -> None:
-    members(path, [(one(), PLAN)])
+def it_holds_nothing(path: Path) -> None:
+    with tarfile.open(path, "w:gz"):
+        pass

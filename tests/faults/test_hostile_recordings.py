@@ -113,6 +113,26 @@ def test_a_hostile_recording_gets_a_clear_answer_and_nothing_else(made, name: st
         assert [row["code"] for row in rows] == [2]
 
 
+def test_the_commands_as_a_person_types_them(tmp_path: Path) -> None:
+    """The same without the worker's short cuts: each command and what it draws with in processes of their own."""
+    place = make_place(tmp_path / "place")
+    for name in ("words_speak_to_the_terminal", "growth_svg_is_a_symlink_to_be_written_through"):
+        hostile.ATTACKS[name](place)
+    before = contents(place.victim)
+    one = str(place.folder.relative_to(place.root))
+    drawing = (["render", one], ["chart", "lifelines", one], ["open", "--print"])
+    for argv, code in ((["judge", one], 1), *((argv, 0) for argv in drawing)):
+        done = subprocess.run(
+            [sys.executable, "-m", "connleak", *argv],
+            cwd=place.root, capture_output=True, encoding="utf-8", timeout=300, check=False,
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        assert done.returncode == code and not SPEAKING.search(said), ascii(said)
+    assert contents(place.victim) == before
+    drawn = (place.folder / "growth.svg").read_text()
+    assert drawn.startswith("<svg") and not SPEAKING.search(drawn)
+
+
 class Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
