@@ -57,7 +57,7 @@ def run(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[st
     (folder / "bin").mkdir(exist_ok=True)
     (folder / "test_suite.py").write_text(SUITE)
     (folder / "test_module.py").write_text(MODULE)
-    variables = {**os.environ, "PATH": str(folder / "bin"), "PYTHONPATH": str(TESTS), **env}
+    variables = {**os.environ, "PATH": str(folder / "bin"), "PYTHONPATH": str(TESTS), "CONNLEAK_NO_SKIP": "", **env}
     hidden = "import needs_programs, shutil; needs_programs.PATH = ''; which = shutil.which\n"
     hidden += "shutil.which = lambda name, mode=0, path=None: None\n"
     (folder / "conftest.py").write_text(hidden + "pytest_plugins = ['needs_programs']\n")
