@@ -111,7 +111,7 @@ class Live:
 
 def start(options: Any) -> subprocess.Popen[bytes]:
     """Starts the process that samples: in a session of its own, so that Ctrl-C reaches Locust alone."""
-    argv = [sys.executable, "-m", "connleak", "watch", "--follow", "stdin", "--every", "0.1"]
+    argv = [sys.executable, "-P", "-m", "connleak", "watch", "--follow", "stdin", "--every", "0.1"]
     for option, value in (
         ("--out", options.connleak_out),
         ("--listen", options.connleak_listen),

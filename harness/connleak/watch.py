@@ -242,7 +242,7 @@ def judged_apart(folder: Path) -> Verdict | None:
 
     What is recorded grows, and judging takes it all: here it would stop the sampler, and the memory would stay.
     """
-    argv = [sys.executable, "-c", JUDGE, str(folder)]
+    argv = [sys.executable, "-P", "-c", JUDGE, str(folder)]
     done = subprocess.run(argv, stdout=subprocess.PIPE, check=False, start_new_session=True)
     return msgspec.json.decode(done.stdout, type=Verdict) if done.returncode == 0 else None
 

@@ -57,7 +57,7 @@ def start(keeper: Keeper, container: Any, max_connections: int, logs: Path) -> d
     words = [word for setting, value in settings.items() for word in ("-c", f"{setting}={value}")]
     name = f"connleak-{secrets.token_hex(6)}"
     container.with_name(name).with_command(["postgres", *words])
-    keeper.run_at_end(f"container {name}", [sys.executable, "-c", REMOVE, name])
+    keeper.run_at_end(f"container {name}", [sys.executable, "-P", "-c", REMOVE, name])
     try:
         container.start()
         follow(keeper, container.get_wrapped_container(), logs / "postgres.log")
