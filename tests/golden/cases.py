@@ -48,7 +48,12 @@ WATCHED = {
     "watch-fills": Case("watch fills", "inconclusive", "idle sessions become more: a pool that fills, or a leak"),
     "watch-budget-kept": Case("watch budget_kept", "clean", "they become five, which the user allows"),
     "watch-budget-broken": Case("watch budget_broken", "leak growth", "the user allows two, and they go on rising"),
-    "watch-full": Case("watch full", "inconclusive", "the server is full: there could not be more"),
+    "watch-full": Case(
+        "watch full",
+        "inconclusive",
+        "the server is full: there could not be more",
+        "the watch's own session has the last connection, and is not counted",
+    ),
     "watch-lock": Case("watch lock", "leak lock-held", "an idle session keeps an advisory lock"),
     "watch-short": Case("watch short", "inconclusive", "two windows show no growth"),
     "watch-interrupted": Case("watch interrupted", "clean", "Ctrl-C is how a watch ends"),

@@ -137,7 +137,7 @@ def renewed(folder: Path) -> Path:
         session.autocommit = False
         cursor = session.cursor()
         with beside(lambda: (cursor.execute("SELECT pg_sleep(0.9)"), session.commit()), 0.01):
-            return watch(server.url(), folder)
+            return watch(server.url(), folder, *FOUR_WINDOWS, "--budget", "1")
 
 
 def report(folder: Path) -> Path:
@@ -146,7 +146,7 @@ def report(folder: Path) -> Path:
         session.autocommit = False
         with beside(lambda: session.cursor().execute("SELECT pg_sleep(12)"), 0.01):
             time.sleep(0.5)
-            return watch(server.url(), folder)
+            return watch(server.url(), folder, *FOUR_WINDOWS, "--budget", "1")
 
 
 def fills(folder: Path) -> Path:
