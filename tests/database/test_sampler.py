@@ -212,7 +212,7 @@ STRANGE = {
 def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Server, tmp_path: Path) -> None:
     said, shown = STRANGE[encoding]
     with contextlib.closing(connect(server.admin, "app")) as admin:
-        admin.execute(f"CREATE DATABASE strange TEMPLATE template0 ENCODING '{encoding}' OWNER app")
+        admin.cursor().execute(f"CREATE DATABASE strange TEMPLATE template0 ENCODING '{encoding}' OWNER app")
     here = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
     address = f"postgresql://{server.user}:{server.password}@127.0.0.1:{server.port}/strange"
     for seen_from, query in ((watched_database(address, ()), shown), (server, None)):

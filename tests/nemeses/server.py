@@ -18,6 +18,8 @@ from connleak.parts.databases.binaries import find_programs, reachable_programs,
 from connleak.parts.databases.postgres import connect
 from connleak.parts.process import free_port
 
+RULES = "local all all trust\nhost all connleak 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+
 
 class Postgres:
     """A server on loopback, started, stopped and started again; a context manager."""
@@ -45,8 +47,7 @@ class Postgres:
             ["cp", "-a", str(template_data(self.programs, self.account)), str(self.home / "data")], check=True
         )
         os.chown(self.home, self.account.uid, self.account.gid)
-        hba = self.home / "data" / "pg_hba.conf"
-        hba.write_text("local all all trust\nhost all connleak 127.0.0.1/32 trust\n" + hba.read_text())
+        (self.home / "data" / "pg_hba.conf").write_text(RULES)
         self.start()
         return self
 

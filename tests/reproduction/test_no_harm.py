@@ -77,6 +77,7 @@ def test_it_only_reads_but_for_a_database_of_its_own_and_touches_nobody(somebody
     assert len(made) == 1, "one database and role, of the same name"
     strange = [said for said in ours if not said.startswith(READS) and not any(re.match(form, said) for form in MAKES)]
     assert strange == []
+    assert not [said for said in ours if re.search("PASSWORD '(?!SCRAM-SHA-256)", said)], "no password is in its log"
     assert not [said for said in ours if re.search("pg_terminate|pg_cancel|pg_reload|ALTER SYSTEM", said)]
     the_apps = {database for name, user, database, _ in seen if user in made}
     assert the_apps == made, "the app is let into that database alone"
