@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from msgspec.structs import replace
 
 from connleak import catalog, plan, results
 from connleak.model import Error, Struct
+from connleak.parts.threads import Supervised
 from connleak.record import record
 from connleak.target import Target, Variant
 from connleak.verdict import Finding, Verdict
@@ -96,7 +96,7 @@ def end_at_once() -> None:
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, name="parent's end", daemon=True).start()
+    Supervised("parent's end", end_with_parent, lambda *_: os._exit(1)).start()  # which the pool reports
 
 
 def end_with_parent() -> None:

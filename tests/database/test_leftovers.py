@@ -73,7 +73,8 @@ def test_with_connleak_and_its_keeper_killed_at_once_the_next_start_removes_all(
     assert len(sleepers()) >= 3, "those whose parent did not die of the keeper's end live on"
     assert Path(scratch).exists() and Path(memory).exists()
     removed = leftovers.sweep()
-    assert removed["process"] >= 3 and removed["folder"] == 2
+    folders = 1 if Path(memory).is_relative_to(scratch) else 2  # where there is little memory, one lies in the other
+    assert removed["process"] >= 3 and removed["folder"] == folders
     assert sleepers() == []
     assert not Path(scratch).exists() and not Path(memory).exists()
     assert kept(state) == []

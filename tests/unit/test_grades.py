@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -75,6 +77,11 @@ def test_the_table_says_first_whether_all_held() -> None:
     assert summary([good, bad]).startswith("2 runs, 1 not as promised")
     assert "| a | b | leak | leak | held | app.py:2 in view | 0 | right |" in markdown([good])
     assert "| outcome clean, expected leak |" in markdown([bad])
+
+
+def test_a_worker_whose_look_at_its_parent_fails_ends_instead_of_staying_for_good() -> None:
+    script = "import time\nfrom connleak.corpus import end_at_once\nend_at_once()\ntime.sleep(60)"  # it has no parent
+    assert subprocess.run([sys.executable, "-c", script], timeout=50, check=False).returncode == 1
 
 
 def row(variant: str, *problems: str) -> Graded:

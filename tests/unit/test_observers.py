@@ -23,7 +23,16 @@ from connleak.recording import read
 from connleak.writer import Writer
 from test_judge import check, idle, leaking
 
-SUPERVISED = {"collector", "sampler", "control", "relay", "relay's ports", "container's log"}
+SUPERVISED = {
+    "collector",
+    "sampler",
+    "control",
+    "relay",
+    "relay's ports",
+    "container's log",
+    "parent's end",
+    "document's clock",
+}
 """Each has a test that ends it by an error: here, in tests/faults/test_threads.py, in tests/faults/test_relay.py."""
 
 

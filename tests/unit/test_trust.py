@@ -29,6 +29,7 @@ def folder() -> Iterator[Path]:
     )
     (found / "connleak.toml").chmod(0o644)
     (found / "inside").mkdir()
+    (found / "inside").chmod(0o755)  # whatever the umask
     yield found
     shutil.rmtree(found)
 

@@ -23,6 +23,7 @@ from connleak.model import Error, Plan, Unusable
 from connleak.parts.app import App, Elsewhere, words_of
 from connleak.parts.databases import SCHEMES, Server
 from connleak.parts.process import Keeper, wait_until_done
+from connleak.parts.threads import Supervised
 from connleak.secrets import hidden
 
 SCHEME = {
@@ -160,15 +161,19 @@ def got(url: str) -> tuple[int, str, bytes]:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=DOCUMENT_TIME)
     connection.connect()
-    line, over = connection.sock, threading.Event()  # the connection forgets it once the answer's head is there
+    line = connection.sock  # the connection forgets it once the answer's head is there
+    over, done = threading.Event(), threading.Event()
 
     def end() -> None:
         over.set()
         with contextlib.suppress(OSError):
             line.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(DOCUMENT_TIME, end)
-    timer.start()
+    def watch_the_time() -> None:
+        if not done.wait(DOCUMENT_TIME):
+            end()
+
+    Supervised("document's clock", watch_the_time, lambda *_: end()).start()
     try:
         path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         connection.request("GET", path, headers={"Accept": "application/json"})
@@ -182,7 +187,7 @@ def got(url: str) -> tuple[int, str, bytes]:
             raise ValueError(f"it took more than {DOCUMENT_TIME:.0f} s") from None
         raise
     finally:
-        timer.cancel()
+        done.set()
         connection.close()
 
 
