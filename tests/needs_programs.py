@@ -87,7 +87,7 @@ PROGRAMS = {
     "user namespaces": Program("user namespaces", user_namespaces),
     "root": Program("root", superuser),
 }
-"""Every name that a test may need. A test names `root` last: what else is missing, is missing for root, too."""
+"""Every name that a test may need. `root` is asked for last: what else is missing, is missing for root, too."""
 OF_DATABASE = {"mysql": ("mariadb",), "pgbouncer": ("pgbouncer",)}
 """What a plan's kind of database takes beside the PostgreSQL that comes with us."""
 
@@ -122,8 +122,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for mark in item.iter_markers("needs"):
-        need(*mark.args)
+    names = [name for mark in item.iter_markers("needs") for name in mark.args]
+    need(*sorted(names, key="root".__eq__))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -42,6 +42,8 @@ from stranger import (
 )
 
 as_root = pytest.mark.needs("root")
+PGBOUNCER = pytest.param("pgbouncer", marks=pytest.mark.needs("pgbouncer"))
+MARIADB = pytest.param("mysql", marks=pytest.mark.needs("mariadb"))
 ROLES = ("connleak", "postgres", "app", "root", "nobody")
 
 
@@ -96,9 +98,8 @@ def enters(server: Server, user: str, password: str) -> bool:
 
 
 @as_root
-@pytest.mark.parametrize(
-    ("kind", "umask"), [("postgresql", 0o000), ("postgresql", 0o077), ("pgbouncer", 0o000), ("mysql", 0o000)]
-)
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+@pytest.mark.parametrize("kind", ["postgresql", PGBOUNCER, MARIADB])
 def test_another_local_user_gets_nothing_of_a_run(kind: str, umask: int, place: Path) -> None:
     os.umask(umask)
     with everything_up(place, kind) as (_, server, paths):
@@ -119,7 +120,7 @@ def tries_everybody(server: Server, paths: list[str]) -> list[str]:
 
 
 @as_root
-@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+@pytest.mark.parametrize("kind", ["postgresql", MARIADB])
 def test_no_password_lies_open_while_a_template_is_built(kind: str, place: Path) -> None:
     until = place / "built"
     found = begun_as_stranger(watching, place / "cache", until)
@@ -133,7 +134,7 @@ def test_no_password_lies_open_while_a_template_is_built(kind: str, place: Path)
     assert entered == []
 
 
-@as_root
+@pytest.mark.needs("mariadb", "root")
 def test_mariadb_has_no_account_but_the_apps_that_tcp_lets_in(place: Path) -> None:
     with everything_up(place, "mysql") as (_, server, _):
         with contextlib.closing(pymysql.connect(**server.admin)) as admin, admin.cursor() as cursor:
