@@ -62,9 +62,7 @@ def wait_until_gone(folders: set[Path]) -> set[Path]:
 
 
 @pytest.mark.parametrize(("number", "jobs"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2)])
-def test_an_interrupted_corpus_begins_no_further_run_and_leaves_nothing(
-    tmp_path: Path, number: int, jobs: int
-) -> None:
+def test_an_interrupted_corpus_begins_no_further_run_and_leaves_nothing(tmp_path: Path, number: int, jobs: int) -> None:
     victim = Victim(tmp_path / "runs", "corpus", "-k", "missing_remove", "--jobs", str(jobs))
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and len(list(victim.out.glob("*/requests.jsonl"))) < jobs:

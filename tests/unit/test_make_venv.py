@@ -15,7 +15,9 @@ SCRIPT = Path(__file__).parents[2] / "make_venv.py"
 def test_ctrl_c_ends_it_and_its_step_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "requirements.lock").write_text("a==1\n")
     slow = tmp_path / "uv"
-    slow.write_text('#!/bin/sh\necho $$ > "${0%/*}/begun.new"\nmv "${0%/*}/begun.new" "${0%/*}/begun"\nexec sleep 600\n')
+    slow.write_text(
+        '#!/bin/sh\necho $$ > "${0%/*}/begun.new"\nmv "${0%/*}/begun.new" "${0%/*}/begun"\nexec sleep 600\n'
+    )
     slow.chmod(0o755)
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), "venv"],

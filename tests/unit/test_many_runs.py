@@ -43,7 +43,7 @@ def test_arms_of_like_names_have_folders_of_their_own(tmp_path: Path, monkeypatc
         if len(places) == 2:
             raise KeyboardInterrupt
         places.append(place)
-        made = recording([0, 0])
+        made = recording([[]])
         return made, judge.judge(made)
 
     arms = [experiment.Contender(name=name, options=Options()) for name in ("fix/a", "fix-a")]
