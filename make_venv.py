@@ -53,22 +53,33 @@ class Step:
     def run(self, argv, hint):
         """Runs it; ends with what it said last, and with what to type, when it fails."""
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        ticking = threading.Thread(target=self.tick)
+        ticking = threading.Thread(target=self.tick, daemon=True)
         ticking.start()
+        try:
+            said = self.follow(process.stdout)
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
+        finally:
+            self.over.set()
+            ticking.join()
+        self.show("failed\n" if code else "done\n")
+        if code:
+            sys.exit("%s\n%s failed.\n  next: %s" % ("".join(said[-20:]), " ".join(argv[:6]), hint))
+
+    def follow(self, output):
+        """Counts packages in the command's output until its end; returns the lines."""
         said = []
-        for line in process.stdout:
+        for line in output:
             line = line.decode("utf-8", "replace")
             if not line.startswith("WARNING: Location"):  # an index that is set up on this machine, and is not there
                 said.append(line)
             self.found += line.startswith(("Collecting ", "Processing "))
             if line.startswith("Installing collected"):
                 self.state = "installing"
-        code = process.wait()
-        self.over.set()
-        ticking.join()
-        self.show("failed\n" if code else "done\n")
-        if code:
-            sys.exit("%s\n%s failed.\n  next: %s" % ("".join(said[-20:]), " ".join(argv[:6]), hint))
+        return said
 
     def tick(self):
         self.show("")
@@ -86,4 +97,8 @@ class Step:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted.\n  next: make demo\n")
+        sys.exit(130)

@@ -28,14 +28,16 @@ def cache_folder() -> Path:
     mode = 0o711 if root else 0o700
     given = os.environ.get("CONNLEAK_CACHE")
     default = platformdirs.site_cache_dir if root else platformdirs.user_cache_dir
-    folder = Path(given or default("connleak", appauthor=False))
     try:
-        if not folder.exists():
-            folder.mkdir(parents=True, exist_ok=True)
+        folder = Path(given or default("connleak", appauthor=False))
+    except RuntimeError:
+        raise Error("this account has no home directory for the cache folder", ELSEWHERE, exit_code=4) from None
+    try:
+        new = not folder.exists()
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        need_own(folder)  # before the mode changes: what others could write there is not to be run
+        if new or (not given and folder.stat().st_uid == os.geteuid()):
             folder.chmod(mode)
-        elif not given and folder.stat().st_uid == os.geteuid():
-            folder.chmod(mode)
-        need_own(folder)
     except OSError as error:
         raise unwritable(folder, error) from None
     return folder

@@ -26,7 +26,9 @@ from connleak.verdict import Verdict
 
 EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
 COULD_NOT_RUN = 4
-REFUSED_BY_THE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EMFILE}
+REFUSED_BY_THE_SYSTEM = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
+}  # fmt: skip
 AGAIN = "connleak render FOLDER"
 AFTER = """
 \b

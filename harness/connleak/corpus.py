@@ -68,7 +68,8 @@ def corpus(
             graded[name, number] = one(name, folder / file_name(name, number))
             report(graded[name, number])
     else:
-        with ProcessPoolExecutor(jobs, initializer=end_at_once) as workers:
+        fork = multiprocessing.get_context("fork")  # Python 3.14's default is a server, whose children are not ours
+        with ProcessPoolExecutor(jobs, mp_context=fork, initializer=end_at_once) as workers:
             coming = {
                 workers.submit(one, name, folder / file_name(name, number)): (name, number) for name, number in wanted
             }
@@ -134,7 +135,7 @@ def one(name: str, folder: Path) -> Graded:
     try:
         made, private = plan.resolve(plan.Options(target=name))
         record(made, private, folder, lambda _: None)
-        _, verdict = results.judge_own(folder)
+        _, verdict = results.judge_whole(folder)
     except Error as error:
         return replace(row, problems=(error.message,), seconds=round(time.monotonic() - began, 1))
     first = verdict.findings[0].sites[:1] if verdict.findings else ()

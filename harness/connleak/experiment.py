@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from connleak.parts.process import Keeper, wait_until_done
 from connleak.record import record
 from connleak.results import Judged
 from connleak.running import Progress
+from connleak.selection import call_git
 
 HINT = "connleak compare missing_remove:buggy missing_remove:fixed"
 RANK = ("buggy", "wrong", "control", "fixed")
@@ -78,6 +78,9 @@ def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]
 @contextlib.contextmanager
 def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Contender]]:
     """Yields the arms of revisions of the app, each in a work tree of its own; after a single one what is there."""
+    again = next((ref for number, ref in enumerate(refs) if ref in refs[:number]), "")
+    if again:
+        raise Error(f"--git-ref {again} is given twice", "connleak compare --app ... --git-ref main --git-ref my-fix")
     cwd = Path(options.cwd or ".").resolve()
     top = Path(git(cwd, "rev-parse", "--show-toplevel"))
     kept = Path(top, git(top, "rev-parse", "--git-common-dir")) / "worktrees"
@@ -104,7 +107,7 @@ def check_out(keeper: Keeper, top: Path, tree: Path, ref: str) -> None:
 
 def git(folder: Path, *words: str, said: str = "") -> str:
     """Returns what git says in a folder; raises Error with its last line when it refuses, or with `said`."""
-    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    done = call_git(folder, *words)
     if done.returncode:
         said = said or (done.stderr.strip().splitlines() or ["no word"])[-1]
         raise Error(f"git {words[0]} in {folder}: {said}", "git log --oneline")
@@ -134,8 +137,8 @@ def run_rounds(
     try:
         while number < rounds or (not compare.compare(done).clear and lasts(began, number, limit)):
             number += 1
-            for arm in arms:
-                place = folder / f"{number}-{arm.name.replace('/', '-').replace(':', '-').replace(' ', '-')}"
+            for index, arm in enumerate(arms, 1):  # fix/a and fix-a are two
+                place = folder / f"{number}-{index}-{arm.name.replace('/', '-').replace(':', '-').replace(' ', '-')}"
                 start = time.monotonic()
                 done[arm.name].append(run_one(arm, arms, place, watch))
                 outcome = done[arm.name][-1][1].outcome
@@ -152,10 +155,7 @@ def run_one(arm: Contender, arms: list[Contender], place: Path, watch: Watch) ->
     made = equal(made, arms)
     with watch(made) as report:
         record(made, private, place, report)
-    read, verdict = results.judge_own(place)
-    if any("interrupted" in note.text for note in read.notes):
-        raise KeyboardInterrupt
-    return read, verdict
+    return results.judge_whole(place)
 
 
 def lasts(began: float, rounds: int, limit: float) -> bool:

@@ -30,6 +30,7 @@ def app_plan(options: Options) -> Plan:
         raise Error(f"--app cannot be split into words: {error}", "connleak run --app 'gunicorn app:app'") from None
     if not words and not options.listen:
         raise Error("--app is empty", "connleak run --app 'gunicorn app:app' --url http://127.0.0.1:8000")
+    refuse_assignment(words)
     if options.url:
         loopback_url(options.url, options.allow_remote)
     asked = {"--locustfile": options.locustfile, "--path": options.path, "--openapi": options.openapi}
@@ -58,6 +59,14 @@ def app_plan(options: Options) -> Plan:
         asks=tuple(asked_path(text) for text in options.path),
         openapi=document_of(options.openapi, options.allow_remote),
     )
+
+
+def refuse_assignment(words: Sequence[str]) -> None:
+    """Raises Error for a command that begins as only a shell's may; its value, maybe a secret, is not repeated."""
+    name, assigns, _ = words[0].partition("=") if words else ("", "", "")
+    if assigns and name.isidentifier():
+        hint = f"connleak run --app 'gunicorn app:app' --env {name}=..."
+        raise Error("--app begins with an assignment, which is a shell's", hint)
 
 
 def asked_path(text: str) -> Ask:

@@ -61,7 +61,7 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
             except Error as error:  # the app or the load ended on the way: what there is can be judged
                 run.note("run", without(error.message, run.secrets))
         except KeyboardInterrupt:
-            run.note("run", f"interrupted in phase {run.phase} of cycle {run.cycle}")
+            run.note("run", f"interrupted in phase {run.phase} of cycle {run.cycle}", interrupted=True)
         except Error as error:
             error.message = without(error.message, run.secrets)  # a log's last lines may be in it
             run.note("run", error.message)

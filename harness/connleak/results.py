@@ -49,6 +49,16 @@ def judge_own(folder: Path) -> Judged:
     return read, verdict
 
 
+def judge_whole(folder: Path) -> Judged:
+    """Judges one run of many that was made here and now; raises KeyboardInterrupt when the run was interrupted.
+
+    The run keeps what it has and returns: without this, the next one would begin.
+    """
+    if any(note.facts.get("interrupted") for note in recording.read(folder).notes):
+        raise KeyboardInterrupt
+    return judge_own(folder)
+
+
 def judged(folder: Path, at_rate: float = 0.0) -> Judged:
     """Reads and judges the recording in a folder; returns both.
 

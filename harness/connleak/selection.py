@@ -1,4 +1,4 @@
-"""Which variants of the corpus a build runs: all that a change touches, and a sample of the rest."""
+"""Which variants of the corpus a build runs: those whose own files or kind of code changed, and some of the rest."""
 
 from __future__ import annotations
 
@@ -20,22 +20,36 @@ AREAS: tuple[tuple[str, Callable[[Target, Variant], bool]], ...] = (
     ("harness/connleak/probe/agent/jobs.py", lambda target, variant: variant.load == "none"),
     ("harness/connleak/probe/agent/queries.py", lambda target, variant: variant.probe == "queries"),
 )
-"""Code that only some variants run, with the variants that do; any other code is every variant's."""
+"""Code that only some variants run, with the variants that do.
+
+All other code of the harness runs in every variant, and touches none of them: the draw covers it.
+"""
 
 
 def changed_files(repository: Path, since: str) -> list[str]:
-    """Return the files that differ from a revision, uncommitted ones included, relative to the repository.
+    """Return the files that differ from a revision, uncommitted and untracked ones included, relative to the repository.
 
     Raises Error when git does not know the revision.
     """
     if since.startswith("-"):
         raise Error(f"--since {since}: a revision begins with no dash", "connleak corpus --since main")
-    argv = ["git", "-C", str(repository), "diff", "--name-only", "-z", since, "--"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = done.stderr.strip().splitlines() or ["git failed"]
-        raise Error(f"--since {since}: {reason[-1]}", f"git -C {repository} log --oneline")
-    return [name for name in done.stdout.split("\0") if name]
+    names: list[str] = []
+    for words in (("diff", "--name-only", "-z", since, "--"), ("ls-files", "--others", "--exclude-standard", "-z")):
+        done = call_git(repository, *words)
+        if done.returncode:
+            reason = done.stderr.strip().splitlines() or ["git failed"]
+            raise Error(f"--since {since}: {reason[-1]}", f"git -C {repository} log --oneline")
+        names += [name for name in done.stdout.split("\0") if name]
+    return names
+
+
+def call_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run git in a folder; raise Error when it is not installed."""
+    argv = ["git", "-C", str(folder), *words]
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise Error("git is not installed", "apt-get install git", exit_code=4) from None
 
 
 def touched(target: Target, variant: Variant, files: Iterable[str]) -> bool:

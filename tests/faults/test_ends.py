@@ -61,17 +61,20 @@ def wait_until_gone(folders: set[Path]) -> set[Path]:
     return {folder for folder in folders if folder.exists()}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_corpus_begins_no_further_run_and_leaves_nothing(tmp_path: Path, number: int) -> None:
-    victim = Victim(tmp_path / "runs", "corpus", "-k", "missing_remove", "--jobs", "2")
+@pytest.mark.parametrize(("number", "jobs"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2)])
+def test_an_interrupted_corpus_begins_no_further_run_and_leaves_nothing(tmp_path: Path, number: int, jobs: int) -> None:
+    victim = Victim(tmp_path / "runs", "corpus", "-k", "missing_remove", "--jobs", str(jobs))
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(list(victim.out.glob("*/requests.jsonl"))) < 2:
+    while time.monotonic() < deadline and len(list(victim.out.glob("*/requests.jsonl"))) < jobs:
         time.sleep(0.1)
     family = victim.family()
     folders = victim.folders(family)
     begun = {path.name for path in victim.out.iterdir()}
     os.killpg(victim.process.pid, number)
-    _, said = victim.process.communicate(timeout=20)
+    try:
+        _, said = victim.process.communicate(timeout=20)
+    finally:
+        victim.process.kill()
     assert victim.process.returncode == 130 and "interrupted" in said, said
     assert (gone(family), wait_until_gone(folders)) == ([], set())
     assert {path.name for path in victim.out.iterdir()} == begun

@@ -38,7 +38,7 @@ def test_the_fix_is_found_and_the_wrong_ones_are_told_for_what_they_are(tmp_path
     assert [line.split()[2] for line in said.splitlines() if line.startswith("round")] == [
         *(a.split(":")[-1] for a in arms)
     ] * 2
-    for name in ("compare.html", "compare.md", "overlay.svg", "multiples.svg", "1-buggy/report.html"):
+    for name in ("compare.html", "compare.md", "overlay.svg", "multiples.svg", "1-1-buggy/report.html"):
         assert (tmp_path / "out" / name).stat().st_size > 500
     assert (
         "-    return" in (tmp_path / "out" / "differences.json").read_text()
@@ -102,7 +102,7 @@ def test_two_revisions_of_an_app_are_compared_and_no_work_tree_stays(tmp_path: P
     code, found, said = compare(*words, *refs, "--rounds", "1", "--limit", "1", "--out", str(tmp_path / "out"))
     assert (code, found["outcome"]) == (0, "fixed"), said
     assert "shop.py:" in found["arms"][0]["site"]
-    assert "connection.close()" in (tmp_path / "out" / "1-main" / "excerpts.json").read_text()
+    assert "connection.close()" in (tmp_path / "out" / "1-1-main" / "excerpts.json").read_text()
     assert "+    connection.close()" in json.loads((tmp_path / "out" / "differences.json").read_text())["fix"]
     assert len(git("worktree", "list").splitlines()) == 1
 

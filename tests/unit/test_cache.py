@@ -149,5 +149,9 @@ def test_a_cache_folder_of_ours_is_closed_again(
     monkeypatch.setattr("platformdirs.site_cache_dir", lambda *_, **__: str(tmp_path / "ours"))
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path / "ours"))
     umask(0)
-    (tmp_path / "ours").mkdir()  # as connleak 0.1 did under this umask
+    (tmp_path / "ours").mkdir(mode=0o755)
     assert mode(cache_folder()) & 0o066 == 0
+    (tmp_path / "ours").chmod(0o777)  # as connleak 0.1 made it under this umask: whose programs are in it?
+    with pytest.raises(Error, match="others may write"):
+        cache_folder()
+    assert mode(tmp_path / "ours") == 0o777

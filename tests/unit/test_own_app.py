@@ -160,3 +160,10 @@ def test_a_header_is_filled_in_from_the_environment(monkeypatch) -> None:
 def test_a_headers_value_is_never_in_the_plan() -> None:
     plan, private = resolve(Options(app="x", url="http://127.0.0.1:1", header=("Authorization: Bearer secret",)))
     assert plan.headers == {"Authorization": "***"} and private.headers == {"Authorization": "Bearer secret"}
+
+
+def test_an_assignment_before_the_command_is_refused_and_its_value_not_repeated() -> None:
+    with pytest.raises(Error, match="begins with an assignment") as caught:
+        resolve(Options(app="API_TOKEN=s3cr3t gunicorn app:app", url="http://127.0.0.1:8000"))
+    assert "--env API_TOKEN=..." in caught.value.hint
+    assert "s3cr3t" not in caught.value.message + caught.value.hint

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from connleak.corpus import chosen
+from connleak.experiment import git
 from connleak.model import Error
 from connleak.selection import AREAS, changed_files, drawn, touched
 
@@ -63,9 +64,21 @@ def test_what_changed_is_told_by_git_uncommitted_files_included(tmp_path: Path) 
     assert changed_files(tmp_path, "HEAD") == []
     (tmp_path / "na me.py").write_text("after\n")
     assert changed_files(tmp_path, "HEAD") == ["na me.py"]
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    (tmp_path / "new target").mkdir()
+    for name in ("new target/buggy.py", "a.log"):
+        (tmp_path / name).touch()
+    assert set(changed_files(tmp_path, "HEAD")) == {"na me.py", ".gitignore", "new target/buggy.py"}
 
 
 @pytest.mark.parametrize("revision", ["no-such-revision", "--output=/tmp/x"])
 def test_a_revision_that_is_none_is_named(revision: str) -> None:
     with pytest.raises(Error, match=revision):
         changed_files(CLONE, revision)
+
+
+def test_git_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for call in (lambda: changed_files(CLONE, "HEAD"), lambda: git(CLONE, "rev-parse", "HEAD")):
+        with pytest.raises(Error, match="git is not installed"):
+            call()

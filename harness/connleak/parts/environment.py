@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -12,6 +13,9 @@ from pathlib import Path
 
 from connleak.cache import build_once, cache_folder
 from connleak.model import Error
+
+ISOLATED = "-I"
+"""Python's option that keeps the working folder off its path: a project's logging.py must not run."""
 
 
 def environment(python: str, *requirements: str) -> Path:
@@ -25,10 +29,10 @@ def environment(python: str, *requirements: str) -> Path:
 
     def build(folder: Path) -> None:
         interpreter = find_python(version)
-        call([str(interpreter), "-m", "venv", str(folder / "venv")])
+        call([str(interpreter), ISOLATED, "-m", "venv", str(folder / "venv")])
         if requirements:
             inside = str(folder / "venv/bin/python")
-            call([inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
+            call([inside, ISOLATED, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
         (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
         rename_scripts(folder, kept)
 
@@ -49,7 +53,7 @@ def find_python(version: str) -> Path:
     """Returns an interpreter of a version: on PATH, from pyenv or uv; raises Error when there is none."""
     for candidate in candidates(version):
         asked = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
-        done = subprocess.run([candidate, "-c", asked], capture_output=True, text=True, check=False)
+        done = subprocess.run([candidate, ISOLATED, "-c", asked], capture_output=True, text=True, check=False)
         if done.returncode == 0 and done.stdout.strip() == version:
             return Path(candidate)
     raise Error(
@@ -66,8 +70,9 @@ def candidates(version: str) -> Iterator[str]:
     found = shutil.which(f"python{version}")
     if found:
         yield found
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    yield from sorted(str(path) for path in pyenv.glob(f"{version}.*/bin/python"))
+    with contextlib.suppress(RuntimeError):  # no home directory
+        pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+        yield from sorted(str(path) for path in pyenv.glob(f"{version}.*/bin/python"))
     if shutil.which("uv"):
         done = subprocess.run(["uv", "python", "find", version], capture_output=True, text=True, check=False)
         if done.returncode == 0 and done.stdout.strip():

@@ -27,6 +27,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 IPC_RMID = 0
 LAST = 30.0
+GRACE = 2.0
+PATIENCE = 8.0
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -243,8 +245,9 @@ class Keeper:
 
     def end_all(self):
         for pid, request in reversed(list(self.children.items())):
-            self.stop(pid, request["signal"], 2.0)
-        while self.children:
+            self.stop(pid, request["signal"], GRACE)
+        deadline = time.monotonic() + GRACE + PATIENCE
+        while self.children and time.monotonic() < deadline:  # one of another account may not be killed
             self.reap()
             time.sleep(0.01)
         me = os.getpid()
@@ -283,7 +286,10 @@ class Keeper:
             if wake in ready:
                 os.read(wake, 4096)
             if self.channel in ready:
-                data = self.channel.recv(1 << 16)
+                try:
+                    data = self.channel.recv(1 << 16)
+                except OSError:  # connleak went with messages unread
+                    return
                 if not data:
                     return
                 buffer += data

@@ -166,8 +166,9 @@ def state_folder() -> Path | None:
     elif os.geteuid() == 0:
         candidates = [Path("/var/lib/connleak")]
     else:
-        candidates = [Path(platformdirs.user_state_dir("connleak", appauthor=False))]
-        candidates.append(Path(f"/tmp/.connleak-state-{os.geteuid()}"))
+        candidates = [Path(f"/tmp/.connleak-state-{os.geteuid()}")]
+        with contextlib.suppress(RuntimeError):  # it has neither HOME nor an entry in passwd
+            candidates.insert(0, Path(platformdirs.user_state_dir("connleak", appauthor=False)))
     return next(filter(is_ours, candidates), None)
 
 

@@ -1,0 +1,72 @@
+"""Many runs: whose children they are, which folders they have, and what an interruption of one of them means."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from build import plan, recording
+from connleak import experiment, judge, results
+from connleak.model import Error, Note
+from connleak.plan import Options
+from connleak.recording import json_text
+
+POOL = """
+import multiprocessing, os, sys
+from pathlib import Path
+from connleak import catalog, corpus
+
+def one(name, folder):
+    return corpus.Graded(target="t", variant="v", expect="", outcome=str(os.getppid()))
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("forkserver")  # the default of Python 3.14
+    corpus.one = one
+    rows = corpus.corpus(corpus.chosen("missing_remove:"), 1, 2, Path("."), lambda _: None)
+    assert {row.outcome for row in rows} == {str(os.getpid())}, rows
+"""
+
+
+def test_the_workers_of_a_corpus_are_its_own_children(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(POOL)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_arms_of_like_names_have_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[Path] = []
+
+    def run_one(arm: object, arms: object, place: Path, watch: object) -> results.Judged:
+        if len(places) == 2:
+            raise KeyboardInterrupt
+        places.append(place)
+        made = recording([[]])
+        return made, judge.judge(made)
+
+    arms = [experiment.Contender(name=name, options=Options()) for name in ("fix/a", "fix-a")]
+    monkeypatch.setattr(experiment, "run_one", run_one)
+    experiment.run_rounds(arms, tmp_path, 2, 60, lambda _: None, experiment.unwatched)
+    assert len(set(places)) == 2
+
+
+def test_a_revision_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    refs = ("HEAD", "main", "HEAD")
+    with pytest.raises(Error, match="HEAD is given twice"), experiment.revisions(refs, Options(cwd=str(tmp_path))):
+        pass
+
+
+@pytest.mark.parametrize(("facts", "ends"), [({"interrupted": True}, True), ({}, False)])
+def test_the_fact_on_a_note_says_that_a_run_was_interrupted_not_its_words(
+    tmp_path: Path, facts: dict, ends: bool
+) -> None:
+    (tmp_path / "plan.json").write_text(json_text(plan()))
+    note = Note(t=1.0, about="database", text="the server says: interrupted system call", facts=facts)
+    (tmp_path / "notes.jsonl").write_text(" ".join(json_text(note).split()) + "\n")
+    if ends:
+        with pytest.raises(KeyboardInterrupt):
+            results.judge_whole(tmp_path)
+    else:
+        assert results.judge_whole(tmp_path)
