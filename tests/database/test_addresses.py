@@ -131,6 +131,11 @@ def mariadb(keeper: Keeper, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
+def test_the_keeper_copies_mariadbs_template(mariadb: Server, keeper: Keeper) -> None:
+    """Else a copy that outlives connleak makes a folder that nobody removes."""
+    assert (keeper.scratch / "cp.log").exists()
+
+
 def databases(server: Server) -> set[str]:
     with contextlib.closing(pymysql().connect(**server.admin)) as root, root.cursor() as cursor:
         cursor.execute("SHOW DATABASES")
@@ -161,11 +166,26 @@ def test_a_mariadb_user_without_rights_shares_its_database(mariadb: Server) -> N
         assert server.dbname == "app" and server.notes
 
 
+def test_a_mariadb_account_that_may_not_grant_leaves_no_user_behind(mariadb: Server) -> None:
+    with contextlib.closing(pymysql().connect(**mariadb.admin, autocommit=True)) as root, root.cursor() as cursor:
+        cursor.execute("CREATE USER 'half'@'%' IDENTIFIED BY 'secret'")
+        cursor.execute("GRANT ALL ON *.* TO 'half'@'%'")
+        cursor.execute("CREATE USER 'connleak_250101_000000_abcdef'@'%'")
+        for _ in range(2):
+            with foreign_mysql(f"mysql://half:secret@127.0.0.1:{mariadb.port}/app", ()) as server:
+                assert not server.own_database
+                assert any("connleak_250101_000000_abcdef is of a run" in note for note in server.notes)
+        cursor.execute("SELECT user FROM mysql.user WHERE user LIKE 'connleak\\_%'")
+        assert cursor.fetchall() == (("connleak_250101_000000_abcdef",),)
+    assert {name for name in databases(mariadb) if name.startswith("connleak_")} == set()
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [
         ("mysql://u:p@127.0.0.1:3306", "names no database"),
         ("postgresql://127.0.0.1/db", "no address of the form"),
+        ("mysql://u:p[w@127.0.0.1/db", "no address of the form"),
         ("mysql://u:p@127.0.0.1/db?colour=red", "colour"),
         ("mysql://u:p@192.0.2.7/db", "192.0.2.7 is not on this machine"),
     ],

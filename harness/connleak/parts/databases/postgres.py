@@ -17,9 +17,9 @@ from psycopg import sql
 
 from connleak.model import Error, Plan
 from connleak.parts.databases import Server, sources
-from connleak.parts.databases.accounts import SUPERUSER, Account, give, server_account, server_folder, write_rules
+from connleak.parts.databases.accounts import SUPERUSER, Account, copy, give, server_account, server_folder, write_rules
 from connleak.parts.databases.binaries import DATABASE, find_programs, reachable_programs, template_data, version_of
-from connleak.parts.process import Child, Keeper, free_port, wait_until_done, wait_until_ready
+from connleak.parts.process import Child, Keeper, free_port, wait_until_ready
 
 PATIENT = {"connect_timeout": 5}
 """Seconds in which a server must let the sampler in."""
@@ -86,16 +86,6 @@ def own_server(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
         yield hand_over_database(admin, plan.database.source)
     finally:
         keeper.stop(child)
-
-
-COPYING = 60.0
-
-
-def copy(keeper: Keeper, source: Path, target: Path) -> None:
-    """Copies a folder by a child of the keeper's: a copy that outlives us would make a folder that nobody removes."""
-    argv = ["cp", "-a", str(source), str(target)]
-    child = keeper.start("cp", argv, cwd=target.parent, env=dict(os.environ), log=keeper.scratch / "cp.log")
-    wait_until_done(keeper, child, COPYING, every=0.002)
 
 
 def start_server(
