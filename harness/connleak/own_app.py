@@ -142,16 +142,16 @@ def typed_secrets(options: Options) -> tuple[str, ...]:
 
 def loopback_url(url: str, allowed: Sequence[str]) -> None:
     """Raises Error for an address that is none, or that is not on this machine."""
-    parts = urlsplit(url)
     try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    if parts.scheme != "http" or not parts.hostname or port == -1:
+        parts = urlsplit(url)
+        usable = parts.scheme == "http" and parts.hostname and parts.port != 0
+    except ValueError:  # a port or a bracket that belongs nowhere
+        usable = False
+    if not usable:
         raise Error(
             f"--url {url} is no address of the form http://HOST:PORT", "connleak run ... --url http://127.0.0.1:8000"
         )
-    refuse_remote([parts.hostname], allowed)
+    refuse_remote([str(parts.hostname)], allowed)
 
 
 def environment(words: Sequence[str]) -> dict[str, str]:

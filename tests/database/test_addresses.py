@@ -6,22 +6,24 @@ import contextlib
 import gc
 import os
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg2
 import pytest
 from conftest import make_plan
 from connleak.model import Database, Error
+from connleak.parts.app import App
 from connleak.parts.databases import Server
 from connleak.parts.databases.foreign_mysql import foreign_mysql
 from connleak.parts.databases.foreign_postgres import foreign_database
-from connleak.parts.databases.kinds import open_database
+from connleak.parts.databases.kinds import open_database, reader_of, run_sql, watched
 from connleak.parts.databases.mysql import MysqlReader, own_mysql, pymysql
 from connleak.parts.databases.postgres import connect, open_postgres
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.process import Keeper
-from needs_programs import need
+from needs_programs import OF_DATABASE, need
 
 
 def docker(*words: str) -> str:
@@ -131,6 +133,11 @@ def mariadb(keeper: Keeper, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
+def test_the_keeper_copies_mariadbs_template(mariadb: Server, keeper: Keeper) -> None:
+    """Else a copy that outlives connleak makes a folder that nobody removes."""
+    assert (keeper.scratch / "cp.log").exists()
+
+
 def databases(server: Server) -> set[str]:
     with contextlib.closing(pymysql().connect(**server.admin)) as root, root.cursor() as cursor:
         cursor.execute("SHOW DATABASES")
@@ -161,11 +168,26 @@ def test_a_mariadb_user_without_rights_shares_its_database(mariadb: Server) -> N
         assert server.dbname == "app" and server.notes
 
 
+def test_a_mariadb_account_that_may_not_grant_leaves_no_user_behind(mariadb: Server) -> None:
+    with contextlib.closing(pymysql().connect(**mariadb.admin, autocommit=True)) as root, root.cursor() as cursor:
+        cursor.execute("CREATE USER 'half'@'%' IDENTIFIED BY 'secret'")
+        cursor.execute("GRANT ALL ON *.* TO 'half'@'%'")
+        cursor.execute("CREATE USER 'connleak_250101_000000_abcdef'@'%'")
+        for _ in range(2):
+            with foreign_mysql(f"mysql://half:secret@127.0.0.1:{mariadb.port}/app", ()) as server:
+                assert not server.own_database
+                assert any("connleak_250101_000000_abcdef is of a run" in note for note in server.notes)
+        cursor.execute("SELECT user FROM mysql.user WHERE user LIKE 'connleak\\_%'")
+        assert cursor.fetchall() == (("connleak_250101_000000_abcdef",),)
+    assert {name for name in databases(mariadb) if name.startswith("connleak_")} == set()
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [
         ("mysql://u:p@127.0.0.1:3306", "names no database"),
         ("postgresql://127.0.0.1/db", "no address of the form"),
+        ("mysql://u:p[w@127.0.0.1/db", "no address of the form"),
         ("mysql://u:p@127.0.0.1/db?colour=red", "colour"),
         ("mysql://u:p@192.0.2.7/db", "192.0.2.7 is not on this machine"),
     ],
@@ -173,3 +195,72 @@ def test_a_mariadb_user_without_rights_shares_its_database(mariadb: Server) -> N
 def test_an_address_of_mysql_that_cannot_be_used(address: str, words: str) -> None:
     with pytest.raises(Error, match=words), foreign_mysql(address, ()):
         pass
+
+
+VARIABLES = {"PGHOST": "192.0.2.7", "PGHOSTADDR": "192.0.2.8", "PGSERVICE": "elsewhere"}
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("address", ["dbname=shop", "postgresql:///shop", "host=127.0.0.1 dbname=shop"])
+@pytest.mark.parametrize("opens", [foreign_database, watched])
+def test_a_host_in_libpqs_variables_is_checked_like_a_typed_one(
+    opens: Callable, address: str, variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "services").write_text("[elsewhere]\nhost=192.0.2.9\nhostaddr=192.0.2.9\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
+    monkeypatch.setenv(variable, VARIABLES[variable])
+    typed = variable == "PGHOST" and "host=" in address
+    words = {"PGHOST": "192.0.2.7 is not on this machine", "PGHOSTADDR": "192.0.2.8 is not on this machine"}
+    expected = "the database refused" if typed else words.get(variable, "PGSERVICE names a service")
+    with pytest.raises(Error, match=expected):
+        opened = opens(f"{address} port=1" if typed else address, ())
+        with opened if opens is foreign_database else contextlib.nullcontext():
+            pass
+
+
+def test_a_service_in_an_address_is_refused() -> None:
+    with pytest.raises(Error, match="the address names a service"):
+        watched("service=elsewhere dbname=shop", ())
+
+
+def test_the_app_is_told_the_host_that_the_variables_name(
+    keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_postgres(keeper, make_plan(), "", tmp_path) as own:
+        for name, value in {"PGHOST": "localhost", "PGHOSTADDR": "127.0.0.1", "PGPORT": str(own.port)}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("PGUSER", own.user)
+        monkeypatch.setenv("PGPASSWORD", own.password)
+        server = watched("dbname=app", ())
+        told = server.environment()
+        assert [told[name] for name in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER")] == [
+            "localhost", "127.0.0.1", str(own.port), own.user,
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "pgbouncer"])
+def test_the_users_variables_of_libpq_break_no_server_of_ours(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need(*OF_DATABASE.get(kind, ()))
+    monkeypatch.setenv("PGSSLMODE", "require")
+    monkeypatch.setenv("PGHOSTADDR", "127.0.0.1")
+    monkeypatch.setenv("PGCHANNELBINDING", "require")
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    monkeypatch.setenv("PGSERVICE", "elsewhere")
+    script = tmp_path / "schema.sql"
+    script.write_text("CREATE TABLE t (n int)")
+    with Keeper() as keeper, open_database(keeper, make_plan(database=Database(kind=kind)), "", tmp_path) as server:
+        run_sql(server, script)
+        with contextlib.closing(reader_of(server, 0.0)) as reader:
+            assert not reader.read(full=True).backends
+        monkeypatch.setenv("PGSERVICE", "elsewhere")
+        monkeypatch.delenv("PGCHANNELBINDING")
+        monkeypatch.delenv("PGOPTIONS")
+        env = App(keeper, make_plan(), tmp_path, server.environment()).environment()
+        asked = "import psycopg2, sys; print(*(psycopg2.connect(a).info.port for a in ('', sys.argv[1])))"
+        done = subprocess.run(
+            [sys.executable, "-c", asked, server.url()], env=env, capture_output=True, text=True, check=False
+        )
+        assert (done.stdout.split(), done.stderr) == ([str(server.port)] * 2, "")

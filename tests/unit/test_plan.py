@@ -63,6 +63,7 @@ def test_a_target_without_variant_is_buggy_and_a_control_where_there_is_no_bug()
         ({"app": "flask run", "cwd": "/no/such"}, "is no folder"),
         ({"app": "flask run", "url": "127.0.0.1:80"}, "no address of the form"),
         ({"app": "flask run", "url": "http://127.0.0.1:99999"}, "no address of the form"),
+        ({"app": "flask run", "url": "http://[::1"}, "no address of the form"),
         ({"app": "flask run", "url": "http://example.org:80"}, "example.org is not on this machine"),
         ({"app": "flask run", "locustfile": "x.py"}, "needs the address"),
     ],

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from connleak.model import Backend, Error, Plan
+from connleak.parts.databases.libpq import SERVICES
 from connleak.parts.environment import environment
 from connleak.parts.process import Child, Keeper, wait_until_ready
 from connleak.probe import ENTRY
@@ -49,6 +50,8 @@ class App:
         """Returns the app's environment, without the probe: also that of the commands which set it up."""
         plan = self._plan
         env = {**os.environ, **self._environment, "PYTHONUNBUFFERED": "1"}
+        if "PGHOST" in self._environment:  # libpq would read a service's host before it
+            env = {name: value for name, value in env.items() if name not in SERVICES}
         interpreter = Path(plan.interpreter or sys.executable)
         if plan.requirements or plan.python:
             interpreter = environment(plan.python, *plan.requirements)

@@ -75,7 +75,9 @@ class Server:
                 "PGPASSWORD": self.password,
                 "PGDATABASE": self.dbname,
                 "PGAPPNAME": self.app_name,
+                "PGHOSTADDR": str(self.admin.get("hostaddr", "")),  # else the app's own would go before PGHOST
             }
+            found |= {"PGSSLMODE": "disable"} if self.ours else {}
             found |= {f"PG{name.upper()}": value for name, value in self.tls.items()}
         elif self.kind == "mysql":
             found |= {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connleak.model import Error
-from connleak.parts.process import Keeper
+from connleak.parts.process import Keeper, wait_until_done
 
 SUPERUSER = "connleak"
 """The superuser of a PostgreSQL of ours. It has no password."""
@@ -115,3 +115,14 @@ def allows(path: Path, account: Account, right: int) -> bool:
     status = path.stat()
     wanted = right << 6 if status.st_uid == account.uid else right
     return bool(status.st_mode & wanted)
+
+
+COPYING = 60.0
+"""Seconds in which a server's data folder must be copied."""
+
+
+def copy(keeper: Keeper, source: Path, target: Path) -> None:
+    """Copies a folder by a child of the keeper's: a copy that outlives us would make a folder that nobody removes."""
+    argv = ["cp", "-a", str(source), str(target)]
+    child = keeper.start("cp", argv, cwd=target.parent, env=dict(os.environ), log=keeper.scratch / "cp.log")
+    wait_until_done(keeper, child, COPYING, every=0.002)

@@ -16,6 +16,7 @@ from connleak.model import Error, Plan
 from connleak.parts.databases import Server
 from connleak.parts.databases.accounts import SUPERUSER
 from connleak.parts.databases.binaries import DATABASE
+from connleak.parts.databases.libpq import undone
 from connleak.parts.databases.loopback import is_loopback
 from connleak.parts.databases.postgres import SETTINGS, hand_over_database
 from connleak.parts.process import Keeper
@@ -45,7 +46,7 @@ def docker_postgres(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
     container = PostgresContainer(image, username=SUPERUSER, password=password, dbname=DATABASE, driver=None)
     with contextlib.closing(container.get_docker_client().client):
         admin = start(keeper, container, plan.database.max_connections, logs)
-        admin |= {"user": SUPERUSER, "password": password, "application_name": "connleak"}
+        admin = undone({**admin, "user": SUPERUSER, "password": password, "application_name": "connleak"})
         yield replace(hand_over_database(admin, plan.database.source), proxied=True)
 
 

@@ -39,7 +39,7 @@ def foreign_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
         made = password is not None
         if not made:
             note = "this user may not create a database and a user: the app shares its own with the sampler"
-            yield server_at(admin, facts, note)
+            yield server_at(admin, facts, note, *notes)
             return
         own = {"user": name, "password": str(password), "database": name}
         yield server_at({**admin, "database": name}, facts, *notes, own=own)
@@ -90,8 +90,21 @@ def drop_left(cursor: Any, where: str) -> tuple[str, ...]:
         "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'connleak\\_%'"
         " AND schema_name NOT IN (SELECT db FROM information_schema.processlist WHERE db IS NOT NULL)"
     )
-    words = "DROP DATABASE `{0}`; DROP USER '{0}'@'%'"
-    return foreign.notes_on(dropped, [name for (name,) in cursor.fetchall()], words)
+    there = {name for (name,) in cursor.fetchall()} | users_left(cursor)
+    words = "DROP DATABASE IF EXISTS `{0}`; DROP USER IF EXISTS '{0}'@'%'"
+    return foreign.notes_on(dropped, sorted(there), words)
+
+
+def users_left(cursor: Any) -> set[str]:
+    """Returns the users of runs who have no session now; none where this user may not read of users."""
+    try:
+        cursor.execute(
+            "SELECT user FROM mysql.user WHERE user LIKE 'connleak\\_%'"
+            " AND user NOT IN (SELECT user FROM information_schema.processlist)"
+        )
+    except pymysql().MySQLError:
+        return set()
+    return {str(name) for (name,) in cursor.fetchall()}
 
 
 def create_database(cursor: Any, name: str) -> str | None:
@@ -104,8 +117,10 @@ def create_database(cursor: Any, name: str) -> str | None:
     try:
         cursor.execute(f"CREATE USER '{name}'@'%%' IDENTIFIED BY %s", [password])
         cursor.execute(f"GRANT ALL ON `{name}`.* TO '{name}'@'%'")
-    except pymysql().MySQLError:
+    except pymysql().MySQLError:  # no right to create a user, or to grant it anything
         cursor.execute(f"DROP DATABASE `{name}`")
+        with contextlib.suppress(pymysql().MySQLError):
+            cursor.execute(f"DROP USER IF EXISTS '{name}'@'%'")
         return None
     return password
 
@@ -145,12 +160,13 @@ def server_at(admin: dict[str, Any], facts: dict[str, Any], *notes: str, own: di
 
 def parse_address(address: str) -> dict[str, Any]:
     """Returns PyMySQL's arguments for an address; a SQLAlchemy driver in its scheme is left out."""
-    parts = urlsplit(address)
     try:
-        port = parts.port or 3306
-    except ValueError:
-        port = 0
-    if parts.scheme.partition("+")[0] not in ("mysql", "mariadb") or not parts.hostname or not port:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port or 3306
+        usable = host and parts.scheme.partition("+")[0] in ("mysql", "mariadb")
+    except ValueError:  # a port or a bracket that belongs nowhere
+        usable = False
+    if not usable:
         raise Error("--mysql is no address of the form mysql://user:password@HOST:PORT/dbname", EXAMPLE)
     options = dict(parse_qsl(parts.query))
     strange = sorted(options.keys() - set(TLS) - {"charset"})
@@ -159,7 +175,7 @@ def parse_address(address: str) -> dict[str, Any]:
     database = unquote(parts.path.lstrip("/"))
     if not database:
         raise Error("--mysql names no database", EXAMPLE)
-    found: dict[str, Any] = {"host": parts.hostname, "port": port, "database": database, "connect_timeout": 5}
+    found: dict[str, Any] = {"host": host, "port": port, "database": database, "connect_timeout": 5}
     found |= {"user": unquote(parts.username)} if parts.username else {}
     found |= {"password": unquote(parts.password)} if parts.password else {}
     return found | options

@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from connleak.model import Error
 from connleak.parts.databases import Server, drop_when_there, foreign
+from connleak.parts.databases.libpq import EXAMPLE, resolved
 from connleak.parts.databases.loopback import refuse_remote
 from connleak.parts.databases.postgres import connect, create_role, server_facts
 from connleak.parts.records import Database
@@ -26,7 +27,7 @@ TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 def foreign_database(address: str, allowed: Sequence[str]) -> Iterator[Server]:
     """Yields a database of our own on somebody's server, dropped afterwards; or theirs as it is, and says so."""
     admin = admin_of(address, allowed)
-    with contextlib.closing(first_connection(admin)) as first:
+    with contextlib.closing(first_connection(admin, allowed)) as first:
         cursor = first.cursor()
         cursor.execute("SELECT rolsuper OR (rolcreatedb AND rolcreaterole) FROM pg_roles WHERE rolname = current_user")
         may_create = bool(cursor.fetchone()[0])
@@ -48,7 +49,7 @@ def foreign_database(address: str, allowed: Sequence[str]) -> Iterator[Server]:
 def watched_database(address: str, allowed: Sequence[str]) -> Server:
     """Returns the database at an address as it is: nothing is made there, it is only looked at."""
     admin = admin_of(address, allowed)
-    with contextlib.closing(first_connection(admin)) as first:
+    with contextlib.closing(first_connection(admin, allowed)) as first:
         cursor = first.cursor()
         cursor.execute("SET default_transaction_read_only = on")
         facts = server_facts(cursor)
@@ -60,19 +61,26 @@ def watched_database(address: str, allowed: Sequence[str]) -> Server:
 
 def admin_of(address: str, allowed: Sequence[str]) -> dict[str, Any]:
     """Returns psycopg's arguments for an address that may be used."""
-    admin = parse_address(address)
+    admin = resolved(parse_address(address))
     refuse_remote(hosts_of(admin), allowed)
     return {"connect_timeout": 5, **admin, "application_name": "connleak"}
 
 
-def first_connection(admin: dict[str, Any]) -> Any:
-    """Returns an open connection; raises Error with what the server said."""
+def first_connection(admin: dict[str, Any], allowed: Sequence[str]) -> Any:
+    """Returns an open connection to a host that may be used; raises Error with what the server said."""
     try:
-        return connect(admin, admin.get("dbname", "postgres"))
+        connection = connect(admin, admin.get("dbname", "postgres"))
     except psycopg.Error as error:
         raise Error(
             f"the database refused: {str(error).strip()}", "psql with the same address; is the server up?", exit_code=2
         ) from None
+    try:
+        if connection.info.host not in allowed:
+            refuse_remote([connection.info.hostaddr or connection.info.host], allowed)
+    except Error:
+        connection.close()
+        raise
+    return connection
 
 
 def as_it_is(admin: dict[str, Any], facts: dict[str, Any], *notes: str) -> Server:
@@ -80,8 +88,8 @@ def as_it_is(admin: dict[str, Any], facts: dict[str, Any], *notes: str) -> Serve
     return Server(
         source="url",
         **facts,
-        host=str(admin.get("host", "127.0.0.1")),
-        port=int(admin.get("port", 5432)),
+        host=str(admin["host"]),
+        port=int(str(admin["port"]).partition(",")[0]),
         user=str(admin.get("user", "")),
         password=str(admin.get("password", "")),
         dbname=str(admin.get("dbname", admin.get("user", ""))),
@@ -136,7 +144,7 @@ def parse_address(address: str) -> dict[str, Any]:
         reason = str(error).strip().replace(address, "the address")
         raise Error(
             f"--postgres is no address that libpq understands: {reason}",
-            "connleak run ... --postgres postgresql://user:password@127.0.0.1:5432/dbname",
+            EXAMPLE,
         ) from None
 
 
@@ -155,8 +163,9 @@ def create_database(admin: dict[str, Any], name: str) -> Server:
 
 
 def hosts_of(admin: dict[str, Any]) -> list[str]:
-    """Returns the hosts that an address names."""
-    return str(admin.get("hostaddr") or admin.get("host") or "127.0.0.1").split(",")
+    """Returns the hosts that an address names: libpq uses `hostaddr`, and an app that is told of it may use `host`."""
+    named = [str(admin[name]).split(",") for name in ("host", "hostaddr") if admin.get(name)]
+    return [host or "127.0.0.1" for hosts in named for host in hosts]
 
 
 def tls_of(admin: dict[str, Any]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Any
 from connleak.cache import build_once
 from connleak.model import Backend, Error, Plan
 from connleak.parts.databases import NotAnswering, Reading, Server
-from connleak.parts.databases.accounts import Account, give, own_name, server_account, server_folder
+from connleak.parts.databases.accounts import Account, copy, give, own_name, server_account, server_folder
 from connleak.parts.databases.binaries import cache_for
 from connleak.parts.process import Child, Keeper, free_port, wait_until_ready
 
@@ -87,7 +87,7 @@ def own_mysql(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
     program = find_program("mariadbd")
     account = server_account()
     folder = server_folder(keeper, "my", account)
-    subprocess.run(["cp", "-a", str(template_data(program, account)), str(folder / "data")], check=True)
+    copy(keeper, template_data(program, account), folder / "data")
     (folder / "tmp").mkdir(mode=0o700)  # its own: a server that starts removes what another has in a common one
     give(account, folder / "tmp", folder)
     child, port = start_server(keeper, program, folder, plan.database.max_connections, logs, account)

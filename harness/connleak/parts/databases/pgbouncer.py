@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from connleak.model import Backend, Error, Plan
 from connleak.parts.databases import NotAnswering, Reading, Server, sources
 from connleak.parts.databases.accounts import give, server_account, server_folder, write_private
+from connleak.parts.databases.libpq import undone
 from connleak.parts.databases.postgres import connect, own_server, with_source
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.process import Keeper, free_port, wait_until_ready
@@ -57,7 +58,7 @@ def own_pgbouncer(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
             stop_signal=signal.SIGINT,
             account=(account.uid, account.gid) if account else None,
         )
-        console = {"host": "127.0.0.1", "port": port, "user": behind.user, "password": behind.password}
+        console = undone({"host": "127.0.0.1", "port": port, "user": behind.user, "password": behind.password})
         try:
             wait_until_ready(keeper, child, lambda: answers(console), timeout=15)
             keeper.need(child)

@@ -17,12 +17,11 @@ from psycopg import sql
 
 from connleak.model import Error, Plan
 from connleak.parts.databases import Server, sources
-from connleak.parts.databases.accounts import SUPERUSER, Account, give, server_account, server_folder, write_rules
+from connleak.parts.databases.accounts import SUPERUSER, Account, copy, give, server_account, server_folder, write_rules
 from connleak.parts.databases.binaries import DATABASE, find_programs, reachable_programs, template_data, version_of
-from connleak.parts.process import Child, Keeper, free_port, wait_until_done, wait_until_ready
+from connleak.parts.databases.libpq import undone
+from connleak.parts.process import Child, Keeper, free_port, wait_until_ready
 
-PATIENT = {"connect_timeout": 5}
-"""Seconds in which a server must let the sampler in."""
 SETTINGS = {
     "dynamic_shared_memory_type": "mmap",  # in its folder, so that it goes with it: else a kill -9 leaves it
     "fsync": "off",
@@ -88,16 +87,6 @@ def own_server(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
         keeper.stop(child)
 
 
-COPYING = 60.0
-
-
-def copy(keeper: Keeper, source: Path, target: Path) -> None:
-    """Copies a folder by a child of the keeper's: a copy that outlives us would make a folder that nobody removes."""
-    argv = ["cp", "-a", str(source), str(target)]
-    child = keeper.start("cp", argv, cwd=target.parent, env=dict(os.environ), log=keeper.scratch / "cp.log")
-    wait_until_done(keeper, child, COPYING, every=0.002)
-
-
 def start_server(
     keeper: Keeper, program: Path, folder: Path, settings: dict[str, str], logs: Path, account: Account | None
 ) -> tuple[Child, dict[str, Any]]:
@@ -126,7 +115,7 @@ def start_server(
             stop_signal=signal.SIGINT,
             account=(account.uid, account.gid) if account else None,
         )
-        admin = {"host": str(folder), "port": port, "user": SUPERUSER, "application_name": "connleak", **PATIENT}
+        admin = undone({"host": str(folder), "port": port, "user": SUPERUSER, "application_name": "connleak"})
         try:
             wait_until_accepting(keeper, child, admin)
             keeper.need(child)
@@ -199,10 +188,18 @@ def server_facts(cursor: Any) -> dict[str, Any]:
     return {"version": version.split()[0], "max_connections": max_connections, "reserved": reserved}
 
 
+def as_app(server: Server) -> dict[str, Any]:
+    """Returns the arguments of a connection as the app's role, to the host that the sampler is connected to."""
+    app = {"user": server.user, "password": server.password, "dbname": server.dbname}
+    if server.ours:
+        return undone({"host": server.host, "port": server.port, **app})
+    return {**server.admin, **app}
+
+
 def run_sql(server: Server, path: Path) -> None:
     """Runs an SQL file as the app's role, before the app starts."""
     try:
-        connection = psycopg.connect(server.url(), client_encoding="UTF8")
+        connection = psycopg.connect(**as_app(server), client_encoding="UTF8")
     except psycopg.Error as error:
         again = "psql with the same address: has the server a connection free for an ordinary role?"
         raise Error(f"the database refused the app's role: {str(error).strip()}", again, exit_code=4) from None
