@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
+import re
+import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +55,10 @@ KEYS: dict[str, type | tuple[type, ...]] = {
 """What may stand in it: the options of `connleak run`, with their types."""
 FILES = ("cwd", "sql", "locustfile", "openapi")
 """Values that are paths, seen from the file's folder."""
+LARGEST = 1_000_000
+"""Bytes that a project file may have."""
+TABLE = re.compile(rb"tool[\s\"']*\.[\s\"']*connleak|\[\s*tool\s*\]|tool\s*=")
+"""What stands in a pyproject.toml that may have a table for connleak."""
 SKIPPED = {".venv", "venv", "node_modules", ".git", "site-packages", "__pycache__", "tests", "test", "build", "dist"}
 DEEP = 3
 
@@ -73,22 +81,52 @@ def found_from(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         for path in (place / NAME, place / "pyproject.toml"):
             table = table_of(path)
             if table is not None:
-                need_own(path)
                 return path, table
     return None
 
 
 def table_of(path: Path) -> dict[str, Any] | None:
-    """Returns connleak's table of a file, None where it has none."""
-    if not path.is_file():
-        return None
+    """Returns connleak's table of a file, None where it has none; raises Error before parsing what is another user's.
+
+    A pyproject.toml that is not for connleak is anybody's: it is neither parsed nor refused.
+    """
+    ours = path.name == NAME
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        if path.name != NAME:
+        data = own_bytes(path)
+        if data is None:
+            return None
+        found = tomllib.loads(data.decode())
+    except (OSError, ValueError, RecursionError) as error:
+        if not ours:
             return None  # somebody else's file to mend
-        raise Error(f"{path}: {error}", f"less {path}") from None
-    return found if path.name == NAME else found.get("tool", {}).get("connleak")
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise Error(f"{path}: {said}", f"less {path}") from None
+    tool = found.get("tool")
+    table = found if ours else tool.get("connleak") if isinstance(tool, dict) else None
+    if table is not None and not isinstance(table, dict):
+        raise Error(f"{path}: tool.connleak is no table", HINT)
+    return table
+
+
+def own_bytes(path: Path) -> bytes | None:
+    """Returns what a file of the user's own holds that may be for connleak; None where there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+            return None
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            return None
+        data = file.read(LARGEST + 1)
+        if path.name != NAME and not (b"connleak" in data and TABLE.search(data)):
+            return None
+        need_own(path, about)
+    if len(data) > LARGEST:
+        raise ValueError(f"it has more than {LARGEST} bytes")
+    return data
 
 
 def checked(found: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from connleak import judge, made_load, recording
+from connleak import judge, made_load, openapi, recording
 from connleak.judge.audit import short_sessions
 from connleak.judge.facts import Facts
 from connleak.model import Backend, Error, Plan, Recording, Unusable
@@ -162,15 +162,16 @@ def start_load(run: Run, parts: contextlib.ExitStack) -> None:
     plan = run.plan
     asks, secrets = made_load.withheld(plan.asks)
     run.load.secrets |= secrets
+    filled = made_load.variables_in(asks)  # those that the user named: a document reads no variable
     if plan.openapi:
-        budget = made_load.Budget()
-        asks = made_load.asks_of(own_app.read_document(plan.openapi, plan.remote), budget)
+        budget = openapi.Budget()
+        asks, filled = openapi.asks_of(own_app.read_document(plan.openapi, plan.remote), budget), set()
         for text in budget.notes():
             run.note("load", text)
     if asks:
         path = run.folder / "locustfile.py"
         origin = "--openapi" if plan.openapi else "--path"
-        path.write_text(made_load.locustfile(asks, path.name, origin), encoding="utf-8")
+        path.write_text(made_load.locustfile(asks, path.name, origin, filled), encoding="utf-8")
         run.load.scenario = str(path)
     parts.enter_context(run.load)
 

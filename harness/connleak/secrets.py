@@ -15,7 +15,12 @@ ADDRESS = re.compile(r"""(?<![^\s@"'<>])(?>[^\s@"'<>]*?://)[^\s@"'<>]*+@""")
 proportion to it."""
 ACCOUNT = re.compile(r"[a-zA-Z0-9+.-]://[^:/@]*+:")
 """What stands before the password in such a word."""
-WORDS = re.compile(r"""((?:PGPASSWORD|PASSWORD|password)=)[^\s;&"'<>]+""")
+WORDS = re.compile(
+    r"((?:PGPASSWORD|PASSWORD|password|PASSWD|passwd)=)"
+    r"""(?:[^\s;&"'<>]++"""
+    r"""|'(?:[^'"\\\r\n]|\\.)*+'?"""  # libpq's quoted form; no `"`, which would end a string of JSON around it
+    r"""|&(?:\#39|apos);[^&"'<>\r\n]*+(?:&(?:\#39|apos);)?)"""  # the same in a page
+)
 SHORTEST = 6
 """Characters that a secret has at least to be looked for in logs: a shorter one would be found everywhere."""
 

@@ -20,13 +20,15 @@ COMMANDS = ("app", "setup", "sql", "locustfile", "python")
 """Options of a project file that run something."""
 
 
-def need_own(path: Path) -> None:
-    """Raises Error for a project file that somebody else wrote, or could: it names commands that are run."""
+def need_own(path: Path, opened: os.stat_result) -> None:
+    """Raises Error for a project file that somebody else wrote, or could: it names commands that are run.
+
+    `opened` is what was opened under that name, whatever the name stands for by now.
+    """
     if is_trusted(path):
         return
     trust = f"less {path}, then, if you trust it: {TRUST}={path} connleak run"
-    for place, link in ((path, True), (path, False), (path.parent, False)):
-        found = place.lstat() if link else place.stat()
+    for place, found in ((path, path.lstat()), (path, opened), (path.parent, path.parent.stat())):
         # a folder of root's holds what we own as well as one of our own
         owners = accounts() | ({0} if place == path.parent else set())
         if found.st_uid not in owners:

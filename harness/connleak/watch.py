@@ -128,6 +128,7 @@ def opened(plan: Plan, private: Private, folder: Path) -> Iterator[Run]:
         run.begin("start", 0)
         keeper = run.keeper = parts.enter_context(Keeper())
         run.server = watched(private.address, plan.remote)
+        run.secrets |= {run.server.password} - {""}
         run.app = Elsewhere()
         run.load = Load(keeper, plan, run.folder, run.origin, {})
         run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))

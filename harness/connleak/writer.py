@@ -39,6 +39,7 @@ class Writer:
     """Appends to a recording's folder, from several threads; a context manager.
 
     Every row is handed to the system at once. When that fails, `failed` says why, and only last words are taken then.
+    Once it is closed, rows are let fall.
     """
 
     def __init__(self, folder: Path, plan: Plan, machine: Machine, only: Collection[str] = FILES) -> None:
@@ -70,6 +71,9 @@ class Writer:
             file.flush()
         except OSError as error:  # what was not written stays in the buffer, for the next time
             self.failed = self.failed or error
+        except ValueError:  # a thread that nobody waits for any more: that it hung is noted before the files close
+            if not file.closed:
+                raise
 
     def check(self) -> None:
         """Raises Error when something could not be written."""

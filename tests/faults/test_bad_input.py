@@ -29,8 +29,9 @@ from connleak import catalog, gate, judge, packing, project, results
 from connleak import recording as recordings
 from connleak.console import escaped
 from connleak.judge.table import holder_table
-from connleak.made_load import ask_of, asks_of
+from connleak.made_load import ask_of
 from connleak.model import Error, Machine, Site
+from connleak.openapi import asks_of
 from connleak.own_app import environment, headers, loopback_url
 from connleak.parts.collector import Collector
 from connleak.parts.databases import foreign_mysql, foreign_postgres

@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import sys
 import threading
+import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from connleak import made_load
-from connleak.made_load import ALL_TEXT, LONGEST_STRING, OPERATIONS, VALUES, Budget, ask_of, asks_of
+from build import plan
+from connleak import made_load, record
+from connleak.made_load import ask_of
 from connleak.model import Error
+from connleak.openapi import ALL_TEXT, LONGEST_STRING, OPERATIONS, VALUES, Budget, asks_of
 from connleak.parts import own_app
 from connleak.parts.own_app import read_document
 
@@ -106,6 +111,93 @@ def test_a_path_that_names_a_host_is_refused(text: str) -> None:
     with pytest.raises(Error, match=r"--path") as caught:
         ask_of(text)
     assert caught.value.hint.startswith("connleak run ")
+
+
+def sent(text: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str | None]]:
+    """Returns (method, path, body) of what a made locustfile asks for, with a Locust that only takes note."""
+    found = []
+
+    class Client:
+        def request(self, method: str, path: str, data: str | None, headers: dict[str, str], name: str) -> None:
+            found.append((method, path, data))
+
+    stock = types.SimpleNamespace(FastHttpUser=type("FastHttpUser", (), {"client": Client()}), constant=lambda _: None)
+    monkeypatch.setitem(sys.modules, "locust", stock)
+    names: dict[str, Any] = {}
+    exec(compile(text, "locustfile.py", "exec"), names)
+    for task in names["Visitor"].tasks:
+        task(names["Visitor"]())
+    return found
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, str, str | None]]]:
+    """Returns what the load of a plan asks for, as `record` makes it, with the load's own variables."""
+
+    def start(**changes: Any) -> list[tuple[str, str, str | None]]:
+        load = contextlib.nullcontext()
+        load.secrets = {}
+        run = types.SimpleNamespace(plan=plan(**changes), folder=tmp_path, load=load, note=lambda *_: None)
+        with contextlib.ExitStack() as parts:
+            record.start_load(run, parts)
+        for name, value in load.secrets.items():
+            monkeypatch.setenv(name, value)
+        return sent((tmp_path / "locustfile.py").read_text(), monkeypatch)
+
+    return start
+
+
+def test_a_document_has_no_variable_of_the_environment_sent(started, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("MY_SECRET_KEY", "s3cret-of-the-shell")
+    monkeypatch.setenv("REQUEST_HEADERS", '{"Authorization": "Bearer s3cret"}')
+    words = "${MY_SECRET_KEY} ${REQUEST_HEADERS} ${REQUEST_SECRET_1}"
+    found = document({"example": words})
+    found["paths"]["/${MY_SECRET_KEY}"] = found["paths"]["/0"]
+    path = tmp_path / "openapi.json"
+    path.write_text(json.dumps(found))
+    asked = started(openapi=str(path))
+    assert [body for _, _, body in asked] == [json.dumps(words)] * 2
+    assert "s3cret" not in json.dumps(asked)
+
+
+def test_ones_own_paths_have_their_variables_and_their_secrets_filled_in(started, monkeypatch) -> None:
+    monkeypatch.setenv("SHOP", "north")
+    own = ask_of('POST /${SHOP}/login {"password": "hunter2", "shop": "${SHOP}"}')
+    assert started(asks=(own,)) == [("POST", "/north/login", '{"password": "hunter2", "shop": "north"}')]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "required": [f"p{n}" for n in range(VALUES)],
+         "properties": {f"p{n}": {"$ref": "#/components/schemas/M"} for n in range(VALUES)}},
+        {"type": "object", "required": [f"p{n}" for n in range(VALUES)],
+         "properties": {f"p{n}": {"$ref": [["x" * 1000] * 10_000]} for n in range(VALUES)}},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("minimum", ["x" * 1_000_000, 10**4000, ["y"] * 100_000, {"$ref": "#"}, 1e308])
+def test_a_minimum_or_a_reference_that_is_none_costs_little(schema: dict[str, Any], minimum: object) -> None:
+    began = time.process_time()
+    (ask,) = asks_of(document(schema, M={"type": "integer", "minimum": minimum}))
+    assert len(ask.body) < 100_000
+    assert time.process_time() - began < 5  # it was minutes
+
+
+@pytest.mark.parametrize("schema", [{"type": []}, {"enum": {"a": 1}}, {"anyOf": {"a": 1}}, {"examples": {"a": 1}}])
+def test_a_schema_that_is_none_is_an_error_with_words(schema: dict[str, Any]) -> None:
+    with pytest.raises(Error, match="not as OpenAPI 3 has it"):
+        asks_of(document(schema))
+
+
+def test_a_hundred_thousand_keys_that_are_no_path_are_one_note() -> None:
+    paths: dict[str, Any] = {f"http://192.0.2.1/{number}{'x' * 100}": {"get": {}} for number in range(100_000)}
+    budget = Budget()
+    asks_of({"paths": {"/ok": {"get": {}}, **paths}}, budget)
+    assert len(budget.notes()) == 2 and all(len(note) < 500 for note in budget.notes())
+    assert any("no path of the app: 'http://192.0.2.1/0x" in note for note in budget.notes())
+    with pytest.raises(Error, match="no path of the app") as caught:
+        asks_of({"paths": paths})
+    assert len(caught.value.message) < 1000
 
 
 def test_a_document_that_is_nested_too_deeply_says_so(tmp_path: Path) -> None:

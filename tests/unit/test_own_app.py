@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-from connleak.made_load import ask_of, asks_of, locustfile
+from connleak.made_load import ask_of, locustfile
 from connleak.model import Ask, Error
+from connleak.openapi import asks_of
 from connleak.own_app import headers
 from connleak.parts.databases import Server
 from connleak.parts.own_app import filled, first_traceback, need_answers, redirected
@@ -44,7 +45,7 @@ def test_a_path_that_is_none_says_what_it_takes(text: str) -> None:
 
 def test_the_made_locustfile_is_stock_python_and_holds_no_header() -> None:
     asks = (ask_of('POST /a"b {"x": "\'"} *2'), ask_of("/c"))
-    text = locustfile(asks, "locustfile.py", "--path")
+    text = locustfile(asks, "locustfile.py", "--path", ())
     tree = ast.parse(text)
     (asked,) = [n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "ASKED"]
     assert ast.literal_eval(asked) == [("POST", '/a"b', '{"x": "\'"}', '/a"b', 2), ("GET", "/c", None, "/c", 1)]

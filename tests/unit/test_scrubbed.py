@@ -41,6 +41,23 @@ def test_addresses_in_many_forms_lose_their_passwords() -> None:
     assert without_passwords(f"mysql://u:{'t' * 3000}@h") == "mysql://u:***@h"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("host=h password='s3cret' user=u", "host=h password=*** user=u"),
+        ("password='s3 c\\'ret' user=u", "password=*** user=u"),
+        ("passwd=s3cret&user=u", "passwd=***&user=u"),
+        ("PASSWD='s3cret", "PASSWD=***"),
+        ('{"dsn": "password=\'s3 cret\'", "user": "it\'s"}', '{"dsn": "password=***", "user": "it\'s"}'),
+        ('{"dsn": "password=\'s3cr", "user": "it\'s"}', '{"dsn": "password=***", "user": "it\'s"}'),
+        ('{"dsn": "password=", "user": "u"}', '{"dsn": "password=", "user": "u"}'),
+        ("<p>password=&#39;s3 cret&#39; user=u</p>", "<p>password=*** user=u</p>"),
+    ],
+)
+def test_a_password_in_the_form_of_libpq_or_mysql_is_hidden(text: str, shown: str) -> None:
+    assert without_passwords(text) == shown
+
+
 def test_a_log_is_written_anew_line_by_line_for_its_owner_alone_and_others_are_left(tmp_path: Path) -> None:
     said, quiet = tmp_path / "app.log", tmp_path / "other.log"
     said.write_bytes(b"first\r\n" + b"the token is s3cr3t-t0ken\n" * 3 + b"\xff\xfe no text\nlast, without end")
@@ -61,6 +78,7 @@ def test_variables_named_like_secrets_are_secret_but_not_where_we_are(tmp_path: 
 
 CRAFTED = (
     "a://b:", "a://", "a:", "://:", "x@", "aaaa", "a-", "a.b-", "--a ", '"a":', '"', "a='", 'a="', "password=", "a=",
+    "password='", "passwd='\\", "password=&#39;", "passwd=&#39;a ",
     "token: ", "eyJaaaaaaaa-", "eyJaaaaaaaa.", "bearer ", "Aa1", "ghp_a", "\\", '"password":"\\', "\t", "${",
 )  # fmt: skip
 FUNCTIONS: dict[str, Callable[[str], object]] = {

@@ -151,3 +151,51 @@ def test_what_a_file_runs_is_told_once_and_again_when_it_changes(folder: Path, t
     assert "setup" not in second and str(file.parent.name) in second
     file.write_text(file.read_text().replace("touch", "rm"))
     assert "setup = rm set-up" in connleak(folder, tmp_path, "run").stderr
+
+
+CRAFTED = {
+    "nested": "[tool]\nconnleak = " + "[" * 100_000,
+    "number": "tool = 1  # tool.connleak\n",
+    "text": "[tool]\nconnleak = 'x'\n",
+    "large": "[tool.connleak]\napp = 'x'\n#" + "x" * 2_000_000,
+}
+
+
+@as_root
+@pytest.mark.parametrize("name", ["connleak.toml", "pyproject.toml"])
+@pytest.mark.parametrize("text", CRAFTED.values(), ids=CRAFTED)
+def test_a_file_of_another_user_is_not_parsed(folder: Path, monkeypatch, name: str, text: str) -> None:
+    (folder / "connleak.toml").unlink()
+    (folder / name).write_text(text)
+    (folder / name).chmod(0o644)
+    os.chown(folder / name, NOBODY, NOBODY)
+
+    def parsed(_: str) -> None:
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr(project.tomllib, "loads", parsed)
+    with pytest.raises(Error, match=f"{name} belongs to"):
+        project.read(folder / "inside")
+
+
+@as_root
+def test_a_pyproject_of_another_user_that_is_not_for_connleak_is_left_alone(folder: Path) -> None:
+    (folder / "inside" / "pyproject.toml").write_text("[project]\nname = 'x'\ndependencies = ['connleak']\n")
+    os.chown(folder / "inside" / "pyproject.toml", NOBODY, NOBODY)
+    assert RAN in read(folder)
+
+
+@pytest.mark.parametrize("text", CRAFTED.values(), ids=CRAFTED)
+def test_ones_own_crafted_file_is_an_error_with_words_or_no_file_of_connleaks(folder: Path, text: str) -> None:
+    for name in ("pyproject.toml", "connleak.toml"):
+        (folder / "inside" / name).write_text(text)
+        try:
+            project.read(folder / "inside")
+        except Error as error:
+            assert error.hint
+        (folder / "inside" / name).unlink()
+
+
+def test_a_fifo_is_no_project_file(folder: Path) -> None:
+    os.mkfifo(folder / "inside" / "connleak.toml")
+    assert RAN in read(folder)
