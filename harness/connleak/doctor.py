@@ -65,7 +65,7 @@ def system() -> Row:
 
 def postgres() -> Row:
     try:
-        source, notes = first_that_works()
+        source, notes = first_that_works(fetch=False)
     except Error as error:
         return Row("PostgreSQL", False, error.message, error.hint)
     return Row("PostgreSQL", True, "; ".join((f"--postgres auto takes {source}", *notes)))
@@ -74,7 +74,7 @@ def postgres() -> Row:
 def postgres_from(source: str) -> Row:
     name = f"PostgreSQL ({source})"
     try:
-        folder = find_programs(source)
+        folder = find_programs(source, fetch=False)
         return Row(name, True, f"{version_of(folder)} in {folder}", needed=False)
     except Error as error:
         return Row(name, False, error.message, error.hint, needed=False)

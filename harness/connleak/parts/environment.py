@@ -16,6 +16,7 @@ from connleak.model import Error
 
 ISOLATED = "-I"
 """Python's option that keeps the working folder off its path: a project's logging.py must not run."""
+OWN_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def environment(python: str, *requirements: str) -> Path:
@@ -24,8 +25,8 @@ def environment(python: str, *requirements: str) -> Path:
     `python` is a version such as 3.9, empty for the one that runs connleak; `requirements` are pip's words.
     Raises Error when there is no such interpreter, or when pip cannot install them.
     """
-    version = python or f"{sys.version_info.major}.{sys.version_info.minor}"
-    key = hashlib.sha256("\n".join(sorted(requirements)).encode()).hexdigest()[:12]
+    version = python or OWN_VERSION
+    kept = kept_environment(python, *requirements)
 
     def build(folder: Path) -> None:
         interpreter = find_python(version)
@@ -36,8 +37,13 @@ def environment(python: str, *requirements: str) -> Path:
         (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
         rename_scripts(folder, kept)
 
-    kept = cache_folder() / f"environment-{version}-{key}"
     return build_once(kept, build) / "venv/bin/python"
+
+
+def kept_environment(python: str, *requirements: str) -> Path:
+    """Returns the folder where an environment is kept, whether it has been made yet or not."""
+    key = hashlib.sha256("\n".join(sorted(requirements)).encode()).hexdigest()[:12]
+    return cache_folder() / f"environment-{python or OWN_VERSION}-{key}"
 
 
 def rename_scripts(built: Path, kept: Path) -> None:
@@ -65,7 +71,7 @@ def find_python(version: str) -> Path:
 
 def candidates(version: str) -> Iterator[str]:
     """Yields paths of interpreters that may have the version."""
-    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+    if version == OWN_VERSION:
         yield sys.executable
     found = shutil.which(f"python{version}")
     if found:

