@@ -27,7 +27,7 @@ All other code of the harness runs in every variant, and touches none of them: t
 
 
 def changed_files(repository: Path, since: str) -> list[str]:
-    """Return the files that differ from a revision, uncommitted and untracked ones included, relative to the repository.
+    """Return the files that differ from a revision, uncommitted and untracked ones too, relative to the repository.
 
     Raises Error when git does not know the revision.
     """

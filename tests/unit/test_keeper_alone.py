@@ -79,7 +79,7 @@ def test_an_end_with_unread_messages_is_an_end(begin: Begin, folder: Path) -> No
 @pytest.mark.needs("root", "setpriv")
 def test_a_child_that_it_may_not_kill_does_not_keep_it(begin: Begin, folder: Path) -> None:
     program = str(shutil.copy(shutil.which("setpriv") or "", folder / "as-root"))
-    os.chmod(program, 0o4755)
+    Path(program).chmod(0o4755)
     process, channel = begin(STRANGER)
     start(channel, folder, [program, "--reuid", "0", "--clear-groups", *SLEEP])
     with channel.makefile() as answers:
