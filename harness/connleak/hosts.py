@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import re
 import socket
 import sys
 import time
@@ -19,7 +18,6 @@ from urllib.parse import urljoin, urlsplit
 HOSTS = Path("/etc/hosts")
 RESOLVED_FOR = 5.0
 """Seconds for which the addresses of allowed names are remembered."""
-REFUSAL = re.compile(r"connleak: (\S{1,300}) is not loopback; --allow-remote \1")
 LOOKUPS = ("socket.getaddrinfo", "socket.gethostbyname")
 SENDS = ("socket.connect", "socket.sendto", "socket.sendmsg")
 REVERSE = ("socket.gethostbyaddr", "socket.getnameinfo")
@@ -30,16 +28,31 @@ NETWORK = (socket.AF_INET, socket.AF_INET6)
 class Refused(OSError):
     """A connection or a lookup that would have left loopback."""
 
+    def __init__(self, host: str) -> None:
+        super().__init__(refusal(host))
+        self.host = host
+
 
 def refusal(host: str) -> str:
     """Returns what is said of a host that is not to be spoken to."""
     return f"connleak: {host} is not loopback; --allow-remote {host}"
 
 
-def refused_in(text: str) -> str:
-    """Returns the host of the refusal that a text has in it, else nothing."""
-    found = REFUSAL.search(text)
-    return found[1] if found else ""
+def refused_in(error: object) -> str:
+    """Return the host that an error was refused for, whatever the clients have wrapped it in; else nothing.
+
+    By the type of the error at the bottom: its words may come from the app, in the reason phrase of an answer.
+    """
+    seen: dict[int, object] = {}
+    waiting = [error]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, Refused):
+            return found.host
+        if isinstance(found, BaseException) and id(found) not in seen:
+            seen[id(found)] = found
+            waiting += [found.__context__, found.__cause__, getattr(found, "reason", None), *found.args]
+    return ""
 
 
 def is_address(host: str) -> bool:
@@ -117,7 +130,7 @@ class Guard:
         if not event.startswith("socket."):
             return
         if event in LOOKUPS and not self.may_look_up(plain(args[0])):
-            raise Refused(refusal(plain(args[0])))
+            raise Refused(plain(args[0]))
         if event in SENDS and args[0].family in NETWORK and isinstance(args[1], tuple):
             self._need(plain(args[1][0]))
         if event in REVERSE:
@@ -133,14 +146,14 @@ class Guard:
         def checked(sock: Any, *args: Any) -> Any:
             for address in args if sock.family in NETWORK else ():
                 if isinstance(address, tuple) and address and not may(plain(address[0])):
-                    raise Refused(refusal(plain(address[0])))
+                    raise Refused(plain(address[0]))
             return method(sock, *args)
 
         return checked
 
     def _need(self, host: str) -> None:
         if not self.may_reach(host):
-            raise Refused(refusal(host))
+            raise Refused(host)
 
     def elsewhere(self, url: str, location: str) -> str:
         """Returns the host that a redirect leads to where that may not be reached, else nothing."""

@@ -34,6 +34,16 @@ HOSTS = 20
 """Other hosts that are told of."""
 ELSEWHERE = "connleak_elsewhere"
 """The mark on an answer whose redirect was not followed: the host that it led to."""
+REFUSED = "connleak_refused"
+"""The mark on the row of a request that we refused: the host that it was to go to."""
+OURS = "connleak:"
+"""How an error begins that connleak wrote, and no other."""
+LONGEST = 255
+"""Characters of a host's name, as DNS has it."""
+KINDS = 1000
+"""Other hosts that are told apart; an app may name a new one in every answer."""
+REST = "others"
+"""The name under which all further ones are counted."""
 SECRETS = [value for name, value in os.environ.items() if name.startswith("REQUEST_SECRET_")]
 """What a made load has in its requests, and an error may repeat."""
 REPORTED = "connleak"
@@ -64,8 +74,8 @@ class Requests:
         self.requests += 1
         self.failures += not row.get("ok", True)
         self.longest = max(self.longest, row["seconds"])
-        self.redirects.update(filter(None, [row.pop(ELSEWHERE, "")]))
-        self.refused.update(filter(None, [hosts.refused_in(row.get("error", ""))]))
+        count(self.redirects, row.pop(ELSEWHERE, ""))
+        count(self.refused, row.pop(REFUSED, ""))
         self.file.write(json.dumps({"t": round(began - self.origin, 4), **row}) + "\n")
 
     def reported(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
@@ -85,6 +95,18 @@ class Requests:
             self.estimated += count
 
 
+def count(found: Counter[str], host: str) -> None:
+    """Counts a host, if there is one; any number of them, of any length, may come from the app."""
+    host = host[:LONGEST]
+    if host:
+        found[host if host in found or len(found) < KINDS else REST] += 1
+
+
+def most(found: Counter[str]) -> dict[str, int]:
+    """Returns the hosts that are told of; first one that has a name."""
+    return dict(sorted(found.most_common(HOSTS), key=lambda item: item[0] == REST))
+
+
 def taken(
     request_type: str, name: str, response_time: float | None, exception: Any, response: Any = None, **_: Any
 ) -> tuple[float, dict[str, Any]]:
@@ -99,9 +121,13 @@ def row_of(seconds: float, name: str, method: str, exception: Any) -> dict[str, 
     row = {"seconds": round(seconds, 4), "name": str(name)[:300], "method": str(method)[:40]}
     if exception is not None:
         row["ok"] = False
-        text = str(exception)
-        refused = hosts.refused_in(text)  # the clients have put words of their own around it
-        row["error"] = hosts.refusal(refused) if refused else without(text, SECRETS)[:300]
+        refused = hosts.refused_in(exception)
+        if refused:
+            row["error"] = hosts.refusal(refused[:LONGEST])
+            row[REFUSED] = refused
+        else:
+            text = without(str(exception), SECRETS)
+            row["error"] = (f"the app: {text}" if text.startswith(OURS) else text)[:300]
     return row
 
 
@@ -162,8 +188,8 @@ class Load:
     def counts(self) -> dict[str, Any]:
         log = self.log
         elsewhere = {
-            "redirects": dict(log.redirects.most_common(HOSTS)),
-            "refused": dict(log.refused.most_common(HOSTS)),
+            "redirects": most(log.redirects),
+            "refused": most(log.refused),
         }
         return {"requests": log.requests, "failures": log.failures, "estimated": log.estimated, "elsewhere": elsewhere}
 
@@ -179,7 +205,7 @@ class Load:
         runner, wanted = self.environment.runner, int(os.environ.get("CONNLEAK_WORKERS", "0"))
         until = time.monotonic() + patience
         while isinstance(runner, MasterRunner) and len(runner.clients.ready) < wanted and time.monotonic() < until:
-            self.say(say="waiting", workers=len(runner.clients.ready), wanted=wanted)
+            self.say(say="waiting")
             gevent.sleep(0.2)
 
     def obey(self) -> None:
@@ -187,7 +213,7 @@ class Load:
         runner = self.environment.runner
         self.wait_for_workers()
         gevent.spawn(self.tell)
-        self.say(say="ready", classes=[user.__name__ for user in self.environment.user_classes])
+        self.say(say="ready")
         for line in self.control.makefile():
             command = json.loads(line)
             if command["do"] == "start":

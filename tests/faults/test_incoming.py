@@ -294,7 +294,7 @@ def relayed(collector: Collector, port: int) -> bool:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as good:
         frames = Frames()
         [(_, first)] = frames.feed(good.recv(1000))
-        good.sendall(told(mac=mac(SECRET, json.loads(first)["word"]), host="web1", word="w", cwd="/"))
+        good.sendall(told(mac=mac(SECRET, "relay", json.loads(first)["word"], "w"), host="web1", word="w", cwd="/"))
         assert collector.far is not None
         wait_until(lambda: "web1" in collector.far.hosts(), "a good relay is let in")
     wait_until(lambda: "web1" not in collector.far.hosts(), "and gone")
@@ -337,7 +337,7 @@ def test_a_relay_that_does_not_read_is_sent_away(
     monkeypatch.setattr(relays, "SLOW", 0.3)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as deaf:
         [(_, first)] = Frames().feed(deaf.recv(1000))
-        deaf.sendall(told(mac=mac(SECRET, json.loads(first)["word"]), host="web1", word="w", cwd="/"))
+        deaf.sendall(told(mac=mac(SECRET, "relay", json.loads(first)["word"], "w"), host="web1", word="w", cwd="/"))
         assert collector.far is not None
         wait_until(lambda: collector.far.hosts(), "it is let in")
         [relay] = collector.far.relays.values()

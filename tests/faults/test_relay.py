@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import signal
 import socket
 import subprocess
@@ -14,7 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from connleak.model import Database, Machine, Phases, Plan
+from connleak.model import Database, Error, Machine, Phases, Plan
+from connleak.parts import relay
 from connleak.parts.collector import Collector
 from connleak.parts.frames import HEAD, Frames, listener, mac, packed, told
 from connleak.parts.process import free_port
@@ -46,7 +48,7 @@ def greeted(line: socket.socket) -> None:
     secret = SECRET["CONNLEAK_SECRET"]
     line.sendall(told(word="w"))
     [(_, first)] = Frames().feed(line.recv(1 << 16))
-    line.sendall(told(welcome=mac(secret, json.loads(first)["word"]), probe="pool", gc="normal"))
+    line.sendall(told(welcome=mac(secret, "collector", "w", json.loads(first)["word"]), probe="pool", gc="normal"))
 
 
 def stalls(line: socket.socket, over: threading.Event) -> None:
@@ -147,6 +149,62 @@ def test_a_collector_that_does_not_greet_is_none(
     assert code == 4 and "no collector at" in said
 
 
+def test_a_greeting_that_drips_ends_at_its_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "PATIENCE", 0.5)
+    dripped = []
+
+    def drips(line: socket.socket, over: threading.Event) -> None:
+        for byte in HEAD.pack(200, 0) + b"{" * 200:
+            line.sendall(bytes([byte]))
+            dripped.append(byte)
+            if over.wait(0.05):
+                return
+
+    with (
+        collector(drips) as port,
+        pytest.raises(Error, match="no collector"),
+        relay.Relay(tmp_path, ("127.0.0.1", port), SECRET["CONNLEAK_SECRET"], "web1"),
+    ):
+        pass
+    assert len(dripped) < 200, "it was left before the collector had said all"
+
+
+def test_what_another_relay_shows_is_no_welcome(tmp_path: Path) -> None:
+    """A stranger without the secret answers one relay by what it has a second one show for the same word."""
+    words: queue.Queue[str] = queue.Queue()
+    proofs: queue.Queue[str] = queue.Queue()
+
+    def message(line: socket.socket) -> dict:
+        frames = Frames()
+        while not (found := frames.feed(line.recv(1 << 16))):
+            pass
+        return json.loads(found[0][1])
+
+    def victim(line: socket.socket, over: threading.Event) -> None:
+        line.sendall(told(word="w"))
+        words.put(message(line)["word"])
+        line.sendall(told(welcome=proofs.get(timeout=10)))
+        over.wait()
+
+    def helper(line: socket.socket, over: threading.Event) -> None:
+        line.sendall(told(word=words.get(timeout=10)))
+        proofs.put(message(line)["mac"])
+
+    def dial(port: int) -> None:
+        with contextlib.suppress(Error), relay.Relay(tmp_path, ("127.0.0.1", port), SECRET["CONNLEAK_SECRET"], "web2"):
+            pass
+
+    with collector(victim) as port, collector(helper) as other:
+        second = threading.Thread(target=dial, args=(other,))
+        second.start()
+        with (
+            pytest.raises(Error, match="it does not know the secret"),
+            relay.Relay(tmp_path, ("127.0.0.1", port), SECRET["CONNLEAK_SECRET"], "web1"),
+        ):
+            pass
+        second.join()
+
+
 def test_it_ends_with_its_command_while_the_collector_is_stopped(tmp_path: Path) -> None:
     port = free_port()
     script = f"""
@@ -203,13 +261,13 @@ def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path:
         far = listener("127.0.0.1", 0)
         port = far.getsockname()[1]
         made.listen(far, SECRET["CONNLEAK_SECRET"], PLAN)
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as relay:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
             frames = Frames()
-            [(_, first)] = frames.feed(relay.recv(1000))
+            [(_, first)] = frames.feed(line.recv(1000))
             word = json.loads(first)["word"]
-            relay.sendall(told(mac=mac(SECRET["CONNLEAK_SECRET"], word), host="web1", word="w"))
-            relay.recv(1000)
-            relay.sendall(told(stopped="MemoryError"))
+            line.sendall(told(mac=mac(SECRET["CONNLEAK_SECRET"], "relay", word, "w"), host="web1", word="w"))
+            line.recv(1000)
+            line.sendall(told(stopped="MemoryError"))
             deadline = time.monotonic() + 10
             while not read(tmp_path / "run").notes:
                 assert time.monotonic() < deadline

@@ -154,3 +154,68 @@ def test_what_is_no_utf8_in_a_command_or_a_file_is_told_with_a_mark_in_its_place
         assert event.site is not None and event.site.file == "/srv/caf?.py"
         [peer] = collector.living()
         assert peer.command.endswith(" caf?")
+
+
+@pytest.mark.parametrize("at", ["first", "fork"])
+@pytest.mark.parametrize("what", ["os.pipe", "wire.start_new_thread"])
+def test_without_a_descriptor_or_a_thread_for_the_sender_nothing_is_written_into_files_of_the_apps(
+    tmp_path: Path, at: str, what: str
+) -> None:
+    holder, name = what.split(".")
+    script = f"""
+    original = {what}
+
+    def fails(*_):
+        {holder}.{name} = original
+        raise OSError(24, "Too many open files")
+
+    def fork():
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+
+    if "{at}" == "fork":
+        wire.arm()
+        time.sleep(0.2)
+    {holder}.{name} = fails
+    if "{at}" == "first":
+        wire.arm()
+    else:
+        fork()
+    if {holder}.{name} is fails:  # nothing that could fail was called again
+        {holder}.{name} = original
+    files = [open("file%d" % number, "w+b", buffering=0) for number in range(20)]
+    table.note("one")
+    state = table.current()
+    wire.freeze(state, "a test")
+    for _ in range(3):
+        fork()
+        time.sleep(0.1)
+    print([os.fstat(file.fileno()).st_size for file in files if os.fstat(file.fileno()).st_size])
+    print(senders())
+    """
+    with process(tmp_path, script) as (collector, printed):
+        assert printed == ["[]", "1"], "no file has bytes of ours, and there is one sender"
+        [asked] = collector.snapshot("test", 1).processes
+        assert asked.answered
+
+
+def test_where_no_fork_comes_the_next_event_tries_again_to_start_the_sender(tmp_path: Path) -> None:
+    script = """
+    original = os.pipe
+
+    def fails():
+        os.pipe = original
+        raise OSError(24, "Too many open files")
+
+    os.pipe = fails
+    wire.arm()
+    print(senders())
+    time.sleep(0.6)
+    wire.tick()  # as an event does that comes after `line.due`
+    print(senders())
+    """
+    with process(tmp_path, script) as (collector, printed):
+        assert printed == ["0", "1"]
+        [asked] = collector.snapshot("test", 1).processes
+        assert asked.answered

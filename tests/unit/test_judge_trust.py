@@ -57,6 +57,15 @@ def test_a_planted_leak_that_is_seen_is_no_finding() -> None:
     assert "session 9" in check(verdict, "canary").why
 
 
+def test_the_name_of_the_apps_class_that_was_planted_is_no_word_of_an_end() -> None:
+    made = planted(seen=True)
+    words = "canary: ExtendedConnection, interrupted"
+    made = msgspec.structs.replace(made, notes=(Note(1.5, "run", words, {"canary": "ExtendedConnection"}),))
+    assert judge.judge(made).outcome == "clean"
+    ended = msgspec.structs.replace(made, notes=(*made.notes, Note(1.6, "run", "the app ended")))
+    assert judge.judge(ended).outcome == "inconclusive"
+
+
 def test_a_planted_leak_that_is_not_seen_makes_the_run_inconclusive() -> None:
     verdict = judge.judge(planted(seen=False))
     assert verdict.outcome == "inconclusive"

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import threading
 from types import SimpleNamespace
 
+import msgspec
+import pytest
 from build import plan
+from connleak.judge.facts import is_unsent
+from connleak.model import Error
+from connleak.parts import load as parts
 from connleak.parts.frames import local_listener
 from connleak.parts.load import Load
 
@@ -46,3 +52,91 @@ def test_the_sockets_are_their_owners_alone_whatever_the_umask(tmp_path) -> None
     finally:
         os.umask(before)
     assert modes == {"load.sock": 0o600, "probe.sock": 0o600}
+
+
+def connected(folder, channel: socket.socket) -> Load:
+    load = Load(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), plan(), folder, 0.0, {})
+    load._child, load._channel = object(), channel
+    return load
+
+
+def test_a_set_up_that_took_long_is_no_silence_of_locusts(tmp_path) -> None:
+    ours, theirs = socket.socketpair()
+    load = connected(tmp_path, ours)
+    with ours, theirs:
+        load._heard -= 2 * parts.SILENT
+        theirs.sendall(b'{"say":"waiting","workers":1,"wanted":2}\n{"say":"ready"}\n')
+        assert load._connected()
+        load.check()
+        load._heard -= 2 * parts.SILENT
+        with pytest.raises(Error, match="said nothing"):
+            load.check()
+
+
+def test_half_a_line_is_no_silence(tmp_path) -> None:
+    ours, theirs = socket.socketpair()
+    load = connected(tmp_path, ours)
+    load.ready = True
+    with ours, theirs:
+        load._heard -= 2 * parts.SILENT
+        theirs.sendall(b'{"say":')
+        load.check(1.0)
+
+
+PLUGIN = """
+import locust
+import json
+from connleak import hosts
+from connleak.locust_plugin import Requests, row_of
+log = Requests("requests.jsonl", 0.0)
+for number in range(3000):
+    log.write(0.0, row_of(0.1, "/", "GET", None) | {"connleak_elsewhere": "a" * 400 + str(number)})
+    log.write(0.0, row_of(0.1, "/", "GET", None) | {"connleak_elsewhere": "%d.example" % number})
+def wrapped():
+    try:
+        raise hosts.Refused("real.example")
+    except OSError as error:
+        raise ConnectionError("Max retries exceeded: " + str(error)) from error
+said = hosts.refusal("evil.example")
+for make in (wrapped, lambda: (_ for _ in ()).throw(ConnectionError(said)),
+             lambda: (_ for _ in ()).throw(ConnectionError("500 Server Error: " + said))):
+    try:
+        make()
+    except OSError as error:
+        log.write(0.0, row_of(0.1, "/", "GET", error))
+log.file.close()
+from connleak.locust_plugin import Load
+load = Load.__new__(Load)
+load.log = log
+print(json.dumps({"say": "status", **load.counts()}))
+"""
+
+
+def test_hosts_that_the_app_names_are_bounded_and_only_those_that_were_refused_are_told(tmp_path) -> None:
+    done = subprocess.run(
+        [parts.sys.executable, "-c", PLUGIN], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said = msgspec.json.decode(done.stdout.splitlines()[-1], type=parts.Said)
+    assert said.elsewhere.refused == {"real.example": 1}
+    assert max(said.elsewhere.redirects.values()) >= 3000, "all hosts of one beginning, or beyond those told apart"
+    rows = [json.loads(line) for line in (tmp_path / "requests.jsonl").read_text().splitlines()]
+    errors = [row["error"] for row in rows if "error" in row]
+    assert [is_unsent(error) for error in errors] == [True, False, False]
+    assert {name for row in rows for name in row if name.startswith("connleak")} == set()
+
+
+def test_no_module_of_the_apps_is_imported_before_the_guard(tmp_path) -> None:
+    for name in ("json", "ipaddress", "runpy", "gevent"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} of the app')")
+    (tmp_path / "sibling.py").write_text("")
+    (tmp_path / "loads").mkdir()
+    (tmp_path / "loads" / "mine.py").write_text(
+        "import sibling\nfrom locust import HttpUser, task\nclass Mine(HttpUser):\n    @task\n"
+        "    def go(self):\n        pass\n"
+    )
+    done = subprocess.run(
+        [*parts.LOCUST, "-f", "loads/mine.py", "--list"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "Mine" in done.stdout, done.stdout + done.stderr

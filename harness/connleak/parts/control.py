@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import psutil
 
 from connleak import folders
 from connleak.model import Error, Struct
@@ -40,7 +39,6 @@ class Where(Struct, frozen=True):
     """Who records into a folder, and where it is asked."""
 
     pid: int
-    started: float
     path: str
 
 
@@ -73,7 +71,7 @@ class Control:
         self._listener.settimeout(0.1)
         self._thread.start()
         with contextlib.suppress(OSError):  # a folder that takes nothing ends the run elsewhere, and says why
-            write_json(self._file, Where(os.getpid(), psutil.Process().create_time(), str(self._path)))
+            write_json(self._file, Where(os.getpid(), str(self._path)))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -65,9 +65,6 @@ class Door:
         if self._waiting.pop(connection, None) is not None:
             self._known.add(connection)
 
-    def is_shown(self, connection: socket.socket) -> bool:
-        return connection in self._known
-
     def gone(self, connection: socket.socket) -> None:
         self._waiting.pop(connection, None)
         self._known.discard(connection)

@@ -1,7 +1,7 @@
 """How a probe on another host speaks with the collector: frames of [length, channel, payload] on one TCP connection.
 
 Channel 0 is the relay's own, in JSON; every other is a process of the app, whose messages pass unread. Both ends show
-that they know the secret by a word of the other's that they authenticate; the secret itself never travels.
+that they know the secret by authenticating their role and a fresh word of each end; the secret itself never travels.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import re
 import socket
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from connleak.model import Error
 
+Role = Literal["relay", "collector"]
 HEAD = struct.Struct(">II")
 LARGEST = 1 << 20
 UNKNOWN = 4096
@@ -60,13 +61,18 @@ def told(**message: Any) -> bytes:
     return packed(0, json.dumps(message).encode())
 
 
-def mac(secret: str, word: str) -> str:
-    """Returns what shows that the secret is known, for a word of the other end's."""
-    return hmac.new(secret.encode(), word.encode(), hashlib.sha256).hexdigest()
+def mac(secret: str, role: Role, collectors: str, relays: str) -> str:
+    """Return what shows that an end knows the secret, for the words of both.
+
+    The role is in it, so that what one end shows is of no use to whoever passes itself off as the other.
+    """
+    words = json.dumps([role, collectors, relays]).encode()
+    return hmac.new(secret.encode(), words, hashlib.sha256).hexdigest()
 
 
-def shows(secret: str, word: str, shown: object) -> bool:
-    return hmac.compare_digest(mac(secret, word).encode(), str(shown).encode("utf-8", "replace"))
+def shows(expected: str, shown: str) -> bool:
+    """Tell whether what an end shows is what `mac` expects of it."""
+    return hmac.compare_digest(expected.encode(), shown.encode("utf-8", "replace"))
 
 
 def host_and_port(text: str, option: str = "--collector") -> tuple[str, int]:

@@ -246,7 +246,6 @@ class Lines:
         peer = self._by_line.pop(line, None)
         if peer is None:
             return
-        peer.connected = False
         self._left(peer)
         with self._lock:
             if self._peers.get(peer.pid) is peer:

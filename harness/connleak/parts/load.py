@@ -27,7 +27,7 @@ from connleak.parts.messages import Count, Nonsense, decoded
 from connleak.parts.process import Child, Keeper, free_port, wait_until_ready
 
 PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
-LOCUST = (sys.executable, "-m", "connleak.locust_guard")
+LOCUST = (sys.executable, "-P", "-m", "connleak.locust_guard")
 STOP_TIMEOUT = 10.0
 SILENT = 30.0
 """Seconds after which a Locust that has said nothing does nothing: it says how it goes five times a second."""
@@ -55,9 +55,6 @@ class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
     estimated: Count = 0
     elsewhere: Outside = Outside()
     cut: bool = False
-    classes: Annotated[tuple[str, ...], Meta(max_length=1000)] = ()
-    workers: Count = 0
-    wanted: Count = 0
 
 
 _said = msgspec.json.Decoder(Said)
@@ -74,6 +71,7 @@ class Load:
         self._env = env
         self._buffer = b""
         self._heard = time.monotonic()
+        """When Locust said anything last, whoever read it."""
         self._child: Child | None = None
         self._channel: socket.socket | None = None
         self.status: dict[str, Any] = {"users": 0, "requests": 0, "failures": 0}
@@ -188,14 +186,13 @@ class Load:
         if self._child is None:
             return
         messages = self._read(timeout)
-        self._heard = time.monotonic() if messages or not self.ready else self._heard
         for message in messages:
             if message.say in ("status", "stopped"):
                 self.status |= counts_of(message)
             if message.say == "stopped":
                 self._stopped = counts_of(message)
         self._keeper.check()
-        if time.monotonic() - self._heard > SILENT:
+        if self.ready and time.monotonic() - self._heard > SILENT:
             raise Error(
                 f"Locust has said nothing for {SILENT:.0f} s", f"less {self._folder / 'locust.log'}", exit_code=4
             )
@@ -210,7 +207,8 @@ class Load:
                 channel.close()
                 return False
             self._channel = channel
-        self.ready = self.ready or any(message.say == "ready" for message in self._read(0.0))
+        if any(message.say == "ready" for message in self._read(0.0)):
+            self.ready = True
         return self.ready
 
     def _command(self, **message: Any) -> None:
@@ -231,6 +229,8 @@ class Load:
             data = self._channel.recv(1 << 16)
         except OSError:
             data = b""
+        if data:
+            self._heard = time.monotonic()
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         try:
             if len(self._buffer) > LONGEST:

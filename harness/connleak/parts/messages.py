@@ -25,11 +25,13 @@ BATCH = 1000
 
 Number = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 """-1 stands for none."""
+Backend = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""A session as its driver numbers it: behind PgBouncer before 1.21 half of the numbers are negative."""
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Pid = Annotated[int, Meta(ge=1, lt=HOST)]
 Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Stack = Annotated[tuple[tuple[str, Number, str], ...], Meta(max_length=16)]
-Flat = Annotated[list[Number], Meta(max_length=7 * BATCH)]
+Flat = Annotated[list[Backend], Meta(max_length=7 * BATCH)]
 Names = Annotated[tuple[str, ...], Meta(max_length=100)]
 Kind = Literal["connect", "close", "pool", "wait", "timeout", "refused", "shared", "invalidate", "note"]
 T = TypeVar("T")
@@ -53,7 +55,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     """What is known of an event other than a checkout or its return."""
 
     thread: Number = 0
-    backend: Number | None = None
+    backend: Backend | None = None
     at: Number = -1
     pool: Number = 0
     gc: bool = False
@@ -68,7 +70,7 @@ class HolderRow(Struct, frozen=True, kw_only=True, tag_field="row", tag="holder"
     """A checkout that is out in the process."""
 
     checkout: Number
-    backend: Number | None
+    backend: Backend | None
     since: Seconds
     at: Number
     thread: Number
@@ -90,7 +92,7 @@ class PoolRow(Struct, frozen=True, kw_only=True, tag_field="row", tag="pool"):
     max_overflow: Number = 0
     timeout: Seconds | None = 0.0
     checked_out: Number = 0
-    idle: Annotated[tuple[Number, ...], Meta(max_length=100 * BATCH)] = ()
+    idle: Annotated[tuple[Backend, ...], Meta(max_length=100 * BATCH)] = ()
     at: Number = -1
     created: Seconds = 0.0
     used: bool = True

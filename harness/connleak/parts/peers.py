@@ -41,7 +41,6 @@ class Peer:
     host: str = ""
     relay: Relay | None = None
     """What passes on what it says, when it is on another host."""
-    connected: bool = True
     armed: bool = False
     out: int = 0
     waiting: int = 0
@@ -176,7 +175,7 @@ class Translation:
             kind="checkout",
             process=peer.pid,
             thread=thread,
-            backend=None if backend < 0 else backend,
+            backend=None if backend == -1 else backend,
             checkout=number,
             at=peer.stacks.get(stack, -1),
             pool=pool,

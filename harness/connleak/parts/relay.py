@@ -20,7 +20,7 @@ import psutil
 
 from connleak.model import Error, Struct
 from connleak.parts.doors import Door, is_own
-from connleak.parts.frames import LARGEST, Frames, local_listener, mac, packed, shows, told
+from connleak.parts.frames import HEAD, LARGEST, UNKNOWN, Frames, local_listener, mac, packed, shows, told
 from connleak.parts.messages import HELLO, Nonsense, Seconds, decoded, hello
 from connleak.parts.threads import Supervised
 
@@ -75,7 +75,11 @@ class Relay:
         host, port = self._address
         try:
             self._line = socket.create_connection(self._address, timeout=PATIENCE)
-            self._greet(time.monotonic() + PATIENCE)
+            try:
+                self._greet(time.monotonic() + PATIENCE)
+            except BaseException:
+                self._line.close()
+                raise
         except (OSError, ValueError, Nonsense) as error:
             hint = "connleak watch URL --listen HOST:PORT, with the same CONNLEAK_SECRET"
             raise Error(f"no collector at {host}:{port}: {error}", hint, exit_code=4) from None
@@ -109,25 +113,33 @@ class Relay:
 
     def _greet(self, deadline: float) -> None:
         """Shows the secret, and has it shown."""
-        word = secrets.token_hex(16)
-        shown = mac(self._secret, self._own(deadline).word)
-        self._line.sendall(told(mac=shown, host=self._name, word=word, cwd=str(Path.cwd())))
+        ours, theirs = secrets.token_hex(16), self._own(deadline).word
+        shown = mac(self._secret, "relay", theirs, ours)
+        self._line.sendall(told(mac=shown, host=self._name, word=ours, cwd=str(Path.cwd())))
         self._welcome = self._own(deadline)
-        if not shows(self._secret, word, self._welcome.welcome):
+        if not shows(mac(self._secret, "collector", theirs, ours), self._welcome.welcome):
             raise ValueError("it does not know the secret")
 
     def _own(self, deadline: float) -> Said:
-        """Returns the next message of the relay's own channel, while nothing else is sent."""
-        while True:
-            self._line.settimeout(max(0.01, deadline - time.monotonic()))
-            data = self._line.recv(1 << 16)
-            if not data:
+        """Return the next message of the relay's own channel; no byte beyond it is read."""
+        length, channel = HEAD.unpack(self._exactly(HEAD.size, deadline))
+        if channel or length > UNKNOWN:
+            raise ValueError(f"a frame of {length} bytes on channel {channel} instead of a greeting")
+        return decoded(_said, self._exactly(length, deadline))
+
+    def _exactly(self, count: int, deadline: float) -> bytes:
+        """Return so many bytes; raise TimeoutError when they are not there by the deadline."""
+        data = b""
+        while len(data) < count:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self._line.settimeout(left)
+            part = self._line.recv(count - len(data))
+            if not part:
                 raise ValueError("it closed the connection: is the secret the same?")
-            found = self._frames.feed(data)
-            if found:
-                for channel, payload in found[1:]:
-                    self._answer(channel, payload)
-                return decoded(_said, found[0][1])
+            data += part
+        return data
 
     # the thread
 

@@ -151,13 +151,13 @@ class Relay:
 
     def _welcome_in(self, said: Own, shown: str, number_of: Callable[[str], int]) -> None:
         """Takes in a relay that shows the secret, and shows it in turn; raises ValueError at another one."""
-        if not shows(self._secret, self._word, shown):
+        if not shows(mac(self._secret, "relay", self._word, said.word), shown):
             raise ValueError("a relay with another secret")
         self.host = said.host[:60] or "host"
         self.number = number_of(self.host)
         self.cwd = said.cwd.rstrip("/") + "/"
         self._frames.largest = LARGEST
-        self.send(told(welcome=mac(self._secret, said.word), **self._welcome))
+        self.send(told(welcome=mac(self._secret, "collector", self._word, said.word), **self._welcome))
         self.ping()
 
     def ping(self) -> None:

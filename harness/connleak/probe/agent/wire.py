@@ -118,12 +118,25 @@ def _start():
     """Starts the sending thread, unless there is one or it has failed for good."""
     if line.failures >= FAILURES or line.gone:
         return
-    line.running = True
-    if line.sender.acquire(False):
-        for end in line.wake or ():
-            os.close(end)
-        line.wake = os.pipe()
+    line.running = True  # before the lock is tried: a sender that is about to end goes on instead
+    if not line.sender.acquire(False):
+        return
+    try:
+        if line.wake is None:  # one pipe for good: the number of a closed one would soon be a file of the app's
+            line.wake = os.pipe()
+            os.set_blocking(line.wake[1], False)
         start_new_thread(_run, (line,))
+    except Exception:  # no descriptor, no thread: events do the sending, and try again
+        line.running = False
+        line.sender.release()
+
+
+def _wake(word):
+    """Wakes the sending thread; one that has much to read already is awake."""
+    try:
+        write(line.wake[1], word)
+    except OSError:
+        pass
 
 
 def pause():
@@ -133,13 +146,14 @@ def pause():
     """
     if line.running and line.pid == getpid():
         line.running = False
-        write(line.wake[1], b".")
+        if line.wake is not None:
+            _wake(b".")
         if line.sender.acquire(True, 0.2):
             line.sender.release()
 
 
 def resume():
-    """After a fork, in the parent: goes on."""
+    """Goes on, after a fork in the parent, or when the thread could not be started before."""
     if line.armed and not line.running:
         _start()
 
@@ -176,10 +190,11 @@ def _send_on(mine):
 
 def tick():
     """At an event that comes after `line.due`: does the thread's work where the thread does not get to it."""
-    if line.armed:
-        work()
-    else:
+    if not line.armed:
         arm()
+        return
+    resume()
+    work()
 
 
 def work():
@@ -246,10 +261,10 @@ def freeze(state, reason):
     if not state.froze:
         state.froze = reason
         line.frozen = (monotonic(), reason)
-        if line.alone or not line.running:
+        if line.alone or not line.running or line.wake is None:
             work()
         else:
-            write(line.wake[1], b"!")
+            _wake(b"!")
 
 
 def send_frozen(state):
