@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from build import plan
 from connleak.made_load import ask_of, locustfile
 from connleak.model import Ask, Error
 from connleak.openapi import asks_of
 from connleak.own_app import headers
+from connleak.parts import own_app
 from connleak.parts.databases import Server
 from connleak.parts.own_app import filled, first_traceback, need_answers, redirected
 from connleak.plan import Options, resolve
@@ -161,3 +163,14 @@ def test_a_header_is_filled_in_from_the_environment(monkeypatch) -> None:
 def test_a_headers_value_is_never_in_the_plan() -> None:
     plan, private = resolve(Options(app="x", url="http://127.0.0.1:1", header=("Authorization: Bearer secret",)))
     assert plan.headers == {"Authorization": "***"} and private.headers == {"Authorization": "Bearer secret"}
+
+
+def test_an_interpreter_that_is_not_there_or_hangs_gives_the_plain_scheme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert own_app.scheme_for(plan(app="python9 app.py")) == "postgresql"
+    monkeypatch.setattr(own_app, "SCHEME_TIME", 0.2)
+    hung = tmp_path / "python"
+    hung.write_text("#!/bin/sh\nexec sleep 5\n")
+    hung.chmod(0o755)
+    assert own_app.scheme_for(plan(app=f"{hung} app.py")) == "postgresql"
