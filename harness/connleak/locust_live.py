@@ -19,6 +19,7 @@ import msgspec
 
 from connleak import recording
 from connleak.model import Error
+from connleak.render.plain import harmless
 from connleak.render.series import STATES, by_category
 from connleak.verdict import HolderRow, Verdict, worker_of
 
@@ -91,10 +92,11 @@ class Live:
         try:
             verdict = recording.read_json(self.folder / "verdict.json", Verdict, f"connleak judge {self.folder}")
         except Error as error:
-            print(f"connleak: {error.message}", file=sys.stderr)
+            print(f"connleak: {harmless(error.message)}", file=sys.stderr)
             self.environment.process_exit_code = self.environment.process_exit_code or code
             return
-        print(f"\nconnleak: {verdict.outcome.upper()}: {verdict.sentence}\n  report: {self.folder}/report.html")
+        said = harmless(f"{verdict.outcome.upper()}: {verdict.sentence}")
+        print(f"\nconnleak: {said}\n  report: {self.folder}/report.html")
         if verdict.outcome in ("leak", "fault"):
             self.environment.process_exit_code = 1
         export(self.environment.parsed_options, self, verdict)

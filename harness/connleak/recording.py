@@ -36,6 +36,8 @@ from connleak.model import (
 
 DAMAGED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What reading bytes that are no such JSON raises."""
+SESSIONS = 20_000_000
+"""Sessions of all samples together that are read, 8 bytes each; 30 hours of 500 sessions have 4 000 000."""
 T = TypeVar("T")
 
 
@@ -138,7 +140,7 @@ def read(folder: Path) -> Recording:
         plan=plan,
         machine=read_machine(folder),
         phases=tuple(phases_of(list(lines("phases", PhaseLine)))),
-        samples=tuple(samples_of(lines("samples", SampleLine))),
+        samples=tuple(samples_of(lines("samples", SampleLine), folder / "samples.jsonl")),
         events=tuple(event_of(line, stacks) for line in lines("events", EventLine)),
         snapshots=tuple(lines("snapshots", Snapshot)),
         requests=tuple(sorted(lines("requests", Request), key=lambda request: request.t)),
@@ -220,8 +222,12 @@ def typed(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if isinstance(value, FACTS.get(name, object))}
 
 
-def samples_of(lines: Iterable[SampleLine]) -> Iterator[Sample]:
-    """Yields whole samples from stored changes; what did not change is one object."""
+def samples_of(lines: Iterable[SampleLine], path: Path) -> Iterator[Sample]:
+    """Yields whole samples from stored changes; what did not change is one object.
+
+    A line of one changed session makes a sample of them all: raises Error when the samples have more than SESSIONS.
+    """
+    room = SESSIONS
     now: dict[int, Backend] = {}
     rows: tuple[Backend, ...] = ()
     counters: dict[str, float] = {}
@@ -235,6 +241,12 @@ def samples_of(lines: Iterable[SampleLine]) -> Iterator[Sample]:
         for row in line.rows:
             now[row.pid] = like(row, now.get(row.pid))
         if line.full or line.gone or line.rows:
+            room -= len(now)
+            if room < 0:
+                raise Error(
+                    f"{path}: its samples have more than {SESSIONS:,} sessions in all: it is not read",
+                    "connleak watch ... --every 1",
+                )
             rows = tuple(now.values())
         counters = line.counters or counters
         locks = locks if line.locks is None else line.locks

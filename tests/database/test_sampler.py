@@ -15,6 +15,7 @@ import psycopg2
 import psycopg2.extensions
 import pytest
 from conftest import make_plan, wait_until
+from connleak.asked import Private
 from connleak.model import Machine
 from connleak.parts.databases import NotAnswering, Reading, Server
 from connleak.parts.databases.foreign_postgres import watched_database
@@ -22,6 +23,7 @@ from connleak.parts.databases.postgres import connect
 from connleak.parts.databases.postgres_reader import PostgresReader
 from connleak.parts.sampler import Sampler
 from connleak.recording import read
+from connleak.watch import opened, plan_of
 from connleak.writer import Writer
 
 
@@ -230,3 +232,11 @@ def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Serve
         assert query is None or row.query == f"SELECT 1 -- {query}"
         notes = [note for note in read(tmp_path / f"from-{seen_from.dbname}").notes if note.about == "database"]
         assert notes == []
+
+
+def test_a_watched_servers_password_is_in_no_note(server: Server, tmp_path: Path) -> None:
+    address = server.url("postgresql")
+    with opened(plan_of(address, window=60, every=1), Private(address), tmp_path / "run") as run:
+        run.note("run", f"the driver said {server.password!r}")
+    written = (tmp_path / "run" / "notes.jsonl").read_text()
+    assert "the driver said '***'" in written and server.password not in written

@@ -31,7 +31,14 @@ PATIENCE = 120
 PACKED = "packed.tar.gz"
 DRAWN = ("words_", "numbers_", "times_", "names_", "growth_svg_is_a_symlink", "the_run", "facts_", "compare_json_names")
 """Attacks whose charts are drawn, too: what they are about is drawn, or lies where a picture is written."""
-LARGE = ("a_hundred", "a_million", "a_line", "samples_jsonl_is_a_gigabyte", "names_are_a_megabyte")
+LARGE = (
+    "a_hundred",
+    "samples_of_a_hundred",
+    "a_million",
+    "a_line",
+    "samples_jsonl_is_a_gigabyte",
+    "names_are_a_megabyte",
+)
 """Attacks by size, of which each command takes a second."""
 
 

@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from build import plan
 from connleak.made_load import ask_of, locustfile
 from connleak.model import Ask, Error
 from connleak.openapi import asks_of
 from connleak.own_app import headers
+from connleak.parts import own_app
 from connleak.parts.databases import Server
 from connleak.parts.own_app import filled, first_traceback, need_answers, redirected
 from connleak.plan import Options, resolve
@@ -168,3 +170,14 @@ def test_an_assignment_before_the_command_is_refused_and_its_value_not_repeated(
         resolve(Options(app="API_TOKEN=s3cr3t gunicorn app:app", url="http://127.0.0.1:8000"))
     assert "--env API_TOKEN=..." in caught.value.hint
     assert "s3cr3t" not in caught.value.message + caught.value.hint
+
+
+def test_an_interpreter_that_is_not_there_or_hangs_gives_the_plain_scheme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert own_app.scheme_for(plan(app="python9 app.py")) == "postgresql"
+    monkeypatch.setattr(own_app, "SCHEME_TIME", 0.2)
+    hung = tmp_path / "python"
+    hung.write_text("#!/bin/sh\nexec sleep 5\n")
+    hung.chmod(0o755)
+    assert own_app.scheme_for(plan(app=f"{hung} app.py")) == "postgresql"

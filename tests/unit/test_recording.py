@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from build import backend, plan
-from connleak import judge
+from connleak import judge, recording
 from connleak.model import FORMAT, Error, Machine, Note, Phase, Request, Sample, Site, Snapshot
+from connleak.parts.threads import Supervised
 from connleak.recording import EventLine, PhaseLine, SampleLine, StackLine, read
 from connleak.writer import Writer, new_folder, point_latest
 
@@ -136,3 +137,27 @@ def test_nothing_stays_in_memory_of_what_was_written(tmp_path: Path) -> None:
             writer.append("samples", SampleLine(t=float(number)))
         gc.collect()
         assert len(gc.get_objects()) - before < 50
+
+
+def test_a_thread_that_hung_until_after_the_end_stops_without_a_word(tmp_path: Path) -> None:
+    with Writer(tmp_path / "run", plan(), Machine()) as writer:
+        writer.append("notes", Note(0.1, "run", "before"))
+    told: list[BaseException] = []
+    late = Supervised("sampler", lambda: writer.append("notes", Note(0.2, "run", "after")), lambda _, e: told.append(e))
+    late.start()
+    late.join()
+    writer.append("notes", Note(0.3, "run", "after"))
+    assert not told and not late.failed and writer.failed is None
+    assert [note.text for note in recording.read(tmp_path / "run").notes] == ["before"]
+
+
+def test_samples_that_refer_to_more_sessions_than_memory_has_are_an_error(tmp_path: Path, monkeypatch) -> None:
+    lines = [SampleLine(t=0.0, full=True, rows=tuple(backend(pid) for pid in range(1000)))]
+    lines += [SampleLine(t=0.1 * n, rows=(backend(1, state="active" if n % 2 else "idle"),)) for n in range(1, 12)]
+    with Writer(tmp_path / "run", plan(), Machine()) as writer:
+        writer.append("samples", *lines)
+    monkeypatch.setattr(recording, "SESSIONS", 12_000)
+    assert len(recording.read(tmp_path / "run").samples) == 12
+    monkeypatch.setattr(recording, "SESSIONS", 11_999)
+    with pytest.raises(Error, match="more than 11,999 sessions"):
+        recording.read(tmp_path / "run")

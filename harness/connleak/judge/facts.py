@@ -38,9 +38,13 @@ class Rest:
         """The sessions that the server showed in every read of the window, with each read's row."""
         if not self.samples:
             return {}
-        reads = [{row.pid: row for row in sample.backends} for sample in self.samples]
-        common = set(reads[0]).intersection(*reads[1:])
-        return {pid: [read[pid] for read in reads] for pid in sorted(common)}
+        found = {row.pid: [row] for row in self.samples[0].backends}
+        for sample in self.samples[1:]:  # one read at a time: all of them as tables would take five times the memory
+            read = {row.pid: row for row in sample.backends}
+            found = {pid: rows for pid, rows in found.items() if pid in read}
+            for pid, rows in found.items():
+                rows.append(read[pid])
+        return dict(sorted(found.items()))
 
     @property
     def level(self) -> int:

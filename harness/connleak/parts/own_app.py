@@ -38,6 +38,7 @@ from importlib.util import find_spec
 new = find_spec("sqlalchemy") and tuple(map(int, version("sqlalchemy").split(".")[:2])) >= (2, 1)
 print("postgresql+psycopg2" if new and find_spec("psycopg2") and not find_spec("psycopg") else "postgresql")
 """
+SCHEME_TIME = 30.0
 SETUP_TIME = 300.0
 LARGEST_DOCUMENT = 10_000_000
 DOCUMENT_TIME = 10.0
@@ -98,7 +99,11 @@ def scheme_for(plan: Plan) -> str:
         return SCHEMES["mysql"]
     first = shlex.split(plan.app)[0]
     interpreter = plan.interpreter or (first if Path(first).name.startswith("python") else "") or sys.executable
-    done = subprocess.run([interpreter, "-c", SCHEME_ASKED], capture_output=True, text=True, check=False, timeout=30)
+    argv = [interpreter, "-c", SCHEME_ASKED]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=SCHEME_TIME)
+    except (OSError, ValueError, subprocess.TimeoutExpired):  # what is wrong with it, the app's start says
+        return "postgresql"
     return done.stdout.strip() if done.returncode == 0 else "postgresql"
 
 
