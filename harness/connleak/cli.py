@@ -80,7 +80,7 @@ def list_(as_json: bool, markdown: bool) -> None:
         ]
         emit({"targets": rows})
     else:
-        Console(highlight=False).print(table_of_targets(list(targets.values())))
+        Console(emoji=False, highlight=False).print(table_of_targets(list(targets.values())))
 
 
 @main.command()
@@ -88,7 +88,7 @@ def list_(as_json: bool, markdown: bool) -> None:
 def show(target: str) -> None:
     """Shows a target: its story, its variants, and how the fix differs from the bug."""
     found, _ = catalog.find(target)
-    Console(highlight=False, soft_wrap=True).print(show_target(found))
+    Console(emoji=False, highlight=False, soft_wrap=True).print(show_target(found))
 
 
 @main.command(epilog=AFTER)
@@ -227,7 +227,7 @@ def diagnose_(what: str, seconds: float, allow_remote: tuple[str, ...], as_json:
     if as_json:
         emit({"outcome": verdict.outcome, "looks_like": found})
     else:
-        Console(highlight=False, soft_wrap=True).print(diagnose.shown(verdict, found))
+        Console(emoji=False, highlight=False, soft_wrap=True).print(diagnose.shown(verdict, found))
 
 
 @main.command("new-target")
@@ -249,7 +249,7 @@ def doctor_(clean: bool, as_json: bool) -> None:
     if as_json:
         emit({"checks": rows})
     else:
-        Console(highlight=False, soft_wrap=True).print(doctor.table(rows))
+        Console(emoji=False, highlight=False, soft_wrap=True).print(doctor.table(rows))
     sys.exit(0 if all(row.ok or not row.needed for row in rows) else COULD_NOT_RUN)
 
 

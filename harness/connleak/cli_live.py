@@ -174,6 +174,6 @@ def holders_(folder: str, at: str | None, as_json: bool) -> None:
     if as_json:
         emit(table)
     else:
-        out = Console(highlight=False)
-        wide = out if out.is_terminal else Console(highlight=False, width=200)  # a pipe has no edge
+        out = Console(emoji=False, highlight=False)
+        wide = out if out.is_terminal else Console(emoji=False, highlight=False, width=200)  # a pipe has no edge
         wide.print(text.holders_of(table.at, table.t, table.reason, table.holders))

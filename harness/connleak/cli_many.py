@@ -199,9 +199,9 @@ def show_comparison(found: Comparison, form: str) -> None:
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(compared.markdown(found))
     if form == "text":
-        screen = Console(highlight=False, soft_wrap=True)
+        screen = Console(emoji=False, highlight=False, soft_wrap=True)
         screen.print(compared.answer(found))
-        wide = screen if screen.is_terminal else Console(highlight=False, width=200)  # a pipe has no edge
+        wide = screen if screen.is_terminal else Console(emoji=False, highlight=False, width=200)  # a pipe has no edge
         wide.print(compared.table(found))
     elif form == "json":
         emit(found)

@@ -36,7 +36,7 @@ Exit codes: 0 clean (or strained), 1 leak or fault (or strained with --strict), 
 3 inconclusive, 4 could not run. With --expect OUTCOME: 0 when that is the verdict, else 1.
 """
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, emoji=False, highlight=False, soft_wrap=True)
 
 
 class Group(click.Group):
@@ -108,7 +108,7 @@ def draw_after(draw: Callable[[], Error | None], shown: str, form: str) -> None:
     if problem:
         warn(problem)
     elif form == "text":
-        Console(highlight=False, soft_wrap=True).print(escaped(shown))
+        Console(emoji=False, highlight=False, soft_wrap=True).print(escaped(shown))
     else:
         err.print(escaped(shown))
 
@@ -137,7 +137,7 @@ def show_verdicts(
     if form == "text":
         for (read, verdict), folder in zip(runs, folders, strict=True):
             told = text.answer(read.plan, verdict, results.excerpts(folder), where=where.format(folder))
-            Console(highlight=False, soft_wrap=True).print(told)
+            Console(emoji=False, highlight=False, soft_wrap=True).print(told)
     elif form == "json":
         emit(runs[0][1] if len(runs) == 1 else [verdict for _, verdict in runs])
     else:

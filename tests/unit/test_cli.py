@@ -120,3 +120,9 @@ def test_secrets_of_the_command_line_stay_out_of_the_plan() -> None:
     assert "pw" not in " ".join(kept)
     assert "postgresql://u:***@h/db" in kept and "http://127.0.0.1:1" in kept and "KEY=***" in kept
     assert "Cookie: ***" in kept and "--header=Cookie: ***" in kept
+
+
+def test_a_name_between_colons_is_shown_as_it_is(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "connleak", "judge", str(tmp_path / ":x:")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert ":x:" in done.stderr

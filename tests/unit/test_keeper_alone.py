@@ -92,4 +92,5 @@ def test_a_child_that_it_may_not_kill_does_not_keep_it(begin: Begin, folder: Pat
         assert process.exitcode == 0
         assert Path("/proc", str(pid)).exists()
     finally:
+        Path(program).unlink()  # it makes root of whoever runs it
         os.kill(pid, signal.SIGKILL)
