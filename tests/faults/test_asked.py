@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from connleak import holders
 from connleak.model import Error
+from connleak.parts import control
 from connleak.parts.databases import Server
 from connleak.parts.databases.kinds import open_database
 from connleak.parts.process import Keeper
@@ -147,10 +148,12 @@ def test_whatever_answers_in_its_place_is_a_table_or_an_error(tmp_path: Path, an
     import threading
 
     (tmp_path / "plan.json").write_text("{}")
-    path = tmp_path / "s"
+    path = tmp_path / "connleak-x" / "control.sock"  # named as a run's own: no other socket is asked
+    path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as impostor:
         impostor.bind(str(path))
         impostor.listen(1)
+        impostor.settimeout(20)
 
         def speak() -> None:
             line, _ = impostor.accept()
@@ -166,3 +169,15 @@ def test_whatever_answers_in_its_place_is_a_table_or_an_error(tmp_path: Path, an
             holders.table(tmp_path, "now")
         thread.join()
     assert error.value.message and error.value.hint
+
+
+def test_a_socket_that_is_named_like_none_of_a_runs_is_not_asked(tmp_path: Path) -> None:
+    path = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as somebodys:
+        somebodys.bind(str(path))
+        somebodys.listen(1)
+        somebodys.settimeout(0.5)
+        (tmp_path / "control.json").write_text(json.dumps({"pid": os.getpid(), "path": str(path)}))
+        assert control.ask(tmp_path) is None
+        with pytest.raises(TimeoutError):
+            somebodys.accept()
