@@ -15,7 +15,7 @@ import pytest
 from nemeses.server import Postgres
 
 pytestmark = [pytest.mark.reproduction, pytest.mark.needs("postgresql", "root")]
-OWN = r'"?(connleak_[a-z0-9]+)"?'
+OWN = r'"?(connleak_[a-z0-9_]+)"?'
 MAKES = (
     rf"CREATE ROLE {OWN} ",
     rf"CREATE DATABASE {OWN} ",
