@@ -129,7 +129,14 @@ class Arena:
             text=True,
             start_new_session=terminal is None,
             cwd=cwd or self.folder,
-            env={**os.environ, "TMPDIR": str(self.temporary), MARK: self.mark, "COLUMNS": "200", **(env or {})},
+            env={
+                **os.environ,
+                "TMPDIR": str(self.temporary),
+                "CONNLEAK_STATE": str(self.folder / "state"),
+                MARK: self.mark,
+                "COLUMNS": "200",
+                **(env or {}),
+            },
         )
         self.victims.append(victim)
         return victim
