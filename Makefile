@@ -26,7 +26,7 @@ demo: $(VENV)/installed
 
 # SKIPS_TO=FILE: what was skipped for want of a program, a line for each test
 test: $(VENV)/installed
-	@echo "Unit tests, real databases, and the demo (about two minutes); what lacks its program is skipped, and counted at the end"
+	@echo "Unit tests, real databases, and the demo (about four minutes); what lacks its program is skipped, and counted at the end"
 	@$(BIN)/python -m pytest -m "not matrix" $(if $(SKIPS_TO),--skips-to "$(SKIPS_TO)") tests/unit tests/database tests/reproduction/test_smoke.py
 
 # the stored recordings' verdicts, written anew: the difference is reviewed in git (seconds)
@@ -61,7 +61,7 @@ corpus: $(VENV)/installed
 gallery: $(VENV)/installed
 	$(BIN)/connleak gallery
 
-# one fault of each kind injected into a real run, bad input, planted secrets (at most eight minutes; as root)
+# one fault of each kind injected into a real run, bad input, kills, planted secrets (about a quarter of an hour; as root)
 faults: $(VENV)/installed
 	$(BIN)/python -m pytest tests/faults
 
