@@ -47,6 +47,13 @@ def started(kind: str, server: Server, folder: Path) -> tuple[subprocess.Popen, 
     return subprocess.Popen(connleak(first, "--out", str(folder), *rest), text=True, **pipes), code
 
 
+def wait_until_it_can_be_asked(folder: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not (folder / "control.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("kind", ["run", "watch", "probe"])
 def test_asked_two_hundred_times_from_the_first_moment_on_it_ends_as_if_it_was_not(
     server: Server, tmp_path: Path, kind: str
@@ -94,10 +101,7 @@ def test_the_socket_is_its_owners_and_what_is_asked_of_it_is_all_that_it_answers
 ) -> None:
     folder = tmp_path / "out"
     process, code = started("probe", server, folder)
-    deadline = time.monotonic() + 20
-    while not (folder / "control.json").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until_it_can_be_asked(folder)
     path = Path(json.loads((folder / "control.json").read_text())["path"])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and path.parent.name.startswith("connleak-")
     for said in (b"[" * 100_000, b"holders", b"\0\0\0\0\0\0\0\0", b""):
@@ -121,10 +125,7 @@ def test_where_the_one_who_recorded_is_gone_nobody_is_asked_and_nobody_signalled
 ) -> None:
     folder = tmp_path / "out"
     process, _ = started("probe", server, folder)
-    deadline = time.monotonic() + 20
-    while not (folder / "control.json").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until_it_can_be_asked(folder)
     process.kill()
     process.communicate()
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as bystander:

@@ -17,8 +17,9 @@ import msgspec
 
 from connleak import folders
 from connleak.model import Error, Struct
-from connleak.parts.doors import CREDENTIALS, is_own
+from connleak.parts.doors import is_own, peer_of
 from connleak.parts.messages import Nonsense, decoded
+from connleak.parts.records import PREFIX
 from connleak.parts.threads import Supervised, Tell
 from connleak.recording import json_line, write_json
 from connleak.verdict import Table
@@ -116,7 +117,7 @@ def ask(folder: Path) -> Answer | None:
         try:
             line.settimeout(PATIENCE)
             line.connect(where.path)
-            pid, _, _ = CREDENTIALS.unpack(line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+            pid, _ = peer_of(line)
             if pid != where.pid or not (is_own(line) or os.geteuid() == 0):
                 return None
             line.sendall(QUESTION)
@@ -134,7 +135,7 @@ def ask(folder: Path) -> Answer | None:
 
 def is_control_socket(path: Path) -> bool:
     """Tell whether a path may be where a run answers: the name that `Control` gives, in a scratch folder."""
-    return path.name == SOCKET and path.parent.name.startswith("connleak-")
+    return path.name == SOCKET and path.parent.name.startswith(PREFIX)
 
 
 def received(line: socket.socket, deadline: float) -> bytes:

@@ -79,8 +79,14 @@ class Door:
         return [line for place, (line, until) in enumerate(self._waiting.items()) if place < surplus or now > until]
 
 
+def peer_of(connection: socket.socket) -> tuple[int, int]:
+    """Return (pid, uid) of the process at the other end of a local socket, as the kernel knows them."""
+    size = CREDENTIALS.size
+    pid, uid, _ = CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return pid, uid
+
+
 def is_own(connection: socket.socket) -> bool:
     """Tells whether the other end of a local socket is of this user, or root's."""
-    size = CREDENTIALS.size
-    _, uid, _ = CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    _, uid = peer_of(connection)
     return uid in (0, os.geteuid())
