@@ -54,9 +54,10 @@ def judge_whole(folder: Path) -> Judged:
 
     The run keeps what it has and returns: without this, the next one would begin.
     """
-    if any(note.facts.get("interrupted") for note in recording.read(folder).notes):
+    read, verdict = judge_own(folder)
+    if any(note.facts.get("interrupted") for note in read.notes):
         raise KeyboardInterrupt
-    return judge_own(folder)
+    return read, verdict
 
 
 def judged(folder: Path, at_rate: float = 0.0) -> Judged:
