@@ -27,7 +27,7 @@ demo: $(VENV)/installed
 # SKIPS_TO=FILE: what was skipped for want of a program, a line for each test
 test: $(VENV)/installed
 	@echo "Unit tests, real databases, and the demo (about four minutes); what lacks its program is skipped, and counted at the end"
-	@$(BIN)/python -m pytest -m "not matrix" $(if $(SKIPS_TO),--skips-to "$(SKIPS_TO)") tests/unit tests/database tests/reproduction/test_smoke.py
+	@$(BIN)/python -m pytest -m "not matrix" $(if $(SKIPS_TO),--skips-to "$(SKIPS_TO)") tests/unit tests/integration tests/e2e/test_smoke.py
 
 # the stored recordings' verdicts, written anew: the difference is reviewed in git (seconds)
 golden: $(VENV)/installed
@@ -39,7 +39,7 @@ mutants: $(VENV)/installed
 
 # the probe in Python 3.8 to 3.13 and SQLAlchemy 1.4 to 2.1, under every server and framework that it knows
 matrix: $(VENV)/installed
-	$(BIN)/python -m pytest -m matrix tests/database
+	$(BIN)/python -m pytest -m matrix tests/integration
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -49,7 +49,7 @@ lint: $(VENV)/installed
 
 # runs by the command line, for real: also in a container, on several machines, in Locust's page (about twenty minutes)
 reproduction: $(VENV)/installed
-	$(BIN)/python -m pytest tests/reproduction
+	$(BIN)/python -m pytest tests/e2e
 
 # every variant of every target, held to what it promises (under half an hour); CI runs what changed since, and a sample
 corpus: $(VENV)/installed

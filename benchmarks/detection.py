@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lab
-from connleak import catalog
-from connleak.parts.process import free_port
+from connleak.plan import catalog
+from connleak.processes.supervisor import free_port
 
 RATES = (100, 1000, 10000)
 APP = """

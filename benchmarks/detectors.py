@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lab
-from connleak import catalog, recording
-from connleak.model import Recording
+from connleak.model.recording import Recording
+from connleak.plan import catalog
+from connleak.recording import reader as recording
 from detection import run
 
 WORDS = (b"garbage collector is trying to clean up", b"QueuePool limit of size")

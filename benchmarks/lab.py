@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from connleak.model import Database, Machine, Phases, Plan
-from connleak.parts.databases import Server
-from connleak.parts.databases.postgres import open_postgres
-from connleak.parts.process import Keeper
-from connleak.writer import Writer
+from connleak.databases.postgres.local import open_postgres
+from connleak.databases.server import Server
+from connleak.model.plan import Database, Phases, Plan
+from connleak.model.recording import Machine
+from connleak.processes.supervisor import Keeper
+from connleak.recording.writer import Writer
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

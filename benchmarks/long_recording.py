@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lab
-from connleak import judge, recording, results
-from connleak.model import Backend, Database, Machine, Phases, Plan, Request
-from connleak.recording import EventLine, PhaseLine, SampleLine, StackLine
+from connleak import judging as judge
+from connleak.model.plan import Database, Phases, Plan
+from connleak.model.recording import Backend, Machine, Request
+from connleak.recording import reader as recording
+from connleak.recording.reader import EventLine, PhaseLine, SampleLine, StackLine
+from connleak.recording.writer import Writer
 from connleak.render import charts
-from connleak.writer import Writer
+from connleak.runner import report as results
 
 HOURS, EVERY, POOL, FULL = 30, 10.0, 240, 500
 CHARTS = ("growth", "lifelines", "ages", "sides", "overlay", "multiples")

@@ -28,8 +28,9 @@ from pathlib import Path
 import connleak
 import lab
 import pytest
-from connleak import packing, recording
-from connleak.model import Recording
+from connleak.corpus import archive as packing
+from connleak.model.recording import Recording
+from connleak.recording import reader as recording
 
 ROOT = Path(__file__).parents[1]
 JUDGE = ROOT / "harness" / "connleak" / "judge"
@@ -124,10 +125,10 @@ def install(mutant: Mutant | None, scratch: Path) -> None:
     shutil.copytree(JUDGE, scratch / "judge", ignore=shutil.ignore_patterns("__pycache__"))
     if mutant:
         (scratch / "judge" / f"{mutant.file}.py").write_text(ast.unparse(mutated(mutant)))
-    for name in [name for name in sys.modules if name.startswith("connleak.judge")]:
+    for name in [name for name in sys.modules if name.startswith("connleak.judging")]:
         del sys.modules[name]
     connleak.__path__.insert(0, str(scratch))
-    connleak.judge = importlib.import_module("connleak.judge")
+    connleak.judge = importlib.import_module("connleak.judging")
 
 
 def killer_of(tests: Path, stored: Recordings, verdicts: Verdicts) -> str:

@@ -14,10 +14,13 @@ from itertools import combinations
 from pathlib import Path
 
 import lab
-from connleak import compare, judge, plan, recording
-from connleak.model import Recording
-from connleak.record import record
-from connleak.verdict import Verdict
+from connleak import comparing as compare
+from connleak import judging as judge
+from connleak.model.recording import Recording
+from connleak.model.verdict import Verdict
+from connleak.plan import resolve as plan
+from connleak.recording import reader as recording
+from connleak.runner.record import record
 
 VARIANTS = ("missing_remove:buggy", "missing_remove:fixed")
 ROUNDS = (3, 4)

@@ -18,10 +18,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import lab
-from connleak.parts.collector import Collector
-from connleak.parts.environment import environment
-from connleak.parts.process import Keeper
+from connleak.collectors.probe_collector import Collector
 from connleak.probe import ENTRY
+from connleak.processes.supervisor import Keeper
+from connleak.processes.venv import environment
 
 VERSIONS = ("1.4.54", "2.0.58", "2.1.9")
 WAYS = ("no probe", "probe", "OpenTelemetry", "echo_pool", "extract_stack")

@@ -27,8 +27,8 @@ from pathlib import Path
 import lab
 import psutil
 import psycopg2
-from connleak.parts.databases import Server
-from connleak.parts.environment import environment
+from connleak.databases.server import Server
+from connleak.processes.venv import environment
 
 LEVELS = (10, 100, 500, 2000)
 OPEN = """
@@ -42,8 +42,8 @@ import json, sys, time, pickle, os, psutil
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import lab
-from connleak.parts.databases.postgres_reader import PostgresReader
-from connleak.parts.sampler import Sampler
+from connleak.databases.postgres.reader import PostgresReader
+from connleak.collectors.sampler import Sampler
 server = pickle.load(sys.stdin.buffer)
 origin = time.monotonic()
 reader = PostgresReader(server, origin)

@@ -23,16 +23,19 @@ from unittest import mock
 import lab
 import long_recording
 import msgspec
-from connleak import judge, recording, results
-from connleak.model import Backend, Database, Holder, Machine, Pool, Process, Recording, Site, Snapshot
-from connleak.parts.collector import Collector
-from connleak.parts.databases import Reading
-from connleak.parts.sampler import Sampler
-from connleak.recording import PhaseLine
+from connleak import judging as judge
+from connleak.collectors.probe_collector import Collector
+from connleak.collectors.sampler import Sampler
+from connleak.databases.server import Reading
+from connleak.model.plan import Database
+from connleak.model.recording import Backend, Holder, Machine, Pool, Process, Recording, Site, Snapshot
+from connleak.recording import reader as recording
+from connleak.recording.downsampling import window_at
+from connleak.recording.reader import PhaseLine
+from connleak.recording.writer import Writer
 from connleak.render.charts.drawing import altair, to_svg
-from connleak.thinning import window_at
-from connleak.watch import plan_of
-from connleak.writer import Writer
+from connleak.runner import report as results
+from connleak.runner.watch import plan_of
 
 SIZES = {
     "sessions": (250, 500, 1000, 2000),
@@ -174,7 +177,7 @@ def hours(size: int, seconds: float, folder: Path) -> lab.Row:
                 idle=tuple(range(1001, 1100)), checked_out=1)  # fmt: skip
     holder = Holder(process=100, checkout=1, backend=1000, since=0.5, site=site, stack=(site,), thread=1, pool=1)
     told = (Process(process=100, probe=True, armed=True),)
-    with Writer(folder / "run", plan, Machine()) as writer, mock.patch("connleak.parts.sampler.time") as clock:
+    with Writer(folder / "run", plan, Machine()) as writer, mock.patch("connleak.collectors.sampler.time") as clock:
         clock.monotonic = lambda: crowd.t
         sampler = Sampler(crowd, writer, 0.0, 0.1, window=60.0)
         writer.append("phases", PhaseLine(0.0, "baseline", 0, {"max_connections": 500, "reserved": 3}))

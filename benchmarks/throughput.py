@@ -21,14 +21,14 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import lab
-from connleak import catalog
-from connleak.parts.app import answers
-from connleak.parts.collector import Collector
-from connleak.parts.databases.postgres import run_sql
-from connleak.parts.databases.postgres_reader import PostgresReader
-from connleak.parts.process import Keeper, free_port, wait_until_ready
-from connleak.parts.sampler import Sampler
+from connleak.collectors.probe_collector import Collector
+from connleak.collectors.sampler import Sampler
+from connleak.databases.postgres.local import run_sql
+from connleak.databases.postgres.reader import PostgresReader
+from connleak.plan import catalog
 from connleak.probe import ENTRY
+from connleak.processes.app import answers
+from connleak.processes.supervisor import Keeper, free_port, wait_until_ready
 
 CLIENTS = 8
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from connleak.parts import environment as kept
+from connleak.processes import venv as kept
 from needs_programs import need
 
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import psutil
-from connleak.parts.records import state_folder
+from connleak.processes.records import state_folder
 
 found = [str(path) for place in ("/tmp", "/dev/shm") for path in Path(place).glob("connleak-*")]
 found += [f"{path}: {path.read_text()}" for path in (state_folder() or Path()).glob("*.jsonl")]
-MARKS = ("keeper.py", "locust_plugin", "/connleak-", "-m connleak")
+MARKS = ("supervisor_main.py", "locust_plugin", "/connleak-", "-m connleak")
 for process in psutil.process_iter(["pid", "cmdline"]):
     words = " ".join(process.info["cmdline"] or [])
     if any(mark in words for mark in MARKS) and "left_behind" not in words:

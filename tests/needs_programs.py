@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from connleak.model import Error
-from connleak.needs import Need, looked_for
-from connleak.parts.databases.binaries import find_programs
-from connleak.parts.databases.kinds import find_server
-from connleak.parts.environment import find_python
-from connleak.parts.services import find_service
+from connleak.corpus.prerequisites import Need, looked_for
+from connleak.databases.postgres.binaries import find_programs
+from connleak.databases.registry import find_server
+from connleak.model.errors import Error
+from connleak.processes.services import find_service
+from connleak.processes.venv import find_python
 
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 """Where programs of the system's are: an ordinary user's PATH lacks half of it."""

@@ -14,9 +14,9 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from connleak.model import Database, Phases, Plan
-from connleak.parts.databases import Server
-from connleak.parts.process import free_port
+from connleak.databases.server import Server
+from connleak.model.plan import Database, Phases, Plan
+from connleak.processes.supervisor import free_port
 
 SHOP = """
 import os, sys, time

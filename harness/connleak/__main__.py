@@ -1,5 +1,5 @@
 """`python -m connleak` is the command `connleak`."""
 
-from connleak.cli import main
+from connleak.cli.main import main
 
 main()

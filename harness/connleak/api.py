@@ -5,7 +5,7 @@
     result = run("missing_remove:buggy")
     result.verdict.outcome, result.verdict.findings[0].sites[0]
 
-A module of its own, since `connleak.judge` and `connleak.compare` are packages.
+A module of its own, since `connleak.judging` and `connleak.comparing` are packages.
 """
 
 from __future__ import annotations
@@ -16,14 +16,20 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from connleak import experiment, folders, plan, recording, results
-from connleak.compare import compare as compare_runs
-from connleak.comparison import Comparison
-from connleak.invocation import need_lab, own_folder
-from connleak.judge import judge as judge_recording
-from connleak.model import Error, Recording, Struct
-from connleak.parts import leftovers
-from connleak.verdict import Verdict
+from connleak.comparing import compare as compare_runs
+from connleak.judging import judge as judge_recording
+from connleak.model.comparison import Comparison
+from connleak.model.errors import Error
+from connleak.model.recording import Recording
+from connleak.model.struct import Struct
+from connleak.model.verdict import Verdict
+from connleak.plan import resolve as plan
+from connleak.processes import leftovers
+from connleak.recording import folders
+from connleak.recording import reader as recording
+from connleak.runner import experiment
+from connleak.runner import report as results
+from connleak.runner.signals import need_lab, own_folder
 
 __all__ = ["Result", "compare", "judge", "read", "run", "to_pandas", "to_polars"]
 
@@ -41,7 +47,7 @@ def run(target: str | None = None, *, out: str | None = None, **options: Any) ->
     Options are those of `connleak run`, with underscores: `users=8, cycles=3, path=("/orders",)`. The recording is kept
     in `out`, else in a temporary folder. Raises connleak.model.Error with what to do when nothing can be run.
     """
-    from connleak.record import record
+    from connleak.runner.record import record
 
     made, private = plan.resolve(plan.Options(target=target, **options))
     need_lab(made.load)

@@ -12,7 +12,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from connleak import hosts
+from connleak.processes import hosts
 
 ALLOWED = "CONNLEAK_ALLOWED"
 """The variable that names the hosts that may be loaded, a JSON list."""

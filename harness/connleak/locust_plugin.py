@@ -25,8 +25,8 @@ from locust import events
 from locust.contrib.fasthttp import LocustUserAgent
 from locust.runners import MasterRunner, WorkerRunner
 
-from connleak import hosts
-from connleak.secrets import without
+from connleak.processes import hosts
+from connleak.recording.redaction import without
 
 FLUSH_EVERY = 0.2
 LAST_REPORT = 4.0
@@ -294,7 +294,7 @@ def on_init(environment: Any, web_ui: Any = None, **_: Any) -> None:
         hear(environment, load.log)
         load.obey()  # the last listener of all, since this file is loaded last: it keeps Locust from starting by itself
     elif environment.parsed_options and getattr(environment.parsed_options, "connleak_db", ""):
-        from connleak.locust_live import Live
+        from connleak.locust_web import Live
 
         live = Live(environment, web_ui)
         hear(environment, Requests(str(live.folder / "requests.jsonl"), live.origin))

@@ -52,10 +52,10 @@ class Watch:
         self.before: set[int] = set()
 
     def numbers(self) -> set[int]:
-        return set(self.probe.table.here().checkouts)
+        return set(self.probe.state.here().checkouts)
 
     def begin(self) -> None:
-        self.probe.table.here().events.clear()  # nobody listens to them here
+        self.probe.state.here().events.clear()  # nobody listens to them here
         self.before = self.numbers()
 
     def left(self, numbers: set[int]) -> list[Left]:
@@ -68,12 +68,12 @@ class Watch:
         return [row if number in out else row._replace(collected=True) for number, row in rows.items()]
 
     def row(self, number: int) -> Left | None:
-        checkout = self.probe.table.here().checkouts.get(number)
+        checkout = self.probe.state.here().checkouts.get(number)
         if checkout is None:
             return None
         here = Path.cwd()
         sites = []
-        for file, line, function in self.probe.frames.resolve(checkout.frames):
+        for file, line, function in self.probe.stacks.resolve(checkout.frames):
             name = os.path.relpath(file, here) if Path(file).is_relative_to(here) else file
             sites.append(f"{name}:{line} in {function}")
         return Left(tuple(sites), checkout.connection.backend, checkout.connection.source)
@@ -81,10 +81,10 @@ class Watch:
     def is_djangos(self, number: int) -> bool:
         """Tells whether a checkout is the connection that Django keeps for a thread until it closes it."""
         database = sys.modules.get("django.db")
-        checkout = self.probe.table.here().checkouts.get(number)
+        checkout = self.probe.state.here().checkouts.get(number)
         if database is None or checkout is None:
             return False
-        state = self.probe.table.here()
+        state = self.probe.state.here()
         keys = {key for key, known in state.connections.items() if known is checkout.connection}
         kept = (getattr(one, "connection", None) for one in database.connections.all(initialized_only=True))
         return bool(keys & {id(raw) for raw in kept if raw is not None})

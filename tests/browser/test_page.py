@@ -15,9 +15,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
 from build import backend, holder, pool, recording
-from connleak import compare, judge, results
-from connleak.model import Note, Request, Site
+from connleak import comparing as compare
+from connleak import judging as judge
+from connleak.model.recording import Note, Request, Site
 from connleak.render import charts, page
+from connleak.runner import report as results
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [

@@ -19,9 +19,12 @@ from unittest import mock
 
 import altair  # noqa: F401 - imported once, before the forks
 import vl_convert  # noqa: F401
-from connleak import cli, drawing, packing, recording
-from connleak.cli import main
+from connleak.cli import main as cli
+from connleak.cli.main import main
+from connleak.corpus import archive as packing
+from connleak.recording import reader as recording
 from connleak.render import charts
+from connleak.runner import drawing
 
 MB = 1 << 20
 DATA, DRAWING = 500 * MB, 1500 * MB

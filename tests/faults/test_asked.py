@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from connleak import holders
-from connleak.model import Error
-from connleak.parts import control
-from connleak.parts.databases import Server
-from connleak.parts.databases.kinds import open_database
-from connleak.parts.process import Keeper
+from connleak.databases.registry import open_database
+from connleak.databases.server import Server
+from connleak.model.errors import Error
+from connleak.processes.supervisor import Keeper
+from connleak.runner import control, holders
 from shop import connleak, plan_for
 
 pytestmark = pytest.mark.reproduction

@@ -25,24 +25,33 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from build import backend, holder, pool, recording
-from connleak import catalog, gate, judge, packing, project, results
-from connleak import recording as recordings
-from connleak.console import escaped
-from connleak.judge.table import holder_table
-from connleak.made_load import ask_of
-from connleak.model import Error, Machine, Site
-from connleak.openapi import asks_of
-from connleak.own_app import environment, headers, loopback_url
-from connleak.parts.collector import Collector
-from connleak.parts.databases import foreign_mysql, foreign_postgres
-from connleak.parts.frames import HEAD, Frames, host_and_port, packed, told
-from connleak.parts.relays import Relays
-from connleak.plan import leaks_a_request, requests_a_second
-from connleak.render import live, machines, page, text
+from connleak import judging as judge
+from connleak.cli.output import escaped
+from connleak.collectors.framing import HEAD, Frames, host_and_port, packed, told
+from connleak.collectors.probe_collector import Collector
+from connleak.collectors.relay_server import Relays
+from connleak.corpus import archive as packing
+from connleak.databases.mysql import external as foreign_mysql
+from connleak.databases.postgres import external as foreign_postgres
+from connleak.judging import suppressions as gate
+from connleak.judging.holders import holder_table
+from connleak.model.errors import Error
+from connleak.model.recording import Machine, Site
+from connleak.plan import catalog
+from connleak.plan import project_file as project
+from connleak.plan.app import environment, headers, loopback_url
+from connleak.plan.locustfile import ask_of
+from connleak.plan.openapi import asks_of
+from connleak.plan.resolve import leaks_a_request, requests_a_second
+from connleak.recording import reader as recordings
+from connleak.recording.redaction import without_passwords
+from connleak.recording.writer import Writer
+from connleak.render import page, text
+from connleak.render import sarif as machines
+from connleak.render import watch_screen as live
 from connleak.render.excerpts import excerpts_of
 from connleak.render.issue import issue
-from connleak.secrets import without_passwords
-from connleak.writer import Writer
+from connleak.runner import report as results
 
 pytestmark = pytest.mark.reproduction
 

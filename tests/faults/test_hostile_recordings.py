@@ -21,7 +21,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import hostile
-from connleak import packing
+from connleak.corpus import archive as packing
 
 GALLERY = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
 WORKER = Path(__file__).with_name("hostile_worker.py")

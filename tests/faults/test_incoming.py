@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from connleak.model import Database, Machine, Phases, Plan, Snapshot
-from connleak.parts import doors, lines, load, peers
-from connleak.parts.collector import Collector
-from connleak.parts.frames import HEAD, listener, told
-from connleak.recording import read
-from connleak.writer import Writer
+from connleak.collectors import connections as lines
+from connleak.collectors import doors, peers
+from connleak.collectors.framing import HEAD, listener, told
+from connleak.collectors.probe_collector import Collector
+from connleak.model.plan import Database, Phases, Plan
+from connleak.model.recording import Machine, Snapshot
+from connleak.processes import load
+from connleak.recording.reader import read
+from connleak.recording.writer import Writer
 
 pytestmark = pytest.mark.reproduction
 
@@ -289,7 +292,7 @@ def test_a_stranger_over_tcp_is_sent_away(collector: Collector, port: int, tmp_p
 
 def relayed(collector: Collector, port: int) -> bool:
     """Tells whether a good relay is let in."""
-    from connleak.parts.frames import Frames, mac
+    from connleak.collectors.framing import Frames, mac
 
     with socket.create_connection(("127.0.0.1", port), timeout=10) as good:
         frames = Frames()
@@ -331,8 +334,8 @@ def test_five_hundred_connections_keep_nobody_out(collector: Collector, port: in
 def test_a_relay_that_does_not_read_is_sent_away(
     collector: Collector, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from connleak.parts import relays
-    from connleak.parts.frames import Frames, mac
+    from connleak.collectors import relay_server as relays
+    from connleak.collectors.framing import Frames, mac
 
     monkeypatch.setattr(relays, "SLOW", 0.3)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as deaf:
@@ -429,7 +432,7 @@ def test_what_one_process_can_have_kept_is_bounded(
 def test_what_locust_says_in_no_way_of_ours_is_an_error_with_what_to_do(tmp_path: Path, said: bytes) -> None:
     from types import SimpleNamespace
 
-    from connleak.model import Error
+    from connleak.model.errors import Error
 
     ours, theirs = socket.socketpair()
     found = load.Load(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), PLAN, tmp_path, 0.0, {})

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from connleak.model import Database, Phases, Plan
-from connleak.parts.databases.postgres import connect, open_postgres
-from connleak.parts.process import Keeper, free_port
+from connleak.databases.postgres.local import connect, open_postgres
+from connleak.model.plan import Database, Phases, Plan
+from connleak.processes.supervisor import Keeper, free_port
 from nemeses.arena import segments
 
 pytestmark = pytest.mark.reproduction
@@ -79,7 +79,7 @@ class World:
         found = []
         for process in self.look():
             with contextlib.suppress(psutil.Error):
-                found += [process] if any("keeper.py" in word for word in process.cmdline()) else []
+                found += [process] if any("supervisor_main.py" in word for word in process.cmdline()) else []
         return found
 
     def wait_for(self, moment: str) -> None:

@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from connleak.model import Database, Error, Machine, Phases, Plan
-from connleak.parts import relay
-from connleak.parts.collector import Collector
-from connleak.parts.frames import HEAD, Frames, listener, mac, packed, told
-from connleak.parts.process import free_port
-from connleak.recording import read
-from connleak.writer import Writer
+from connleak.collectors import relay_client as relay
+from connleak.collectors.framing import HEAD, Frames, listener, mac, packed, told
+from connleak.collectors.probe_collector import Collector
+from connleak.model.errors import Error
+from connleak.model.plan import Database, Phases, Plan
+from connleak.model.recording import Machine
+from connleak.processes.supervisor import free_port
+from connleak.recording.reader import read
+from connleak.recording.writer import Writer
 from shop import SECRET, connleak, wait_for_port
 
 pytestmark = pytest.mark.reproduction
@@ -33,11 +35,11 @@ PLAN = Plan(
 APP = """
 import sys, time
 probe = sys.modules["_connleak_probe"]
-probe.wire.arm()
+probe.transport.arm()
 ends = time.monotonic() + 4
 while time.monotonic() < ends:
     for _ in range(1000):
-        probe.table.note("x" * 100)
+        probe.state.note("x" * 100)
     time.sleep(0.005)
 sys.exit(7)
 """
@@ -251,8 +253,8 @@ def test_what_a_slow_collector_takes_late_still_comes_and_says_what_was_dropped(
 
 
 def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path: Path) -> None:
-    from connleak.judge.audit import observers_lived
-    from connleak.judge.facts import Facts
+    from connleak.judging.audit import observers_lived
+    from connleak.judging.facts import Facts
 
     with (
         Writer(tmp_path / "run", PLAN, Machine()) as writer,

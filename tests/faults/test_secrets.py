@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from connleak import recording
-from connleak.parts.process import free_port
+from connleak.processes.supervisor import free_port
+from connleak.recording import reader as recording
 
 pytestmark = pytest.mark.reproduction
 

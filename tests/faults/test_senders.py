@@ -12,18 +12,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from connleak.model import Database, Machine, Phases, Plan
-from connleak.parts.collector import Collector
+from connleak.collectors.probe_collector import Collector
+from connleak.model.plan import Database, Phases, Plan
+from connleak.model.recording import Machine
 from connleak.probe import ENTRY
-from connleak.recording import read
-from connleak.writer import Writer
+from connleak.recording.reader import read
+from connleak.recording.writer import Writer
 
 pytestmark = pytest.mark.reproduction
 
 HEAD = """
 import ctypes, os, sys, threading, time
 probe = sys.modules["_connleak_probe"]
-wire, table = probe.wire, probe.table
+wire, table = probe.transport, probe.state
 
 
 def senders():
@@ -144,7 +145,7 @@ def test_what_is_no_utf8_in_a_command_or_a_file_is_told_with_a_mark_in_its_place
     script = """
     code = compile("def opens():\\n    return sys._getframe(0)\\n", "/srv/caf\\udce9.py", "exec")
     exec(code, globals())
-    found = probe.frames.capture(opens())
+    found = probe.stacks.capture(opens())
     wire.arm()
     table.emit(table.current(), "pool", pool=1, frames=found)
     """

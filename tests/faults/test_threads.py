@@ -13,14 +13,14 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from connleak.model import Machine
-from connleak.parts.collector import Collector
-from connleak.parts.databases import Server
-from connleak.parts.databases.kinds import open_database
-from connleak.parts.frames import listener
-from connleak.parts.process import Keeper
-from connleak.recording import read
-from connleak.writer import Writer
+from connleak.collectors.framing import listener
+from connleak.collectors.probe_collector import Collector
+from connleak.databases.registry import open_database
+from connleak.databases.server import Server
+from connleak.model.recording import Machine
+from connleak.processes.supervisor import Keeper
+from connleak.recording.reader import read
+from connleak.recording.writer import Writer
 from shop import SECRET, plan_for
 
 pytestmark = pytest.mark.reproduction
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.reproduction
 SABOTEUR = """
 import ctypes, json, sys, threading, time
 from pathlib import Path
-from connleak.parts.threads import Supervised
+from connleak.processes.threads import Supervised
 
 victim, after, log = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
 seen, strangers = set(), set()
@@ -59,7 +59,7 @@ def sabotage():
 
 threading.Thread(target=sabotage, name="saboteur", daemon=True).start()
 sys.argv = ["connleak", *sys.argv[4:]]
-from connleak.cli import main
+from connleak.cli.main import main
 
 main()
 """
@@ -114,7 +114,7 @@ def test_a_watch_one_of_whose_threads_ends_is_inconclusive_and_says_which(
 RELAY = """
 import sys, time
 probe = sys.modules["_connleak_probe"]
-probe.wire.arm()
+probe.transport.arm()
 time.sleep(5)
 sys.exit(7)
 """

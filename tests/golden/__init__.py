@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from connleak import packing
-from connleak.model import Site
-from connleak.verdict import Check, Verdict
+from connleak.corpus import archive as packing
+from connleak.model.recording import Site
+from connleak.model.verdict import Check, Verdict
 
 HERE = Path(__file__).parent
 VERDICTS = HERE / "verdicts.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from connleak.verdict import Verdict
+from connleak.model.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from connleak import judge, packing, recording
-from connleak.parts.process import free_port
-from connleak.verdict import Verdict
+from connleak import judging as judge
+from connleak.corpus import archive as packing
+from connleak.model.verdict import Verdict
+from connleak.processes.supervisor import free_port
+from connleak.recording import reader as recording
 from nemeses import NEMESES
 from nemeses.arena import Arena
 

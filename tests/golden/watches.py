@@ -14,10 +14,10 @@ from typing import Any
 
 import psycopg2
 import pymysql
-from connleak.parts.databases import Server
-from connleak.parts.databases.kinds import open_database
-from connleak.parts.databases.postgres import connect
-from connleak.parts.process import Keeper, free_port
+from connleak.databases.postgres.local import connect
+from connleak.databases.registry import open_database
+from connleak.databases.server import Server
+from connleak.processes.supervisor import Keeper, free_port
 from nemeses.server import Postgres
 from shop import SECRET, Shop, connleak, opened, plan_for, wait_for_port
 

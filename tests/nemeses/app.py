@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from connleak.parts.process import free_port
+from connleak.processes.supervisor import free_port
 
 from nemeses.arena import Arena, Nemesis
 

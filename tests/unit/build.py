@@ -6,17 +6,15 @@ from collections.abc import Callable
 
 import golden
 import msgspec
-from connleak import judge
-from connleak.model import (
+from connleak import judging as judge
+from connleak.model.plan import Database, Phases, Plan
+from connleak.model.recording import (
     Backend,
-    Database,
     Event,
     Holder,
     Machine,
     Note,
     Phase,
-    Phases,
-    Plan,
     Pool,
     Process,
     Recording,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from connleak import api, packing
-from connleak.model import Error
+from connleak import api
+from connleak.corpus import archive as packing
+from connleak.model.errors import Error
 from test_gallery import GALLERY
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from connleak.cache import build_once, cache_folder
-from connleak.model import Error
+from connleak.model.errors import Error
+from connleak.processes.cache import build_once, cache_folder
 
 FORK = multiprocessing.get_context("fork")
 SEVERAL = 2

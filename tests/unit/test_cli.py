@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from build import plan
-from connleak import cli
-from connleak.invocation import without_secrets
-from connleak.model import Machine
-from connleak.writer import Writer
+from connleak.cli import main as cli
+from connleak.model.recording import Machine
+from connleak.recording.writer import Writer
+from connleak.runner.signals import without_secrets
 
 
 def connleak(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -8,12 +8,16 @@ from pathlib import Path
 import msgspec
 import pytest
 from build import SITE, backend, holder, plan, pool, recording
-from connleak import compare, experiment, judge
-from connleak.compare.effects import pooled, student
-from connleak.model import Database, Error, Machine, Request
-from connleak.plan import Options, resolve
-from connleak.render import compared
-from connleak.writer import Writer
+from connleak import comparing as compare
+from connleak import judging as judge
+from connleak.comparing.effects import pooled, student
+from connleak.model.errors import Error
+from connleak.model.plan import Database
+from connleak.model.recording import Machine, Request
+from connleak.plan.resolve import Options, resolve
+from connleak.recording.writer import Writer
+from connleak.render import comparison as compared
+from connleak.runner import experiment
 
 
 def leaking(per_cycle: int = 4, seconds: float = 0.02, **changes):

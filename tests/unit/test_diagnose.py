@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 from build import SITE, backend, holder, pool, recording
-from connleak import diagnose, judge
-from connleak.gallery import place, read
-from connleak.signature import likeness, shape, signature
+from connleak import judging as judge
+from connleak.corpus import diagnose
+from connleak.corpus.fingerprint import likeness, shape, signature
+from connleak.corpus.gallery import place, read
 from test_gallery import ENTRIES, GALLERY
 
 

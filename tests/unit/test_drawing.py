@@ -12,8 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from connleak import drawing, packing, results
-from connleak.model import Error
+from connleak.corpus import archive as packing
+from connleak.model.errors import Error
+from connleak.runner import drawing
+from connleak.runner import report as results
 
 GALLERY = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
 
@@ -23,7 +25,7 @@ def script(text: str) -> list[str]:
 
 
 UNCLEAN = script("""
-    from connleak import drawing
+    from connleak.runner import drawing
     from connleak.render.charts import drawing as charts
     charts.cleaned = lambda value, *_: value
     drawing.main()
@@ -31,12 +33,12 @@ UNCLEAN = script("""
 KILLED = script("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
 SLOW = script("""
     import time
-    from connleak import drawing
+    from connleak.runner import drawing
     drawing.make = lambda job: print("here", flush=True) or time.sleep(100)
     drawing.main()
     """)
 GREEDY = script("""
-    from connleak import drawing
+    from connleak.runner import drawing
     drawing.make = lambda job: bytes(2 * drawing.MEMORY)
     drawing.main()
     """)
@@ -86,8 +88,8 @@ def test_the_page_is_there_when_the_library_that_draws_the_pictures_ends_its_pro
 
 DRAWS = """
     from pathlib import Path
-    from connleak import drawing
-    from connleak.cli import main
+    from connleak.runner import drawing
+    from connleak.cli.main import main
     drawing.CHILD = {child!r}
     main(["render", {folder!r}])
     """

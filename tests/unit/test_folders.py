@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from connleak import folders, results
-from connleak.model import Error
-from connleak.render.plain import escaped_json, harmless
+from connleak.model.errors import Error
+from connleak.recording import folders
+from connleak.render.sanitize import escaped_json, harmless
+from connleak.runner import report as results
 
 
 @pytest.fixture

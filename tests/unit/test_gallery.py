@@ -9,9 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from build import SITE, backend, holder, pool, recording
-from connleak import catalog, gallery, judge, packing
-from connleak.model import Error, Event
-from connleak.recording import read
+from connleak import judging as judge
+from connleak.corpus import archive as packing
+from connleak.corpus import gallery
+from connleak.model.errors import Error
+from connleak.model.recording import Event
+from connleak.plan import catalog
+from connleak.recording.reader import read
 from connleak.render import guide
 
 GALLERY = catalog.corpus() / "reports" / "gallery"

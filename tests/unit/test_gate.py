@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from build import backend, holder, pool, recording
-from connleak import gate, judge, project
-from connleak.gate import Known
-from connleak.model import Error
+from connleak import judging as judge
+from connleak.judging import suppressions as gate
+from connleak.judging.suppressions import Known
+from connleak.model.errors import Error
+from connleak.plan import project_file as project
 
 TODAY = datetime.date(2026, 11, 24)
 

@@ -9,8 +9,8 @@ import golden
 import msgspec
 import pytest
 from build import SITE, holder, recording
-from connleak import judge
-from connleak.verdict import Check, Finding, Verdict
+from connleak import judging as judge
+from connleak.model.verdict import Check, Finding, Verdict
 from golden.cases import CASES, known_wrong
 from test_judge import leaking
 

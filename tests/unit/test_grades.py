@@ -8,10 +8,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from connleak import catalog, corpus, needs
-from connleak.corpus import Graded, chosen, markdown, problems, summary
-from connleak.model import Error, Site
-from connleak.verdict import Finding, Verdict
+from connleak.corpus import grading as corpus
+from connleak.corpus import prerequisites as needs
+from connleak.corpus.grading import Graded, chosen, markdown, problems, summary
+from connleak.model.errors import Error
+from connleak.model.recording import Site
+from connleak.model.verdict import Finding, Verdict
+from connleak.plan import catalog
 
 
 def buggy(**changes):
@@ -80,7 +83,7 @@ def test_the_table_says_first_whether_all_held() -> None:
 
 
 def test_a_worker_whose_look_at_its_parent_fails_ends_instead_of_staying_for_good() -> None:
-    script = "import time\nfrom connleak.corpus import end_at_once\nend_at_once()\ntime.sleep(60)"  # it has no parent
+    script = "import time\nfrom connleak.corpus.grading import end_at_once\nend_at_once()\ntime.sleep(60)"  # no parent
     assert subprocess.run([sys.executable, "-c", script], timeout=50, check=False).returncode == 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 import pytest
-from connleak.hosts import Guard, Refused, is_here, refusal, refused_in
+from connleak.processes.hosts import Guard, Refused, is_here, refusal, refused_in
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_refusal_is_found_in_what_a_client_makes_of_it() -> None:
 
 GUARDED = """
 import asyncio, http.client, socket, sys, urllib.request
-from connleak import hosts
+from connleak.processes import hosts
 guard = hosts.install(["10.9.9.9"])
 if "gevent" in sys.argv:
     import gevent.monkey, gevent.socket

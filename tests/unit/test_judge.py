@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 from build import OTHER, PROCESS, SITE, backend, holder, pool, recording
-from connleak import judge
-from connleak.judge import merge
-from connleak.model import Event, Note, Phase, Process, Request, Sample, Site
+from connleak import judging as judge
+from connleak.judging import merge
+from connleak.model.recording import Event, Note, Phase, Process, Request, Sample, Site
 
 
 def kinds(verdict) -> list[str]:

@@ -7,8 +7,9 @@ import re
 import msgspec
 import pytest
 from build import PROCESS, SITE, backend, holder, pool, recording
-from connleak import judge
-from connleak.model import Database, Event, Process, Recording
+from connleak import judging as judge
+from connleak.model.plan import Database
+from connleak.model.recording import Event, Process, Recording
 from test_judge import check, idle, kinds, leaking
 
 NUMBERS = range(2, 12)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 from build import PROCESS, SITE, holder, pool, recording
-from connleak import judge
-from connleak.judge.misuse import CLOSED
-from connleak.model import Event, Note, Process, Recording, Site
+from connleak import judging as judge
+from connleak.judging.misuse import CLOSED
+from connleak.model.recording import Event, Note, Process, Recording, Site
 from test_judge import check, idle, in_transaction, kinds, streaming
 
 AWAY = Note(5.0, "database", "the server did not answer: connection refused")

@@ -19,11 +19,11 @@ from build import (
     with_samples,
     with_snapshots,
 )
-from connleak import judge
-from connleak.judge.facts import Facts
-from connleak.judge.rates import compact, rate
-from connleak.model import Event, Note, Phase, Recording, Request, Sample, Site, Snapshot
-from connleak.verdict import Verdict
+from connleak import judging as judge
+from connleak.judging.facts import Facts
+from connleak.judging.rates import compact, rate
+from connleak.model.recording import Event, Note, Phase, Recording, Request, Sample, Site, Snapshot
+from connleak.model.verdict import Verdict
 from test_judge import check, idle, in_transaction, kinds, leaking
 from test_judge_thresholds import clients, hourly, on_one_thread
 

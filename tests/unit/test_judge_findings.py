@@ -16,8 +16,8 @@ from build import (
     str_of,
     with_snapshots,
 )
-from connleak import judge
-from connleak.model import Event, Holder, Process, Recording, Site
+from connleak import judging as judge
+from connleak.model.recording import Event, Holder, Process, Recording, Site
 from test_judge import check, idle, in_transaction, with_locks
 from test_judge_thresholds import clients
 

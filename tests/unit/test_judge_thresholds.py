@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 from build import CYCLE, OTHER, PROCESS, SITE, backend, holder, pool, recording, with_samples
-from connleak import judge
-from connleak.judge.facts import Facts
-from connleak.judge.rates import compact, increments, requests_for, unit_of
-from connleak.model import Event, Note, Pool, Recording, Request, Sample, Snapshot
+from connleak import judging as judge
+from connleak.judging.facts import Facts
+from connleak.judging.rates import compact, increments, requests_for, unit_of
+from connleak.model.recording import Event, Note, Pool, Recording, Request, Sample, Snapshot
 from test_judge import check, idle, in_transaction, kinds, leaking
 
 POOLED = [[pool(idle=(1,))]] * 3

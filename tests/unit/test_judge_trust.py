@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 from build import OTHER, PROCESS, SITE, holder, pool, recording
-from connleak import judge
-from connleak.model import Event, Note, Site, Snapshot
+from connleak import judging as judge
+from connleak.model.recording import Event, Note, Site, Snapshot
 from test_judge import check, idle, in_transaction, kinds, leaking
 
 

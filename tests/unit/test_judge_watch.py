@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 from build import OTHER, PROCESS, SITE, WINDOW, backend, holder, pool, watched
-from connleak import judge
-from connleak.judge.facts import Facts
-from connleak.model import Backend, Event, Holder, Note, Process
+from connleak import judging as judge
+from connleak.judging.facts import Facts
+from connleak.model.recording import Backend, Event, Holder, Note, Process
 from test_judge import check, idle, in_transaction, kinds
 
 

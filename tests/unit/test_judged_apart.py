@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from connleak.packing import unpacked
-from connleak.watch import judged_apart
+from connleak.corpus.archive import unpacked
+from connleak.runner.watch import judged_apart
 
 STORED = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
 

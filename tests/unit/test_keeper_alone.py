@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from connleak.parts import keeper
+from connleak.processes import supervisor_main as keeper
 
 FORK = multiprocessing.get_context("fork")
 STRANGER = 54321
@@ -44,7 +44,7 @@ def begin(folder: Path) -> Iterator[Begin]:
 
             def run() -> None:
                 ours.close()
-                sys.argv = ["keeper.py", str(os.dup(its.fileno())), str(record.fileno()), str(folder / "record")]
+                sys.argv = ["supervisor_main.py", str(os.dup(its.fileno())), str(record.fileno()), f"{folder}/record"]
                 its.close()
                 if uid != os.geteuid():
                     os.setgroups([])

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 from build import plan
-from connleak.judge.facts import is_unsent
-from connleak.model import Error
-from connleak.parts import load as parts
-from connleak.parts.frames import local_listener
-from connleak.parts.load import Load
+from connleak.collectors.framing import local_listener
+from connleak.judging.facts import is_unsent
+from connleak.model.errors import Error
+from connleak.processes import load as parts
+from connleak.processes.load import Load
 
 
 def test_the_word_that_the_users_have_stopped_is_heard_whichever_read_it_comes_with(tmp_path) -> None:
@@ -86,7 +86,7 @@ def test_half_a_line_is_no_silence(tmp_path) -> None:
 PLUGIN = """
 import locust
 import json
-from connleak import hosts
+from connleak.processes import hosts
 from connleak.locust_plugin import Requests, row_of
 log = Requests("requests.jsonl", 0.0)
 for number in range(3000):

@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from connleak.recording import json_text
-from connleak.verdict import Verdict
+from connleak.model.verdict import Verdict
+from connleak.recording.reader import json_text
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\u202e"
 FINISH = """
 import subprocess, sys
 from pathlib import Path
 from types import SimpleNamespace
-from connleak.locust_live import Live
+from connleak.locust_web import Live
 
 live = Live.__new__(Live)
 live.child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

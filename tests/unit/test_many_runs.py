@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 from build import plan, recording
-from connleak import experiment, judge, results
-from connleak.model import Error, Note
-from connleak.plan import Options
-from connleak.recording import json_text
+from connleak import judging as judge
+from connleak.model.errors import Error
+from connleak.model.recording import Note
+from connleak.plan.resolve import Options
+from connleak.recording.reader import json_text
+from connleak.runner import experiment
+from connleak.runner import report as results
 
 POOL = """
 import multiprocessing, os, sys
 from pathlib import Path
-from connleak import catalog, corpus
+from connleak.plan import catalog; from connleak.corpus import grading as corpus
 
 def one(name, folder):
     return corpus.Graded(target="t", variant="v", expect="", outcome=str(os.getppid()))

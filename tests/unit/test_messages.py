@@ -6,11 +6,11 @@ import json
 
 import pytest
 from build import plan
-from connleak.model import Machine
-from connleak.parts.messages import Nonsense, message
-from connleak.parts.peers import Peer, Translation
-from connleak.recording import read
-from connleak.writer import Writer
+from connleak.collectors.messages import Nonsense, message
+from connleak.collectors.peers import Peer, Translation
+from connleak.model.recording import Machine
+from connleak.recording.reader import read
+from connleak.recording.writer import Writer
 
 LARGEST = 2**63 - 1
 

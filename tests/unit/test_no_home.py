@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from connleak import cache, console
-from connleak.model import Error
-from connleak.parts import environment, records
+from connleak.cli import output as console
+from connleak.model.errors import Error
+from connleak.processes import cache, records
+from connleak.processes import venv as environment
 
 
 @pytest.fixture

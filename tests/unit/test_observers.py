@@ -13,14 +13,15 @@ import connleak
 import msgspec
 import pytest
 from build import SITE, backend, plan, pool, recording
-from connleak import judge
-from connleak.model import HOST, Error, Event, Machine, Note, Phase, Process, Recording, Sample, Snapshot
-from connleak.parts.databases import NotAnswering, Reading
-from connleak.parts.databases.docker import follow
-from connleak.parts.sampler import Sampler
-from connleak.parts.threads import Supervised, stopped
-from connleak.recording import read
-from connleak.writer import Writer
+from connleak import judging as judge
+from connleak.collectors.sampler import Sampler
+from connleak.databases.postgres.docker import follow
+from connleak.databases.server import NotAnswering, Reading
+from connleak.model.errors import Error
+from connleak.model.recording import HOST, Event, Machine, Note, Phase, Process, Recording, Sample, Snapshot
+from connleak.processes.threads import Supervised, stopped
+from connleak.recording.reader import read
+from connleak.recording.writer import Writer
 from test_judge import check, idle, leaking
 
 SUPERVISED = {

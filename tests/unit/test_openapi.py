@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 from build import plan
-from connleak import made_load, record
-from connleak.made_load import ask_of
-from connleak.model import Error
-from connleak.openapi import ALL_TEXT, LONGEST_STRING, OPERATIONS, VALUES, Budget, asks_of
-from connleak.parts import own_app
-from connleak.parts.own_app import read_document
+from connleak.databases import environment as own_app
+from connleak.databases.environment import read_document
+from connleak.model.errors import Error
+from connleak.plan import locustfile as made_load
+from connleak.plan.locustfile import ask_of
+from connleak.plan.openapi import ALL_TEXT, LONGEST_STRING, OPERATIONS, VALUES, Budget, asks_of
+from connleak.runner import record
 
 
 def document(schema: dict[str, Any], paths: int = 1, **schemas: Any) -> dict[str, Any]:

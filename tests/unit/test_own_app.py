@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 from build import plan
-from connleak.made_load import ask_of, locustfile
-from connleak.model import Ask, Error
-from connleak.openapi import asks_of
-from connleak.own_app import headers
-from connleak.parts import own_app
-from connleak.parts.databases import Server
-from connleak.parts.own_app import filled, first_traceback, need_answers, redirected
-from connleak.plan import Options, resolve
+from connleak.databases import environment as own_app
+from connleak.databases.environment import filled, first_traceback, need_answers, redirected
+from connleak.databases.server import Server
+from connleak.model.errors import Error
+from connleak.model.plan import Ask
+from connleak.plan.app import headers
+from connleak.plan.locustfile import ask_of, locustfile
+from connleak.plan.openapi import asks_of
+from connleak.plan.resolve import Options, resolve
 
 SERVER = Server(
     source="embedded", version="18", max_connections=100, reserved=3, host="127.0.0.1", port=5555, user="app",

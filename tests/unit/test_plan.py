@@ -6,12 +6,13 @@ import socket
 from pathlib import Path
 
 import pytest
-from connleak import catalog, plan
-from connleak.model import Error
-from connleak.parts.app import refuse_port_in_use
-from connleak.parts.databases.foreign_postgres import hosts_of, parse_address
-from connleak.parts.databases.loopback import is_loopback, refuse_remote
-from connleak.plan import Options, resolve
+from connleak.databases.loopback import is_loopback, refuse_remote
+from connleak.databases.postgres.external import hosts_of, parse_address
+from connleak.model.errors import Error
+from connleak.plan import catalog
+from connleak.plan import resolve as plan
+from connleak.plan.resolve import Options, resolve
+from connleak.processes.app import refuse_port_in_use
 
 GOOD = """
 title = "A shop"

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from connleak import project
-from connleak.model import Error
+from connleak.model.errors import Error
+from connleak.plan import project_file as project
 
 
 def test_the_nearest_file_counts_and_its_paths_are_seen_from_its_folder(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from connleak.judge.rates import byar, compact, has_stopped, rate, smallest_visible, wilson
+from connleak.judging.rates import byar, compact, has_stopped, rate, smallest_visible, wilson
 
 
 def test_wilson_gives_the_textbook_interval() -> None:

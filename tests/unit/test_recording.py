@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from build import backend, plan
-from connleak import judge, recording
-from connleak.model import FORMAT, Error, Machine, Note, Phase, Request, Sample, Site, Snapshot
-from connleak.parts.threads import Supervised
-from connleak.recording import EventLine, PhaseLine, SampleLine, StackLine, read
-from connleak.writer import Writer, new_folder, point_latest
+from connleak import judging as judge
+from connleak.model.errors import Error
+from connleak.model.plan import FORMAT
+from connleak.model.recording import Machine, Note, Phase, Request, Sample, Site, Snapshot
+from connleak.processes.threads import Supervised
+from connleak.recording import reader as recording
+from connleak.recording.reader import EventLine, PhaseLine, SampleLine, StackLine, read
+from connleak.recording.writer import Writer, new_folder, point_latest
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ import re
 
 import msgspec
 from build import SITE, backend, holder, pool, recording
-from connleak import judge
-from connleak.model import Database, Event, Sample, Site
-from connleak.render import charts, issue, lives, page, series, text
+from connleak import judging as judge
+from connleak.model.plan import Database
+from connleak.model.recording import Event, Sample, Site
+from connleak.render import charts, issue, page, series, text
+from connleak.render import lifelines as lives
 from connleak.render.excerpts import Excerpt, excerpts_of
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from connleak.secrets import (
+from connleak.recording.redaction import (
     hidden,
     hidden_value,
     is_secret_name,

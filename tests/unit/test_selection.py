@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from connleak.corpus import chosen
-from connleak.experiment import git
-from connleak.model import Error
-from connleak.selection import AREAS, changed_files, drawn, touched
+from connleak.corpus.grading import chosen
+from connleak.corpus.selection import AREAS, changed_files, drawn, touched
+from connleak.model.errors import Error
+from connleak.runner.experiment import git
 
 CLONE = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ def test_every_variant_under_a_changed_scenario_is_run() -> None:
 
 
 def test_code_of_one_database_is_run_by_that_databases_variants() -> None:
-    wanted = drawn(chosen(""), ["harness/connleak/parts/databases/mysql.py"], 0, "seed")
+    wanted = drawn(chosen(""), ["harness/connleak/databases/mysql/local.py"], 0, "seed")
     assert names(wanted) == {f"{t.name}:{v.name}" for t, v in chosen("") if t.database == "mysql"} != set()
 
 

@@ -6,9 +6,9 @@ import ast
 from pathlib import Path
 
 import pytest
-from connleak import catalog
-from connleak.model import Error
-from connleak.skeleton import new_target
+from connleak.corpus.skeleton import new_target
+from connleak.model.errors import Error
+from connleak.plan import catalog
 
 
 def test_a_new_target_can_be_read_and_marks_its_line(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from connleak import catalog
-from connleak.corpus import NAMED
-from connleak.model import KINDS, OUTCOMES
-from connleak.show import index_page, show_target
-from connleak.target import Target, Variant
+from connleak.cli.progress import index_page, show_target
+from connleak.corpus.grading import NAMED
+from connleak.model.recording import KINDS, OUTCOMES
+from connleak.model.target import Target, Variant
+from connleak.plan import catalog
 from rich.console import Console
 
 TARGETS = list(catalog.targets().values())

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from build import backend, plan
-from connleak import thinning
-from connleak.model import Backend, Machine
-from connleak.parts.databases import Reading
-from connleak.parts.sampler import Sampler
-from connleak.recording import EventLine, read
-from connleak.thinning import Checkouts, full_every, kept_every, window_at
-from connleak.writer import Writer
+from connleak.collectors.sampler import Sampler
+from connleak.databases.server import Reading
+from connleak.model.recording import Backend, Machine
+from connleak.recording import downsampling as thinning
+from connleak.recording.downsampling import Checkouts, full_every, kept_every, window_at
+from connleak.recording.reader import EventLine, read
+from connleak.recording.writer import Writer
 
 
 def test_every_sample_of_ten_minutes_is_kept_then_fewer_and_one_in_three_seconds_at_least() -> None:
@@ -61,7 +61,7 @@ class Server:
 
 def sampled(folder: Path, monkeypatch: pytest.MonkeyPatch, *, thins: bool, seconds: float) -> Server:
     server = Server()
-    monkeypatch.setattr("connleak.parts.sampler.time.monotonic", lambda: server.t)
+    monkeypatch.setattr("connleak.collectors.sampler.time.monotonic", lambda: server.t)
     with Writer(folder, plan(), Machine()) as writer:
         sampler = Sampler(server, writer, 0.0, 0.1)
         sampler.thins = thins

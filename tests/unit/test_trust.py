@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from connleak import project
-from connleak.model import Error
+from connleak.model.errors import Error
+from connleak.plan import project_file as project
 
 NOBODY = 65534
 as_root = pytest.mark.needs("root")

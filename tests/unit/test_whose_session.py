@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 from build import backend, plan
-from connleak import recording
-from connleak.model import Backend, Machine
-from connleak.parts.databases import Reading
-from connleak.parts.sampler import Sampler
-from connleak.record import is_ours
-from connleak.writer import Writer
+from connleak.collectors.sampler import Sampler
+from connleak.databases.server import Reading
+from connleak.model.recording import Backend, Machine
+from connleak.recording import reader as recording
+from connleak.recording.writer import Writer
+from connleak.runner.record import is_ours
 
 
 def named(pid: int, name: str, user: str = "app") -> Backend:

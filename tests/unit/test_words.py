@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from connleak.parts.words import REFUSALS, TOO_MANY, words_in
+from connleak.runner.log_patterns import REFUSALS, TOO_MANY, words_in
 
 
 def test_words_are_counted_by_lines_and_a_missing_log_has_none(tmp_path: Path) -> None:

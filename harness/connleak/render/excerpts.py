@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from connleak.model import Plan, Site, Struct
-from connleak.verdict import Verdict
+from connleak.model.plan import Plan
+from connleak.model.recording import Site
+from connleak.model.struct import Struct
+from connleak.model.verdict import Verdict
 
 AROUND = 5
 """Lines before and after a site's."""

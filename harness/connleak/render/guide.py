@@ -6,11 +6,11 @@ import re
 from collections import Counter
 from typing import Any
 
-from connleak.model import Struct
+from connleak.model.struct import Struct
+from connleak.model.target import Target
+from connleak.model.verdict import Verdict
 from connleak.render.page import filled
-from connleak.render.plain import first_line
-from connleak.target import Target
-from connleak.verdict import Verdict
+from connleak.render.sanitize import first_line
 
 PARTS = ("The question", "What is wrong", "How it looks", "Why the fix works", "What does not help")
 ORDER = ("leak", "fault", "strained", "inconclusive", "clean")

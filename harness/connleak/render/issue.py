@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from connleak.judge.facts import Facts
-from connleak.judge.rates import spoken
-from connleak.model import Recording
+from connleak.judging.facts import Facts
+from connleak.judging.rates import spoken
+from connleak.model.recording import Recording
+from connleak.model.verdict import Finding, Verdict
+from connleak.recording.redaction import without_passwords
 from connleak.render import series
 from connleak.render.excerpts import Excerpts
 from connleak.render.page import again
-from connleak.render.plain import CONTROLS, first_line, harmless
-from connleak.secrets import without_passwords
-from connleak.verdict import Finding, Verdict
+from connleak.render.sanitize import CONTROLS, first_line, harmless
 
 COLUMNS, ROWS = 64, 8
 BLOCKS = " ▁▂▃▄▅▆▇█"

@@ -10,16 +10,17 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from connleak.compare.figures import quantile
-from connleak.comparison import Comparison
-from connleak.judge.facts import Facts
-from connleak.model import Plan, Recording, Request
-from connleak.render import compared
+from connleak.comparing.figures import quantile
+from connleak.judging.facts import Facts
+from connleak.model.comparison import Comparison
+from connleak.model.plan import Plan
+from connleak.model.recording import Recording, Request
+from connleak.model.verdict import Finding, Verdict
+from connleak.recording.redaction import without_passwords
+from connleak.render import comparison as compared
 from connleak.render.charts.drawing import DARK, cleaned, converter, inks
 from connleak.render.excerpts import Excerpts
-from connleak.render.plain import CONTROLS
-from connleak.secrets import without_passwords
-from connleak.verdict import Finding, Verdict
+from connleak.render.sanitize import CONTROLS
 
 Specs = dict[str, dict[str, Any]]
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from connleak.model import Recording, Sample
+from connleak.model.recording import Recording, Sample
 
 STATES = ("idle in transaction", "waiting", "active", "idle", "open", "other")
 """Drawn from the bottom; `open` is a SQLite handle's, `waiting` a client's that PgBouncer lets wait."""

@@ -8,10 +8,10 @@ from collections import Counter
 from rich.table import Table
 from rich.text import Text
 
-from connleak.model import Plan
+from connleak.model.plan import Plan
+from connleak.model.verdict import Finding, HolderRow, PostMortem, Verdict, worker_of
 from connleak.render.excerpts import Excerpts, code_at
-from connleak.render.plain import cell, harmless, plain
-from connleak.verdict import Finding, HolderRow, PostMortem, Verdict, worker_of
+from connleak.render.sanitize import cell, harmless, plain
 
 STYLE = {
     "leak": "bold white on red",

@@ -11,7 +11,11 @@ Read in this order: `table` (what is open and who has it), `frames` (a call stac
 import gc
 import os
 
-from . import driver_pools, drivers, hooks, jobs, pools, queries, requests, table, wire, workers
+from . import driver_pools, drivers, jobs, queries, requests, workers
+from . import import_hooks as hooks
+from . import sqlalchemy_pools as pools
+from . import state as table
+from . import transport as wire
 
 WATCHED = (
     ("asyncio.tasks", workers.watch_asyncio),

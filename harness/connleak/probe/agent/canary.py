@@ -10,7 +10,7 @@ from functools import partial
 
 from . import drivers
 from .sessions import backend_of
-from .table import Connection, opened, taken, watch_end
+from .state import Connection, opened, taken, watch_end
 
 kept = []  # type: list
 

@@ -6,10 +6,10 @@ line when it is made, as SQLAlchemy's are, but for asyncpg's; what it may keep a
 
 import functools
 
-from . import wire
-from .pools import mark_of, wrap_new
+from . import transport as wire
 from .sessions import backend_of
-from .table import Connection, current, emit, given_back, opened, taken, watch_end
+from .sqlalchemy_pools import mark_of, wrap_new
+from .state import Connection, current, emit, given_back, opened, taken, watch_end
 
 
 def watch_psycopg2_pool(module):

@@ -9,9 +9,10 @@ import functools
 import inspect
 import sys
 
-from . import driver_pools, sessions, wire
+from . import driver_pools, sessions
+from . import transport as wire
 from .sessions import backend_of
-from .table import Connection, closed, current, emit, here, opened, taken, watch_end
+from .state import Connection, closed, current, emit, here, opened, taken, watch_end
 
 REFUSALS = (
     "too many clients already",

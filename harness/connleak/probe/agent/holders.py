@@ -2,7 +2,8 @@
 
 import sys
 
-from . import driver_pools, frames, workers
+from . import driver_pools, workers
+from . import stacks as frames
 
 
 def rows(state, stack_number):

@@ -5,7 +5,8 @@ Two events come with every request, so they are lists of whole numbers, which JS
 [at, number] again and again; `at` is in microseconds, -1 stands for none. All others are [at, kind, facts].
 """
 
-from . import frames, holders
+from . import holders
+from . import stacks as frames
 
 BATCH = 300
 REQUESTS = 20000

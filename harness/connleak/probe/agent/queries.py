@@ -5,8 +5,9 @@ It costs some microseconds a statement. What an app sends past SQLAlchemy, by a 
 
 import sys
 
-from . import frames, wire
-from .table import current, used_at_once, used_elsewhere
+from . import stacks as frames
+from . import transport as wire
+from .state import current, used_at_once, used_elsewhere
 from .workers import get_ident, this_task
 
 

@@ -7,7 +7,7 @@ import _thread
 import sys
 import weakref
 
-from . import frames
+from . import stacks as frames
 
 # kept from before gevent or eventlet replace them: the probe's thread is a real one
 get_ident = _thread.get_ident

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from connleak.model import Error
-from connleak.render.plain import harmless
+from connleak.model.errors import Error
+from connleak.render.sanitize import harmless
 
 COLOURS = {
     "idle in transaction": "#D55E00",

@@ -8,8 +8,9 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from connleak.judge.rates import compact
-from connleak.model import Recording
+from connleak.judging.rates import compact
+from connleak.model.recording import Recording
+from connleak.model.verdict import Verdict
 from connleak.render import series
 from connleak.render.charts.drawing import (
     ALARM,
@@ -24,8 +25,7 @@ from connleak.render.charts.drawing import (
     time_axis,
     zoom,
 )
-from connleak.render.plain import first_line, harmless
-from connleak.verdict import Verdict
+from connleak.render.sanitize import first_line, harmless
 
 WIDTH, HEIGHT, RATE_HEIGHT = 760, 300, 70
 MARK = {"leak": "LEAK", "fault": "FAULT", "strained": "STRAINED", "inconclusive": "INCONCLUSIVE", "clean": "CLEAN"}

@@ -6,8 +6,10 @@ import csv
 import io
 from typing import Any
 
-from connleak.model import KINDS, Recording
-from connleak.render import lives, series
+from connleak.model.recording import KINDS, Recording
+from connleak.model.verdict import Verdict
+from connleak.render import lifelines as lives
+from connleak.render import series
 from connleak.render.charts.drawing import (
     ARMS,
     COLOURS,
@@ -21,7 +23,6 @@ from connleak.render.charts.drawing import (
     zoom,
 )
 from connleak.render.charts.growth import WIDTH, ceiling, shades, title
-from connleak.verdict import Verdict
 
 
 def lifelines_chart(recording: Recording, verdict: Verdict, *, interactive: bool = False) -> dict[str, Any]:

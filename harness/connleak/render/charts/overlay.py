@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from connleak.model import Recording
+from connleak.model.recording import Recording
+from connleak.model.verdict import Verdict
 from connleak.render import series
 from connleak.render.charts.drawing import ARMS, DASHES, altair, legend_choice, time_axis, zoom
 from connleak.render.charts.growth import MARK, answer, area, ceiling, shades, unit_of
-from connleak.verdict import Verdict
 
 Runs = dict[str, list[tuple[Recording, Verdict]]]
 """The runs of each arm, by its name, in order."""

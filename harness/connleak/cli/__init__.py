@@ -1,0 +1,1 @@
+"""The commands: one module each, with their options and what they print."""

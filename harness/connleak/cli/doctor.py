@@ -1,0 +1,125 @@
+"""What is here, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from connleak.databases.accounts import server_account
+from connleak.databases.postgres.binaries import find_programs, version_of
+from connleak.databases.sources import first_that_works
+from connleak.model.errors import Error
+from connleak.model.struct import Struct
+from connleak.plan import catalog
+from connleak.processes import leftovers, records
+from connleak.processes.cache import cache_folder
+
+LAB = (
+    "locust",
+    "flask",
+    "sqlalchemy",
+    "gunicorn",
+    "psycopg2-binary",
+    "altair",
+    "vl-convert-python",
+)
+
+
+class Row(Struct, frozen=True):
+    """One thing that was looked for."""
+
+    name: str
+    ok: bool
+    found: str
+    get: str = ""
+    needed: bool = True
+
+
+def examine() -> list[Row]:
+    """Returns a row for each thing that a run may need."""
+    rows = [Row("Python", True, platform.python_version()), system()]
+    for package in LAB:
+        try:
+            rows.append(Row(package, True, metadata.version(package)))
+        except metadata.PackageNotFoundError:
+            rows.append(Row(package, False, "not installed", "pip install 'connleak[lab]'"))
+    rows += [postgres(), postgres_from("embedded"), postgres_from("system"), account(), cache(), targets(), left()]
+    docker = shutil.which("docker")
+    rows.append(
+        Row("docker", bool(docker), docker or "not on PATH", "only for a database in a container", needed=False)
+    )
+    return rows
+
+
+def system() -> Row:
+    linux = platform.system() == "Linux"
+    return Row(
+        "system", linux, platform.platform(), "" if linux else "runs need Linux: a container or a virtual machine"
+    )
+
+
+def postgres() -> Row:
+    try:
+        source, notes = first_that_works(fetch=False)
+    except Error as error:
+        return Row("PostgreSQL", False, error.message, error.hint)
+    return Row("PostgreSQL", True, "; ".join((f"--postgres auto takes {source}", *notes)))
+
+
+def postgres_from(source: str) -> Row:
+    name = f"PostgreSQL ({source})"
+    try:
+        folder = find_programs(source, fetch=False)
+        return Row(name, True, f"{version_of(folder)} in {folder}", needed=False)
+    except Error as error:
+        return Row(name, False, error.message, error.hint, needed=False)
+
+
+def account() -> Row:
+    try:
+        found = server_account()
+    except Error as error:
+        return Row("server account", False, error.message, error.hint)
+    return Row("server account", True, found.name if found else "our own")
+
+
+def cache() -> Row:
+    try:
+        folder = cache_folder()
+    except Error as error:
+        return Row("cache folder", False, error.message, error.hint)
+    writable = os.access(folder, os.W_OK)
+    return Row("cache folder", writable, str(folder), "" if writable else "CONNLEAK_CACHE=DIR connleak ...")
+
+
+def left() -> Row:
+    """Returns whether killed runs left anything, and whether runs can record what they make."""
+    name = "leftovers"
+    if records.state_folder() is None:
+        told = "no state folder of ours can be written to: what a killed run leaves stays"
+        return Row(name, False, told, "CONNLEAK_STATE=DIR connleak ...", needed=False)
+    found = list(leftovers.found())
+    return Row(name, not found, "\n".join(found) or "none", "connleak doctor --clean", needed=False)
+
+
+def targets() -> Row:
+    found = catalog.targets()
+    place = Path(catalog.corpus()) / "targets"
+    return Row("targets", bool(found), f"{len(found)} in {place}", "" if found else "reinstall connleak")
+
+
+def table(rows: list[Row]) -> Table:
+    """Returns the rows for a terminal."""
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(4):
+        shown.add_column(overflow="fold")
+    for row in rows:
+        mark = Text("ok", "green") if row.ok else Text("missing", "red" if row.needed else "yellow")
+        shown.add_row(mark, row.name, row.found, "" if row.ok else row.get)
+    return shown

@@ -1,0 +1,1 @@
+"""The known bugs as a test suite: grading, gallery, packed recordings, fingerprints."""

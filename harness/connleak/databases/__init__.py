@@ -1,0 +1,1 @@
+"""Database servers: started, entered and read."""

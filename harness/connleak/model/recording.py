@@ -1,0 +1,233 @@
+"""The core types, frozen and JSON-able; everything else is a function over these.
+
+Times are float seconds since the start of the recording, on the machine's monotonic clock.
+`--json`, verdict.json and the recording's files use these field names.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from connleak.model.plan import FORMAT, Plan
+from connleak.model.struct import Seconds, Struct
+
+Words = Annotated[str, msgspec.Meta(max_length=100_000)]
+"""Text of an app, a server or a path; a row with a longer one is not read."""
+
+
+Outcome = Literal["leak", "fault", "strained", "inconclusive", "clean"]
+"""In merge order: the first that any check gives is the verdict's."""
+
+OUTCOMES: tuple[Outcome, ...] = ("leak", "fault", "strained", "inconclusive", "clean")
+
+KINDS: dict[str, Outcome] = {
+    "held": "leak",
+    "growth": "leak",
+    "orphaned": "leak",
+    "collected": "leak",
+    "lock-held": "leak",
+    "shared": "fault",
+    "refused": "fault",
+    "lost-slots": "fault",
+    "exhausted": "strained",
+    "over-budget": "strained",
+    "per-client": "strained",
+    "churn": "strained",
+}
+"""Every finding kind with the outcome that it means."""
+
+
+HOST = 10_000_000
+"""A process of another host is numbered by its host's number times this, plus its pid there; this machine's is 0."""
+HANDLES = 10_000
+"""A SQLite handle's number is its process's pid times this, plus its descriptor; the probe counts the same way."""
+
+
+def process_name(process: int) -> str:
+    """Returns how a process is called: its pid, with its host's number where that is another than this machine."""
+    host, pid = divmod(process, HOST)
+    return f"{pid} of host {host}" if host else str(pid)
+
+
+class Site(Struct, frozen=True):
+    """A line of the app's own code that made a checkout; `file` is relative to the app's folder when it lies in it."""
+
+    file: Words
+    line: int
+    function: Words
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}"
+
+
+class Backend(Struct, frozen=True, array_like=True):
+    """One session as the server saw it at a sample."""
+
+    pid: int
+    started: Seconds
+    application_name: Words = ""
+    client_port: int | None = None
+    state: Words | None = None
+    state_since: Seconds | None = None
+    xact_since: Seconds | None = None
+    wait_event: Words | None = None
+    query: Words = ""
+    usename: Words | None = None
+
+
+class Sample(Struct, frozen=True):
+    """What the server said at t."""
+
+    t: float
+    backends: tuple[Backend, ...]
+    counters: dict[str, float] = {}
+    cost: float = 0.0
+    locks: tuple[int, ...] = ()
+    """Sessions that have an advisory lock; read once a second, the last reading otherwise."""
+
+
+class Event(Struct, frozen=True, omit_defaults=True):
+    """What the app's pool or driver did, as its probe told."""
+
+    t: float
+    kind: str
+    process: int
+    thread: int = 0
+    backend: int | None = None
+    checkout: int = 0
+    site: Site | None = None
+    stack: tuple[Site, ...] = ()
+    pool: int = 0
+    gc: bool = False
+    overflow: bool = False
+    nested: bool = False
+    seconds: float = 0.0
+    detail: str = ""
+    request: str = ""
+    other: int = 0
+    """Of `shared`: the process that had opened the session."""
+
+
+class Holder(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A checkout that was out when its process was asked."""
+
+    process: int
+    checkout: int
+    backend: int | None
+    since: Seconds
+    site: Site | None
+    stack: tuple[Site, ...] = ()
+    thread: int = 0
+    thread_name: Words = ""
+    thread_alive: bool = True
+    """Whether the thread that took it, or the greenlet or asyncio task when `task`, still lives."""
+    task: bool = False
+    now: Site | None = None
+    pool: int = 0
+    source: str = "pool"
+    request: Words = ""
+    """Method and route of the request that it was taken for, where the framework tells; at rest that is over."""
+
+
+class Pool(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A connection pool alive in a process when it was asked."""
+
+    process: int
+    pool: int
+    kind: Words
+    size: int
+    max_overflow: int = 0
+    timeout: Seconds = 0.0
+    checked_out: int = 0
+    idle: tuple[int, ...] = ()
+    site: Site | None = None
+    created: Seconds = 0.0
+    used: bool = True
+
+
+class Process(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One process of the app, and whether its probe answered."""
+
+    process: int
+    host: Words = ""
+    """The name of another host that it is on; empty: this machine."""
+    command: Words = ""
+    probe: bool = False
+    answered: bool = True
+    armed: bool = False
+    dropped: int = 0
+    unwatched: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+
+
+class Snapshot(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The holder tables of all processes at one moment: this decides, events only draw the timeline."""
+
+    t: Seconds
+    label: Words
+    cycle: int
+    holders: tuple[Holder, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    processes: tuple[Process, ...] = ()
+    reason: Words = ""
+    """Of `exhausted`: what turned the first caller away."""
+
+
+class Request(Struct, frozen=True, omit_defaults=True):
+    """One request as Locust saw it; t is its start, `seconds` its length."""
+
+    t: Seconds
+    seconds: Seconds
+    name: Words
+    method: Words = "GET"
+    ok: bool = True
+    error: Words = ""
+
+
+class Phase(Struct, frozen=True, omit_defaults=True):
+    """A phase as it happened; `end` is None where the recording broke off."""
+
+    name: str
+    cycle: int
+    begin: float
+    end: float | None = None
+    facts: dict[str, Any] = {}
+
+
+class Note(Struct, frozen=True, omit_defaults=True):
+    """What was off, and why; `about` is one of: probe, sampler, load, app, database, run, thread."""
+
+    t: Seconds
+    about: Words
+    text: Words
+    facts: dict[str, Any] = {}
+
+
+class Machine(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The machine and the versions that a run was made with."""
+
+    cores: int = 0
+    memory: int = 0
+    system: str = ""
+    python: str = ""
+    packages: dict[str, str] = {}
+    started: str = ""
+    pid: int = 0
+    """connleak's own process."""
+
+
+class Recording(Struct, frozen=True, kw_only=True):
+    """All that judging may look at: one folder, read."""
+
+    folder: str
+    plan: Plan
+    machine: Machine
+    phases: tuple[Phase, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    events: tuple[Event, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+    requests: tuple[Request, ...] = ()
+    notes: tuple[Note, ...] = ()
+    format: int = FORMAT

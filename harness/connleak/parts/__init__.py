@@ -1,1 +1,0 @@
-"""Things that are started and stopped; each a context manager; none knows another."""

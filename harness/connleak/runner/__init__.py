@@ -1,0 +1,1 @@
+"""Plan -> recording -> report: the only room with a clock."""

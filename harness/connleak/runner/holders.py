@@ -1,0 +1,42 @@
+"""The holder table of a run's folder: of now while the run goes on, afterwards of its first refusal or its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from connleak.judging.holders import holder_table
+from connleak.model.errors import Error
+from connleak.model.recording import Recording, Snapshot
+from connleak.model.verdict import Table
+from connleak.recording import reader as recording
+from connleak.runner import control
+
+LABELS = {"now": ("asked",), "exhausted": ("exhausted",), "quiet": ("quiet", "rest")}
+
+
+def table(folder: Path, at: str | None = None) -> Table:
+    """Returns the table that was asked for; by default the first there is of now, exhausted, quiet."""
+    again = f"connleak holders {folder} --at quiet"
+    answer = control.ask(folder) if at in (None, "now") else None
+    if answer is not None and answer.error:
+        raise Error(f"{folder}: {answer.error}", again)
+    if answer is not None and answer.table is not None:
+        return answer.table
+    if at == "now":
+        recording.read_plan(folder)
+        raise Error(f"{folder}: no run, watch or probe records into it now, so nobody can be asked", again)
+    read = recording.read(folder)
+    for name in [at] if at else ["exhausted", "quiet"]:
+        snapshot = newest(read, name)
+        if snapshot is not None:
+            return Table(name, snapshot.t, snapshot.reason, holder_table(read, snapshot))
+    raise Error(
+        f"{folder} has no holder table{f' of {at}' if at else ''}: "
+        + ("its probe was off" if read.plan.probe == "off" else "the run did not get that far, or nobody was refused"),
+        f"connleak judge {folder}",
+    )
+
+
+def newest(read: Recording, at: str) -> Snapshot | None:
+    """Returns the newest snapshot of a name."""
+    return next((s for s in reversed(read.snapshots) if s.label in LABELS[at]), None)

@@ -1,0 +1,98 @@
+"""A run on somebody's server: every statement that the server saw of connleak, and what it did to others there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from nemeses.server import Postgres
+
+pytestmark = [pytest.mark.reproduction, pytest.mark.needs("postgresql", "root")]
+OWN = r'"?(connleak_[a-z0-9_]+)"?'
+MAKES = (
+    rf"CREATE ROLE {OWN} ",
+    rf"CREATE DATABASE {OWN} ",
+    rf"ALTER DATABASE {OWN} ",
+    rf"GRANT .*?{OWN}",
+    rf"REVOKE .*?{OWN}",
+    rf"DROP DATABASE IF EXISTS {OWN}",
+    rf"DROP ROLE IF EXISTS {OWN}",
+)
+READS = (
+    "SELECT",
+    "WITH",
+    "SET statement_timeout",
+    "SET default_transaction_read_only",
+    "show password_encryption",
+    "--",
+)
+
+
+@pytest.fixture
+def somebodys() -> Iterator[Postgres]:
+    with Postgres(
+        log_statement="all",
+        log_line_prefix="%a|%u|%d|",
+        logging_collector="on",
+        log_directory="log",
+        log_filename="all.log",
+    ) as server:
+        yield server
+
+
+def statements(server: Postgres) -> list[tuple[str, str, str, str]]:
+    """Returns (application, user, database, statement) of all that the server saw."""
+    log = (server.home / "data" / "log" / "all.log").read_text()
+    found = re.findall(
+        r"^([^|\n]*)\|([^|\n]*)\|([^|\n]*)\|LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", log, re.M
+    )
+    return [(name, user, database, re.sub(r"\s+", " ", said).strip()) for name, user, database, said in found]
+
+
+def test_it_only_reads_but_for_a_database_of_its_own_and_touches_nobody(somebodys: Postgres, tmp_path: Path) -> None:
+    with contextlib.closing(somebodys.connect()) as guest, guest.cursor() as cursor:
+        cursor.execute("CREATE TABLE mine AS SELECT 1 AS number")
+        cursor.execute("SELECT pg_backend_pid(), pg_current_wal_lsn()")
+        pid, _ = cursor.fetchone()
+        done = subprocess.run(
+            [sys.executable, "-m", "connleak", "run", "missing_remove:buggy", "--json", "--postgres", somebodys.address,
+             "--out", str(tmp_path / "run")], capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert json.loads(done.stdout)["outcome"] == "leak", done.stderr
+        cursor.execute("SELECT pg_backend_pid(), number FROM mine")
+        assert cursor.fetchone() == (pid, 1)
+        cursor.execute("SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles")
+        assert not [name for (name,) in cursor.fetchall() if name.startswith("connleak_")]
+    seen = statements(somebodys)
+    ours = [said for name, user, _, said in seen if user == "connleak" and name == "connleak"]
+    assert len(ours) > 50
+    made = {found[1] for said in ours for form in MAKES if (found := re.match(form, said))}
+    assert len(made) == 1, "one database and role, of the same name"
+    strange = [said for said in ours if not said.startswith(READS) and not any(re.match(form, said) for form in MAKES)]
+    assert strange == []
+    assert not [said for said in ours if re.search("PASSWORD '(?!SCRAM-SHA-256)", said)], "no password is in its log"
+    assert not [said for said in ours if re.search("pg_terminate|pg_cancel|pg_reload|ALTER SYSTEM", said)]
+    the_apps = {database for name, user, database, _ in seen if user in made}
+    assert the_apps == made, "the app is let into that database alone"
+
+
+def test_the_connection_that_only_looks_may_not_write_and_waits_for_nothing(somebodys: Postgres) -> None:
+    """The sampler's own session, with a superuser's rights, asked to write."""
+    from connleak.databases.postgres.external import watched_database
+    from connleak.databases.postgres.reader import PostgresReader
+
+    reader = PostgresReader(watched_database(somebodys.address, ()), 0.0)
+    reader.read(full=True)
+    with reader._connection.cursor() as cursor:
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            cursor.execute("CREATE TABLE theirs (number int)")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            cursor.execute("SELECT pg_sleep(10)")
+    reader.close()

@@ -1,0 +1,179 @@
+"""Runs on databases from elsewhere, with workers, and as a build's gate: the whole command line, for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from connleak.plan import catalog
+from connleak.processes.supervisor import free_port
+from connleak.recording import reader as recording
+from shop import connleak
+
+pytestmark = pytest.mark.reproduction
+
+SHOP = """
+import os
+from flask import Flask
+from sqlalchemy import create_engine, text
+
+app = Flask(__name__)
+engine = create_engine(os.environ["DATABASE_URL"], pool_size=20)
+basket = []
+
+
+@app.get("/")
+def orders():
+    connection = engine.connect()
+    connection.execute(text("SELECT 1"))
+    if len(basket) < KEEP:
+        basket.append(connection)  # kept for later
+    else:
+        connection.close()
+    return "x"
+"""
+LINE = 1 + SHOP.splitlines().index("    connection = engine.connect()")
+
+
+def containers() -> set[str]:
+    argv = ["docker", "ps", "-aq", "--filter", "name=connleak-"]
+    return set(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.needs("docker")
+@pytest.mark.parametrize("phase", ["start", "load", "rest"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_container_is_left_when_a_run_in_one_is_ended(number: int, phase: str, tmp_path: Path) -> None:
+    before = containers()
+    argv = connleak("run", "missing_remove:buggy", "--postgres", "docker:postgres:15", "--json")
+    victim = subprocess.Popen([*argv, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    phases = tmp_path / "run" / "phases.jsonl"
+    deadline = time.monotonic() + 60
+    while not (phases.exists() and f'"{phase}"' in phases.read_text() and containers() - before):
+        assert time.monotonic() < deadline and victim.poll() is None
+        time.sleep(0.05)
+    victim.send_signal(number)
+    victim.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    while containers() - before:
+        assert time.monotonic() < deadline, "a container is left"
+        time.sleep(0.2)
+
+
+def variants() -> list[str]:
+    return list(catalog.targets()["missing_remove"].variants)
+
+
+@pytest.mark.needs("docker")
+@pytest.mark.parametrize("variant", variants())
+def test_every_variant_of_missing_remove_in_a_container(variant: str, tmp_path: Path) -> None:
+    expected = catalog.targets()["missing_remove"].variants[variant]
+    argv = connleak("run", f"missing_remove:{variant}", "--postgres", "docker:postgres:15", "--json")
+    done = subprocess.run(
+        [*argv, "--out", str(tmp_path / "run")], capture_output=True, text=True, timeout=120, check=False
+    )
+    verdict = json.loads(done.stdout)
+    assert verdict["outcome"] == expected.expect, (verdict["sentence"], done.stderr)
+    assert set(expected.kinds) <= {finding["kind"] for finding in verdict["findings"]}
+    read = recording.read(tmp_path / "run")
+    assert read.phases[1].facts["version"].startswith("15.")
+
+
+def run(folder: Path, *words: str, keep: int = 0) -> tuple[int, dict, Path]:
+    """Returns (exit code, verdict, the run's folder) of a run of the little shop."""
+    (folder / "shop.py").write_text(SHOP.replace("KEEP", str(keep)))
+    port = free_port()
+    argv = connleak(
+        "run", "--app", f"{sys.executable} -m flask --app shop run --port {port}", "--url", f"http://127.0.0.1:{port}",
+        "--cwd", str(folder), "--users", "5", "--cycles", "2", "--json", "--out", str(folder / "run"), *words,
+    )  # fmt: skip
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout), folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("source", "keep", "outcome"),
+    [
+        pytest.param(("--mysql", "system"), 3, "leak", marks=pytest.mark.needs("mariadb")),
+        pytest.param(("--pgbouncer", "session"), 3, "leak", marks=pytest.mark.needs("pgbouncer")),
+        pytest.param(("--pgbouncer", "transaction"), 0, "clean", marks=pytest.mark.needs("pgbouncer")),
+    ],
+)
+def test_an_app_of_ones_own_on_mariadb_and_behind_pgbouncer(
+    source: tuple[str, str], keep: int, outcome: str, tmp_path: Path
+) -> None:
+    _, verdict, folder = run(tmp_path, *source, keep=keep)
+    assert verdict["outcome"] == outcome, verdict["sentence"]
+    if keep:
+        found = verdict["findings"][0]
+        assert (found["sites"][0]["line"], len(found["backends"])) == (LINE, 3)
+    assert recording.read(folder).plan.database.kind == {"--mysql": "mysql", "--pgbouncer": "pgbouncer"}[source[0]]
+
+
+def test_with_workers_of_ours_each_request_is_recorded(tmp_path: Path) -> None:
+    code, verdict, folder = run(tmp_path, "--workers", "2", "--load", "3")
+    assert (code, verdict["outcome"]) == (0, "clean"), verdict["sentence"]
+    read = recording.read(folder)
+    drains = [phase.facts["requests"] for phase in read.phases if phase.name == "drain"]
+    assert drains[-1] == len(read.requests) > 50
+    assert not any("estimated" in note.facts for note in read.notes)
+
+
+PROJECT = """
+app = "{python} -m flask --app shop run --port {port}"
+url = "http://127.0.0.1:{port}"
+users = 5
+cycles = 2
+"""
+KNOWN = """
+[[known]]
+kind = "held"
+file = "shop.py"
+function = "orders"
+reason = "SHOP-12: the basket keeps its first three"
+until = {until}
+"""
+
+
+@pytest.mark.parametrize(
+    ("until", "code"), [("2999-01-31", 0), ("2020-01-31", 1), ("", 1)], ids=["known", "its day is over", "not known"]
+)
+def test_a_builds_gate(until: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP.replace("KEEP", "3"))
+    known = KNOWN.format(until=until) if until else ""
+    (tmp_path / "connleak.toml").write_text(PROJECT.format(python=sys.executable, port=free_port()) + known)
+    summary = tmp_path / "summary.md"
+    env = {
+        **os.environ,
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_STEP_SUMMARY": str(summary),
+        "GITHUB_WORKSPACE": str(tmp_path),
+    }
+    argv = connleak("check", "--json", "--out", "out")
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, env=env)
+    assert done.returncode == code, done.stderr
+    root = ElementTree.parse(tmp_path / "out" / "junit.xml").getroot()
+    assert bool(root.findall(".//failure")) == bool(code)
+    results = json.loads((tmp_path / "out" / "connleak.sarif").read_text())["runs"][0]["results"]
+    assert len(results) == code
+    assert ("::error file=shop.py" in done.stderr) == bool(code)
+    assert summary.exists()
+    said = {"2999-01-31": "known, let through", "2020-01-31": "its day is over", "": "held"}[until]
+    assert said in done.stderr + done.stdout
+
+
+def test_run_without_words_does_what_the_project_says(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP.replace("KEEP", "0"))
+    (tmp_path / "connleak.toml").write_text(PROJECT.format(python=sys.executable, port=free_port()))
+    done = subprocess.run(connleak("run"), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "CLEAN" in done.stdout and "connleak.toml says" in done.stderr
+    assert (tmp_path / "reports" / "latest" / "report.html").exists()

@@ -1,0 +1,148 @@
+"""A server of ours, the system's, and one at an address: roles, limits, a database of the run's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+import psycopg2
+import pytest
+from conftest import make_plan
+from connleak.databases.accounts import can_reach, server_account
+from connleak.databases.postgres.local import connect, open_postgres
+from connleak.databases.postgres.reader import PostgresReader
+from connleak.databases.server import Server
+from connleak.model.errors import Error
+from connleak.model.plan import Database
+from connleak.processes.supervisor import Keeper
+from connleak.recording.writer import Writer
+
+
+def one(server: Server, query: str) -> object:
+    with contextlib.closing(psycopg2.connect(server.url())) as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()[0]
+
+
+def test_the_app_is_an_ordinary_role_and_the_sampler_a_superuser(server: Server) -> None:
+    assert one(server, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is False
+    with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
+        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        assert cursor.fetchone()[0] is True
+
+
+def test_it_listens_on_loopback_only_has_our_limits_and_logs_with_sqlstate(server: Server, tmp_path: Path) -> None:
+    assert one(server, "SHOW listen_addresses") == "127.0.0.1"
+    assert one(server, "SHOW max_connections") == "20"
+    assert one(server, "SHOW fsync") == "off"
+    with pytest.raises(psycopg2.Error):
+        one(server, "SELECT no_such_column")
+    assert "42703" in (tmp_path / "postgres.log").read_text()
+    assert "connection authorized" in (tmp_path / "postgres.log").read_text()
+
+
+def test_it_keeps_its_shared_memory_in_its_own_folder(server: Server) -> None:
+    pid = one(server, "SELECT pg_backend_pid()")
+    with contextlib.closing(psycopg2.connect(server.url())) as connection:
+        maps = Path(f"/proc/{connection.info.backend_pid}/maps").read_text()
+    assert pid and "pg_dynshmem/mmap." in maps
+    assert "/dev/shm/PostgreSQL." not in maps  # a kill -9 would leave it
+
+
+def test_the_app_needs_its_password(server: Server) -> None:
+    with pytest.raises(psycopg2.OperationalError, match="password"):
+        psycopg2.connect(host=server.host, port=server.port, user=server.user, dbname=server.dbname, password="no")
+    assert server.password not in repr(server)
+
+
+def test_a_full_server_refuses_the_app_but_not_the_sampler(server: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(server.max_connections - server.reserved):
+            stack.enter_context(contextlib.closing(psycopg2.connect(server.url())))
+        with pytest.raises(psycopg2.OperationalError, match="remaining connection slots are reserved"):
+            psycopg2.connect(server.url())
+        stack.enter_context(contextlib.closing(connect(server.admin, server.dbname)))
+
+
+def test_a_second_start_takes_well_under_a_second_of_our_own_time(keeper: Keeper, tmp_path: Path) -> None:
+    began = time.monotonic()
+    with open_postgres(keeper, make_plan(), "", tmp_path):
+        assert time.monotonic() - began < 20  # a busy machine; benchmarks hold the figure
+
+
+@pytest.mark.needs("postgresql")
+def test_the_systems_server_is_used_when_it_is_asked_for(keeper: Keeper, tmp_path: Path) -> None:
+    plan = make_plan(database=Database(source="system", max_connections=20))
+    with open_postgres(keeper, plan, "", tmp_path) as server:
+        assert one(server, "SELECT 1") == 1
+        assert server.source == "system"
+
+
+def test_at_an_address_a_database_and_a_role_of_our_own_are_made_and_dropped(
+    server: Server, keeper: Keeper, tmp_path: Path
+) -> None:
+    plan = make_plan(database=Database(source="url"))
+    with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
+        cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'secret'")
+        address = f"postgresql+psycopg2://boss:secret@127.0.0.1:{server.port}/app"
+        with open_postgres(keeper, plan, address, tmp_path) as foreign:
+            assert foreign.own_database and not foreign.ours
+            assert foreign.dbname.startswith("connleak_")
+            assert one(foreign, "SELECT current_user::text") == foreign.user
+        cursor.execute("SELECT count(*) FROM pg_database WHERE datname LIKE 'connleak%'")
+        assert cursor.fetchone()[0] == 0
+        cursor.execute("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'connleak\\_%'")
+        assert cursor.fetchone()[0] == 0
+
+
+def test_at_an_address_with_few_rights_the_database_is_used_as_it_is_and_that_is_said(
+    server: Server, keeper: Keeper, tmp_path: Path
+) -> None:
+    plan = make_plan(database=Database(source="url"))
+    with open_postgres(keeper, plan, server.url(), tmp_path) as foreign:
+        assert not foreign.own_database
+        assert "may not create a database" in foreign.notes[0]
+
+
+def test_a_database_that_refuses_is_told_without_the_password(keeper: Keeper, server: Server, tmp_path: Path) -> None:
+    address = f"postgresql://app:guessed-wrong@127.0.0.1:{server.port}/app"
+    with (
+        pytest.raises(Error, match="the database refused") as caught,
+        open_postgres(keeper, make_plan(database=Database(source="url")), address, tmp_path),
+    ):
+        pass
+    assert caught.value.exit_code == 2
+    assert "guessed-wrong" not in caught.value.message
+
+
+@pytest.mark.needs("root")
+def test_a_folder_that_the_account_cannot_pass_is_known(tmp_path: Path) -> None:
+    account = server_account()
+    assert account is not None
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "bin").mkdir()
+    assert not can_reach(closed / "bin", account)
+    assert can_reach(Path(os.path.realpath("/usr/bin")), account)
+
+
+@pytest.mark.parametrize(
+    "major", [pytest.param(major, marks=pytest.mark.needs(f"postgresql-{major}")) for major in ("15", "16", "17", "18")]
+)
+def test_each_version_of_the_server_runs_and_is_read(
+    major: str, keeper: Keeper, writer: Writer, tmp_path: Path
+) -> None:
+    plan = make_plan(database=Database(source=major, max_connections=20))
+    with open_postgres(keeper, plan, "", tmp_path) as server:
+        assert server.version.split(".")[0] == major
+        with (
+            contextlib.closing(psycopg2.connect(server.url())) as connection,
+            contextlib.closing(PostgresReader(server, 0.0)) as reader,
+        ):
+            connection.cursor().execute("SELECT 1")
+            reading = reader.read(full=True)
+            (row,) = reading.backends.values()
+            assert (row.pid, row.state) == (connection.info.backend_pid, "idle in transaction")
+            assert reading.counters["sessions"] >= 1

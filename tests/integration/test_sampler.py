@@ -1,0 +1,242 @@
+"""The sampler sees every session of the app through refusal and reconnection; it stores changes only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import threading
+import time
+from pathlib import Path
+
+import psycopg
+import psycopg2
+import psycopg2.extensions
+import pytest
+from conftest import make_plan, wait_until
+from connleak.collectors.sampler import Sampler
+from connleak.databases.postgres.external import watched_database
+from connleak.databases.postgres.local import connect
+from connleak.databases.postgres.reader import PostgresReader
+from connleak.databases.server import NotAnswering, Reading, Server
+from connleak.model.recording import Machine
+from connleak.plan.options import Private
+from connleak.recording.reader import read
+from connleak.recording.writer import Writer
+from connleak.runner.watch import opened, plan_of
+
+
+def sampling(server: Server, writer: Writer, every: float) -> Sampler:
+    origin = time.monotonic()
+    return Sampler(PostgresReader(server, origin), writer, origin, every)
+
+
+def state_of(sampler: Sampler, pid: int) -> str | None:
+    return next((row.state for row in sampler.latest.backends if row.pid == pid), "absent")
+
+
+def test_sessions_appear_change_and_leave_with_their_ages_on_one_clock(server: Server, writer: Writer) -> None:
+    origin = time.monotonic()
+    with Sampler(PostgresReader(server, origin), writer, origin, 0.05) as sampler:
+        connection = psycopg2.connect(server.url())
+        opened = time.monotonic() - origin
+        pid = connection.info.backend_pid
+        wait_until(lambda: state_of(sampler, pid) == "idle", "it is seen idle")
+        connection.cursor().execute("SELECT 42 AS answer")
+        wait_until(lambda: state_of(sampler, pid) == "idle in transaction", "it is seen in its transaction")
+        row = next(row for row in sampler.latest.backends if row.pid == pid)
+        assert abs(row.started - opened) < 1
+        assert row.xact_since is not None and opened - 0.5 <= row.xact_since <= sampler.latest.t
+        assert row.query == "SELECT 42 AS answer"
+        assert row.client_port == port_of(connection)
+        connection.close()
+        wait_until(lambda: state_of(sampler, pid) == "absent", "it is gone")
+    made = read(Path(writer.folder))
+    seen = [any(row.pid == pid for row in sample.backends) for sample in made.samples]
+    assert seen.index(True) > 0 and not seen[-1]
+    assert made.samples[-1].counters["sessions"] >= 1
+    assert "ms each" in made.notes[-1].text
+
+
+def test_reading_only_what_changed_misses_nothing(
+    server: Server, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred random steps of ten clients; after each the sampler soon shows what a whole reading shows."""
+    monkeypatch.setattr("connleak.collectors.sampler.FULL_EVERY", 1000.0)  # no later reading mends a miss
+    dice = random.Random(7)
+    clients: list[psycopg2.extensions.connection] = []
+    with (
+        sampling(server, writer, 0.02) as sampler,
+        contextlib.closing(psycopg2.connect(server.url())) as own,
+    ):
+        own.autocommit = True
+        query = (
+            "SELECT pid, state, xact_start IS NOT NULL, application_name FROM pg_stat_activity "
+            "WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+        def seen() -> set[tuple]:
+            rows = sampler.latest.backends
+            return {
+                (r.pid, r.state, r.xact_since is not None, r.application_name)
+                for r in rows
+                if r.pid != own.info.backend_pid
+            }
+
+        def there() -> set[tuple]:
+            cursor = own.cursor()
+            cursor.execute(query)
+            return set(cursor.fetchall())
+
+        for step in range(100):
+            what = dice.choice(["open", "query", "query", "commit", "name", "close"])
+            if what == "open" or not clients:
+                clients.append(psycopg2.connect(server.url()))
+            elif what == "close" and len(clients) > 5:
+                clients.pop(dice.randrange(len(clients))).close()
+            elif what == "query":
+                dice.choice(clients).cursor().execute("SELECT 1")
+            elif what == "name":
+                dice.choice(clients).cursor().execute("SET application_name = %s", [f"name {step}"])
+            else:
+                dice.choice(clients).commit()
+            if len(clients) > 10:
+                clients.pop(0).close()
+            if step % 5 == 0:
+                time.sleep(0.6)  # longer than the stretch that is read twice: what is idle is not read again
+                wait_until(lambda: seen() == there(), f"step {step}: {seen()} is not {there()}")
+    for client in clients:
+        client.close()
+
+
+def port_of(connection: psycopg2.extensions.connection) -> int:
+    with socket.socket(fileno=os.dup(connection.fileno())) as copy:
+        return copy.getsockname()[1]
+
+
+def test_only_changes_are_stored(server: Server, writer: Writer) -> None:
+    with contextlib.closing(psycopg2.connect(server.url())), sampling(server, writer, 0.02) as sampler:
+        wait_until(lambda: sampler.taken > 40, "forty samples")
+    lines = (writer.folder / "samples.jsonl").read_text().splitlines()
+    assert sum('"rows"' in line for line in lines) < len(lines) / 4
+
+
+def test_it_goes_on_when_the_server_refuses_everybody_else(server: Server, writer: Writer) -> None:
+    with sampling(server, writer, 0.05) as sampler, contextlib.ExitStack() as stack:
+        opened = 0
+        with pytest.raises(psycopg2.OperationalError, match="remaining connection slots"):
+            while True:
+                stack.enter_context(contextlib.closing(psycopg2.connect(server.url())))
+                opened += 1
+        assert opened >= server.max_connections - server.reserved - 2
+        wait_until(lambda: len(sampler.latest.backends) == opened, "all are seen")
+
+
+def test_it_comes_back_when_its_own_session_is_ended_and_says_so(server: Server, writer: Writer) -> None:
+    with (
+        sampling(server, writer, 0.05) as sampler,
+        contextlib.closing(connect(server.admin, server.dbname)) as admin,
+        admin.cursor() as cursor,
+    ):
+        taken = sampler.taken
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'connleak' AND pid <> pg_backend_pid()"
+        )
+        wait_until(lambda: sampler.taken > taken + 5, "it samples again")
+    assert any("did not answer" in note.text for note in read(writer.folder).notes)
+
+
+def test_it_only_reads(server: Server, writer: Writer, tmp_path: Path) -> None:
+    with sampling(server, writer, 0.05) as sampler, sampler._reader._connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('default_transaction_read_only')::bool")
+        assert cursor.fetchone() == (True,)
+
+
+def test_it_knows_who_has_an_advisory_lock(server: Server, writer: Writer) -> None:
+    with (
+        sampling(server, writer, 0.05),
+        contextlib.closing(psycopg2.connect(server.url())) as connection,
+    ):
+        connection.cursor().execute("SELECT pg_advisory_lock(42)")
+        wait_until(
+            lambda: connection.info.backend_pid in (read(writer.folder).samples or [None])[-1].locks, "the lock is seen"
+        )
+
+
+class Hanging:
+    """A reader whose server stops answering after the first reading, until it is let go."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.let_go = threading.Event()
+        self.closed = threading.Event()
+
+    def read(self, *, full: bool) -> Reading:
+        self.asked += 1
+        if self.asked > 1:
+            self.let_go.wait()
+            raise NotAnswering("it was killed")
+        return Reading(t=time.monotonic(), backends={})
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_server_that_hangs_for_good_is_waited_for_only_so_long_and_told(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connleak.collectors.sampler.PATIENCE", 0.2)
+    reader = Hanging()
+    with Sampler(reader, writer, time.monotonic(), 0.02):
+        wait_until(lambda: reader.asked == 2, "it hangs")
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert not reader.closed.is_set(), "a connection that is waited on cannot be closed by another thread"
+    reader.let_go.set()
+    assert reader.closed.wait(5)
+    notes = [note.text for note in read(Path(writer.folder)).notes]
+    assert notes[0].startswith("the server did not answer for the last")
+    assert not any("it was killed" in text for text in notes)
+
+
+STRANGE = {
+    "SQL_ASCII": (b"\xff\xe9", "\ufffd\ufffd"),
+    "LATIN1": (b"\xe9", "é"),
+    "EUC_JP": ("あ".encode("euc_jp"), "あ"),
+    "WIN1252": (b"\x80", "€"),
+}
+"""What a session may say in a database of an encoding, and how a reader in the same database shows it."""
+
+
+@pytest.mark.parametrize("encoding", STRANGE)
+def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Server, tmp_path: Path) -> None:
+    said, shown = STRANGE[encoding]
+    with contextlib.closing(connect(server.admin, "app")) as admin:
+        admin.cursor().execute(f"CREATE DATABASE strange TEMPLATE template0 ENCODING '{encoding}' OWNER app")
+    here = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
+    address = f"postgresql://{server.user}:{server.password}@127.0.0.1:{server.port}/strange"
+    for seen_from, query in ((watched_database(address, ()), shown), (server, None)):
+        with (
+            Writer(tmp_path / f"from-{seen_from.dbname}", make_plan(), Machine()) as writer,
+            psycopg.connect(**here, dbname="strange", client_encoding=encoding, autocommit=True) as session,
+            sampling(seen_from, writer, 0.02) as sampler,
+        ):
+            for statement in (b"SET application_name = '" + said + b"'", b"SELECT 1 -- " + said):
+                assert not session.pgconn.exec_(statement).error_message
+            taken = sampler.taken
+            wait_until(lambda taken=taken, one=sampler: one.taken > taken + 3, "it goes on")
+            (row,) = [row for row in sampler.latest.backends if row.pid == session.info.backend_pid]
+        assert row.query.startswith("SELECT 1 -- ")
+        assert query is None or row.query == f"SELECT 1 -- {query}"
+        notes = [note for note in read(tmp_path / f"from-{seen_from.dbname}").notes if note.about == "database"]
+        assert notes == []
+
+
+def test_a_watched_servers_password_is_in_no_note(server: Server, tmp_path: Path) -> None:
+    address = server.url("postgresql")
+    with opened(plan_of(address, window=60, every=1), Private(address), tmp_path / "run") as run:
+        run.note("run", f"the driver said {server.password!r}")
+    written = (tmp_path / "run" / "notes.jsonl").read_text()
+    assert "the driver said '***'" in written and server.password not in written
