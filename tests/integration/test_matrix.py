@@ -118,9 +118,7 @@ def test_a_plain_uwsgi_which_runs_no_threads_between_requests_tells_its_holders(
     assert all(get(port, "/") for _ in range(5))
     holders = lab.holders(3)
     assert {holder.site.function for holder in holders} == {"app"}
-    snapshot = lab.snapshot()
-    known = {h.backend for h in snapshot.holders} | {pid for pool in snapshot.pools for pid in pool.idle}
-    assert known == backends(server)
+    wait_until(lambda: known(lab) == backends(server), "a probe that knows all of the server's sessions")
     _, silent = lab.collector.collect(timeout=1)
     assert (silent > 0) == (threads == ())
     keeper.stop(child)
