@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
 from build import backend, holder, pool, recording
 from connleak import comparing as compare
 from connleak import judging as judge
-from connleak.model.recording import Note, Request, Site
+from connleak.model.recording import Note, NoteCode, Request, Site
 from connleak.render import charts, page
 from connleak.runner import report as results
 
@@ -180,7 +180,7 @@ def test_no_text_of_an_app_or_a_database_becomes_code_in_the_page(words: str, re
     held = msgspec.structs.replace(holder(1, site=site), request=words, thread_name=words, now=site)
     made = recording([[row]] * 3, holders=[[held]] * 3, pools=[[pool(size=50, overflow=50, out=1)]] * 3)
     plan = msgspec.structs.replace(made.plan, app=words, variant=words, target=words, argv=(words,))
-    notes = (Note(1.0, words, words),)
+    notes = (Note(1.0, NoteCode.OTHER, words),)
     made = msgspec.structs.replace(made, plan=plan, notes=notes, requests=(Request(1.5, 0.1, words, error=words),))
     verdict = judge.judge(made)
     live = {

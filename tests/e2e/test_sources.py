@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from connleak.model.recording import NoteCode
 from connleak.plan import catalog
 from connleak.processes.supervisor import free_port
 from connleak.recording import reader as recording
@@ -124,7 +125,7 @@ def test_with_workers_of_ours_each_request_is_recorded(tmp_path: Path) -> None:
     read = recording.read(folder)
     drains = [phase.facts["requests"] for phase in read.phases if phase.name == "drain"]
     assert drains[-1] == len(read.requests) > 50
-    assert not any("estimated" in note.facts for note in read.notes)
+    assert not any(note.code == NoteCode.REQUESTS_ESTIMATED for note in read.notes)
 
 
 PROJECT = """

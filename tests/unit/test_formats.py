@@ -69,7 +69,7 @@ def test_junit_of_an_expected_leak_passes_and_of_an_unexpected_clean_fails() -> 
 
 def test_junit_holds_no_character_that_xml_forbids() -> None:
     made, verdict = leaking()
-    checks = tuple(msgspec.structs.replace(check, why="a\x00b\x1b[0m") for check in verdict.checks)
+    checks = tuple(msgspec.structs.replace(check, detail="a\x00b\x1b[0m") for check in verdict.checks)
     text = machines.junit([(made, msgspec.structs.replace(verdict, checks=checks))])
     assert ElementTree.fromstring(text) is not None and "\x00" not in text
 

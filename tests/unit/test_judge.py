@@ -7,7 +7,7 @@ import pytest
 from build import OTHER, PROCESS, SITE, backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.judging import merge
-from connleak.model.recording import Event, Note, Phase, Process, Request, Sample, Site
+from connleak.model.recording import Event, Note, NoteCode, NoteFacts, Phase, Process, Request, Sample, Site
 
 
 def kinds(verdict) -> list[str]:
@@ -287,7 +287,9 @@ def without_phase(made, *names: str):
         ),
         (lambda r: without_phase(r, "quiet", "collect"), "rest", "broke off in phase rest"),
         (
-            lambda r: msgspec.structs.replace(r, notes=(Note(3.0, "run", "the app ended with exit code 1"),)),
+            lambda r: msgspec.structs.replace(
+                r, notes=(Note(3.0, NoteCode.PROCESS_ENDED, "the app ended with exit code 1"),)
+            ),
             "app",
             "exit code 1",
         ),
@@ -422,7 +424,9 @@ def test_a_pool_that_counts_connections_nobody_has_has_lost_slots() -> None:
 
 
 def test_a_drivers_own_words_in_the_apps_log_are_refused() -> None:
-    words = Note(9.0, "app", "app.log says", {"words": "another operation is in progress", "count": 4})
+    words = Note(
+        9.0, NoteCode.DRIVER_ERROR, "app.log says", NoteFacts(phrase="another operation is in progress", count=4)
+    )
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
     verdict = judge.judge(msgspec.structs.replace(made, notes=(words,)))
     assert (verdict.outcome, kinds(verdict)) == ("fault", ["refused"])
@@ -430,7 +434,7 @@ def test_a_drivers_own_words_in_the_apps_log_are_refused() -> None:
 
 
 def test_a_server_that_refused_is_exhausted_bounded_by_the_server() -> None:
-    words = Note(9.0, "database", "postgres.log says", {"words": " 53300 ", "count": 7})
+    words = Note(9.0, NoteCode.TOO_MANY_CONNECTIONS, "postgres.log says", NoteFacts(count=7))
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
     verdict = judge.judge(msgspec.structs.replace(made, notes=(words,)))
     assert (verdict.outcome, verdict.findings[0].bounded_by) == ("strained", "server")

@@ -105,7 +105,7 @@ def test_a_process_that_ended_takes_only_what_it_did_since_it_was_last_asked() -
 
 
 def test_what_a_shared_session_broke_is_no_leak_of_its_own() -> None:
-    use = Event(1.5, "shared", 200, backend=1, site=SITE, stack=(SITE,), detail="taken in process 200", other=PROCESS)
+    use = Event(1.5, "shared", 200, backend=1, site=SITE, stack=(SITE,), action="taken", other=PROCESS)
     collected = Event(1.6, "checkin", 200, backend=1, checkout=1, site=SITE, gc=True)
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(use, collected))
     verdict = judge.judge(made)
@@ -186,7 +186,7 @@ def test_a_server_that_pools_of_one_line_have_filled_at_once_is_growth_though_no
 
 
 def test_what_the_users_of_anothers_session_still_hold_is_no_leak_of_its_own() -> None:
-    use = Event(1.5, "shared", PROCESS, backend=9, site=SITE, stack=(SITE,), detail="taken in process 100", other=50)
+    use = Event(1.5, "shared", PROCESS, backend=9, site=SITE, stack=(SITE,), action="taken", other=50)
     held = [holder(1)]
     row = backend(1, xact=1.0, state="idle in transaction")
     made = recording([[row]] * 3, holders=[held] * 3, pools=[[pool(out=1)]] * 3, events=(use,))

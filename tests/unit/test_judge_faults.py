@@ -5,12 +5,11 @@ from __future__ import annotations
 import msgspec
 from build import PROCESS, SITE, holder, pool, recording
 from connleak import judging as judge
-from connleak.judging.misuse import CLOSED
-from connleak.model.recording import Event, Note, Process, Recording, Site
+from connleak.model.recording import Event, Note, NoteCode, NoteFacts, Process, Recording, Site
 from test_judge import check, idle, in_transaction, kinds, streaming
 
-AWAY = Note(5.0, "database", "the server did not answer: connection refused")
-WORDS = Note(9.0, "app", "app.log says", {"words": CLOSED, "count": 4})
+AWAY = Note(5.0, NoteCode.SERVER_UNREACHABLE, "the server did not answer: connection refused")
+WORDS = Note(9.0, NoteCode.CONNECTION_CLOSED, "app.log says", NoteFacts(phrase="closed", count=4))
 
 
 def cut(made: Recording) -> Recording:
@@ -37,7 +36,9 @@ def test_a_server_that_ended_with_the_run_is_no_fault_of_the_apps() -> None:
 
 def test_other_words_are_a_fault_though_the_server_was_away() -> None:
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
-    other = Note(9.0, "app", "app.log says", {"words": "another operation is in progress", "count": 1})
+    other = Note(
+        9.0, NoteCode.DRIVER_ERROR, "app.log says", NoteFacts(phrase="another operation is in progress", count=1)
+    )
     assert kinds(judge.judge(msgspec.structs.replace(made, notes=(AWAY, WORDS, other)))) == ["refused"]
 
 

@@ -22,7 +22,7 @@ from build import (
 from connleak import judging as judge
 from connleak.judging.facts import Facts
 from connleak.judging.rates import compact, rate
-from connleak.model.recording import Event, Note, Phase, Recording, Request, Sample, Site, Snapshot
+from connleak.model.recording import Event, Note, NoteCode, NoteFacts, Phase, Recording, Request, Sample, Site, Snapshot
 from connleak.model.verdict import Verdict
 from test_judge import check, idle, in_transaction, kinds, leaking
 from test_judge_thresholds import clients, hourly, on_one_thread
@@ -244,11 +244,11 @@ def test_a_pool_of_the_baseline_counts_for_itself_and_a_later_one_once_a_line(cr
 
 def test_the_server_was_away_when_it_says_so_and_not_when_the_run_went_through() -> None:
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
-    away = msgspec.structs.replace(made, notes=(Note(5.0, "database", "the server did not answer: no"),))
+    away = msgspec.structs.replace(made, notes=(Note(5.0, NoteCode.SERVER_UNREACHABLE, "no"),))
     assert (Facts(made).outage, Facts(away).outage) == (False, True)
     assert check(judge.judge(away), "refused").outcome == "clean"
     other = msgspec.structs.replace(
-        made, notes=(Note(5.0, "app", "it did not answer"), Note(5.0, "database", "no TLS"))
+        made, notes=(Note(5.0, NoteCode.OTHER, "it did not answer"), Note(5.0, NoteCode.SERVER_SETUP, "no TLS"))
     )
     assert not Facts(other).outage
 
@@ -319,7 +319,9 @@ def test_callers_that_come_one_after_the_other_never_want_more_than_one() -> Non
     back = [Event(1.5005 + n / 1000, "checkin", PROCESS, 1, 1, n, pool=1) for n in range(120)]
     big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
     verdict = judge.judge(recording([idle(1)] * 3, pools=big, events=(*taken, *back)))
-    assert check(verdict, "over-budget").detail == "the pools may open 150, and with the callers seen 1, of 97 connections"
+    assert (
+        check(verdict, "over-budget").detail == "the pools may open 150, and with the callers seen 1, of 97 connections"
+    )
 
 
 def test_callers_that_wait_want_a_connection_from_when_they_asked_on() -> None:
@@ -361,14 +363,14 @@ def test_a_level_of_a_watch_without_a_third_of_the_windows_is_itself() -> None:
 @pytest.mark.parametrize(
     ("note", "outcome"),
     [
-        (Note(5.0, "database", "the server did not answer: no"), "inconclusive"),
-        (Note(5.0, "database", "the clock", {"clock": 60.0}), "inconclusive"),
-        (Note(5.0, "database", "no TLS"), "clean"),
-        (Note(5.0, "app", "it did not answer"), "clean"),
-        (Note(5.0, "run", "the app ended with exit code 1"), "inconclusive"),
-        (Note(5.0, "run", "interrupted"), "inconclusive"),
-        (Note(5.0, "run", "a word"), "clean"),
-        (Note(5.0, "app", "a job ended"), "clean"),
+        (Note(5.0, NoteCode.SERVER_UNREACHABLE, "no"), "inconclusive"),
+        (Note(5.0, NoteCode.CLOCK_JUMP, "the clock", NoteFacts(clock_jump=60.0)), "inconclusive"),
+        (Note(5.0, NoteCode.SERVER_SETUP, "the server did not answer"), "clean"),
+        (Note(5.0, NoteCode.OTHER, "the server did not answer"), "clean"),
+        (Note(5.0, NoteCode.PROCESS_ENDED, "the app"), "inconclusive"),
+        (Note(5.0, NoteCode.INTERRUPTED, ""), "inconclusive"),
+        (Note(5.0, NoteCode.STOPPED_EARLY, "the load ended"), "clean"),
+        (Note(5.0, NoteCode.RUN_FAILED, "a job ended"), "clean"),
     ],
 )
 def test_what_was_noted_of_the_server_and_the_run_says_whether_the_app_lived(note: Note, outcome: str) -> None:
@@ -409,7 +411,7 @@ def test_the_times_until_the_wall_are_told_to_a_tenth_of_a_second() -> None:
 def test_a_session_that_lies_in_its_pool_is_not_the_planted_leak() -> None:
     row = backend(1, xact=2.0, state="idle in transaction")
     made = recording([[row]] * 3, pools=[[pool(idle=(1,), site=SITE)]] * 3, canary=True)
-    made = msgspec.structs.replace(made, notes=(Note(1.5, "run", "canary", {"canary": "connection"}),))
+    made = msgspec.structs.replace(made, notes=(Note(1.5, NoteCode.CANARY, "canary", NoteFacts(canary="connection")),))
     assert check(judge.judge(made), "canary").outcome == "inconclusive"
 
 
@@ -444,7 +446,7 @@ def test_a_return_whose_taking_was_not_seen_says_nothing_of_how_long_one_is_held
     taken = Event(1.4, "checkout", PROCESS, 1, 1, 1, pool=1)
     whole = msgspec.structs.replace(made, events=(taken, gave_up, back))
     assert "each holds it for 500 ms" in sentence(whole)
-    thinned = Note(1.8, "probe", "", {"thinned": 5})
+    thinned = Note(1.8, NoteCode.EVENTS_THINNED, "")
     assert "each holds it for 0 ms" in sentence(msgspec.structs.replace(whole, notes=(thinned,)))
 
 
@@ -534,7 +536,7 @@ def test_residents_are_counted_in_the_check() -> None:
 
 
 def test_at_most_five_of_the_others_on_a_server_are_named() -> None:
-    note = Note(5.0, "sampler", "", {"others": {f"tool {n}": 1 for n in range(7)}})
+    note = Note(5.0, NoteCode.SAMPLER_SUMMARY, "", NoteFacts(others={f"tool {n}": 1 for n in range(7)}))
     made = msgspec.structs.replace(watched([idle(1)] * 3, before=idle(1)), notes=(note,))
     assert "tool 4; without" in check(judge.judge(made), "others").detail
 
@@ -584,7 +586,9 @@ def test_processes_that_ended_are_counted() -> None:
 
 def test_refusals_are_counted_by_the_most_frequent_words() -> None:
     def said(**words: int) -> Recording:
-        notes = tuple(Note(9.0, "app", "", {"words": word, "count": count}) for word, count in words.items())
+        notes = tuple(
+            Note(9.0, NoteCode.DRIVER_ERROR, "", NoteFacts(phrase=word, count=count)) for word, count in words.items()
+        )
         return msgspec.structs.replace(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3), notes=notes)
 
     assert sentence(said(busy=2)) == "the app's log says 2 times: busy"
@@ -594,7 +598,7 @@ def test_refusals_are_counted_by_the_most_frequent_words() -> None:
 
 
 def test_what_sharers_hold_is_counted_apart() -> None:
-    use = Event(1.5, "shared", PROCESS, backend=9, site=SITE, stack=(SITE,), detail="taken in process 100", other=50)
+    use = Event(1.5, "shared", PROCESS, backend=9, site=SITE, stack=(SITE,), action="taken", other=50)
     made = recording([in_transaction(2)] * 3, holders=[[holder(1), holder(2)]] * 3, events=(use,))
     assert why_of(made, "held") == (
         "0 checkouts out all through 1.0 s of rest; 2 more in processes that use another's session, which breaks"

@@ -225,8 +225,8 @@ def test_a_close_after_ones_own_use_is_no_second_fault_and_one_without_is() -> N
     def closing(*events: Event) -> list[dict]:
         return found(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events), "shared")
 
-    use = Event(1.5, "shared", 200, backend=1, site=SITE, stack=(SITE,), detail="taken in process 200", other=50)
-    close = msgspec.structs.replace(use, t=1.6, site=OTHER, stack=(OTHER,), detail="closed in process 200")
+    use = Event(1.5, "shared", 200, backend=1, site=SITE, stack=(SITE,), action="taken", other=50)
+    close = msgspec.structs.replace(use, t=1.6, site=OTHER, stack=(OTHER,), action="closed")
     assert [f["sites"] for f in closing(use, close)] == [[str_of(SITE)]]
     assert [f["sites"] for f in closing(close)] == [[str_of(OTHER)]]
     other = msgspec.structs.replace(close, process=201)

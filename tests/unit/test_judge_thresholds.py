@@ -8,7 +8,7 @@ from build import CYCLE, OTHER, PROCESS, SITE, backend, holder, pool, recording,
 from connleak import judging as judge
 from connleak.judging.facts import Facts
 from connleak.judging.rates import compact, increments, requests_for, unit_of
-from connleak.model.recording import Event, Note, Pool, Recording, Request, Sample, Snapshot
+from connleak.model.recording import Event, Note, NoteCode, NoteFacts, Pool, Recording, Request, Sample, Snapshot
 from test_judge import check, idle, in_transaction, kinds, leaking
 
 POOLED = [[pool(idle=(1,))]] * 3
@@ -352,7 +352,8 @@ def test_churn_takes_two_cycles_and_what_the_first_opened_is_none() -> None:
     assert kinds(judge.judge(recording([idle(1)] * 3, pools=POOLED, events=first))) == []
     assert kinds(judge.judge(recording([idle(1)] * 2, pools=POOLED[:2], events=opening(50)[:100]))) == ["churn"]
     assert (
-        "not judged" in check(judge.judge(recording([idle(1)], pools=POOLED[:1], events=opening(90)[:90])), "churn").detail
+        "not judged"
+        in check(judge.judge(recording([idle(1)], pools=POOLED[:1], events=opening(90)[:90])), "churn").detail
     )
 
 
@@ -502,6 +503,6 @@ def test_the_baseline_is_the_most_that_was_there_before_the_load() -> None:
 def test_a_refusal_of_the_server_counts_what_it_logged_or_the_probe_saw_whichever_is_more() -> None:
     seen = tuple(Event(1.5, "refused", PROCESS) for _ in range(3))
     for logged in (2, 4):
-        note = Note(9.0, "database", "", {"words": " 53300 ", "count": logged})
+        note = Note(9.0, NoteCode.TOO_MANY_CONNECTIONS, "", NoteFacts(count=logged))
         made = msgspec.structs.replace(recording([idle(1)] * 3, pools=POOLED, events=seen), notes=(note,))
         assert f"refused {max(3, logged)} connections" in judge.judge(made).sentence

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from build import OTHER, PROCESS, SITE, holder, pool, recording
 from connleak import judging as judge
-from connleak.model.recording import Event, Note, Site, Snapshot
+from connleak.model.recording import Event, Note, NoteCode, NoteFacts, Site, Snapshot
 from test_judge import check, idle, in_transaction, kinds, leaking
 
 
@@ -48,7 +48,7 @@ def planted(seen: bool, note: str = "connection"):
     holders = [[holder(9, site=CANARY)] if seen else []] * 3
     levels = [in_transaction(1, 9) if seen else []] * 3
     made = recording(levels, holders=holders, pools=[[pool(idle=())]] * 3, canary=True)
-    return msgspec.structs.replace(made, notes=(Note(1.5, "run", "canary", {"canary": note}),))
+    return msgspec.structs.replace(made, notes=(Note(1.5, NoteCode.CANARY, "canary", NoteFacts(canary=note)),))
 
 
 def test_a_planted_leak_that_is_seen_is_no_finding() -> None:
@@ -60,9 +60,11 @@ def test_a_planted_leak_that_is_seen_is_no_finding() -> None:
 def test_the_name_of_the_apps_class_that_was_planted_is_no_word_of_an_end() -> None:
     made = planted(seen=True)
     words = "canary: ExtendedConnection, interrupted"
-    made = msgspec.structs.replace(made, notes=(Note(1.5, "run", words, {"canary": "ExtendedConnection"}),))
+    made = msgspec.structs.replace(
+        made, notes=(Note(1.5, NoteCode.CANARY, words, NoteFacts(canary="ExtendedConnection")),)
+    )
     assert judge.judge(made).outcome == "clean"
-    ended = msgspec.structs.replace(made, notes=(*made.notes, Note(1.6, "run", "the app ended")))
+    ended = msgspec.structs.replace(made, notes=(*made.notes, Note(1.6, NoteCode.PROCESS_ENDED, "the app ended")))
     assert judge.judge(ended).outcome == "inconclusive"
 
 
@@ -80,7 +82,7 @@ def test_a_planted_leak_does_not_hide_the_apps_own() -> None:
         msgspec.structs.replace(s, backends=(*s.backends, *in_transaction(1, 99))) if s.backends else s
         for s in made.samples
     ]
-    note = Note(1.5, "run", "canary", {"canary": "connection"})
+    note = Note(1.5, NoteCode.CANARY, "canary", NoteFacts(canary="connection"))
     verdict = judge.judge(
         msgspec.structs.replace(made, snapshots=tuple(with_both), samples=tuple(samples), notes=(note,))
     )
@@ -100,7 +102,7 @@ def test_clean_is_given_only_when_the_asked_sensitivity_was_reached() -> None:
 
 def test_requests_that_never_reached_the_app_do_not_count_towards_the_sensitivity() -> None:
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, requests=100, sensitivity=0.01)
-    lost = [msgspec.structs.replace(r, ok=False, error="ConnectionRefusedError") for r in made.requests[:100]]
+    lost = [msgspec.structs.replace(r, ok=False, error="no", unsent=True) for r in made.requests[:100]]
     verdict = judge.judge(msgspec.structs.replace(made, requests=(*lost, *made.requests[100:])))
     assert check(verdict, "sensitivity").outcome == "inconclusive"
 
@@ -142,7 +144,7 @@ def test_the_first_refusal_is_told_with_its_holders_and_the_seconds_before() -> 
 def test_sessions_of_others_on_a_shared_server_matter_only_where_no_probe_tells_them_apart() -> None:
     def shared_server(probed: bool):
         made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, probed=probed, budget=None if probed else 5)
-        note = Note(13.0, "sampler", "", {"others": {"psql": 1}})
+        note = Note(13.0, NoteCode.SAMPLER_SUMMARY, "", NoteFacts(others={"psql": 1}))
         return judge.judge(msgspec.structs.replace(made, notes=(note,)))
 
     assert check(shared_server(True), "others").outcome == "clean"

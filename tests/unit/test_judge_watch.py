@@ -7,7 +7,7 @@ import pytest
 from build import OTHER, PROCESS, SITE, WINDOW, backend, holder, pool, watched
 from connleak import judging as judge
 from connleak.judging.facts import Facts
-from connleak.model.recording import Backend, Event, Holder, Note, Process
+from connleak.model.recording import Backend, Event, Holder, Note, NoteCode, NoteFacts, Process
 from test_judge import check, idle, in_transaction, kinds
 
 
@@ -30,7 +30,7 @@ def held_at(*numbers: int, **changes: object) -> list[Holder]:
 
 
 def with_others(names: dict[str, int]) -> tuple[Note, ...]:
-    return (Note(5.0, "sampler", "", {"others": names}),)
+    return (Note(5.0, NoteCode.SAMPLER_SUMMARY, "", NoteFacts(others=names)),)
 
 
 # the windows
@@ -74,7 +74,7 @@ def test_the_time_of_each_window_is_the_load_before_its_end() -> None:
 def test_a_watch_that_was_interrupted_broke_nothing_off() -> None:
     facts = Facts(watched([idle(1)] * 3))
     assert not facts.outage
-    away = watched([idle(1)] * 3, notes=(Note(4.0, "database", "the server did not answer: refused"),))
+    away = watched([idle(1)] * 3, notes=(Note(4.0, NoteCode.SERVER_UNREACHABLE, "refused"),))
     assert Facts(away).outage
     assert judge.judge(away).outcome == "inconclusive"
 

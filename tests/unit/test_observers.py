@@ -18,7 +18,7 @@ from connleak.collectors.sampler import Sampler
 from connleak.databases.postgres.docker import follow
 from connleak.databases.server import NotAnswering, Reading
 from connleak.model.errors import Error
-from connleak.model.recording import HOST, Event, Machine, Note, Phase, Process, Recording, Sample, Snapshot
+from connleak.model.recording import HOST, Event, Machine, Note, NoteCode, Phase, Process, Recording, Sample, Snapshot
 from connleak.processes.threads import Supervised, stopped
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
@@ -106,7 +106,7 @@ def test_a_session_of_a_host_whose_relay_is_gone_is_nobodys_only_as_far_as_we_kn
 
 
 def test_words_in_a_note_decide_nothing() -> None:
-    note = Note(1.0, "probe", "connleak's collector stopped at 1.0 s (a process called itself so)")
+    note = Note(1.0, NoteCode.OTHER, "connleak's collector stopped at 1.0 s (a process called itself so)")
     made = msgspec.structs.replace(clean_run(), notes=(note,))
     assert check(judge.judge(made), "threads").outcome == "clean"
 
@@ -194,15 +194,15 @@ def test_a_reading_that_cannot_be_read_is_counted_and_borne(tmp_path: Path) -> N
     reader = Broken(5)
     first, *_, last = sampled(tmp_path / "run", reader, 20)
     assert reader.closed == 2, "it connects anew after the failure, and closes at the end"
-    assert "UnicodeDecodeError" in first.text and first.about == "sampler"
-    assert last.facts["failures"] == 1
-    assert not [note for note in read(tmp_path / "run").notes if "did not answer" in note.text]
+    assert "UnicodeDecodeError" in first.text and first.code == NoteCode.READ_FAILED
+    assert last.facts.failures == 1
+    assert not [note for note in read(tmp_path / "run").notes if note.code == NoteCode.SERVER_UNREACHABLE]
 
 
 def test_readings_that_cannot_be_read_one_after_the_other_are_a_server_that_does_not_answer(tmp_path: Path) -> None:
     notes = sampled(tmp_path / "run", Broken(5, 6, 7, 8), 20)
-    assert len([note for note in notes if "did not answer" in note.text and note.about == "database"]) == 1
-    assert notes[-1].facts["failures"] == 4
+    assert len([note for note in notes if note.code == NoteCode.SERVER_UNREACHABLE]) == 1
+    assert notes[-1].facts.failures == 4
 
 
 def test_a_server_whose_first_reading_cannot_be_read_is_an_error_with_what_to_do(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from connleak.cli.progress import progress
 from connleak.judging import suppressions as gate
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
-from connleak.model.recording import Recording
+from connleak.model.recording import NoteCode, Recording
 from connleak.model.verdict import Verdict
 from connleak.plan import project_file as project
 from connleak.plan import resolve as plan
@@ -70,7 +70,7 @@ def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, 
         told = f"stopped at once; what was recorded until then is in {folder}"
         raise Error(told, f"connleak judge {folder}", exit_code=130) from None
     for note in read.notes:
-        if note.facts.get("told"):
+        if note.code == NoteCode.SERVER_SETUP:
             err.print(escaped(note.text), style="dim")
     return folder, read, verdict
 

@@ -16,7 +16,7 @@ from connleak.judging.facts import Facts, is_canary, unit
 from connleak.judging.holders import holder_table, postmortem
 from connleak.judging.projection import exhaustion
 from connleak.judging.rates import compact, increments, requests_for, smallest_visible
-from connleak.model.recording import KINDS, OUTCOMES, Outcome, Recording
+from connleak.model.recording import KINDS, OUTCOMES, NoteCode, Outcome, Recording
 from connleak.model.verdict import Check, CheckOutcome, Finding, Verdict
 
 __all__ = ["CHECKS", "is_settled", "judge", "merge", "requests_for", "requests_landed"]
@@ -75,7 +75,7 @@ def judge(recording: Recording) -> Verdict:
 
 def canary_seen(recording: Recording) -> Check:
     """Does the judge see the leak that was planted? If not, it cannot be trusted with any other."""
-    planted = [note.facts["canary"] for note in recording.notes if "canary" in note.facts]
+    planted = [note.facts.canary for note in recording.notes if note.code == NoteCode.CANARY]
     if not any(planted):
         return Check("canary", "inconclusive", "no leak could be planted: no process of the app could be asked")
     try:
@@ -176,5 +176,5 @@ def evidence(facts: Facts) -> dict[str, Any]:
             for holder in held.residents(facts)
         ],
         "notes": [note.text for note in recording.notes],
-        "elsewhere": [note.text for note in recording.notes if "elsewhere" in note.facts],
+        "elsewhere": [note.text for note in recording.notes if note.code == NoteCode.REQUESTS_WITHHELD],
     }

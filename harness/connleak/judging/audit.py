@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from connleak.judging.facts import Facts, is_unsent, plural
+from connleak.judging.facts import Facts, plural
 from connleak.judging.rates import requests_for
-from connleak.model.recording import process_name
+from connleak.model.recording import NoteCode, process_name
 from connleak.model.verdict import Check
 from connleak.recording.downsampling import kept_every
 
 GAP = 1.0
 LANDED = 0.5
+DISTURBED = (
+    NoteCode.INTERRUPTED,
+    NoteCode.PROCESS_ENDED,
+    NoteCode.SERVER_UNREACHABLE,
+    NoteCode.CLOCK_JUMP,
+)
 LOST = 0.5
 """Of all checkouts, those of processes that ended before they could be asked; above this, clean would say nothing."""
 
@@ -25,7 +31,7 @@ def load_landed(facts: Facts) -> Check:
     cut = f"requests were cut at the end of cycle {facts.cut}: they took too long"
     if not requests:
         return Check("load", "inconclusive", cut if facts.cut else "no request was sent; look into locust.log")
-    unsent = sum(is_unsent(request.error) for request in requests)
+    unsent = sum(request.unsent for request in requests)
     failed = sum(not request.ok for request in requests)
     if unsent > LANDED * len(requests):
         return Check(
@@ -107,7 +113,7 @@ def ended_at(facts: Facts) -> float:
 def observers_lived(facts: Facts) -> Check:
     """Did every thread of connleak's that observes go on until the end?"""
     for note in facts.recording.notes:
-        if "stopped" in note.facts:
+        if note.code == NoteCode.OBSERVER_STOPPED:
             return Check("threads", "inconclusive", f"{note.text}: what happened after that was not observed")
     return Check("threads", "clean", "everything that observes went on until the end")
 
@@ -180,12 +186,8 @@ def short_sessions(facts: Facts) -> float:
 def app_lived(facts: Facts) -> Check:
     """Did the app and the server live through the run, with their processes?"""
     for note in facts.recording.notes:
-        if "canary" in note.facts:
-            continue  # in its words is a name of the app's
-        if note.about == "run" and ("ended" in note.text or "interrupted" in note.text):
-            return Check("app", "inconclusive", note.text.splitlines()[0])
-        if note.about == "database" and ("did not answer" in note.text or "clock" in note.facts):
-            return Check("app", "inconclusive", note.text)
+        if note.code in DISTURBED:
+            return Check("app", "inconclusive", next(iter(note.text.splitlines()), ""))
     if not facts.ended:
         return Check("app", "clean", "its processes lived through the run")
     told = "1 process" if len(facts.ended) == 1 else f"{len(facts.ended)} processes"
@@ -215,7 +217,7 @@ def nobody_else(facts: Facts) -> Check:
     """Were there other clients on the server, whose sessions could not be told from the app's?"""
     others: dict[str, int] = {}
     for note in facts.recording.notes:
-        others |= note.facts.get("others", {})
+        others |= note.facts.others
     if facts.server.get("own_database") or not others:
         return Check("others", "clean", "no session of anybody else was counted")
     names = ", ".join(sorted(others)[:5])

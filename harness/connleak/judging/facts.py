@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
 
-from connleak.model.recording import Backend, Event, Holder, Phase, Pool, Recording, Site, Snapshot
+from connleak.model.recording import Backend, Event, Holder, NoteCode, Phase, Pool, Recording, Site, Snapshot
 
 Key = tuple[int, int]
 """A checkout: (process, its number there)."""
@@ -120,7 +120,7 @@ class Facts:
         """Whether the server was away at some time, or not to be reached; or the run broke off, which ends it."""
         if not self.watched and not any(phase.name == "collect" for phase in self.recording.phases):
             return True
-        return any(note.about == "database" and "did not answer" in note.text for note in self.recording.notes)
+        return any(note.code == NoteCode.SERVER_UNREACHABLE for note in self.recording.notes)
 
     @cached_property
     def cut(self) -> int:
@@ -174,12 +174,12 @@ class Facts:
     @cached_property
     def answered(self) -> list[float]:
         """When each request began that reached the app, in order."""
-        return [request.t for request in self.recording.requests if not is_unsent(request.error)]
+        return [request.t for request in self.recording.requests if not request.unsent]
 
     @cached_property
     def thinned(self) -> float:
         """The moment from which on checkouts that came back at once are left out of the events."""
-        noted = (note.t for note in self.recording.notes if note.about == "probe" and note.facts.get("thinned"))
+        noted = (note.t for note in self.recording.notes if note.code == NoteCode.EVENTS_THINNED)
         return min(noted, default=float("inf"))
 
     @cached_property
@@ -319,13 +319,6 @@ def is_canary(site: Site | None) -> bool:
 def kept(pool: Pool) -> int:
     """Returns how many idle connections a pool may keep; an unlimited one (size -1) what it has."""
     return pool.size if pool.size >= 0 else len(pool.idle) + pool.checked_out
-
-
-def is_unsent(error: str) -> bool:
-    """Tells whether a request never reached the app."""
-    if error.startswith("connleak: "):  # no other error begins so
-        return "is not loopback" in error
-    return any(words in error for words in ("ConnectionRefused", "refused", "RetriesExceeded"))
 
 
 def unit(facts: Facts) -> tuple[str, float]:

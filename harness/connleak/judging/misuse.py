@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from connleak.judging.facts import Facts, plural
-from connleak.model.recording import process_name
+from connleak.model.recording import NoteCode, process_name
 from connleak.model.verdict import Check, Finding
-
-CLOSED = "server closed the connection unexpectedly"
-"""What libpq says of a connection that the server ended: a fault of the app's only while the server is there."""
 
 
 def lock_held(facts: Facts) -> tuple[list[Finding], Check]:
@@ -45,12 +42,15 @@ def lock_held(facts: Facts) -> tuple[list[Finding], Check]:
 def refused(facts: Facts) -> tuple[list[Finding], Check]:
     """Returns a finding when a driver's own words say that a connection was used where it may not be."""
     words: Counter[str] = Counter()
+    gone, closed = 0, ""
     for note in facts.recording.notes:
-        if note.about == "app" and "words" in note.facts:
-            words[note.facts["words"]] += note.facts.get("count", 0)
-    gone = words.pop(CLOSED, 0) if facts.outage else 0
+        if note.code == NoteCode.CONNECTION_CLOSED and facts.outage:
+            gone += note.facts.count
+            closed = note.facts.phrase
+        elif note.code in (NoteCode.DRIVER_ERROR, NoteCode.CONNECTION_CLOSED):
+            words[note.facts.phrase] += note.facts.count
     if not words and gone:
-        why = f"the app's log says {plural(gone, 'time')}: {CLOSED}; so would any app's, for the server was away"
+        why = f"the app's log says {plural(gone, 'time')}: {closed}; so would any app's, for the server was away"
         return [], Check("refused", "inconclusive", why)
     if not words:
         return [], Check("refused", "clean", "no driver said no")

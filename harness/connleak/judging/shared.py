@@ -45,7 +45,7 @@ def across_processes(facts: Facts) -> list[Event]:
 
 
 def is_closing(event: Event) -> bool:
-    return event.detail.startswith("closed")
+    return event.action == "closed"
 
 
 def grouped(told: list[Event], words: str) -> list[Finding]:
@@ -56,7 +56,7 @@ def grouped(told: list[Event], words: str) -> list[Finding]:
     findings = []
     for site, events in sorted(by_site.items(), key=lambda item: -len(item[1])):
         backends = tuple(sorted({event.backend for event in events if event.backend is not None}))
-        how = Counter(event.detail.split(" in process ")[0] for event in events).most_common(1)[0][0]
+        how = Counter(event.action or event.detail for event in events).most_common(1)[0][0]
         openers = Counter(event.other for event in events if event.other)
         users = {event.process for event in events}
         claim = (

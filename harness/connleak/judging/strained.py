@@ -10,7 +10,7 @@ from statistics import median
 
 from connleak.judging.facts import Facts, plural
 from connleak.judging.rates import compact
-from connleak.model.recording import Event, Pool, Request, Sample
+from connleak.model.recording import Event, NoteCode, Pool, Request, Sample
 from connleak.model.verdict import Check, Finding
 from connleak.recording.downsampling import kept_every
 
@@ -57,7 +57,7 @@ def exhausted(facts: Facts) -> tuple[list[Finding], Check]:
 
 def refusals(facts: Facts) -> list[Finding]:
     """Returns a finding when the server itself had no connection left for the app."""
-    logged = sum(note.facts.get("count", 0) for note in facts.recording.notes if note.facts.get("words") == " 53300 ")
+    logged = sum(note.facts.count for note in facts.recording.notes if note.code == NoteCode.TOO_MANY_CONNECTIONS)
     seen = facts.events("refused")
     count = max(logged, len(seen))
     if not count:

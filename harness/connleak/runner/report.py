@@ -16,7 +16,7 @@ import msgspec
 from connleak import judging as judge
 from connleak.model.comparison import Comparison
 from connleak.model.errors import Error
-from connleak.model.recording import Recording
+from connleak.model.recording import NoteCode, Recording
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
 from connleak.processes.cache import build_once, cache_folder
@@ -61,7 +61,7 @@ def judge_whole(folder: Path) -> Judged:
     The run keeps what it has and returns: without this, the next one would begin.
     """
     read, verdict = judge_own(folder)
-    if any(note.facts.get("interrupted") for note in read.notes):
+    if any(note.code == NoteCode.INTERRUPTED for note in read.notes):
         raise KeyboardInterrupt
     return read, verdict
 
