@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from connleak.judging.facts import plural
-from connleak.judging.rates import compact
+from connleak.judging.claims import format_number, format_rate, plural
 from connleak.model.comparison import Answer, Arm, Effect
 
 NAMES = {"throughput": "throughput", "p50": "p50", "p99": "p99", "peak": "peak sessions", "errors": "failed requests"}
@@ -67,7 +66,7 @@ def of(works: list[Arm]) -> str:
     rounds = len(works[0].runs)
     worst = max(arm.sensitivity for arm in works)
     often = "the one round" if rounds == 1 else "both rounds" if rounds == 2 else f"all {rounds} rounds"
-    return f" in {often} (a leak of {compact(worst)} or more per {works[0].runs[0].per} would have shown)"
+    return f" in {often} (a leak of {format_number(worst)} or more per {works[0].runs[0].per} would have shown)"
 
 
 def does(arm: Arm) -> str:
@@ -80,7 +79,7 @@ def does(arm: Arm) -> str:
     if arm.bounded_by:
         words += f" (bounded by {arm.bounded_by})"
     elif arm.rate and arm.rate.value:
-        words += f", {compact(arm.rate.value)} ({compact(arm.rate.low)} to {compact(arm.rate.high)}) per {arm.rate.per}"
+        words += f", {format_rate(arm.rate)}"
     return words + at
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connleak.comparing.conclusion import spoken
-from connleak.judging.rates import compact
+from connleak.judging.claims import format_number
 from connleak.model.comparison import METRICS, Arm, Comparison, Metric
 from connleak.render.sanitize import CONTROLS, cell, harmless, plain
 from connleak.render.text import wrapped
@@ -101,7 +101,7 @@ def leaked(arm: Arm) -> str:
         return f"bounded by {arm.bounded_by}"
     if arm.rate is None:
         return ""
-    return f"{compact(arm.rate.value)} ({compact(arm.rate.low)} to {compact(arm.rate.high)})"
+    return f"{format_number(arm.rate.value)} ({format_number(arm.rate.low)} to {format_number(arm.rate.high)})"
 
 
 def number(value: float) -> str:

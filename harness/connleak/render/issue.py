@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from connleak.judging.claims import format_rate
 from connleak.judging.facts import Facts
-from connleak.judging.rates import spoken
 from connleak.model.recording import Recording
 from connleak.model.verdict import Finding, Verdict
 from connleak.recording.redaction import without_passwords
@@ -66,7 +66,7 @@ def about(finding: Finding, excerpts: Excerpts) -> list[str]:
     """Returns a finding: its claim, rate, and the code at its line."""
     lines = [f"#### {finding.kind}", "", plain(finding.claim), ""]
     if finding.rate and not finding.bounded_by:
-        lines += [f"Rate: {spoken(finding.rate)} ({finding.rate.method}).", ""]
+        lines += [f"Rate: {format_rate(finding.rate)} ({finding.rate.method}).", ""]
     if finding.sites:
         site = finding.sites[0]
         lines += [quoted(str(site)), ""]

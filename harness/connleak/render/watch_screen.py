@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from connleak.judging.rates import unit_of
+from connleak.judging.claims import time_unit
 from connleak.model.verdict import HolderRow, Verdict, worker_of
 from connleak.render.sanitize import cell, plain
 from connleak.render.series import by_category
@@ -112,7 +112,7 @@ def holders(rows: tuple[HolderRow, ...]) -> Table:
 
 def spoken(seconds: float) -> str:
     """Returns a duration in the largest unit of which there are two."""
-    name, size = unit_of(seconds)
+    name, size = time_unit(seconds)
     return f"{seconds / size:.0f} {name}"
 
 
