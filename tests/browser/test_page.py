@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
 from build import backend, holder, pool, recording
 from connleak import comparing as compare
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.recording import Note, NoteCode, Request, Site
 from connleak.render import charts, page
 from connleak.runner import report as results
@@ -50,12 +50,12 @@ def leaking():
         holders=[[holder(n) for n in range(1, count + 1)] for count in (4, 8, 12)],
         pools=[[pool(size=50, overflow=50, out=12)]] * 3,
     )
-    return made, judge.judge(made)
+    return made, judge(made)
 
 
 def clean():
     made = recording([[backend(1), backend(2)]] * 3, pools=[[pool(idle=(1, 2))]] * 3)
-    return made, judge.judge(made)
+    return made, judge(made)
 
 
 def dom_of(path: Path, profile: Path, *flags: str) -> str:
@@ -182,7 +182,7 @@ def test_no_text_of_an_app_or_a_database_becomes_code_in_the_page(words: str, re
     plan = msgspec.structs.replace(made.plan, app=words, variant=words, target=words, argv=(words,))
     notes = (Note(1.0, NoteCode.OTHER, words),)
     made = msgspec.structs.replace(made, plan=plan, notes=notes, requests=(Request(1.5, 0.1, words, error=words),))
-    verdict = judge.judge(made)
+    verdict = judge(made)
     live = {
         "chart": charts.growth_chart(made, verdict, interactive=True),
         "lifelines": charts.lifelines_chart(made, verdict, interactive=True),

@@ -134,23 +134,25 @@ url = "http://127.0.0.1:{port}"
 users = 5
 cycles = 2
 """
-KNOWN = """
-[[known]]
+SUPPRESSION = """
+[[suppressions]]
 kind = "held"
 file = "shop.py"
 function = "orders"
 reason = "SHOP-12: the basket keeps its first three"
-until = {until}
+expires = {expires}
 """
 
 
 @pytest.mark.parametrize(
-    ("until", "code"), [("2999-01-31", 0), ("2020-01-31", 1), ("", 1)], ids=["known", "its day is over", "not known"]
+    ("expires", "code"),
+    [("2999-01-31", 0), ("2020-01-31", 1), ("", 1)],
+    ids=["suppressed", "expired", "not suppressed"],
 )
-def test_a_builds_gate(until: str, code: int, tmp_path: Path) -> None:
+def test_a_builds_gate(expires: str, code: int, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP.replace("KEEP", "3"))
-    known = KNOWN.format(until=until) if until else ""
-    (tmp_path / "connleak.toml").write_text(PROJECT.format(python=sys.executable, port=free_port()) + known)
+    suppression = SUPPRESSION.format(expires=expires) if expires else ""
+    (tmp_path / "connleak.toml").write_text(PROJECT.format(python=sys.executable, port=free_port()) + suppression)
     summary = tmp_path / "summary.md"
     env = {
         **os.environ,
@@ -167,7 +169,7 @@ def test_a_builds_gate(until: str, code: int, tmp_path: Path) -> None:
     assert len(results) == code
     assert ("::error file=shop.py" in done.stderr) == bool(code)
     assert summary.exists()
-    said = {"2999-01-31": "known, let through", "2020-01-31": "its day is over", "": "held"}[until]
+    said = {"2999-01-31": "suppressed: held", "2020-01-31": "suppression expired", "": "held"}[expires]
     assert said in done.stderr + done.stdout
 
 

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from build import SITE, backend, holder, plan, pool, recording
 from connleak import comparing as compare
-from connleak import judging as judge
 from connleak.comparing.effects import pooled, student
+from connleak.judging import judge
 from connleak.model.errors import Error
 from connleak.model.plan import Database
 from connleak.model.recording import Machine, Request
@@ -46,7 +46,7 @@ def slow(seconds: float) -> tuple[Request, ...]:
 
 
 def judged(made):
-    return made, judge.judge(made)
+    return made, judge(made)
 
 
 def test_a_fix_that_gives_everything_back_is_fixed_and_the_sentence_names_the_bugs_line_and_rate() -> None:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 from build import SITE, backend, holder, pool, recording
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.recording import Site
 from connleak.render import issue, page
 from connleak.render import sarif as machines
@@ -26,12 +26,12 @@ def leaking(site: Site = SITE, **changes):
         argv=("run", "shop:buggy", "--out", "somewhere"),
         **changes,
     )
-    return made, judge.judge(made)
+    return made, judge(made)
 
 
 def clean():
     made = recording([[backend(1)]] * 3, pools=[[pool(idle=(1,))]] * 3)
-    return made, judge.judge(made)
+    return made, judge(made)
 
 
 def test_the_issue_draft_has_the_curve_the_rate_the_line_and_the_one_command() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from build import plan, recording
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.errors import Error
 from connleak.model.recording import Note, NoteCode
 from connleak.plan.resolve import Options
@@ -46,7 +46,7 @@ def test_arms_of_like_names_have_folders_of_their_own(tmp_path: Path, monkeypatc
             raise KeyboardInterrupt
         places.append(place)
         made = recording([[]])
-        return made, judge.judge(made)
+        return made, judge(made)
 
     arms = [experiment.Contender(name=name, options=Options()) for name in ("fix/a", "fix-a")]
     monkeypatch.setattr(experiment, "run_one", run_one)

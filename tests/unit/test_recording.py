@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from build import backend, plan
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.errors import Error
 from connleak.model.plan import FORMAT
 from connleak.model.recording import Machine, Note, NoteCode, Phase, Request, Sample, Site, Snapshot
@@ -53,7 +53,7 @@ def test_a_recording_cut_at_any_byte_is_read_and_judged(folder: Path) -> None:
         for length in range(len(whole)):
             path.write_bytes(whole[:length])
             made = read(folder)
-            assert judge.judge(made).outcome == "inconclusive"
+            assert judge(made).outcome == "inconclusive"
         path.write_bytes(whole)
 
 

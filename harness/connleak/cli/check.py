@@ -101,14 +101,14 @@ def init() -> None:
 def check(out: str | None, form: str, strict: bool, **given: Any) -> None:
     """Runs what connleak.toml says and passes or fails a build: for CI.
 
-    Leaks that stand there as [[known]], with a reason and a last day, are let through until that day. The run's folder
+    A finding that [[suppressions]] lists, with a reason and an expiry date, passes until that date. The run's folder
     gets junit.xml and connleak.sarif; in a workflow of GitHub's, the step's summary and annotations come by themselves.
     """
     argv = tuple(without_secrets(sys.argv[1:]))
-    known = project.known(Path.cwd())
+    suppressed = project.suppressions(Path.cwd())
     made, private = plan.resolve(plan.Options(target=None, **with_project(given), argv=argv))
     folder, read, verdict = run_once(made, private, out)
-    passed = gate.gate(verdict, known, datetime.date.today())
+    passed = gate.gate(verdict, suppressed, datetime.date.today())
     runs = [(read, passed.verdict)]
     recording.write_json(folder / "gate.json", passed)
     for name, made_of in (("junit.xml", "junit"), ("connleak.sarif", "sarif")):

@@ -10,7 +10,7 @@ from __future__ import annotations
 SHORTEST_WINDOW = 0.95
 """Share of a watch window's planned length that is observed. Origin: a choice, for a watch may end in mid-window."""
 FEWEST_FINAL_READS = 2
-"""Server reads with which the final idle window replaces the last cycle's. Origin: one read shows nothing that lasts."""
+"""Server reads with which the final idle window replaces the last cycle's. Origin: one read shows no duration."""
 FEWEST_READS = 5
 """Server reads in the final idle window. Origin: half a second of the default sampling."""
 FEWEST_WINDOWS = 3

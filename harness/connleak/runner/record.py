@@ -13,14 +13,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from connleak import judging as judge
 from connleak.collectors.framing import host_and_port, listener, need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases import environment as own_app
 from connleak.databases.registry import open_database, reader_of, run_sql, watched
+from connleak.judging import judge
 from connleak.judging.audit import short_sessions
 from connleak.judging.facts import Facts
+from connleak.judging.stopping import is_settled, requests_for, requests_landed
 from connleak.model.errors import Error, Unusable
 from connleak.model.plan import Plan
 from connleak.model.recording import Backend, NoteCode, NoteFacts, Recording
@@ -233,7 +234,7 @@ def goes_on(run: Run) -> bool:
     if done < min(2, plan.cycles):
         return True
     read = recording.read(run.folder)
-    if plan.early_stop and done >= 2 and judge.is_settled(read):
+    if plan.early_stop and done >= 2 and is_settled(read):
         if run.more or plan.sensitivity:
             text = f"stopped after cycle {done} of {plan.cycles}: more could not change the verdict"
             run.note(NoteCode.STOPPED_EARLY, text)
@@ -244,13 +245,13 @@ def goes_on(run: Run) -> bool:
 def wants_more(run: Run, read: Recording) -> bool:
     """Tells whether the asked sensitivity takes more requests; lengthens the loads to what is left."""
     plan, done = run.plan, run.cycle
-    needed, had = judge.requests_for(plan.sensitivity), judge.requests_landed(read)
+    needed, had = requests_for(plan.sensitivity), requests_landed(read)
     why = ""
     if had >= needed and (plan.early_stop or not run.more):
         why = f"{had} requests are enough for the sensitivity that was asked"
     elif run.now() > plan.limit:
         why = f"{had} of {needed} requests when --limit {plan.limit:g} was over"
-    elif not run.more and judge.judge(read).outcome == "leak":
+    elif not run.more and judge(read).outcome == "leak":
         why = "a leak was found"
     if why:
         run.note(NoteCode.STOPPED_EARLY, f"stopped after cycle {done}: {why}")

@@ -84,8 +84,8 @@ def cause_of(facts: Facts, timeouts: list[Event], pool: Pool | None) -> str:
     callers = max(concurrent_callers(facts).values(), default=0)
     capacity = pool.size + max(0, pool.max_overflow) if pool else 0
     return (
-        f"undersized, up to {callers} concurrent callers need one of {capacity} connections, and each checkout takes "
-        f"{1000 * hold:.0f} ms"
+        f"undersized, up to {callers} concurrent callers need one of {plural(capacity, 'connection')}, and each "
+        f"checkout takes {1000 * hold:.0f} ms"
     )
 
 

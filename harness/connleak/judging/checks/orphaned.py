@@ -32,7 +32,7 @@ def orphaned(facts: Facts) -> tuple[list[Finding], Check]:
         detail = f"an aborted request may still be opening {plural(len(opening), 'session')}"
         return [], Check("orphaned", "inconclusive", detail)
     if not unknown:
-        return [], Check("orphaned", "clean", f"the app refers to all {plural(last.level, 'idle session')}")
+        return [], Check("orphaned", "clean", f"the app refers to every one of {plural(last.level, 'idle session')}")
     owners = {port: process.process for process in processes.values() for port in process.ports}
     by_stack: dict[tuple[Site, ...], list[Backend]] = {}
     for pid in unknown:
@@ -95,7 +95,7 @@ def blind_spot(facts: Facts, unknown: list[int]) -> str:
     for snapshot in facts.last.snapshots:
         for process in snapshot.processes:
             if not process.probe and ports & set(process.ports):
-                return f"probe absent in pid {process_name(process.process)} ({process.command[:60]})"
+                return f"no probe in pid {process_name(process.process)} ({process.command[:60]})"
             if not process.answered:
                 return f"the probe in pid {process_name(process.process)} did not answer"
             if process.unwatched and ports & set(process.ports):

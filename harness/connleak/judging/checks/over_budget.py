@@ -28,7 +28,10 @@ def over_budget(facts: Facts) -> tuple[list[Finding], Check]:
         min(limit, max(len(threads.get(process, ())), callers.get(process, 0))) for process, limit in limits.items()
     )
     available = facts.available_connections
-    detail = f"the pools may open {limits.total()} connections ({reachable} with the callers seen) of {available}"
+    detail = (
+        f"the pools may open {limits.total()} connections, {reachable} with the callers seen; "
+        f"the server has {available}"
+    )
     if reachable <= available:
         return [], Check("over-budget", "clean", detail)
     claim = f"{detail[0].upper()}{detail[1:]}. Under full load, the server will refuse connections."
