@@ -88,9 +88,9 @@ def test_the_chart_is_drawn_and_the_verdict_is_text(report: Path, tmp_path: Path
     assert "sessions on the server" in drawn(html, "chart")
     assert "12 sessions, by opening" in drawn(html, "lifelines")
     text = re.sub(r"<svg.*?</svg>", "", without_scripts(html), flags=re.S)
-    assert "LEAK" in text and "12 connections still held" in text
+    assert "LEAK" in text and "12 connections were not returned" in text
     label = re.search(r'id="chart"[^>]*aria-label="([^"]+)"', html)
-    assert label and "12 connections still held" in label[1]
+    assert label and "12 connections were not returned" in label[1]
 
 
 @pytest.mark.needs("chromium")

@@ -38,7 +38,7 @@ def test_the_issue_draft_has_the_curve_the_rate_the_line_and_the_one_command() -
     made, verdict = leaking()
     draft = issue.issue(made, verdict, {"app.py:31": Excerpt(30, ("def list_users():", "    ```users```"))})
     assert draft.startswith("### shop:buggy: 12 sessions held at `app.py:31`")
-    assert "**LEAK**: 12 connections still held" in draft
+    assert "**LEAK**: 12 connections were not returned" in draft
     assert "Rate: 40.0 (" in draft
     assert ">   31      '''users'''" in draft
     assert "\nconnleak run shop:buggy\n" in draft

@@ -31,7 +31,7 @@ def test_the_terminal_says_the_verdict_first_then_the_sentence_then_the_line() -
     made = leaking()
     lines = text.answer(made.plan, judge(made), where="report: here").plain.splitlines()
     assert lines[0] == " LEAK  shop:buggy"
-    assert lines[2].startswith("held: 12 connections still held")
+    assert lines[2].startswith("held: 12 connections were not returned")
     assert "    app.py:31 in list_users" in lines
     assert lines[-1] == "report: here"
     assert max(map(len, lines)) <= 110

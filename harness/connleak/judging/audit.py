@@ -139,7 +139,7 @@ def observers_ran(facts: Facts) -> Check:
     return Check("threads", "clean", "every observer ran until the end")
 
 
-def nobody_else(facts: Facts) -> Check:
+def other_clients(facts: Facts) -> Check:
     """Did other clients use the server, whose sessions look like the app's?"""
     others: dict[str, int] = {}
     for note in facts.recording.notes:
@@ -242,7 +242,7 @@ AUDIT = (
     became_idle,
     sampler_kept_up,
     observers_ran,
-    nobody_else,
+    other_clients,
     probe_attached,
     same_server,
     app_ran,

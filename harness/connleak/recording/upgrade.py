@@ -16,7 +16,7 @@ E = TypeVar("E", bound=Struct)
 
 
 class Lines(Protocol):
-    """Yields the rows of one of the recording's files."""
+    """Yield the rows of one of the recording's files."""
 
     def __call__(self, name: str, kind: type[T], /) -> Iterator[T]: ...
 
@@ -120,14 +120,14 @@ def event(old: E) -> E:
 
 
 UNSENT = ("ConnectionRefused", "refused", "RetriesExceeded")
-OURS = "connleak: "
-"""How an error begins that the plug-in wrote, and no other."""
+PLUGIN = "connleak: "
+"""The prefix of the errors that the Locust plug-in writes."""
 
 
 def request(old: Request) -> Request:
     """Return a request with the mark that it never reached the app, from its error."""
-    ours = old.error.startswith(OURS)
-    unsent = "is not loopback" in old.error if ours else any(words in old.error for words in UNSENT)
+    own = old.error.startswith(PLUGIN)
+    unsent = "is not loopback" in old.error if own else any(words in old.error for words in UNSENT)
     return msgspec.structs.replace(old, unsent=True) if unsent else old
 
 
