@@ -18,7 +18,7 @@ from pathlib import Path
 
 import lab
 from connleak.plan import catalog
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 
 RATES = (100, 1000, 10000)
 APP = """

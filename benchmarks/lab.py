@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from connleak.databases.postgres.local import open_postgres
+from connleak.databases.postgres import open_postgres
 from connleak.databases.server import Server
 from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import Machine
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.recording.writer import Writer
 
 HERE = Path(__file__).parent
@@ -37,12 +37,12 @@ def plan(**changes: Any) -> Plan:
 
 
 @contextmanager
-def server(folder: Path, max_connections: int = 100) -> Iterator[tuple[Keeper, Server]]:
-    """Yields a keeper and a PostgreSQL of its own."""
-    with Keeper() as keeper:
+def server(folder: Path, max_connections: int = 100) -> Iterator[tuple[Supervisor, Server]]:
+    """Yields a supervisor and a PostgreSQL of its own."""
+    with Supervisor() as supervisor:
         made = plan(database=Database(max_connections=max_connections))
-        with open_postgres(keeper, made, "", folder) as opened:
-            yield keeper, opened
+        with open_postgres(supervisor, made, "", folder) as opened:
+            yield supervisor, opened
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pathlib import Path
 import lab
 from connleak.collectors.probe_collector import Collector
 from connleak.probe import ENTRY
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.processes.venv import environment
 
 VERSIONS = ("1.4.54", "2.0.58", "2.1.9")
@@ -68,9 +68,9 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
     rounds, pairs = (9, 10000) if full else (2, 5000)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        keeper = stack.enter_context(Keeper())
+        supervisor = stack.enter_context(Supervisor())
         writer = stack.enter_context(lab.writer(folder))
-        collector = stack.enter_context(Collector(writer, keeper.scratch, time.monotonic(), folder))
+        collector = stack.enter_context(Collector(writer, supervisor.scratch, time.monotonic(), folder))
         (folder / "app.py").write_text(SCRIPT)
         pythons = {version: interpreter(version) for version in VERSIONS}
         for _ in range(rounds):

@@ -90,8 +90,8 @@ def sessions(size: int, seconds: float, folder: Path) -> lab.Row:
 def probed(processes: int, each: float, seconds: float, folder: Path) -> lab.Row:
     """Returns what a second of so many probes costs the collector, and whether it took in all that they told."""
     began_with = memory()
-    with lab.server(folder, max_connections=processes + 50) as (keeper, server), lab.writer(folder) as writer:
-        with Collector(writer, keeper.scratch, time.monotonic(), folder) as collector:
+    with lab.server(folder, max_connections=processes + 50) as (supervisor, server), lab.writer(folder) as writer:
+        with Collector(writer, supervisor.scratch, time.monotonic(), folder) as collector:
             env = {**os.environ, **server.environment(), **collector.environment(lab.plan())}
             env["PYTHONPATH"] = str(Path(recording.__file__).parent / "probe" / "entry")
             argv = [sys.executable, "-c", APP, str(processes), str(each), str(seconds)]

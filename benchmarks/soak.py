@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 from connleak.render.charts.drawing import altair, to_svg
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

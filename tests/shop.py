@@ -16,7 +16,7 @@ from pathlib import Path
 
 from connleak.databases.server import Server
 from connleak.model.plan import Database, Phases, Plan
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 
 SHOP = """
 import os, sys, time

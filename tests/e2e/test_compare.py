@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from connleak.comparing.conclusion import NAMES
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 
 CONNLEAK = [sys.executable, "-m", "connleak", "compare"]
 

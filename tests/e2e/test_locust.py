@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
-from connleak.processes.supervisor import Keeper, free_port
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor
 from connleak.recording import reader as recording
 from shop import LINE, SECRET, Shop, connleak, opened, plan_for, wait_for_port
 
@@ -45,7 +46,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with Keeper() as keeper, open_database(keeper, plan_for(), "", tmp_path) as opened_server:
+    with Supervisor() as supervisor, open_database(supervisor, plan_for(), "", tmp_path) as opened_server:
         yield opened_server
 
 

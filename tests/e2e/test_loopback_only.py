@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 from connleak.recording import reader as recording
 
 pytestmark = [pytest.mark.reproduction, pytest.mark.needs("namespaces", "root")]

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from connleak.databases.accounts import server_account
 from connleak.databases.postgres.binaries import find_programs, reachable_programs, template_data
-from connleak.databases.postgres.local import connect
+from connleak.databases.postgres.connection import connect
 from connleak.model.recording import HOST
+from connleak.processes.accounts import server_account
 from connleak.recording import reader as recording
 from needs_programs import need
 from shop import LINE, SECRET, SHOP

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from connleak.databases.postgres.local import connect, open_postgres
+from connleak.databases.postgres import open_postgres
+from connleak.databases.postgres.connection import connect
 from connleak.model.plan import Database, Phases, Plan
-from connleak.processes.supervisor import Keeper, free_port
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor
 
 pytestmark = pytest.mark.reproduction
 
@@ -84,7 +86,7 @@ def database(tmp_path: Path):
         target="t", variant="v", app="", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
         database=Database(max_connections=60),
     )  # fmt: skip
-    with Keeper() as keeper, open_postgres(keeper, plan, "", tmp_path) as server:
+    with Supervisor() as supervisor, open_postgres(supervisor, plan, "", tmp_path) as server:
         with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
             cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame-1234'")
         yield f"postgresql://boss:sesame-1234@127.0.0.1:{server.port}/app", server

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 from connleak.plan import catalog
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 from connleak.recording import reader as recording
 from shop import connleak
 

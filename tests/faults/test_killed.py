@@ -22,9 +22,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from connleak.databases.postgres.local import connect, open_postgres
+from connleak.databases.postgres import open_postgres
+from connleak.databases.postgres.connection import connect
 from connleak.model.plan import Database, Phases, Plan
-from connleak.processes.supervisor import Keeper, free_port
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor
 from nemeses.arena import segments
 
 pytestmark = pytest.mark.reproduction
@@ -278,7 +280,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], set[str]]]]:
         database=Database(max_connections=60),
     )  # fmt: skip
     with ExitStack() as stack:
-        opened = stack.enter_context(open_postgres(stack.enter_context(Keeper()), plan, "", tmp_path))
+        opened = stack.enter_context(open_postgres(stack.enter_context(Supervisor()), plan, "", tmp_path))
         admin = stack.enter_context(contextlib.closing(connect(opened.admin, opened.dbname)))
         cursor = admin.cursor()
         cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame'")

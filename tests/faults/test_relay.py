@@ -21,7 +21,7 @@ from connleak.collectors.probe_collector import Collector
 from connleak.model.errors import Error
 from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import Machine
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
 from shop import SECRET, connleak, wait_for_port

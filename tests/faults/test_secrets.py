@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 from connleak.recording import reader as recording
 
 pytestmark = pytest.mark.reproduction

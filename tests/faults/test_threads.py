@@ -18,7 +18,7 @@ from connleak.collectors.probe_collector import Collector
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
 from connleak.model.recording import Machine
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
 from shop import SECRET, plan_for
@@ -67,7 +67,10 @@ main()
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Keeper() as keeper, open_database(keeper, plan_for(), "", tmp_path_factory.mktemp("server")) as opened:
+    with (
+        Supervisor() as supervisor,
+        open_database(supervisor, plan_for(), "", tmp_path_factory.mktemp("server")) as opened,
+    ):
         yield opened
 
 

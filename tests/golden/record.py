@@ -14,7 +14,7 @@ from pathlib import Path
 from connleak import judging as judge
 from connleak.corpus import archive as packing
 from connleak.model.verdict import Verdict
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 from connleak.recording import reader as recording
 from nemeses import NEMESES
 from nemeses.arena import Arena

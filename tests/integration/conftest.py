@@ -1,4 +1,4 @@
-"""A keeper and a real PostgreSQL for a test, and a sampler's or a collector's recording to look into."""
+"""A supervisor and a real PostgreSQL for a test, and a sampler's or a collector's recording to look into."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from connleak.databases.postgres.local import open_postgres
+from connleak.databases.postgres import open_postgres
 from connleak.databases.server import Server
 from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import Machine
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.recording.writer import Writer
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ def wait_until(condition: Callable[[], object], what: str, timeout: float = 10) 
 
 
 @pytest.fixture
-def keeper() -> Iterator[Keeper]:
-    with Keeper() as opened:
+def supervisor() -> Iterator[Supervisor]:
+    with Supervisor() as opened:
         yield opened
 
 
 @pytest.fixture
-def server(keeper: Keeper, tmp_path: Path) -> Iterator[Server]:
-    with open_postgres(keeper, make_plan(), "", tmp_path) as opened:
+def server(supervisor: Supervisor, tmp_path: Path) -> Iterator[Server]:
+    with open_postgres(supervisor, make_plan(), "", tmp_path) as opened:
         yield opened
 
 
@@ -55,11 +55,11 @@ def writer(tmp_path: Path) -> Iterator[Writer]:
 
 
 @pytest.fixture
-def lab(server: Server, writer: Writer, keeper: Keeper, tmp_path: Path) -> Iterator[Lab]:
+def lab(server: Server, writer: Writer, supervisor: Supervisor, tmp_path: Path) -> Iterator[Lab]:
     """Runs scripts with the probe in a folder of their own."""
     from lab import Lab
 
     folder = tmp_path / "app"
     folder.mkdir()
     with ExitStack() as stack:
-        yield Lab(server, writer, keeper, folder, stack)
+        yield Lab(server, writer, supervisor, folder, stack)

@@ -17,7 +17,7 @@ from connleak.collectors.probe_collector import Collector
 from connleak.databases.server import Server
 from connleak.model.recording import Event, Holder, Snapshot
 from connleak.probe import ENTRY
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
 
@@ -25,12 +25,12 @@ from connleak.recording.writer import Writer
 class Lab:
     """Runs scripts with the probe, and asks the collector about them."""
 
-    def __init__(self, server: Server, writer: Writer, keeper: Keeper, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, server: Server, writer: Writer, supervisor: Supervisor, folder: Path, stack: ExitStack) -> None:
         self.server = server
         self.writer = writer
         self.folder = folder
         self.stack = stack
-        self.collector = stack.enter_context(Collector(writer, keeper.scratch, time.monotonic(), folder))
+        self.collector = stack.enter_context(Collector(writer, supervisor.scratch, time.monotonic(), folder))
 
     def start(self, script: str, *, env: dict[str, str] | None = None, python: tuple[str, ...] = (sys.executable,)):
         """Starts a script that ends when its standard input does; returns once it has printed `ready`."""

@@ -9,7 +9,8 @@ import pytest
 from conftest import wait_until
 from connleak.databases.server import Server
 from connleak.probe import ENTRY
-from connleak.processes.supervisor import Keeper, free_port, wait_until_ready
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor, wait_until_ready
 from environments import environment
 from lab import Lab, backends
 
@@ -101,7 +102,7 @@ def app(environ, start_response):
 
 @pytest.mark.parametrize("threads", [(), ("--enable-threads",)])
 def test_a_plain_uwsgi_which_runs_no_threads_between_requests_tells_its_holders(
-    lab: Lab, keeper: Keeper, server: Server, threads: tuple[str, ...]
+    lab: Lab, supervisor: Supervisor, server: Server, threads: tuple[str, ...]
 ) -> None:
     python = environment("3.11", "2.1.9", "pyuwsgi")
     (lab.folder / "shop.py").write_text(UWSGI)
@@ -112,8 +113,8 @@ def test_a_plain_uwsgi_which_runs_no_threads_between_requests_tells_its_holders(
         *threads,
     ]  # fmt: skip
     env = {**os.environ, **server.environment(), **lab.collector.environment(), "PYTHONPATH": str(ENTRY)}
-    child = keeper.start("uWSGI", argv, cwd=lab.folder, env=env, log=lab.folder / "log")
-    wait_until_ready(keeper, child, lambda: get(port, "/"), timeout=20)
+    child = supervisor.start("uWSGI", argv, cwd=lab.folder, env=env, log=lab.folder / "log")
+    wait_until_ready(supervisor, child, lambda: get(port, "/"), timeout=20)
     assert all(get(port, "/leak") for _ in range(3))
     assert all(get(port, "/") for _ in range(5))
     holders = lab.holders(3)
@@ -121,7 +122,7 @@ def test_a_plain_uwsgi_which_runs_no_threads_between_requests_tells_its_holders(
     wait_until(lambda: known(lab) == backends(server), "a probe that knows all of the server's sessions")
     _, silent = lab.collector.collect(timeout=1)
     assert (silent > 0) == (threads == ())
-    keeper.stop(child)
+    supervisor.stop(child)
 
 
 def get(port: int, path: str) -> bool:

@@ -64,7 +64,7 @@ def keeper_killed(arena: Arena) -> None:
     arena.start_target()
     arena.moment()
     arena.look()
-    arena.kill(arena.find(r"keeper\.py")[0], signal.SIGKILL)
+    arena.kill(arena.find(r"supervisor_main\.py")[0], signal.SIGKILL)
 
 
 def stopped(arena: Arena) -> None:

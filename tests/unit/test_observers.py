@@ -154,12 +154,12 @@ class Container:
 
 @pytest.mark.parametrize(("status", "told"), [("running", ["container's log"]), ("exited", [])])
 def test_a_containers_log_that_breaks_while_it_runs_is_told(tmp_path: Path, status: str, told: list[str]) -> None:
-    keeper = SimpleNamespace(stopped=deque())
-    follow(keeper, Container(status), tmp_path / "log")
+    supervisor = SimpleNamespace(stopped=deque())
+    follow(supervisor, Container(status), tmp_path / "log")
     for thread in threading.enumerate():
         if thread.name == "container's log":
             thread.join()
-    assert [name for name, _ in keeper.stopped] == told
+    assert [name for name, _ in supervisor.stopped] == told
     assert (tmp_path / "log").read_bytes() == b"LOG: ready\n"
 
 

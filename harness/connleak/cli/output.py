@@ -84,7 +84,7 @@ def escaped(words: str) -> str:
 
 def sweep() -> None:
     """Removes what killed runs left, and says so: what every command does first that makes such things."""
-    words = leftovers.swept(leftovers.sweep())
+    words = leftovers.describe_sweep(leftovers.sweep())
     if words:
         err.print(escaped(words), style="dim")
 

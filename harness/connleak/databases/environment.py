@@ -23,7 +23,7 @@ from connleak.model.errors import Error, Unusable
 from connleak.model.plan import Plan
 from connleak.processes import hosts
 from connleak.processes.app import App, Elsewhere, words_of
-from connleak.processes.supervisor import Keeper, wait_until_done
+from connleak.processes.supervisor import Supervisor, wait_until_done
 from connleak.processes.threads import Supervised
 from connleak.recording.redaction import hidden
 
@@ -108,7 +108,7 @@ def scheme_for(plan: Plan) -> str:
     return done.stdout.strip() if done.returncode == 0 else "postgresql"
 
 
-def set_up(keeper: Keeper, plan: Plan, app: App, folder: Path) -> None:
+def set_up(keeper: Supervisor, plan: Plan, app: App, folder: Path) -> None:
     """Runs the commands of --setup one after another, in the app's environment; raises Error with what one said."""
     for command in plan.setup:
         env = app.environment()

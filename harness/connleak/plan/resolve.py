@@ -23,7 +23,7 @@ from connleak.plan.app import (
     typed_secrets,
 )
 from connleak.plan.options import Options, Private
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 from connleak.recording.redaction import hidden_value
 
 __all__ = ["Options", "Private", "requests_a_second", "resolve"]

@@ -18,7 +18,7 @@ from connleak.model.plan import Plan
 from connleak.model.struct import Struct
 from connleak.plan import catalog
 from connleak.plan import resolve as plan
-from connleak.processes.supervisor import Keeper, wait_until_done
+from connleak.processes.supervisor import Supervisor, wait_until_done
 from connleak.recording import folders
 from connleak.recording import reader as recording
 from connleak.runner import report as results
@@ -92,7 +92,7 @@ def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Con
     top = Path(git(cwd, "rev-parse", "--show-toplevel"))
     kept = Path(top, git(top, "rev-parse", "--git-common-dir")) / "worktrees"
     arms = []
-    with Keeper() as keeper:
+    with Supervisor() as keeper:
         for number, ref in enumerate(refs):
             tree = keeper.scratch / f"{keeper.scratch.name}-{number}"  # git registers it by this name, nobody else's
             keeper.remove_at_end(kept / tree.name)
@@ -103,7 +103,7 @@ def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Con
         yield arms
 
 
-def check_out(keeper: Keeper, top: Path, tree: Path, ref: str) -> None:
+def check_out(keeper: Supervisor, top: Path, tree: Path, ref: str) -> None:
     """Makes a work tree of a revision; git has children, which would outlive it if we ended it ourselves."""
     git(top, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", said=f"there is no revision {ref}")
     argv = ["git", "-C", str(top), "worktree", "add", "--detach", str(tree), ref]

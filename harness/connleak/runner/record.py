@@ -30,7 +30,7 @@ from connleak.plan.resolve import Private
 from connleak.processes.app import App, Elsewhere
 from connleak.processes.load import Load
 from connleak.processes.services import open_services
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.recording import reader as recording
 from connleak.recording.redaction import scrub, secrets_in, without
 from connleak.recording.writer import Writer
@@ -107,7 +107,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     plan = run.plan
     run.begin("start", 0)
     show(run)
-    keeper = run.keeper = parts.enter_context(Keeper())
+    keeper = run.keeper = parts.enter_context(Supervisor())
     services = parts.enter_context(open_services(keeper, plan.services, run.folder))
     here = bool(plan.app)
     if here:
@@ -206,7 +206,7 @@ def begin_baseline(run: Run) -> None:
         version=server.version,
         max_connections=server.max_connections,
         reserved=server.reserved,
-        ours=server.ours,
+        ours=server.own_server,
         own_database=server.own_database,
     )
 

@@ -20,7 +20,7 @@ from connleak.model.struct import Struct
 from connleak.model.verdict import Table
 from connleak.processes.app import App, Elsewhere
 from connleak.processes.load import Load
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.processes.threads import stopped
 from connleak.recording.reader import PhaseLine
 from connleak.recording.redaction import without
@@ -67,7 +67,7 @@ class Run:
         """What must not stand in anything that is written or shown."""
         self.refusal_seen = False
         self.writer: Writer
-        self.keeper: Keeper
+        self.keeper: Supervisor
         self.server: Server
         self.collector: Collector
         self.app: App | Elsewhere

@@ -32,7 +32,7 @@ from connleak.model.verdict import HolderRow, Verdict
 from connleak.plan.resolve import Private
 from connleak.processes.app import Elsewhere
 from connleak.processes.load import Load
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.recording.downsampling import window_at
 from connleak.recording.writer import Writer
 from connleak.runner.machine import machine
@@ -128,7 +128,7 @@ def opened(plan: Plan, private: Private, folder: Path) -> Iterator[Run]:
     with contextlib.ExitStack() as parts:
         run.writer = parts.enter_context(Writer(run.folder, plan, machine()))
         run.begin("start", 0)
-        keeper = run.keeper = parts.enter_context(Keeper())
+        keeper = run.keeper = parts.enter_context(Supervisor())
         run.server = watched(private.address, plan.remote)
         run.secrets |= {run.server.password} - {""}
         run.app = Elsewhere()
