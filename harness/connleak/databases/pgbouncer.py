@@ -81,18 +81,22 @@ def local_pgbouncer(supervisor: Supervisor, plan: Plan, logs: Path) -> Iterator[
             stop_signal=signal.SIGINT,
             account=account,
         ) as port:
-            yield replace(
-                behind,
-                kind="pgbouncer",
-                version=f"{behind.version} behind PgBouncer",
-                max_connections=int(settings["max_client_conn"]),
-                reserved=0,
-                host="127.0.0.1",
-                port=port,
-                admin=console(port),
-                behind=behind,
-                notes=notes,
-            )
+            limit = int(settings["max_client_conn"])
+            yield replace(pooler_of(behind, port, limit), admin=console(port), notes=notes)
+
+
+def pooler_of(behind: Server, port: int, max_connections: int) -> Server:
+    """Return the pooler on a port of loopback as the app's server: with the role and the database behind it."""
+    return replace(
+        behind,
+        kind="pgbouncer",
+        version=f"{behind.version} behind PgBouncer",
+        max_connections=max_connections,
+        reserved=0,
+        host="127.0.0.1",
+        port=port,
+        behind=behind,
+    )
 
 
 def configuration(folder: Path, behind: Server, port: int, settings: dict[str, str]) -> str:

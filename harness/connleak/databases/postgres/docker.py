@@ -56,9 +56,9 @@ def start(supervisor: Supervisor, container: Any, max_connections: int, logs: Pa
     host = container.get_docker_client().host().replace("localhost", "127.0.0.1")
     container.ports = {PORT: ("127.0.0.1", None) if is_loopback(host) else None}
     settings = {**SETTINGS, "max_connections": str(max_connections)}
-    words = [word for setting, value in settings.items() for word in ("-c", f"{setting}={value}")]
+    options = [word for setting, value in settings.items() for word in ("-c", f"{setting}={value}")]
     name = f"connleak-{secrets.token_hex(6)}"
-    container.with_name(name).with_command(["postgres", *words])
+    container.with_name(name).with_command(["postgres", *options])
     supervisor.run_at_end(f"container {name}", [sys.executable, "-P", "-c", REMOVE, name])
     try:
         container.start()
@@ -66,7 +66,7 @@ def start(supervisor: Supervisor, container: Any, max_connections: int, logs: Pa
         return {"host": host, "port": container.get_exposed_port(PORT)}
     except Exception as error:  # of the engine, of the image, or of a server that does not become ready
         image = container.image
-        raise Error(f"{image} could not be started: {reason(container, error)}", f"docker pull {image}") from None
+        raise Error(f"{image} could not be started: {failure_of(container, error)}", f"docker pull {image}") from None
 
 
 def engine() -> Any:
@@ -83,9 +83,9 @@ def engine() -> Any:
     except Exception as error:
         if client is not None:
             client.close()
-        words = (re.findall(r"'([^']+)'", str(error)) or [str(error)])[-1]
+        reason = (re.findall(r"'([^']+)'", str(error)) or [str(error)])[-1]
         where = os.environ.get("DOCKER_HOST", "the usual socket")
-        raise Error(f"no Docker engine answers at {where}: {words}", hint, exit_code=4) from None
+        raise Error(f"no Docker engine answers at {where}: {reason}", hint, exit_code=4) from None
     return client
 
 
@@ -120,7 +120,7 @@ def is_running(container: Any) -> bool:
     return bool(container.status == "running")
 
 
-def reason(container: Any, error: Exception) -> str:
+def failure_of(container: Any, error: Exception) -> str:
     """Return the engine's message and the last lines of the container's log."""
     message = str(getattr(error, "explanation", "") or error).strip() or repr(error)
     with contextlib.suppress(Exception):
