@@ -1,4 +1,4 @@
-"""kill -9 of connleak, its keeper, both, or all of its process group, at any moment: the next start leaves nothing.
+"""kill -9 of connleak, its supervisor, both, or all of its process group, at any moment: the next start leaves nothing.
 
 CONNLEAK_KILLS=all tries every victim at every moment, with CONNLEAK_SEED as the seed of the moments.
 """
@@ -31,10 +31,10 @@ from nemeses.arena import segments
 
 pytestmark = pytest.mark.reproduction
 CONNLEAK = [sys.executable, "-m", "connleak"]
-VICTIMS = ("connleak", "keeper", "both", "group")
+VICTIMS = ("connleak", "supervisor", "both", "group")
 MOMENTS = ("start", "load", "rest", "quiet", "judging")
 SOME = (
-    ("connleak", "start"), ("both", "start"), ("keeper", "load"), ("both", "load"), ("connleak", "rest"),
+    ("connleak", "start"), ("both", "start"), ("supervisor", "load"), ("both", "load"), ("connleak", "rest"),
     ("both", "quiet"), ("group", "quiet"), ("connleak", "judging"),
 )  # fmt: skip
 ALL = bool(os.environ.get("CONNLEAK_KILLS"))
@@ -77,7 +77,7 @@ class World:
             self.named |= {Path(thing["path"]) for thing in things if "path" in thing}
         return family
 
-    def keepers(self) -> list[psutil.Process]:
+    def supervisors(self) -> list[psutil.Process]:
         found = []
         for process in self.look():
             with contextlib.suppress(psutil.Error):
@@ -99,11 +99,11 @@ class World:
         return False
 
     def kill(self, victim: str) -> None:
-        keepers = self.keepers()
-        if victim in ("keeper", "both"):
-            for keeper in keepers:
+        supervisors = self.supervisors()
+        if victim in ("supervisor", "both"):
+            for supervisor in supervisors:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    keeper.kill()
+                    supervisor.kill()
         if victim in ("connleak", "both"):
             self.process.kill()
         if victim == "group":
@@ -159,7 +159,7 @@ def test_a_killed_run(world: World, victim: str, moment: str) -> None:
     world.wait_for(moment)
     world.kill(victim)
     if victim in ("connleak", "group"):
-        world.leaves_nothing()  # its keeper sees to that, and no next start is needed
+        world.leaves_nothing()  # its supervisor sees to that, and no next start is needed
     world.next_start()
     world.leaves_nothing()
 
@@ -218,7 +218,7 @@ def git(repository: Path, *words: str) -> str:
 
 
 SOON, LATE = 0.3, 3.0
-SOME_REVISIONS = (("connleak", LATE), ("keeper", LATE), ("both", SOON), ("both", LATE), ("group", SOON))
+SOME_REVISIONS = (("connleak", LATE), ("supervisor", LATE), ("both", SOON), ("both", LATE), ("group", SOON))
 
 
 @pytest.mark.parametrize(

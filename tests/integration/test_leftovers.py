@@ -63,7 +63,7 @@ def kept(state: Path) -> list[Path]:
     return list(state.glob("*"))
 
 
-def test_with_connleak_and_its_keeper_killed_at_once_the_next_start_removes_all(state: Path) -> None:
+def test_with_connleak_and_its_supervisor_killed_at_once_the_next_start_removes_all(state: Path) -> None:
     with script(RUN) as (us, (scratch, memory, supervisor)):
         wait_until(lambda: len(sleepers()) == 5, "the family is up")
         assert sum(leftovers.sweep().values()) == 0, "of a living run nothing is left over"
@@ -84,7 +84,7 @@ def test_with_connleak_and_its_keeper_killed_at_once_the_next_start_removes_all(
     assert kept(state) == []
 
 
-def test_a_run_lives_as_long_as_its_keeper(state: Path) -> None:
+def test_a_run_lives_as_long_as_its_supervisor(state: Path) -> None:
     with script(RUN) as (us, (scratch, _, supervisor)):
         os.kill(int(supervisor), signal.SIGSTOP)
         us.kill()
