@@ -121,7 +121,7 @@ def test_only_processes_of_a_recorded_run_that_ended_are_killed(tmp_path: Path, 
 def test_a_program_that_wrote_over_its_environment_is_found_by_where_it_is(state: Path, tmp_path: Path) -> None:
     record = records.create()
     folder = record.folder(tmp_path)
-    record.add(records.Child(0, time.time()))
+    record.add(records.ProcessEntry(0, time.time()))
     record.close()
     shell = subprocess.Popen(["sleep", "1000"], cwd=folder)  # of somebody who looks around in there
     blank = subprocess.Popen(["sleep", "1000"], cwd=folder, env={})
@@ -141,7 +141,7 @@ def test_shared_memory_of_a_killed_run_is_removed_and_no_other(state: Path) -> N
         subprocess.run([sys.executable, "-c", SEGMENT], capture_output=True, text=True, check=False).stdout.strip(),
     )
     record = records.create()
-    record.add(records.Child(ours.pid, began))
+    record.add(records.ProcessEntry(ours.pid, began))
     record.close()
     assert leftovers.sweep() == Counter({"shared memory segment": 1})
     assert mine not in segments() and other in segments()
@@ -150,8 +150,8 @@ def test_shared_memory_of_a_killed_run_is_removed_and_no_other(state: Path) -> N
 
 def test_what_cannot_be_removed_stays_recorded_and_is_told(state: Path, tmp_path: Path) -> None:
     record = records.create()
-    record.add(records.Command("container connleak-1", ("sh", "-c", "test -e gone && echo it"), {}))
-    record.add(records.Folder(str(tmp_path)))  # no name of ours: whoever wrote that, it is not removed
+    record.add(records.CommandEntry("container connleak-1", ("sh", "-c", "test -e gone && echo it"), {}))
+    record.add(records.FolderEntry(str(tmp_path)))  # no name of ours: whoever wrote that, it is not removed
     record.close()
     assert leftovers.sweep() == Counter() and list(leftovers.describe_leftovers()) == [
         "container connleak-1",

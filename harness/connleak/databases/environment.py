@@ -151,7 +151,7 @@ def fetched(url: str, allowed: Sequence[str]) -> bytes:
     for _ in range(REDIRECTS):
         status, location, data = got(url)
         if status in (301, 302, 303, 307, 308) and location:
-            host = guard.elsewhere(url, location)
+            host = guard.refused_redirect(url, location)
             if host or urlsplit(urljoin(url, location)).scheme != "http":
                 raise ValueError(f"it redirects to {host or location}, where it is not followed")
             url = urljoin(url, location)

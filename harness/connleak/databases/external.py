@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from connleak.processes.leftovers import even_if_interrupted
-from connleak.processes.records import Database, abandoned, create, read, state_folder
+from connleak.processes.records import DatabaseEntry, abandoned, create, read, state_folder
 
 OLD = 3600.0
 """Seconds after which a database that is not recorded here is reported as a possible leftover."""
 
 
 @contextlib.contextmanager
-def dropped_at_end(database: Database, drop: Callable[[], None]) -> Iterator[None]:
+def dropped_at_end(database: DatabaseEntry, drop: Callable[[], None]) -> Iterator[None]:
     """Record a database before it is created, and drop it at the end; if that fails, it stays recorded."""
     record = create()
     record.add(database)
@@ -35,7 +35,7 @@ def drop_abandoned(server: str, drop: Callable[[str], bool]) -> list[str]:
     """Drop the databases that killed runs left on a server; return the names of those that `drop` could drop."""
     dropped = []
     for record in abandoned():
-        names = [thing.name for thing in record.things if isinstance(thing, Database) and thing.server == server]
+        names = [entry.name for entry in record.entries if isinstance(entry, DatabaseEntry) and entry.server == server]
         if names and record.owner.node == platform.node() and all(drop(name) for name in names):
             record.remove()
             dropped += names
@@ -46,7 +46,7 @@ def recorded_databases() -> set[str]:
     """Return the names of all recorded databases, of living and of ended runs."""
     folder = state_folder()
     records = [read(path) for path in folder.glob("*.jsonl")] if folder else []
-    return {thing.name for lines in records for thing in lines if isinstance(thing, Database)}
+    return {entry.name for lines in records for entry in lines if isinstance(entry, DatabaseEntry)}
 
 
 def notes_on_others(dropped: Iterable[str], present: Iterable[str], command: str) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def refusal(host: str) -> str:
     return f"connleak: {host} is not loopback; --allow-remote {host}"
 
 
-def refused_in(error: object) -> str:
+def refused_host(error: object) -> str:
     """Return the host of a Refused error, however clients have wrapped it; empty for other errors.
 
     The type of the innermost error decides, not its text, which may be the reason phrase of the app's response.
@@ -64,7 +64,7 @@ def is_address(host: str) -> bool:
     return True
 
 
-def is_here(host: str) -> bool:
+def is_local_address(host: str) -> bool:
     """Return whether a numeric address is loopback's, also an IPv4 address in IPv6 form; `0.0.0.0` and `::` count."""
     if not is_address(host):
         return False
@@ -111,8 +111,8 @@ class Guard:
         if not host or host in self.allowed:
             return True
         if is_address(host):
-            return is_here(host) or host in self._addresses()
-        return host in self.named and all(map(is_here, self.named[host]))
+            return is_local_address(host) or host in self._addresses()
+        return host in self.named and all(map(is_local_address, self.named[host]))
 
     def _addresses(self) -> set[str]:
         """Return the current addresses of the allowed names."""
@@ -155,7 +155,7 @@ class Guard:
         if not self.may_reach(host):
             raise Refused(host)
 
-    def elsewhere(self, url: str, location: str) -> str:
+    def refused_redirect(self, url: str, location: str) -> str:
         """Return the host that a redirect leads to if it may not be reached, else an empty string."""
         try:
             host = plain(urlsplit(urljoin(url, location)).hostname)

@@ -16,12 +16,12 @@ from typing import Any
 from connleak.processes import poll
 from connleak.processes.records import (
     PREFIX,
-    Child,
-    Command,
-    Database,
-    Folder,
+    CommandEntry,
+    DatabaseEntry,
+    Entry,
+    FolderEntry,
+    ProcessEntry,
     Record,
-    Thing,
     abandoned,
     boot_id,
     create,
@@ -41,7 +41,7 @@ def sweep() -> Counter[str]:
     """Remove what killed runs left; return how many things of each kind."""
     removed: Counter[str] = Counter()
     for record in abandoned():  # processes of all records first: one may write into the folder of another
-        removed["process"] += end_processes(record.things)
+        removed["process"] += end_processes(record.entries)
     for record in abandoned():
         if record.owner.node == platform.node():
             removed += clear(record)
@@ -65,17 +65,17 @@ def is_outdated(record: Record) -> bool:
 
 
 def clear(record: Record) -> Counter[str]:
-    """Remove the recorded things, then the record unless a thing is left; return how many things of each kind."""
-    removed = Counter({"process": end_processes(record.things)})
+    """Remove the recorded things, then the record unless one is left; return how many things of each kind."""
+    removed = Counter({"process": end_processes(record.entries)})
     remaining = 0
-    for thing in sorted(record.things, key=lambda thing: isinstance(thing, Folder)):
-        kind = KINDS[type(thing)]
-        existed, gone = kind.remove(thing)
+    for entry in sorted(record.entries, key=lambda entry: isinstance(entry, FolderEntry)):
+        kind = KINDS[type(entry)]
+        existed, gone = kind.remove(entry)
         removed[kind.name] += existed and gone
         remaining += not gone
     if record.owner.boot == boot_id():
         removed["shared memory segment"] += remove_segments(  # type: ignore[no-untyped-call]
-            {thing.pid: thing.at for thing in record.things if isinstance(thing, Child)}
+            {entry.pid: entry.at for entry in record.entries if isinstance(entry, ProcessEntry)}
         )
     if not remaining or is_outdated(record):
         record.remove()
@@ -106,26 +106,26 @@ def even_if_interrupted(act: Callable[[], object]) -> None:
 def describe_leftovers() -> Iterator[str]:
     """Yield a description of each thing that is left over."""
     for record in abandoned():
-        count = len(processes_of(record.things))
+        count = len(processes_of(record.entries))
         if count:
             yield format_count(count, "process")
-        for thing in record.things:
-            if isinstance(thing, Folder) and Path(thing.path).exists():
-                yield thing.path
-            elif isinstance(thing, Database):
-                yield f"database {thing.name} at {thing.server} (dropped by the next run with that address)"
-            elif isinstance(thing, Command):
-                yield thing.removes
+        for entry in record.entries:
+            if isinstance(entry, FolderEntry) and Path(entry.path).exists():
+                yield entry.path
+            elif isinstance(entry, DatabaseEntry):
+                yield f"database {entry.name} at {entry.server} (dropped by the next run with that address)"
+            elif isinstance(entry, CommandEntry):
+                yield entry.removes
 
 
-def processes_of(things: Sequence[Thing]) -> dict[int, int]:
+def processes_of(entries: Sequence[Entry]) -> dict[int, int]:
     """Return {pid: start} of the living processes of a run: its children and their descendants.
 
     The scratch folder in their environment identifies them. A program that overwrites its environment, as PostgreSQL
     does for its process title, is identified by its working directory.
     """
-    folders = [Path(thing.path) for thing in things if isinstance(thing, Folder)]
-    if not any(isinstance(thing, Child) for thing in things):
+    folders = [Path(entry.path) for entry in entries if isinstance(entry, FolderEntry)]
+    if not any(isinstance(entry, ProcessEntry) for entry in entries):
         return {}
     marks = {f"{MARK}={folder}".encode() for folder in folders}
     own = os.geteuid()
@@ -144,12 +144,12 @@ def processes_of(things: Sequence[Thing]) -> dict[int, int]:
     return found
 
 
-def end_processes(things: Sequence[Thing]) -> int:
+def end_processes(entries: Sequence[Entry]) -> int:
     """Kill the processes of a run until none is left; return their number."""
     killed: set[tuple[int, int]] = set()
 
     def none_left() -> bool:
-        found = processes_of(things)
+        found = processes_of(entries)
         kill(found)  # type: ignore[no-untyped-call]
         killed.update(found.items())
         return not found
@@ -159,7 +159,7 @@ def end_processes(things: Sequence[Thing]) -> int:
     return len(killed)
 
 
-def remove_folder(folder: Folder) -> tuple[bool, bool]:
+def remove_folder(folder: FolderEntry) -> tuple[bool, bool]:
     """Remove a folder if its name is connleak's; return whether it existed, and whether it is gone."""
     if not Path(folder.path).name.startswith(PREFIX):
         return False, True
@@ -168,7 +168,7 @@ def remove_folder(folder: Folder) -> tuple[bool, bool]:
     return existed, not os.path.lexists(folder.path)
 
 
-def run_command(command: Command) -> tuple[bool, bool]:
+def run_command(command: CommandEntry) -> tuple[bool, bool]:
     """Run a command that removes a thing and prints its name; return whether it existed, and whether it is gone."""
     environment = {**os.environ, **command.env}
     try:
@@ -180,15 +180,15 @@ def run_command(command: Command) -> tuple[bool, bool]:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of thing: its name, and a function that removes one and returns whether it existed and is gone."""
+    """A kind of thing in a record: its name, and a function that removes one and returns whether it existed and is gone."""
 
     name: str
     remove: Callable[[Any], tuple[bool, bool]]
 
 
-KINDS: dict[type[Thing], Kind] = {
-    Folder: Kind("folder", remove_folder),
-    Command: Kind("container", run_command),
-    Child: Kind("process", lambda _: (False, True)),  # `end_processes` has ended it
-    Database: Kind("database", lambda _: (False, False)),  # needs the server's password: `databases/external.py`
+KINDS: dict[type[Entry], Kind] = {
+    FolderEntry: Kind("folder", remove_folder),
+    CommandEntry: Kind("container", run_command),
+    ProcessEntry: Kind("process", lambda _: (False, True)),  # `end_processes` has ended it
+    DatabaseEntry: Kind("database", lambda _: (False, False)),  # needs the server's password: `databases/external.py`
 }

@@ -26,7 +26,7 @@ PREFIX = "connleak-"
 """The name of every folder in a record begins with it: no other folder is ever removed."""
 
 
-class Owner(Struct, frozen=True, tag=True):
+class Owner(Struct, frozen=True, tag="Owner"):
     """The first line of a record: the machine, its boot, and the time."""
 
     node: str
@@ -34,20 +34,20 @@ class Owner(Struct, frozen=True, tag=True):
     at: float
 
 
-class Folder(Struct, frozen=True, tag=True):
+class FolderEntry(Struct, frozen=True, tag="Folder"):
     """A scratch folder."""
 
     path: str
 
 
-class Child(Struct, frozen=True, tag=True):
+class ProcessEntry(Struct, frozen=True, tag="Child"):
     """A started process: a killed PostgreSQL leaves a System V segment, which names its creator's pid."""
 
     pid: int
     at: float
 
 
-class Command(Struct, frozen=True, tag=True):
+class CommandEntry(Struct, frozen=True, tag="Command"):
     """A command that removes what is neither a process nor a file, such as a container."""
 
     removes: str
@@ -55,14 +55,14 @@ class Command(Struct, frozen=True, tag=True):
     env: dict[str, str]
 
 
-class Database(Struct, frozen=True, tag=True):
+class DatabaseEntry(Struct, frozen=True, tag="Database"):
     """A database, and the role or user of the same name, on a server whose address is kept without its password."""
 
     server: str
     name: str
 
 
-Thing = Folder | Child | Command | Database
+Entry = FolderEntry | ProcessEntry | CommandEntry | DatabaseEntry
 
 
 class Record:
@@ -76,21 +76,21 @@ class Record:
         self.fd = fd
         """A process that inherits it is an owner of the record, too."""
         self.owner = Owner(platform.node(), boot_id(), time.time())
-        self.things: list[Thing] = []
+        self.entries: list[Entry] = []
 
-    def add(self, thing: Thing) -> None:
+    def add(self, entry: Entry) -> None:
         """Record a thing that is about to be made."""
-        self.things.append(thing)
-        self.write(thing)
+        self.entries.append(entry)
+        self.write(entry)
 
-    def write(self, line: Thing | Owner) -> None:
+    def write(self, line: Entry | Owner) -> None:
         with contextlib.suppress(OSError):  # a full disk
             os.write(self.fd, msgspec.json.encode(line) + b"\n")
 
     def folder(self, inside: Path, name: str = "") -> Path:
         """Make a folder, recorded before it exists, and return it."""
         folder = inside / f"{PREFIX}{name}{secrets.token_hex(6)}"
-        self.add(Folder(str(folder)))
+        self.add(FolderEntry(str(folder)))
         folder.mkdir(mode=0o700)
         return folder
 
@@ -140,7 +140,7 @@ def abandoned() -> Iterator[Record]:
             if status.st_nlink and status.st_uid == os.geteuid():
                 lines = read(path)
                 record.owner = next((line for line in lines if isinstance(line, Owner)), Owner(platform.node(), "", 0))
-                record.things = [line for line in lines if not isinstance(line, Owner)]
+                record.entries = [line for line in lines if not isinstance(line, Owner)]
                 yield record
         except OSError:
             pass  # its owner lives
@@ -148,13 +148,13 @@ def abandoned() -> Iterator[Record]:
             record.close()
 
 
-def read(path: Path) -> list[Thing | Owner]:
+def read(path: Path) -> list[Entry | Owner]:
     """Return the lines of a record, without one that a kill cut short: its thing had not been made yet."""
     lines = []
     with contextlib.suppress(OSError):
         for line in path.read_bytes().splitlines():
             with contextlib.suppress(msgspec.DecodeError):
-                lines.append(msgspec.json.decode(line, type=Thing | Owner))
+                lines.append(msgspec.json.decode(line, type=Entry | Owner))
     return lines
 
 

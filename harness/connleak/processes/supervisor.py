@@ -98,7 +98,7 @@ class Supervisor:
 
     def remove_at_end(self, folder: Path) -> None:
         """Register a folder that does not exist yet for removal at the end, also after a kill -9 of connleak."""
-        self._record.add(records.Folder(str(folder)))
+        self._record.add(records.FolderEntry(str(folder)))
         self._ask({"op": "remove", "path": str(folder)})
 
     def scratch_in_memory(self, name: str) -> Path:
@@ -125,7 +125,7 @@ class Supervisor:
         """
         log = str(self.scratch / "end.log")
         docker = {name: value for name, value in os.environ.items() if name in DOCKER}
-        self._record.add(records.Command(removes, tuple(argv), docker))
+        self._record.add(records.CommandEntry(removes, tuple(argv), docker))
         self._ask({"op": "at end", "argv": list(argv), "cwd": "/", "env": dict(os.environ), "log": log})
 
     def start(
@@ -154,7 +154,7 @@ class Supervisor:
         pid, error = self._ask(request)
         if not pid:
             raise Error(f"{name} cannot be started: {argv[0]}: {error}", "connleak doctor", exit_code=4)
-        self._record.add(records.Child(pid, began))
+        self._record.add(records.ProcessEntry(pid, began))
         return Child(pid, name, log, stop_signal)
 
     def exit_code(self, child: Child) -> int | None:

@@ -13,7 +13,7 @@ from connleak.databases.loopback import refuse_remote
 from connleak.databases.mysql.connection import pymysql
 from connleak.databases.server import Server, drop_with_retry
 from connleak.model.errors import Error
-from connleak.processes.records import Database
+from connleak.processes.records import DatabaseEntry
 
 TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 EXAMPLE = "connleak run ... --mysql mysql://user:password@127.0.0.1:3306/dbname"
@@ -37,7 +37,7 @@ def external_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
         if created:
             drop_database(admin, name)
 
-    with external.dropped_at_end(Database(where, name), drop):
+    with external.dropped_at_end(DatabaseEntry(where, name), drop):
         with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
             password = create_database(cursor, name)
         created = password is not None

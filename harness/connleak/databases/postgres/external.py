@@ -18,7 +18,7 @@ from connleak.databases.postgres.connection import connect, create_role, server_
 from connleak.databases.postgres.libpq import EXAMPLE, with_environment
 from connleak.databases.server import Server, drop_with_retry
 from connleak.model.errors import Error
-from connleak.processes.records import Database
+from connleak.processes.records import DatabaseEntry
 
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 """Options of an address that the app's own connections need, too."""
@@ -46,7 +46,7 @@ def external_postgres(address: str, allowed: Sequence[str]) -> Iterator[Server]:
         yield shared_server(admin, facts, note)
         return
     name = external.database_name()
-    with external.dropped_at_end(Database(where, name), lambda: drop_database(admin, name)):
+    with external.dropped_at_end(DatabaseEntry(where, name), lambda: drop_database(admin, name)):
         yield replace(create_database(admin, name), notes=notes)
 
 
