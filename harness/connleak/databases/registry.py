@@ -21,8 +21,8 @@ from connleak.processes.supervisor import Supervisor
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of database."""
+class DatabaseKind:
+    """The functions of one kind of database."""
 
     open: Callable[[Supervisor, Plan, str, Path], contextlib.AbstractContextManager[Server]]
     """Opens the database of a plan, at an address if there is one, with logs in a folder."""
@@ -33,25 +33,25 @@ class Kind:
 
 
 KINDS = {
-    "postgresql": Kind(
+    "postgresql": DatabaseKind(
         open=postgres.open_postgres,
         reader=PostgresReader,
         run_sql=postgres.connection.run_sql,
         check_programs=lambda: sources.first_working_source(fetch=False),
     ),
-    "pgbouncer": Kind(
+    "pgbouncer": DatabaseKind(
         open=lambda supervisor, plan, _, logs: pgbouncer.local_pgbouncer(supervisor, plan, logs),
         reader=PgbouncerReader,
         run_sql=pgbouncer.run_sql,
         check_programs=pgbouncer.check_programs,
     ),
-    "mysql": Kind(
+    "mysql": DatabaseKind(
         open=mysql.open_mysql,
         reader=MysqlReader,
         run_sql=mysql.connection.run_sql,
         check_programs=mysql.local.check_programs,
     ),
-    "sqlite": Kind(
+    "sqlite": DatabaseKind(
         open=lambda supervisor, *_: sqlite.local_sqlite(supervisor),
         reader=SqliteReader,
         run_sql=sqlite.run_sql,

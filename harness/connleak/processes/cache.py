@@ -17,7 +17,7 @@ import platformdirs
 from connleak.model.errors import Error
 from connleak.processes.accounts import Account, can_pass
 
-ELSEWHERE = "CONNLEAK_CACHE=DIR connleak ..., DIR a folder of your own"
+HINT = "CONNLEAK_CACHE=DIR connleak ..., with a private folder DIR"
 
 
 def cache_folder() -> Path:
@@ -32,31 +32,31 @@ def cache_folder() -> Path:
     try:
         folder = Path(given or default("connleak", appauthor=False))
     except RuntimeError:
-        raise Error("this account has no home directory for the cache folder", ELSEWHERE, exit_code=4) from None
+        raise Error("this account has no home directory for the cache folder", HINT, exit_code=4) from None
     try:
         new = not folder.exists()
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
-        need_own(folder)  # before the mode changes: a folder that was writable may hold programs of other accounts
+        check_owner(folder)  # before the mode changes: a folder that was writable may hold programs of other accounts
         if new or (not given and folder.stat().st_uid == os.geteuid()):
             folder.chmod(mode)
     except OSError as error:
-        raise unwritable(folder, error) from None
+        raise write_error(folder, error) from None
     return folder
 
 
-def need_own(folder: Path) -> None:
+def check_owner(folder: Path) -> None:
     """Raise Error when another account (other than root) owns a folder or can write to it."""
     status = folder.stat()
     if status.st_uid not in (os.geteuid(), 0):
-        raise Error(f"the cache folder {folder} belongs to another account", ELSEWHERE, exit_code=4)
+        raise Error(f"the cache folder {folder} belongs to another account", HINT, exit_code=4)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         message = f"other accounts may write to the cache folder {folder}, from which programs are run"
-        raise Error(message, f"chmod go-w {folder}, if only you have written to it; or: {ELSEWHERE}", exit_code=4)
+        raise Error(message, f"chmod go-w {folder}, if only you have written to it; or: {HINT}", exit_code=4)
 
 
-def unwritable(folder: Path, error: OSError) -> Error:
+def write_error(folder: Path, error: OSError) -> Error:
     """Return the error for a cache folder that cannot be written to."""
-    return Error(f"cannot write to the cache folder {folder}: {error.strerror}", ELSEWHERE, exit_code=4)
+    return Error(f"cannot write to the cache folder {folder}: {error.strerror}", HINT, exit_code=4)
 
 
 def cache_for(account: Account | None) -> Path:
@@ -106,7 +106,7 @@ def locked(folder: Path) -> Iterator[None]:
             stack.callback(os.close, number)
             fcntl.flock(number, fcntl.LOCK_EX)
         except OSError as error:
-            raise unwritable(folder.parent, error) from None
+            raise write_error(folder.parent, error) from None
         yield
 
 

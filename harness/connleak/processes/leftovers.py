@@ -179,16 +179,18 @@ def run_command(command: CommandEntry) -> tuple[bool, bool]:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of thing in a record: its name, and a function that removes one and returns whether it existed and is gone."""
+class EntryKind:
+    """The name of a kind of entry, and the function that removes one: did it exist, and is it gone?"""
 
     name: str
     remove: Callable[[Any], tuple[bool, bool]]
 
 
-KINDS: dict[type[Entry], Kind] = {
-    FolderEntry: Kind("folder", remove_folder),
-    CommandEntry: Kind("container", run_command),
-    ProcessEntry: Kind("process", lambda _: (False, True)),  # `end_processes` has ended it
-    DatabaseEntry: Kind("database", lambda _: (False, False)),  # needs the server's password: `databases/external.py`
+KINDS: dict[type[Entry], EntryKind] = {
+    FolderEntry: EntryKind("folder", remove_folder),
+    CommandEntry: EntryKind("container", run_command),
+    ProcessEntry: EntryKind("process", lambda _: (False, True)),  # `end_processes` has ended it
+    DatabaseEntry: EntryKind(
+        "database", lambda _: (False, False)
+    ),  # needs the server's password: `databases/external.py`
 }

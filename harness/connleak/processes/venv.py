@@ -30,10 +30,10 @@ def environment(python: str, *requirements: str) -> Path:
 
     def build(folder: Path) -> None:
         interpreter = find_python(version)
-        call([str(interpreter), ISOLATED, "-m", "venv", str(folder / "venv")])
+        run([str(interpreter), ISOLATED, "-m", "venv", str(folder / "venv")])
         if requirements:
             inside = str(folder / "venv/bin/python")
-            call([inside, ISOLATED, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
+            run([inside, ISOLATED, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
         (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
         rename_scripts(folder, kept)
 
@@ -85,7 +85,7 @@ def candidates(version: str) -> Iterator[str]:
             yield done.stdout.strip()
 
 
-def call(argv: list[str]) -> None:
+def run(argv: list[str]) -> None:
     """Run a command; raise Error with the last lines of its output when it fails."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
