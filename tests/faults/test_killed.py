@@ -98,7 +98,8 @@ class World:
             return any(f'"{name}"' in path.read_text() for path in self.home.glob("out/**/phases.jsonl"))
         return False
 
-    def kill(self, victim: str) -> None:
+    def kill(self, victim: str, *, next_run_follows: bool = False) -> None:
+        """Kill, and wait for the end; a comparison that lost one run's supervisor starts the next run: interrupt that."""
         supervisors = self.supervisors()
         if victim in ("supervisor", "both"):
             for supervisor in supervisors:
@@ -108,6 +109,9 @@ class World:
             self.process.kill()
         if victim == "group":
             os.killpg(self.process.pid, signal.SIGKILL)
+        if next_run_follows:
+            time.sleep(self.random.uniform(0, 5))
+            self.process.send_signal(signal.SIGINT)
         self.process.communicate(timeout=30)
 
     def interrupt(self, *numbers: int) -> None:
@@ -240,7 +244,7 @@ def test_a_killed_comparison_of_revisions(world: World, victim: str, seconds: fl
     while not list(repository.glob(".git/worktrees/*")):
         assert time.monotonic() < deadline and world.process.poll() is None, world.process.stderr.read()
     time.sleep(world.random.uniform(0, seconds))
-    world.kill(victim)
+    world.kill(victim, next_run_follows=victim == "supervisor")
     if victim != "both":
         world.leaves_nothing()
     world.next_start()
