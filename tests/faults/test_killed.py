@@ -99,7 +99,7 @@ class World:
         return False
 
     def kill(self, victim: str, *, next_run_follows: bool = False) -> None:
-        """Kill, and wait for the end; a comparison that lost one run's supervisor starts the next run: interrupt that."""
+        """Kill, and wait for the end; a comparison that lost one run's supervisor starts the next run: interrupt it."""
         supervisors = self.supervisors()
         if victim in ("supervisor", "both"):
             for supervisor in supervisors:
