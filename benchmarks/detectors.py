@@ -19,7 +19,7 @@ from pathlib import Path
 import lab
 from connleak.model.recording import Recording
 from connleak.plan import catalog
-from connleak.recording import reader as recording
+from connleak.recording import reader
 from detection import run
 
 WORDS = (b"garbage collector is trying to clean up", b"QueuePool limit of size")
@@ -40,7 +40,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
 def one(folder: Path, name: str) -> lab.Row:
     verdict, *_ = run(folder, name)
     out = max(folder.glob("run-*"), key=lambda path: path.stat().st_mtime)
-    read = recording.read(out)
+    read = reader.read(out)
     begin = next(phase.begin for phase in read.phases if phase.name == "load")
     _, variant = catalog.find(name)
     alarms = {

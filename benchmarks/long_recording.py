@@ -16,8 +16,8 @@ import lab
 from connleak import judging as judge
 from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import Backend, Machine, Request
-from connleak.recording import reader as recording
-from connleak.recording.reader import EventLine, PhaseLine, SampleLine, StackLine
+from connleak.recording import reader
+from connleak.recording.format import EventLine, PhaseLine, SampleLine, StackLine
 from connleak.recording.writer import Writer
 from connleak.render import charts
 from connleak.runner import report as results
@@ -32,7 +32,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
         folder = Path(scratch, "run")
         generate(folder)
         began = time.monotonic()
-        read = recording.read(folder)
+        read = reader.read(folder)
         yield {"what": "reading", "seconds": time.monotonic() - began, "megabytes": size(folder)}
         began = time.monotonic()
         verdict = judge.judge(read)
@@ -52,7 +52,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
             yield {"what": f"{name}.svg", "seconds": time.monotonic() - began, "megabytes": len(svg) / 1e6}
         results.kept_library()
         began = time.monotonic()
-        results.render_folder(folder, recording.read(folder), verdict)
+        results.render_folder(folder, reader.read(folder), verdict)
         page = (folder / "report.html").stat().st_size / 1e6
         yield {"what": "report.html and growth.png", "seconds": time.monotonic() - began, "megabytes": page}
 

@@ -30,7 +30,7 @@ import lab
 import pytest
 from connleak.corpus import archive as packing
 from connleak.model.recording import Recording
-from connleak.recording import reader as recording
+from connleak.recording import reader
 
 ROOT = Path(__file__).parents[1]
 JUDGE = ROOT / "harness" / "connleak" / "judge"
@@ -174,7 +174,7 @@ def judged_anew(verdicts: Verdicts) -> Recordings:
     for name, path in golden.recordings().items():
         if name in verdicts and not verdicts[name].get("kept"):
             with packing.unpacked(path) as folder:
-                found[name] = recording.read(folder)
+                found[name] = reader.read(folder)
     return found
 
 

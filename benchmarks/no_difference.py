@@ -19,7 +19,7 @@ from connleak import judging as judge
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.plan import resolve as plan
-from connleak.recording import reader as recording
+from connleak.recording import reader
 from connleak.runner.record import record
 
 VARIANTS = ("missing_remove:buggy", "missing_remove:fixed")
@@ -35,7 +35,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
             folder = Path(tempfile.mkdtemp(prefix="connleak-same-"))
             made, private = plan.resolve(plan.Options(target=name, early_stop=False))
             record(made, private, folder, lambda _: None)
-            read = recording.read(folder)
+            read = reader.read(folder)
             shutil.rmtree(folder)
             done.append((read, judge.judge(read)))
             found = [answer(done[-2 * rounds :]) for rounds in ROUNDS if len(done) >= 2 * rounds]

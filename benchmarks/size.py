@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
+import connleak
 import lab
 import long_recording
 import msgspec
@@ -29,9 +30,9 @@ from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Reading
 from connleak.model.plan import Database
 from connleak.model.recording import Backend, Holder, Machine, Pool, Process, Recording, Site, Snapshot
-from connleak.recording import reader as recording
-from connleak.recording.downsampling import window_at
-from connleak.recording.reader import PhaseLine
+from connleak.recording import reader
+from connleak.recording.downsampling import window_length
+from connleak.recording.format import PhaseLine
 from connleak.recording.writer import Writer
 from connleak.render.charts.drawing import altair, to_svg
 from connleak.runner import report as results
@@ -93,7 +94,7 @@ def probed(processes: int, each: float, seconds: float, folder: Path) -> lab.Row
     with lab.server(folder, max_connections=processes + 50) as (keeper, server), lab.writer(folder) as writer:
         with Collector(writer, keeper.scratch, time.monotonic(), folder) as collector:
             env = {**os.environ, **server.environment(), **collector.environment(lab.plan())}
-            env["PYTHONPATH"] = str(Path(recording.__file__).parent / "probe" / "entry")
+            env["PYTHONPATH"] = str(Path(connleak.__file__).parent / "probe" / "entry")
             argv = [sys.executable, "-c", APP, str(processes), str(each), str(seconds)]
             with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as app:
                 while len(collector.living()) < processes:
@@ -112,7 +113,7 @@ def probed(processes: int, each: float, seconds: float, folder: Path) -> lab.Row
         written = folder / "run"
         size = sum(path.stat().st_size for path in written.iterdir()) / 1e6
     began = time.process_time()
-    read = recording.read(written)
+    read = reader.read(written)
     reading = time.process_time() - began
     return {
         "seconds": cost, "memory_mb": memory() - began_with, "megabytes": size, "made": 2 * made,
@@ -191,7 +192,7 @@ def hours(size: int, seconds: float, folder: Path) -> lab.Row:
                         writer.append("phases", PhaseLine(crowd.t, "watch", number))
                     writer.append("snapshots", Snapshot(t=crowd.t, label="watch", cycle=number, holders=(holder,),
                                                         pools=(pool,), processes=told))  # fmt: skip
-                cycle, ends = cycle + 1, crowd.t + window_at(60.0, crowd.t)
+                cycle, ends = cycle + 1, crowd.t + window_length(60.0, crowd.t)
             sampler._sample()
         writer.append("phases", PhaseLine(crowd.t, "end", cycle))
     return read_and_judged(folder / "run", crowd)
@@ -207,7 +208,7 @@ def read_and_judged(folder: Path, crowd: Crowd) -> lab.Row:
 def judged(folder: Path) -> lab.Row:
     """Returns what reading and judging a folder costs, and how many sessions open and close in it."""
     before, began = memory(), time.process_time()
-    read = recording.read(folder)
+    read = reader.read(folder)
     reading = time.process_time() - began
     verdict = judge.judge(read)
     spent = time.process_time() - began

@@ -68,4 +68,4 @@ def test_the_shape_of_the_levels_has_a_word() -> None:
 def test_what_is_no_recording_is_refused(tmp_path) -> None:
     argv = [sys.executable, "-m", "connleak", "diagnose", str(tmp_path)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2 and "is no recording" in done.stderr
+    assert done.returncode == 2 and "is not a recording" in done.stderr

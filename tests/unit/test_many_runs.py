@@ -12,7 +12,7 @@ from connleak import judging as judge
 from connleak.model.errors import Error
 from connleak.model.recording import Note
 from connleak.plan.resolve import Options
-from connleak.recording.reader import json_text
+from connleak.recording.format import json_text
 from connleak.runner import experiment
 from connleak.runner import report as results
 

@@ -23,12 +23,12 @@ from connleak.model.target import Target, Variant
 from connleak.plan import catalog
 from connleak.plan import resolve as plan
 from connleak.recording import folders
-from connleak.recording import reader as recording
-from connleak.recording.folders import named
+from connleak.recording.folders import empty_folder, folder_for, follow_link, write_json
+from connleak.recording.redaction import redact_argv
 from connleak.render import comparison as compared
 from connleak.runner import drawing
 from connleak.runner import report as results
-from connleak.runner.signals import folder_for, need_lab, own_folder, terminating, without_secrets
+from connleak.runner.signals import need_lab, terminating
 
 COMPARED = """
 \b
@@ -85,7 +85,7 @@ def corpus(
         graded = grades.corpus(pairs, repeat, jobs, folder, report)
         if second_try and any(row.problems for row in graded):
             graded = grades.second_try(graded, report)
-    recording.write_json(folder / "corpus.json", {"runs": graded})
+    write_json(folder / "corpus.json", {"runs": graded})
     folders.write(folder / "corpus.md", grades.markdown(graded))
     if as_json:
         emit({"runs": graded})
@@ -175,10 +175,10 @@ def compare(
     place, diffs = None, {}
     if recorded:
         arms = experiment.read_arms(experiment.named_folders(names))
-        place = named(names[0]) if len(names) == 1 else own_folder(out) if out else None
+        place = follow_link(names[0]) if len(names) == 1 else empty_folder(out) if out else None
     else:
         sweep()
-        given["argv"] = tuple(without_secrets(sys.argv[1:]))
+        given["argv"] = tuple(redact_argv(sys.argv[1:]))
         with terminating(), contenders(names, refs, plan.Options(**given, early_stop=False)) as chosen:
             label = "app" if given["app"] else names[0].partition(":")[0]
             place = folder_for(out, f"compare-{label}")

@@ -20,7 +20,7 @@ from connleak.model.errors import Error
 from connleak.model.recording import Outcome, Recording
 from connleak.model.verdict import Verdict
 from connleak.processes import leftovers
-from connleak.recording.reader import json_text
+from connleak.recording.format import json_text
 from connleak.render import sarif as machines
 from connleak.render import text
 from connleak.render.sanitize import escaped_json, harmless

@@ -27,8 +27,7 @@ from connleak.model.errors import Error
 from connleak.model.verdict import Verdict
 from connleak.processes.cache import cache_folder
 from connleak.processes.leftovers import recorded
-from connleak.recording import folders
-from connleak.recording import reader as recording
+from connleak.recording import folders, reader
 
 LIMIT = 40_000
 """Bytes that a packed recording may have."""
@@ -54,8 +53,8 @@ def pack(folder: Path, path: Path, root: Path) -> Verdict:
 
     `root` is what paths are named from. Raises Error when it cannot be made small without changing the verdict.
     """
-    whole = judge.judge(recording.read(folder))
-    files = {name: folders.read_text(folder / name) for name in PACKED if folders.has(folder / name)}
+    whole = judge.judge(reader.read(folder))
+    files = {name: folders.read_text(folder / name) for name in PACKED if folders.is_file(folder / name)}
     data = b""
     for thin in (unchanged, without_prompt_returns, with_short_statements, with_fewer_samples, rounded, curve_alone):
         files = thin(files)
@@ -82,9 +81,9 @@ def told(verdict: Verdict) -> tuple[object, ...]:
 
 def verdict_in(folder: Path) -> Verdict:
     """Returns the verdict on an unpacked recording: judged anew, or the kept one where only the curve is left."""
-    if folders.has(folder / "verdict.json"):
-        return recording.read_json(folder / "verdict.json", Verdict, "connleak gallery --record")
-    return judge.judge(recording.read(folder))
+    if folders.is_file(folder / "verdict.json"):
+        return reader.read_json(folder / "verdict.json", Verdict, "connleak gallery --record")
+    return judge.judge(reader.read(folder))
 
 
 @contextmanager
@@ -100,7 +99,7 @@ def unpacked(path: Path) -> Iterator[Path]:
 def members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yields the files that a packed recording holds, by their names; raises Error when it is none."""
     try:
-        with folders.opened(path, folders.DOCUMENT) as packed, gzip.GzipFile(fileobj=packed) as archive:
+        with folders.open_file(path, folders.MAX_DOCUMENT) as packed, gzip.GzipFile(fileobj=packed) as archive:
             yield from files_in(archive)
     except UNREADABLE as error:
         again = f"tar -tvzf {shlex.quote(str(path))}"

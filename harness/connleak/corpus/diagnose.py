@@ -13,8 +13,7 @@ from connleak.model.errors import Error
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
-from connleak.recording import folders
-from connleak.recording import reader as recording
+from connleak.recording import folders, reader
 from connleak.render.sanitize import first_line, plain
 
 BEST = 3
@@ -25,7 +24,7 @@ LEAST = 0.5
 def known() -> list[Entry]:
     """Returns the gallery's entries: what each variant's recording looks like."""
     path = catalog.corpus() / "reports" / "gallery" / "gallery.json"
-    return recording.read_json(path, dict[str, list[Entry]], "connleak gallery")["variants"]
+    return reader.read_json(path, dict[str, list[Entry]], "connleak gallery")["variants"]
 
 
 def diagnose(read: Recording, verdict: Verdict, entries: list[Entry]) -> list[Likeness]:
@@ -80,7 +79,7 @@ def shown(verdict: Verdict, likenesses: list[Likeness]) -> Group:
 
 def need_folder(name: str) -> Path:
     """Returns a recording's folder; raises Error when it is none."""
-    folder = folders.named(name)
-    if not folders.has(folder / "plan.json"):
-        raise Error(f"{name} is no recording: it has no plan.json", "connleak diagnose reports/latest")
+    folder = folders.follow_link(name)
+    if not folders.is_file(folder / "plan.json"):
+        raise Error(f"{name} is not a recording: it has no plan.json", "connleak diagnose reports/latest")
     return folder

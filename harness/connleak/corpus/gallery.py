@@ -14,8 +14,8 @@ from connleak.model.struct import Struct
 from connleak.model.target import Target, Variant
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
-from connleak.recording import folders
-from connleak.recording import reader as recording
+from connleak.recording import folders, reader
+from connleak.recording.format import json_text
 from connleak.render import charts, guide
 from connleak.render.sanitize import first_line
 from connleak.runner import report as results
@@ -78,7 +78,7 @@ def record(
 
 def taken_wrong(folder: Path, variant: Variant, target: Target) -> list[str]:
     """Returns why a recording of a corpus that was run may not be taken: it is not there, or not as promised."""
-    if not folders.has(folder / "plan.json"):
+    if not folders.is_file(folder / "plan.json"):
         return [f"{folder} has no recording"]
     _, verdict = results.judge_folder(folder)
     return list(corpus.problems(variant, verdict, Path(target.folder)))
@@ -86,7 +86,7 @@ def taken_wrong(folder: Path, variant: Variant, target: Target) -> list[str]:
 
 def root_of(folder: Path) -> Path:
     """Returns the folder that a recording's paths are named from: that of the targets it ran."""
-    return Path(recording.read_plan(folder).cwd).parent.parent
+    return Path(reader.read_plan(folder).cwd).parent.parent
 
 
 def render(gallery: Path, told: Callable[[str], None]) -> None:
@@ -114,7 +114,7 @@ def render(gallery: Path, told: Callable[[str], None]) -> None:
         verdicts = {name: verdict for name, (_, verdict) in runs.items()}
         chapters.append(guide.chapter(target, verdicts, story(target), diff))
         told(target.name)
-    folders.write(gallery / "gallery.json", recording.json_text({"variants": entries}), folders.SHARED)
+    folders.write(gallery / "gallery.json", json_text({"variants": entries}), folders.SHARED)
     folders.write(gallery / "README.md", guide.markdown(chapters), folders.SHARED)
     folders.write(gallery / "index.html", guide.page(chapters), folders.SHARED)
 
@@ -131,7 +131,7 @@ def remove_strangers(gallery: Path, targets: dict[str, Target]) -> None:
 def read(path: Path) -> tuple[Recording, Verdict]:
     """Returns a packed recording and its verdict."""
     with packing.unpacked(path) as folder:
-        return recording.read(folder), packing.verdict_in(folder)
+        return reader.read(folder), packing.verdict_in(folder)
 
 
 def entry(target: Target, name: str, made: Recording, verdict: Verdict) -> Entry:

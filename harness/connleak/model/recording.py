@@ -86,6 +86,8 @@ class Sample(Struct, frozen=True):
     cost: float = 0.0
     locks: tuple[int, ...] = ()
     """Sessions that have an advisory lock; read once a second, the last reading otherwise."""
+    interval: float | None = None
+    """Intended seconds since the sample before it; None: the plan's `sample_every`."""
 
 
 class Event(Struct, frozen=True, omit_defaults=True):
