@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -110,6 +111,27 @@ def test_the_recording_states_the_interval_that_downsampling_intends(
         intended = sample.interval or 0.1
         assert sample.t - before.t <= intended + 0.1
         assert intended == pytest.approx(max(0.1, 0.1 * sample.t / 10.0), abs=0.001)
+
+
+def test_the_first_sample_after_a_load_states_the_pause_that_downsampling_left_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server()
+    server.dice.random = lambda: 0.5  # type: ignore[method-assign] # one session, which stays
+    monkeypatch.setattr("connleak.collectors.sampler.time.monotonic", lambda: server.t)
+    with Writer(tmp_path / "run", plan(), Machine()) as writer:
+        sampler = Sampler(server, writer, 0.0, 0.1)
+        sampler.thins = True
+        for server.t in (5999.0, 6000.0, 6000.5):
+            sampler._sample()
+        sampler.thins = False
+        for server.t in (6000.6, 6000.7):
+            sampler._sample()
+    monkeypatch.undo()
+    samples = read(tmp_path / "run").samples
+    assert [sample.t for sample in samples] == [5999.0, 6000.0, 6000.6, 6000.7]
+    lines = (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
+    assert [json.loads(line).get("interval") for line in lines] == [1.0, 1.0, 1.0, None]
 
 
 def pair(number: int, t: float, seconds: float, **facts: object) -> list[EventLine]:
