@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from connleak.corpus import archive as packing
+from connleak.corpus import archive
 from connleak.corpus import grading as corpus
 from connleak.corpus.fingerprint import Signature, signature
 from connleak.model.errors import Error
@@ -68,7 +68,7 @@ def record(
             wrong = tuple(taken_wrong(folder, variant, target))
         if not wrong:
             try:
-                packing.pack(folder, place(gallery, target.name, variant.name), root_of(folder))
+                archive.pack(folder, place(gallery, target.name, variant.name), root_of(folder))
             except Error as error:
                 wrong = (error.message,)
         told(name, "; ".join(wrong))
@@ -130,8 +130,8 @@ def remove_strangers(gallery: Path, targets: dict[str, Target]) -> None:
 
 def read(path: Path) -> tuple[Recording, Verdict]:
     """Returns a packed recording and its verdict."""
-    with packing.unpacked(path) as folder:
-        return reader.read(folder), packing.verdict_in(folder)
+    with archive.unpacked(path) as folder:
+        return reader.read(folder), archive.verdict_in(folder)
 
 
 def entry(target: Target, name: str, made: Recording, verdict: Verdict) -> Entry:
