@@ -19,7 +19,7 @@ def test_a_new_target_can_be_read_and_marks_its_line(tmp_path: Path) -> None:
         ast.parse((folder / f"{name}.py").read_text())
     assert "# leak: " in (folder / "buggy.py").read_text()
     assert "# leak" not in (folder / "fixed.py").read_text()
-    assert catalog.scenario(target.scenario).exists()
+    assert catalog.scenario(target.variants["buggy"].scenario).exists()
 
 
 @pytest.mark.parametrize("name", ["Leak", "leak", "../my_leak", "my leak", "my-leak", ""])
