@@ -225,7 +225,7 @@ def diagnose_(what: str, seconds: float, allow_remote: tuple[str, ...], as_json:
     if as_json:
         emit({"outcome": verdict.outcome, "looks_like": found})
     else:
-        Console(emoji=False, highlight=False, soft_wrap=True).print(diagnose.shown(verdict, found))
+        Console(emoji=False, highlight=False, soft_wrap=True).print(diagnose.diagnosis(verdict, found))
 
 
 @main.command("new-target")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from connleak.corpus import archive
-from connleak.corpus import grading as corpus
-from connleak.corpus.fingerprint import Signature, signature
+from connleak.corpus import archive, grading
+from connleak.corpus.fingerprint import Fingerprint, fingerprint_of
 from connleak.model.errors import Error
 from connleak.model.recording import Recording
 from connleak.model.struct import Struct
@@ -37,7 +36,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     sentence: str
     at_rest: tuple[int, ...]
     peak: int
-    signature: Signature
+    signature: Fingerprint
 
 
 def place(gallery: Path, target: str, variant: str) -> Path:
@@ -60,9 +59,9 @@ def record(
     problems = []
     for target, variant in wanted:
         name = f"{target.name}:{variant.name}"
-        folder = (source or work) / corpus.file_name(name, 0)
+        folder = (source or work) / grading.folder_name(name, 0)
         if source is None:
-            row = corpus.one(name, folder)
+            row = grading.run_variant(name, folder)
             wrong = row.problems
         else:
             wrong = tuple(taken_wrong(folder, variant, target))
@@ -81,7 +80,7 @@ def taken_wrong(folder: Path, variant: Variant, target: Target) -> list[str]:
     if not folders.is_file(folder / "plan.json"):
         return [f"{folder} has no recording"]
     _, verdict = results.judge_folder(folder)
-    return list(corpus.problems(variant, verdict, Path(target.folder)))
+    return list(grading.problems_of(variant, verdict, Path(target.folder)))
 
 
 def root_of(folder: Path) -> Path:
@@ -147,7 +146,7 @@ def entry(target: Target, name: str, made: Recording, verdict: Verdict) -> Entry
         sentence=first_line(verdict.sentence),
         at_rest=tuple(verdict.evidence.get("at_rest", ())),
         peak=verdict.evidence.get("peak", 0),
-        signature=signature(made, verdict),
+        signature=fingerprint_of(made, verdict),
     )
 
 

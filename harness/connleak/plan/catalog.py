@@ -137,7 +137,7 @@ def difference(folder: Path, before: Variant, after: Variant) -> str:
     if before.module != after.module:
         return diff(folder / f"{before.module}.py", folder / f"{after.module}.py")
     old, new = (
-        [f"{variant.name}:", *variant.requirements, f"Python {variant.python or 'as ours'}", variant.serve]
+        [f"{variant.name}:", *variant.requirements, f"Python {variant.python or 'of connleak'}", variant.serve]
         for variant in (before, after)
     )
     return "\n".join(line for line in difflib.ndiff(old, new) if not line.startswith("?"))
