@@ -83,7 +83,7 @@ def test_the_table_says_first_whether_all_held() -> None:
 
 
 def test_a_worker_whose_look_at_its_parent_fails_ends_instead_of_staying_for_good() -> None:
-    start = "from connleak.corpus.grading import end_with_this_process\nend_with_this_process()"
+    start = "from connleak.corpus.grading import prepare_worker\nprepare_worker()"
     script = f"{start}\nimport time\ntime.sleep(60)"  # a process without a parent
     assert subprocess.run([sys.executable, "-c", script], timeout=50, check=False).returncode == 1
 

@@ -64,35 +64,39 @@ def run_corpus(
     pairs: Sequence[tuple[Target, Variant]], repeat: int, jobs: int, folder: Path, done: Callable[[Graded], None]
 ) -> list[Graded]:
     """Run the variants into `folder`, `jobs` at a time, and return their grades in the order of `pairs`."""
-    wanted = [(f"{t.name}:{v.name}", number) for number in range(repeat) for t, v in pairs]
-    graded: dict[tuple[str, int], Graded] = {}
-    if jobs == 1:
-        for name, number in wanted:
-            graded[name, number] = run_variant(name, folder / folder_name(name, number))
-            done(graded[name, number])
-    else:
-        fork = multiprocessing.get_context("fork")  # the default of Python 3.14 is a server, which would be the parent
-        with ProcessPoolExecutor(jobs, mp_context=fork, initializer=end_with_this_process) as workers:
-            runs = {
-                workers.submit(run_variant, name, folder / folder_name(name, number)): (name, number)
-                for name, number in wanted
-            }
-            try:
-                for future in as_completed(runs):
-                    graded[runs[future]] = future.result()
-                    done(graded[runs[future]])
-            except KeyboardInterrupt:
-                workers.shutdown(wait=False, cancel_futures=True)
-                for worker in psutil.Process().children():
-                    worker.terminate()  # its supervisor ends what it has started
-                raise
-            except BrokenProcessPool:  # the pool has ended the other workers
-                message = f"a worker was killed after {len(graded)} of {len(wanted)} runs, perhaps for lack of memory"
-                raise Error(message, "connleak corpus --jobs 1", exit_code=4) from None
-    return [graded[key] for key in wanted]
+    names = [(f"{t.name}:{v.name}", number) for number in range(repeat) for t, v in pairs]
+    runs = [(name, folder / folder_name(name, number)) for name, number in names]
+    return run_in_parallel(runs, jobs, done) if jobs > 1 else [run_and_report(run, done) for run in runs]
 
 
-def end_with_this_process() -> None:
+def run_and_report(run: tuple[str, Path], done: Callable[[Graded], None]) -> Graded:
+    row = run_variant(*run)
+    done(row)
+    return row
+
+
+def run_in_parallel(runs: list[tuple[str, Path]], jobs: int, done: Callable[[Graded], None]) -> list[Graded]:
+    """Run variants in several processes, and return their grades in the order of `runs`."""
+    fork = multiprocessing.get_context("fork")  # the default of Python 3.14 is a server, which would be the parent
+    finished = 0
+    with ProcessPoolExecutor(jobs, mp_context=fork, initializer=prepare_worker) as workers:
+        futures = [workers.submit(run_variant, *run) for run in runs]
+        try:
+            for future in as_completed(futures):
+                done(future.result())
+                finished += 1
+        except KeyboardInterrupt:
+            workers.shutdown(wait=False, cancel_futures=True)
+            for worker in psutil.Process().children():
+                worker.terminate()  # its supervisor ends what it has started
+            raise
+        except BrokenProcessPool:  # the pool has ended the other workers
+            message = f"a worker was killed after {finished} of {len(runs)} runs, perhaps for lack of memory"
+            raise Error(message, "connleak corpus --jobs 1", exit_code=4) from None
+    return [future.result() for future in futures]
+
+
+def prepare_worker() -> None:
     """Let a worker end at SIGTERM and with its parent, and leave Ctrl-C to the parent, so that no further run starts.
 
     A worker does not notice by itself that its parent was killed.
