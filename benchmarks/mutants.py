@@ -79,7 +79,7 @@ def changes_of(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 
 
 def nodes_of(tree: ast.AST) -> list[ast.AST]:
-    """Returns the nodes that may be changed, in order: none within an f-string or an annotation."""
+    """Return the nodes that may be changed, in order: none within an f-string or an annotation."""
     found: list[ast.AST] = []
 
     def visit(node: ast.AST) -> None:
@@ -96,7 +96,7 @@ def nodes_of(tree: ast.AST) -> list[ast.AST]:
 
 
 def mutants() -> list[Mutant]:
-    """Returns every mutant of the judge, in order."""
+    """Return every mutant of the judge, in order."""
     found = []
     for path in sorted(JUDGING.rglob("*.py")):
         for number, node in enumerate(nodes_of(ast.parse(path.read_text()))):
