@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from connleak.model.errors import Error
-from connleak.model.recording import KINDS
+from connleak.model.outcomes import KINDS
 from connleak.model.target import SHARED_KEYS, TARGET_KEYS, VARIANT_KEYS, Target, Variant
 
 HERE = Path(__file__).parent.parent
