@@ -43,7 +43,7 @@ MEMBERS = (*PACKED, "verdict.json")
 UNPACKED = 100_000_000
 """Bytes: the largest content of a packed recording."""
 UNREADABLE = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError)
-"""What reading bytes that are not such an archive raises."""
+"""Errors of reading bytes that are not such an archive."""
 QUERY = 60
 """Characters of a statement that are kept."""
 SHORT = 1.0
@@ -111,8 +111,8 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
 def members_of(archive: gzip.GzipFile) -> Iterator[tuple[str, bytes]]:
     """Yield the members of an archive in the form that `compressed` writes; raise TarError for any other form.
 
-    `tarfile` gets one header at a time: on its own it follows whatever a header announces, such as links and
-    names of any length.
+    `tarfile` gets one header at a time: on its own it follows everything that a header announces, such as links
+    and names of any length.
     """
     left = UNPACKED
     missing = set(MEMBERS)

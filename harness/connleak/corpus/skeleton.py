@@ -61,7 +61,7 @@ expect = "clean"
 """
 README = """# WHAT PEOPLE SEE, in one line
 
-**The question.** "As somebody asked it, with the message that they got."
+**The question.** "As it was asked, with the error message."
 
 **What is wrong.** The mechanism.
 

@@ -68,7 +68,7 @@ class Sample(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True, omit_defaults=True):
-    """What the app's pool or driver did, as its probe reported it."""
+    """An action of the app's pool or driver, as its probe reported it."""
 
     t: float
     kind: str
@@ -151,7 +151,7 @@ class Snapshot(Struct, frozen=True, omit_defaults=True, kw_only=True):
     pools: tuple[Pool, ...] = ()
     processes: tuple[Process, ...] = ()
     reason: Words = ""
-    """For `exhausted`: what refused the first caller."""
+    """For `exhausted`: the cause of the first refusal."""
 
 
 class Request(Struct, frozen=True, omit_defaults=True):

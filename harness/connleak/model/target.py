@@ -28,7 +28,7 @@ class Variant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     load_seconds: float = 1.5
     max_connections: int = 100
     listens: Literal["http", "tcp", "load"] = "http"
-    """What answers at its address: http, tcp (a protocol of its own), or load (the scenario, which the app calls)."""
+    """Its protocol: http, tcp (one of its own), or load (the app calls the scenario, which listens)."""
     requirements: tuple[str, ...] = ()
     """Packages, as pip takes them, of the environment that it runs in; none: connleak's own environment."""
     python: str = ""
@@ -36,7 +36,7 @@ class Variant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A small app with a story and its variants: what can be run."""
+    """A small app with a story and its variants."""
 
     name: str
     title: str

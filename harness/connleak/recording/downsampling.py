@@ -1,4 +1,4 @@
-"""What a long recording leaves out: samples in which only states changed, and checkouts that were short.
+"""Downsampling of a long recording: it leaves out samples in which only states changed, and short checkouts.
 
 The opening and the end of a session, a checkout that lasts, and anything outside a load are always kept.
 So the size of a recording grows with what happens under the load, not with its length.

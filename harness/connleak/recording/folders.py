@@ -2,7 +2,7 @@
 
 A name is read only when it is a regular file in that very folder.
 No link is followed, no FIFO or device is opened for waiting, and no file is read beyond a fixed size.
-Writing creates a new file that replaces the name, so whatever the name led to stays unchanged.
+Writing creates a new file that replaces the name, so the file that the name led to stays unchanged.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def open_directory(path: Path) -> Iterator[int]:
 
 
 def write(path: Path, data: str | bytes, mode: int = PRIVATE) -> None:
-    """Write a new file in the place of whatever has its name: whole, or not at all."""
+    """Write a file, whole or not at all; it replaces anything else of that name except a folder."""
     with open_directory(path.parent) as at:
         part = f".{secrets.token_hex(8)}.part"
         descriptor = os.open(part, NEW, mode, dir_fd=at)

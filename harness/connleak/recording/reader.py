@@ -17,7 +17,7 @@ from connleak.recording.downsampling import sample_interval
 from connleak.recording.format import EventLine, PhaseLine, SampleLine, StackLine
 
 DAMAGED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for bytes that are not JSON of the expected type."""
+"""Errors of decoding bytes that are not JSON of the expected type."""
 T = TypeVar("T")
 
 
