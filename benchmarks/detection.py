@@ -41,7 +41,7 @@ def view():
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yield {one_in, run, outcome, seconds, requests} and {variant, outcome, expect}; continues after the results so far."""
+    """Yield {one_in, run, outcome, seconds, requests} and {variant, outcome, expect}, after the results so far."""
     runs = dict.fromkeys(RATES, 20) if full else {100: 1, 1000: 1, 10000: 1}
     done = Counter(row["one_in"] for row in have if "one_in" in row)
     with tempfile.TemporaryDirectory() as name:
