@@ -15,9 +15,9 @@ from pathlib import Path
 import lab
 from connleak import judging
 from connleak.model.plan import Database, Phases, Plan
-from connleak.model.recording import Backend, Machine, Request
-from connleak.recording import reader
-from connleak.recording.format import EventLine, PhaseLine, SampleLine, StackLine
+from connleak.model.recording import Backend, Machine, Request, Sample
+from connleak.recording import delta, reader
+from connleak.recording.format import EventLine, PhaseLine, StackLine
 from connleak.recording.writer import Writer
 from connleak.render import charts
 from connleak.runner import report
@@ -85,6 +85,7 @@ def generate(folder: Path, hours: float = HOURS, every: float = EVERY) -> None:
             writer.append("phases", line)
         writer.append("stacks", StackLine(0, (("app.py", 31, "listen"),)))
         before: dict[int, Backend] = {}
+        encoder = delta.Encoder()
         leaked: list[tuple[int, float]] = []
         step = end / (FULL - POOL)
         for number in range(int(end / every)):
@@ -102,11 +103,7 @@ def generate(folder: Path, hours: float = HOURS, every: float = EVERY) -> None:
                 pid: before[pid] if pid in before and before[pid].state == row.state else row
                 for pid, row in now.items()
             }
-            rows = tuple(row for pid, row in kept.items() if before.get(pid) is not row)
-            writer.append(
-                "samples",
-                SampleLine(t=t, full=number % 360 == 0, rows=tuple(kept.values()) if number % 360 == 0 else rows),
-            )
+            writer.append("samples", encoder.encode(Sample(t, tuple(kept.values())), full=number % 360 == 0))
             before = kept
             writer.append("requests", Request(t, chance.expovariate(10), "/", "GET", chance.random() > 0.01))
 
