@@ -1,4 +1,4 @@
-"""1. What a checkout and its checkin cost with the probe, beside no probe and what people use today.
+"""1. The cost of a checkout and its checkin with the probe, beside no probe and what people use today.
 
 Each way runs in a process of its own, interleaved, on SQLAlchemy's QueuePool over SQLite in memory, so that little but
 the pool is timed; the app's line lies `depth` frames of plumbing above the pool, so about depth + 8 frames are walked.
@@ -64,7 +64,7 @@ print(json.dumps([1e6 * (time.perf_counter() - began) / pairs, 1e6 * min(blocks)
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yields {sqlalchemy, way, depth, mean, best} in microseconds a pair, a row a process."""
+    """Yield {sqlalchemy, way, depth, mean, best} in microseconds a pair, a row a process."""
     rounds, pairs = (9, 10000) if full else (2, 5000)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

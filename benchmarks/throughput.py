@@ -1,4 +1,4 @@
-"""2. What watching costs a real app: Flask behind gunicorn on PostgreSQL, everything on against everything off.
+"""2. The cost of watching a real app: Flask behind gunicorn on PostgreSQL, everything on against everything off.
 
 On is the probe in the app, the collector, and the sampler at ten a second; off is the app alone. Both apps are up on
 one server; short stretches of load go to the one and to the other in turns, the order alternating, and are compared in
@@ -35,7 +35,7 @@ CLIENTS = 8
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yields {pair, way, rate, p50, p99}: requests a second, and milliseconds."""
+    """Yield {pair, way, rate, p50, p99}: requests a second, and milliseconds."""
     pairs, seconds = (200, 1.5) if full else (24, 1.0)
     first = max((row["pair"] for row in have), default=0) + 1
     target = Path(catalog.targets()["missing_remove"].folder)
@@ -62,7 +62,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
 
 
 def start(supervisor: Supervisor, folder: Path, target: Path, environment: dict[str, str]) -> int:
-    """Starts the app and warms it; returns its port."""
+    """Start the app and warms it; returns its port."""
     port = free_port()
     argv = [
         sys.executable, "-m", "gunicorn", "-w", "2", "-k", "gthread", "--threads", "4", "-b", f"127.0.0.1:{port}",
@@ -75,14 +75,14 @@ def start(supervisor: Supervisor, folder: Path, target: Path, environment: dict[
 
 
 def driver(port: int, seconds: float) -> list[float]:
-    """Drives the app from a process of its own, as Locust would."""
+    """Drive the app from a process of its own, as Locust would."""
     argv = [sys.executable, __file__, str(port), str(seconds)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     return list(json.loads(done.stdout))
 
 
 async def drive(port: int, seconds: float) -> list[float]:
-    """Returns how long each request took."""
+    """Return how long each request took."""
     times: list[float] = []
     until = time.monotonic() + seconds
 

@@ -26,7 +26,7 @@ from locust.contrib.fasthttp import LocustUserAgent
 from locust.runners import MasterRunner, WorkerRunner
 
 from connleak.processes import hosts
-from connleak.recording.redaction import without
+from connleak.recording.redaction import redact
 
 FLUSH_EVERY = 0.2
 LAST_REPORT = 4.0
@@ -126,7 +126,7 @@ def row_of(seconds: float, name: str, method: str, exception: Any) -> dict[str, 
             row["error"] = hosts.refusal(refused[:LONGEST])
             row[REFUSED] = refused
         else:
-            text = without(str(exception), SECRETS)
+            text = redact(str(exception), SECRETS)
             row["error"] = (f"the app: {text}" if text.startswith(OURS) else text)[:300]
     return row
 

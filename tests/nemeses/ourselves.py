@@ -149,7 +149,7 @@ def resumed(arena: Arena) -> None:
 
 
 STOPPED = r"interrupted|stopped at once"
-NO_END = "broke off|came to rest|is no recording"
+NO_END = "broke off|came to rest|is not a recording"
 OURSELVES = (
     Nemesis("sigint", "us", "Ctrl-C once", asked(signal.SIGINT), STOPPED),
     Nemesis("sigterm", "us", "SIGTERM", asked(signal.SIGTERM), STOPPED),

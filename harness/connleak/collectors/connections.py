@@ -25,8 +25,8 @@ from connleak.collectors.relay_server import Channel, Relays
 from connleak.model.plan import Plan
 from connleak.model.recording import Note
 from connleak.processes.threads import Supervised, stopped
-from connleak.recording.reader import EventLine
-from connleak.recording.redaction import hidden
+from connleak.recording.format import EventLine
+from connleak.recording.redaction import redact_input
 from connleak.recording.writer import Writer
 
 GARBAGE = 100
@@ -225,7 +225,7 @@ class Lines:
 
     def _begin(self, line: Line, hello: Hello) -> bool:
         """Takes in a process that says hello; False when it does not know the token."""
-        pid, command = hello.hello, hidden(hello.command[: messages.TEXT])
+        pid, command = hello.hello, redact_input(hello.command[: messages.TEXT])
         if isinstance(line, Channel):  # its relay has looked at its own token, and has shown that it knows the secret
             peer = Peer(line.relay.process(pid), command, line, host=line.relay.host, relay=line.relay)
         elif hmac.compare_digest(hello.token.encode(), self.token.encode()):

@@ -15,7 +15,7 @@ import msgspec
 from connleak.collectors.messages import TEXT, Facts, HolderRow, Message, PoolRow, Row, rows_of
 from connleak.collectors.relay_server import Channel, Relay
 from connleak.model.recording import Holder, Pool, Site
-from connleak.recording.reader import EventLine, StackLine
+from connleak.recording.format import EventLine, StackLine
 from connleak.recording.writer import Writer
 
 Frames = tuple[tuple[str, int, str], ...]

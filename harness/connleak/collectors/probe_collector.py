@@ -17,8 +17,8 @@ from connleak.collectors.relay_server import Relays
 from connleak.model.plan import Plan
 from connleak.model.recording import Holder, Pool, Process, Snapshot
 from connleak.model.struct import Struct
-from connleak.recording.downsampling import EVENTS, SHORT, Checkouts
-from connleak.recording.reader import EventLine
+from connleak.recording.downsampling import MAX_EVENTS, SHORT, CheckoutFilter
+from connleak.recording.format import EventLine
 from connleak.recording.writer import Writer
 
 
@@ -36,7 +36,7 @@ class Collector:
     def __init__(self, writer: Writer, scratch: Path, origin: float, cwd: Path) -> None:
         self._writer = writer
         self._translation = Translation(writer, origin, cwd, self._crowded)
-        self._checkouts = Checkouts()
+        self._checkouts = CheckoutFilter()
         self.lines = Lines(writer, scratch / "probe.sock", origin, self._said, self._left, self._deaf)
         self._lock = threading.Lock()
         self._questions: dict[int, Question] = {}
@@ -63,7 +63,7 @@ class Collector:
 
     def __exit__(self, *_: object) -> None:
         self.lines.__exit__()
-        self._writer.append("events", *self._checkouts.lasting())
+        self._writer.append("events", *self._checkouts.outstanding())
         if self._checkouts.left_out:
             self.lines.note(f"{self._checkouts.left_out} checkouts that came back within {SHORT:.0f} s were left out")
 
@@ -71,7 +71,7 @@ class Collector:
 
     @property
     def out(self) -> int:
-        """Checkouts that are out now in all living processes."""
+        """CheckoutFilter that are out now in all living processes."""
         return sum(peer.out for peer in self.living())
 
     @property
@@ -239,11 +239,11 @@ class Collector:
     def _keep(self, rows: list[EventLine]) -> None:
         """Writes events; of very many, those that matter later."""
         whole = self._checkouts.since is None
-        kept = self._checkouts.kept(rows, self.lines.now())
+        kept = self._checkouts.keep(rows, self.lines.now())
         if kept:
             self._writer.append("events", *kept)
         if whole and self._checkouts.since is not None:
-            text = f"{EVENTS} events: from here on a checkout that comes back within {SHORT:.0f} s is left out"
+            text = f"{MAX_EVENTS} events: from here on a checkout that comes back within {SHORT:.0f} s is left out"
             self.lines.note(text, thinned=True)
 
     def _answer(self, peer: Peer, key: int, message: Message) -> None:

@@ -25,7 +25,7 @@ from connleak.processes import hosts
 from connleak.processes.app import App, Elsewhere, words_of
 from connleak.processes.supervisor import Supervisor, wait_until_done
 from connleak.processes.threads import Supervised
-from connleak.recording.redaction import hidden
+from connleak.recording.redaction import redact_input
 
 SCHEME = {
     "postgresql": re.compile(r"^((?:postgres|postgresql|postgis|psql)(?:\+\w+)?)://", re.I),
@@ -113,7 +113,7 @@ def set_up(keeper: Supervisor, plan: Plan, app: App, folder: Path) -> None:
     for command in plan.setup:
         env = app.environment()
         child = keeper.start(
-            f"--setup {hidden(command)}",
+            f"--setup {redact_input(command)}",
             words_of(command, env),
             cwd=Path(plan.cwd),
             env=env,

@@ -20,7 +20,7 @@ from connleak.probe import ENTRY
 from connleak.processes.supervisor import Child, Supervisor, wait_until_ready
 from connleak.processes.variables import LIBPQ_SERVICE
 from connleak.processes.venv import environment
-from connleak.recording.redaction import filled_in, hidden
+from connleak.recording.redaction import expand_references, redact_input
 
 READY_PATH = "/connleak-is-it-up"
 """Asked for until any answer comes: a 404 is one, and shows that the app itself answers, not only its port."""
@@ -79,7 +79,7 @@ class App:
             root = psutil.Process(self.child.pid)
             for process in [root, *root.children(recursive=True)]:
                 try:
-                    found[process.pid] = hidden(" ".join(process.cmdline()))[:200]
+                    found[process.pid] = redact_input(" ".join(process.cmdline()))[:200]
                 except psutil.Error:
                     continue
         except psutil.Error:
@@ -120,7 +120,7 @@ class Elsewhere:
 
 def words_of(command: str, env: Mapping[str, str]) -> list[str]:
     """Returns the words of a command, the variables of its environment in the place of each ${NAME}."""
-    return [filled_in(word, env) for word in shlex.split(command)]
+    return [expand_references(word, env) for word in shlex.split(command)]
 
 
 def answers(url: str) -> bool:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from connleak.model.recording import Note
-from connleak.recording.redaction import without_passwords
+from connleak.recording.redaction import redact_passwords
 
 Tell = Callable[[str, BaseException], None]
 """A function that takes a thread's name and the exception that ended it."""
@@ -32,5 +32,5 @@ class Supervised(threading.Thread):
 def stopped(t: float, thread: str, error: BaseException | str) -> Note:
     """Return the note on an observing thread that stopped; the audit's check `threads` reads its facts."""
     why = error if isinstance(error, str) else f"{type(error).__name__}: {error}".removesuffix(": ")
-    text = without_passwords(f"connleak's {thread} stopped at {t:.1f} s ({why[:300]})")
+    text = redact_passwords(f"connleak's {thread} stopped at {t:.1f} s ({why[:300]})")
     return Note(t, "thread", text, {"thread": thread, "stopped": t})

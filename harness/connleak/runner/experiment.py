@@ -19,8 +19,7 @@ from connleak.model.struct import Struct
 from connleak.plan import catalog
 from connleak.plan import resolve as plan
 from connleak.processes.supervisor import Supervisor, wait_until_done
-from connleak.recording import folders
-from connleak.recording import reader as recording
+from connleak.recording import folders, reader
 from connleak.runner import report as results
 from connleak.runner.record import record
 from connleak.runner.report import Judged
@@ -210,17 +209,17 @@ def read_arms(arms: dict[str, list[Path]]) -> dict[str, list[Judged]]:
 
 def is_recorded(name: str) -> bool:
     """Tells whether a word of the command line is a folder of a run or of a comparison."""
-    return any(folders.has(folders.named(name) / file) for file in ("plan.json", "compare.json"))
+    return any(folders.is_file(folders.follow_link(name) / file) for file in ("plan.json", "compare.json"))
 
 
 def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
     """Returns arms of run folders: those of a comparison's folder, or the folders grouped by what they ran."""
     if len(names) == 1:
-        place = folders.named(names[0])
-        kept = recording.read_json(place / "compare.json", Comparison, HINT)
+        place = folders.follow_link(names[0])
+        kept = reader.read_json(place / "compare.json", Comparison, HINT)
         return {arm.name: [folders.child(place, Path(run.folder).name) for run in arm.runs] for arm in kept.arms}
-    places = {name: folders.named(name) for name in names}
-    plans = {name: recording.read_plan(place) for name, place in places.items()}
+    places = {name: folders.follow_link(name) for name in names}
+    plans = {name: reader.read_plan(place) for name, place in places.items()}
     whose = {name: f"{made.target}:{made.variant}" for name, made in plans.items()}
     if len(set(whose.values())) < 2:
         return {name: [place] for name, place in places.items()}

@@ -25,7 +25,7 @@ from connleak.model.verdict import Table
 from connleak.probe import ENTRY
 from connleak.processes.supervisor import Supervisor
 from connleak.processes.threads import stopped
-from connleak.recording.reader import PhaseLine
+from connleak.recording.format import PhaseLine
 from connleak.recording.writer import Writer
 from connleak.runner.control import Control
 from connleak.runner.machine import machine

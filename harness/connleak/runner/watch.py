@@ -33,7 +33,7 @@ from connleak.plan.resolve import Private
 from connleak.processes.app import Elsewhere
 from connleak.processes.load import Load
 from connleak.processes.supervisor import Supervisor
-from connleak.recording.downsampling import window_at
+from connleak.recording.downsampling import window_length
 from connleak.recording.writer import Writer
 from connleak.runner.machine import machine
 from connleak.runner.record import begin_baseline, wait_until_settled
@@ -45,8 +45,8 @@ JUDGE = """
 import sys
 from pathlib import Path
 import msgspec
-from connleak import judging as judge; from connleak.recording import reader as recording
-sys.stdout.buffer.write(msgspec.json.encode(judge.judge(recording.read(Path(sys.argv[1])))))
+from connleak import judging as judge; from connleak.recording import reader
+sys.stdout.buffer.write(msgspec.json.encode(judge.judge(reader.read(Path(sys.argv[1])))))
 """
 SHARE = 0.05
 """The part of the time that judging may take: the longer the recording, the less often."""
@@ -177,7 +177,7 @@ def one_window(run: Run, view: View, ends: float) -> None:
     """Looks on for one window, with the holder tables of its begin and its end; later ones last longer."""
     run.begin("watch", run.cycle + 1)
     take_snapshot(run, "watch", run.cycle)
-    deadline = min(ends, time.monotonic() + window_at(run.plan.window, run.now()))
+    deadline = min(ends, time.monotonic() + window_length(run.plan.window, run.now()))
     for _ in ticks(run, TICK):
         view.show()
         if time.monotonic() >= deadline:
