@@ -67,7 +67,7 @@ faults: $(VENV)/installed
 
 # five hundred faults, appended to benchmarks/results/faults.jsonl; goes on where it stopped; and forty times the inputs
 faults-full: $(VENV)/installed
-	cd tests && ../$(BIN)/python -m nemeses --seeds 12 --out ../benchmarks/results/faults.jsonl --page ../docs/reliability.md
+	cd tests && ../$(BIN)/python -m support.nemeses --seeds 12 --out ../benchmarks/results/faults.jsonl --page ../docs/reliability.md
 	CONNLEAK_FUZZ=40 $(BIN)/python -m pytest tests/faults/test_bad_input.py
 
 # an hour of load, restarts and recycled workers: its own memory and descriptors stay flat, and are drawn

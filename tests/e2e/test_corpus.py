@@ -16,9 +16,7 @@ import pytest
 from connleak.corpus.grading import problems
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
-from needs_programs import OF_DATABASE, need
-
-pytestmark = pytest.mark.reproduction
+from support.needs_programs import OF_DATABASE, need
 
 VARIANTS = [
     ("missing_remove", "buggy"),

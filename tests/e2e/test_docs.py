@@ -14,8 +14,6 @@ import pytest
 from connleak.cli.main import main
 from connleak.corpus import archive as packing
 
-pytestmark = pytest.mark.reproduction
-
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(

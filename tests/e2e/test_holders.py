@@ -11,10 +11,7 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 from connleak.plan import catalog
-
-pytestmark = pytest.mark.reproduction
 
 
 def connleak(*words: str, timeout: float = 180) -> dict:

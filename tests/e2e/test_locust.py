@@ -19,9 +19,9 @@ from connleak.databases.registry import open_database
 from connleak.databases.server import Server
 from connleak.processes.supervisor import Keeper, free_port
 from connleak.recording import reader as recording
-from shop import LINE, SECRET, Shop, connleak, opened, plan_for, wait_for_port
-
-pytestmark = pytest.mark.reproduction
+from support.cli import command
+from support.poll import wait_for_port
+from support.shop import LINE, SECRET, Shop, opened, shop_plan
 
 PLUGIN = Path(recording.__file__).parent / "locust_plugin.py"
 CHROMIUM = shutil.which("chromium")
@@ -45,7 +45,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with Keeper() as keeper, open_database(keeper, plan_for(), "", tmp_path) as opened_server:
+    with Keeper() as keeper, open_database(keeper, shop_plan(), "", tmp_path) as opened_server:
         yield opened_server
 
 
@@ -74,7 +74,7 @@ class Locust:
 
 def shop_for(locust: Locust, server: Server, folder: Path, port: int) -> Shop:
     """The app comes up behind Locust, which has the collector."""
-    before = connleak("probe", "--collector", f"127.0.0.1:{locust.listen}", "--name", "web1", "--")
+    before = command("probe", "--collector", f"127.0.0.1:{locust.listen}", "--name", "web1", "--")
     return Shop(folder, server, before, SECRET, port)
 
 

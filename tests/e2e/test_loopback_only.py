@@ -16,7 +16,7 @@ import pytest
 from connleak.processes.supervisor import free_port
 from connleak.recording import reader as recording
 
-pytestmark = [pytest.mark.reproduction, pytest.mark.needs("namespaces", "root")]
+pytestmark = pytest.mark.needs("namespaces", "root")
 
 SPACE = f"connleak-loop-{os.getpid()}"
 RESOLVER, PROXY = "198.51.100.53", "198.51.100.9"

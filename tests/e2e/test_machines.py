@@ -19,10 +19,8 @@ from connleak.databases.postgres.binaries import find_programs, reachable_progra
 from connleak.databases.postgres.local import connect
 from connleak.model.recording import HOST
 from connleak.recording import reader as recording
-from needs_programs import need
-from shop import LINE, SECRET, SHOP
-
-pytestmark = pytest.mark.reproduction
+from support.needs_programs import need
+from support.shop import LINE, SECRET, SHOP
 
 BRIDGE = "connleak0"
 NET = "10.231.7"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from nemeses.server import Postgres
+from support.nemeses.server import Postgres
 
-pytestmark = [pytest.mark.reproduction, pytest.mark.needs("postgresql", "root")]
+pytestmark = pytest.mark.needs("postgresql", "root")
 OWN = r'"?(connleak_[a-z0-9_]+)"?'
 MAKES = (
     rf"CREATE ROLE {OWN} ",

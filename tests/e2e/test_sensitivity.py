@@ -7,10 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from connleak.processes.supervisor import free_port
-
-pytestmark = pytest.mark.reproduction
 
 
 def connleak(folder: Path, *words: str) -> dict:

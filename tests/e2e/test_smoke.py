@@ -7,10 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-pytestmark = pytest.mark.reproduction
-
 
 def connleak(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

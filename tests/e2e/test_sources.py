@@ -15,9 +15,7 @@ import pytest
 from connleak.plan import catalog
 from connleak.processes.supervisor import free_port
 from connleak.recording import reader as recording
-from shop import connleak
-
-pytestmark = pytest.mark.reproduction
+from support.cli import command
 
 SHOP = """
 import os
@@ -52,7 +50,7 @@ def containers() -> set[str]:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_no_container_is_left_when_a_run_in_one_is_ended(number: int, phase: str, tmp_path: Path) -> None:
     before = containers()
-    argv = connleak("run", "missing_remove:buggy", "--postgres", "docker:postgres:15", "--json")
+    argv = command("run", "missing_remove:buggy", "--postgres", "docker:postgres:15", "--json")
     victim = subprocess.Popen([*argv, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     phases = tmp_path / "run" / "phases.jsonl"
     deadline = time.monotonic() + 60
@@ -75,7 +73,7 @@ def variants() -> list[str]:
 @pytest.mark.parametrize("variant", variants())
 def test_every_variant_of_missing_remove_in_a_container(variant: str, tmp_path: Path) -> None:
     expected = catalog.targets()["missing_remove"].variants[variant]
-    argv = connleak("run", f"missing_remove:{variant}", "--postgres", "docker:postgres:15", "--json")
+    argv = command("run", f"missing_remove:{variant}", "--postgres", "docker:postgres:15", "--json")
     done = subprocess.run(
         [*argv, "--out", str(tmp_path / "run")], capture_output=True, text=True, timeout=120, check=False
     )
@@ -90,7 +88,7 @@ def run(folder: Path, *words: str, keep: int = 0) -> tuple[int, dict, Path]:
     """Returns (exit code, verdict, the run's folder) of a run of the little shop."""
     (folder / "shop.py").write_text(SHOP.replace("KEEP", str(keep)))
     port = free_port()
-    argv = connleak(
+    argv = command(
         "run", "--app", f"{sys.executable} -m flask --app shop run --port {port}", "--url", f"http://127.0.0.1:{port}",
         "--cwd", str(folder), "--users", "5", "--cycles", "2", "--json", "--out", str(folder / "run"), *words,
     )  # fmt: skip
@@ -157,7 +155,7 @@ def test_a_builds_gate(until: str, code: int, tmp_path: Path) -> None:
         "GITHUB_STEP_SUMMARY": str(summary),
         "GITHUB_WORKSPACE": str(tmp_path),
     }
-    argv = connleak("check", "--json", "--out", "out")
+    argv = command("check", "--json", "--out", "out")
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, env=env)
     assert done.returncode == code, done.stderr
     root = ElementTree.parse(tmp_path / "out" / "junit.xml").getroot()
@@ -173,7 +171,7 @@ def test_a_builds_gate(until: str, code: int, tmp_path: Path) -> None:
 def test_run_without_words_does_what_the_project_says(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP.replace("KEEP", "0"))
     (tmp_path / "connleak.toml").write_text(PROJECT.format(python=sys.executable, port=free_port()))
-    done = subprocess.run(connleak("run"), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command("run"), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "CLEAN" in done.stdout and "connleak.toml says" in done.stderr
     assert (tmp_path / "reports" / "latest" / "report.html").exists()

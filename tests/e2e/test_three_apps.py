@@ -7,11 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from connleak.processes.supervisor import free_port
 from connleak.processes.venv import environment
-
-pytestmark = pytest.mark.reproduction
 
 FLASK = """
 import os

@@ -19,14 +19,13 @@ from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.processes.supervisor import Keeper
 from connleak.runner import control, holders
-from shop import connleak, plan_for
-
-pytestmark = pytest.mark.reproduction
+from support.cli import command
+from support.shop import shop_plan
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Keeper() as keeper, open_database(keeper, plan_for(), "", tmp_path_factory.mktemp("server")) as opened:
+    with Keeper() as keeper, open_database(keeper, shop_plan(), "", tmp_path_factory.mktemp("server")) as opened:
         yield opened
 
 
@@ -43,7 +42,7 @@ def words_of(kind: str, server: Server) -> tuple[list[str], int]:
 def started(kind: str, server: Server, folder: Path) -> tuple[subprocess.Popen, int]:
     (first, *rest), code = words_of(kind, server)
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    return subprocess.Popen(connleak(first, "--out", str(folder), *rest), text=True, **pipes), code
+    return subprocess.Popen(command(first, "--out", str(folder), *rest), text=True, **pipes), code
 
 
 def wait_until_it_can_be_asked(folder: Path) -> None:

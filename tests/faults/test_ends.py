@@ -13,8 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = pytest.mark.reproduction
-
 
 class Victim:
     """A running connleak, with what it has started."""

@@ -25,9 +25,8 @@ import pytest
 from connleak.databases.postgres.local import connect, open_postgres
 from connleak.model.plan import Database, Phases, Plan
 from connleak.processes.supervisor import Keeper, free_port
-from nemeses.arena import segments
+from support.nemeses.arena import segments
 
-pytestmark = pytest.mark.reproduction
 CONNLEAK = [sys.executable, "-m", "connleak"]
 VICTIMS = ("connleak", "keeper", "both", "group")
 MOMENTS = ("start", "load", "rest", "quiet", "judging")

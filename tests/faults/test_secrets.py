@@ -18,8 +18,6 @@ import pytest
 from connleak.processes.supervisor import free_port
 from connleak.recording import reader as recording
 
-pytestmark = pytest.mark.reproduction
-
 APP = """
 import os, sys
 from flask import Flask, request

@@ -16,8 +16,8 @@ from connleak.corpus import archive as packing
 from connleak.model.verdict import Verdict
 from connleak.processes.supervisor import free_port
 from connleak.recording import reader as recording
-from nemeses import NEMESES
-from nemeses.arena import Arena
+from support.nemeses import NEMESES
+from support.nemeses.arena import Arena
 
 from golden import FOLDERS, HERE, watches
 from golden.apps import APPS
@@ -82,7 +82,7 @@ def start(*words: str) -> None:
 
 
 def injected(name: str, seed: int, folder: Path) -> Path:
-    """Injects a fault into a run, as `python -m nemeses` does; returns the folder of its recording."""
+    """Injects a fault into a run, as `python -m support.nemeses` does; returns the folder of its recording."""
     nemesis = next(nemesis for nemesis in NEMESES if nemesis.name == name)
     with Arena(nemesis, seed) as arena:
         nemesis.attack(arena)

@@ -18,8 +18,10 @@ from connleak.databases.postgres.local import connect
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
 from connleak.processes.supervisor import Keeper, free_port
-from nemeses.server import Postgres
-from shop import SECRET, Shop, connleak, opened, plan_for, wait_for_port
+from support.cli import command
+from support.nemeses.server import Postgres
+from support.poll import wait_for_port
+from support.shop import SECRET, Shop, opened, shop_plan
 
 QUICK = ("--window", "2", "--every", "0.2")
 FOUR_WINDOWS = ("--for", "9")
@@ -28,7 +30,7 @@ FOUR_WINDOWS = ("--for", "9")
 @contextlib.contextmanager
 def server_in(folder: Path, kind: str = "postgresql") -> Iterator[Server]:
     """Yields a server of its own."""
-    with Keeper() as keeper, open_database(keeper, plan_for(kind), "", folder) as server:
+    with Keeper() as keeper, open_database(keeper, shop_plan(kind), "", folder) as server:
         yield server
 
 
@@ -77,7 +79,7 @@ def opening(url: str, every: float, most: int = 1000) -> Iterator[None]:
 
 def started(url: str, folder: Path, *words: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Starts a watch that leaves its recording in `folder`/watch."""
-    argv = connleak("watch", url, *QUICK, *words, "--json", "--out", str(folder / "watch"))
+    argv = command("watch", url, *QUICK, *words, "--json", "--out", str(folder / "watch"))
     environment = {**os.environ, **(env or {})}
     return subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, env=environment)
 
@@ -94,7 +96,7 @@ def probed(server: Server, folder: Path, *words: str) -> Iterator[tuple[Shop, su
     port = free_port()
     watcher = started(server.url(), folder, *(words or FOUR_WINDOWS), "--listen", f"127.0.0.1:{port}", env=SECRET)
     wait_for_port(port)
-    before = connleak("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--")
+    before = command("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--")
     with opened(Shop(folder, server, before, SECRET)) as shop:
         yield shop, watcher
         watcher.wait(90)
@@ -261,7 +263,7 @@ def probe_leaker_ends(folder: Path) -> Path:
         port = free_port()
         watcher = started(server.url(), folder, "--for", "15", "--listen", f"127.0.0.1:{port}", env=SECRET)
         wait_for_port(port)
-        before = connleak("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--")
+        before = command("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--")
         with opened(Shop(folder, server, before, SECRET)) as shop:
             shop.visit("/keep", 0.5)
             time.sleep(6)

@@ -18,7 +18,6 @@ from pathlib import Path
 import psycopg2
 import pymysql
 import pytest
-from conftest import wait_until
 from connleak.databases.mysql.external import foreign_mysql
 from connleak.databases.postgres.external import foreign_database
 from connleak.databases.postgres.local import connect
@@ -26,8 +25,10 @@ from connleak.databases.server import Server
 from connleak.processes import leftovers, records
 from connleak.processes.supervisor import Keeper
 from connleak.processes.supervisor_main import facts_of, kill
-from test_keeper import FAMILY, SEGMENT, segments, sleepers
-from test_other_databases import opened
+from support.databases import started_database
+from support.paths import TESTS
+from support.poll import wait_until
+from support.sleepers import FAMILY, SEGMENT, segments, sleepers
 
 RUN = f"""
 import os, sys, time
@@ -336,7 +337,7 @@ def test_a_killed_runs_database_is_dropped_by_the_next_at_that_mysql(
     keeper: Keeper, tmp_path: Path, state: Path
 ) -> None:
     with ExitStack() as stack:
-        server = stack.enter_context(opened(keeper, "mysql", tmp_path))
+        server = stack.enter_context(started_database(keeper, "mysql", tmp_path))
         admin = stack.enter_context(contextlib.closing(pymysql.connect(**server.admin, autocommit=True)))
         cursor = admin.cursor()
         cursor.execute("CREATE USER boss@'%' IDENTIFIED BY 'sesame'")
@@ -390,12 +391,12 @@ CONTAINER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from conftest import make_plan
+from support.plans import server_plan
 from connleak.model.plan import Database
 from connleak.databases.postgres.local import open_postgres
 from connleak.processes.supervisor import Keeper
 with Keeper() as keeper:
-    with open_postgres(keeper, make_plan(database=Database(source="docker")), "", Path(sys.argv[2])):
+    with open_postgres(keeper, server_plan(database=Database(source="docker")), "", Path(sys.argv[2])):
         print(keeper._process.pid, flush=True)
         time.sleep(1000)
 """
@@ -403,7 +404,7 @@ with Keeper() as keeper:
 
 @pytest.mark.needs("docker")
 def test_a_killed_runs_container_is_removed_once_its_engine_answers(tmp_path: Path, state: Path) -> None:
-    with script(CONTAINER, str(Path(__file__).parent), str(tmp_path)) as (us, (keeper,)):
+    with script(CONTAINER, str(TESTS), str(tmp_path)) as (us, (keeper,)):
         os.kill(us.pid, signal.SIGKILL)
         os.kill(int(keeper), signal.SIGKILL)
     things = [json.loads(line) for path in kept(state) for line in path.read_text().splitlines()]

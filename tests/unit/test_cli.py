@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from build import plan
 from connleak.cli import main as cli
 from connleak.model.recording import Machine
 from connleak.recording.writer import Writer
 from connleak.runner.signals import without_secrets
+from support.plans import plan
 
 
 def connleak(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

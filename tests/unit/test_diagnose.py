@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from build import SITE, backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.corpus import diagnose
 from connleak.corpus.fingerprint import likeness, shape, signature
 from connleak.corpus.gallery import place, read
-from test_gallery import ENTRIES, GALLERY
+from support.builders import SITE, backend, holder, pool, recording
+from support.gallery import ENTRIES
+from support.paths import GALLERY
 
 
 def test_every_kept_recording_is_like_its_own_target() -> None:

@@ -16,8 +16,7 @@ from connleak.corpus import archive as packing
 from connleak.model.errors import Error
 from connleak.runner import drawing
 from connleak.runner import report as results
-
-GALLERY = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
+from support.paths import RECORDINGS
 
 
 def script(text: str) -> list[str]:
@@ -48,7 +47,7 @@ GREEDY = script("""
 def folder(tmp_path: Path) -> Path:
     """A judged recording of a target whose name has a control character."""
     made = tmp_path / "run"
-    with packing.unpacked(GALLERY / "missing_remove-buggy.tar.gz") as unpacked:
+    with packing.unpacked(RECORDINGS / "missing_remove-buggy.tar.gz") as unpacked:
         shutil.copytree(unpacked, made)
     plan = made / "plan.json"
     plan.write_text(plan.read_text().replace('"missing_remove"', '"missing\\u0001remove"'))

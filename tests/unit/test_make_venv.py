@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "make_venv.py"
+from support.paths import ROOT
+
+SCRIPT = ROOT / "make_venv.py"
 
 
 def test_ctrl_c_ends_it_and_its_step_without_a_traceback(tmp_path: Path) -> None:

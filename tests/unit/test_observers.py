@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import connleak
 import msgspec
 import pytest
-from build import SITE, backend, plan, pool, recording
 from connleak import judging as judge
 from connleak.collectors.sampler import Sampler
 from connleak.databases.postgres.docker import follow
@@ -22,7 +21,9 @@ from connleak.model.recording import HOST, Event, Machine, Note, Phase, Process,
 from connleak.processes.threads import Supervised, stopped
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
-from test_judge import check, idle, leaking
+from support.builders import SITE, backend, idle, leaking, pool, recording
+from support.plans import plan
+from support.verdicts import check
 
 SUPERVISED = {
     "collector",

@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 import pytest
-from build import backend, plan
 from connleak import judging as judge
 from connleak.model.errors import Error
 from connleak.model.plan import FORMAT
@@ -17,6 +16,8 @@ from connleak.processes.threads import Supervised
 from connleak.recording import reader as recording
 from connleak.recording.reader import EventLine, PhaseLine, SampleLine, StackLine, read
 from connleak.recording.writer import Writer, new_folder, point_latest
+from support.builders import backend
+from support.plans import plan
 
 
 @pytest.fixture

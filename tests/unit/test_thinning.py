@@ -6,7 +6,6 @@ import random
 from pathlib import Path
 
 import pytest
-from build import backend, plan
 from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Reading
 from connleak.model.recording import Backend, Machine
@@ -14,6 +13,8 @@ from connleak.recording import downsampling as thinning
 from connleak.recording.downsampling import Checkouts, full_every, kept_every, window_at
 from connleak.recording.reader import EventLine, read
 from connleak.recording.writer import Writer
+from support.builders import backend
+from support.plans import plan
 
 
 def test_every_sample_of_ten_minutes_is_kept_then_fewer_and_one_in_three_seconds_at_least() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,8 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from connleak.databases.server import Server
-from connleak.model.plan import Database, Phases, Plan
+from connleak.model.plan import Plan
 from connleak.processes.supervisor import free_port
+
+from support.plans import server_plan
+from support.poll import accepts_connections
 
 SHOP = """
 import os, sys, time
@@ -51,16 +53,8 @@ LINE = 1 + SHOP.splitlines().index("    connection = engine.connect()")
 """Where it takes what it keeps."""
 
 
-def plan_for(kind: str = "postgresql") -> Plan:
-    return Plan(
-        target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
-        database=Database(kind=kind, max_connections=40),
-    )  # fmt: skip
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as tried:
-        return tried.connect_ex(("127.0.0.1", port)) == 0
+def shop_plan(kind: str = "postgresql") -> Plan:
+    return server_plan(kind, max_connections=40)
 
 
 class Shop:
@@ -85,7 +79,7 @@ class Shop:
 
     def wait(self) -> None:
         deadline = time.monotonic() + 20
-        while not answers(self.port):
+        while not accepts_connections(self.port):
             assert time.monotonic() < deadline and self.process.poll() is None, self.log.read_text()
             time.sleep(0.1)
 
@@ -114,14 +108,3 @@ def opened(shop: Shop) -> Iterator[Shop]:
         yield shop
     finally:
         shop.close()
-
-
-def connleak(*words: str) -> list[str]:
-    return [sys.executable, "-m", "connleak", *words]
-
-
-def wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 20
-    while not answers(port):
-        assert time.monotonic() < deadline, "nobody listens"
-        time.sleep(0.05)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import golden
 import msgspec
-from connleak import judging as judge
-from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import (
     Backend,
     Event,
@@ -24,26 +21,12 @@ from connleak.model.recording import (
     Snapshot,
 )
 
+from support.plans import plan
+
 SITE = Site("app.py", 31, "list_users")
 OTHER = Site("app.py", 77, "listen")
 PROCESS = 100
 CYCLE = 4.0
-
-
-def plan(**changes: object) -> Plan:
-    values: dict = {
-        "target": "shop",
-        "variant": "buggy",
-        "app": "gunicorn app:app",
-        "cwd": "/nowhere",
-        "url": "http://127.0.0.1:1",
-        "scenario": "steady_load.py",
-        "users": 4,
-        "phases": Phases(),
-        "cycles": 3,
-        "database": Database(max_connections=100),
-    }
-    return Plan(**{**values, **changes})
 
 
 def backend(pid: int, *, xact: float | None = None, state: str = "idle", since: float = 0.5) -> Backend:
@@ -215,18 +198,6 @@ def with_samples(made: Recording, keep: Callable[[float], bool]) -> Recording:
     return msgspec.structs.replace(made, samples=tuple(sample for sample in made.samples if keep(sample.t)))
 
 
-def found(made: Recording, kind: str) -> list[dict]:
-    """Returns the findings of a kind as plain figures, without the address of their explanation."""
-    verdict = judge.judge(made)
-    assert not any("this check failed" in check.why for check in verdict.checks), verdict.checks
-    every = golden.figures_of(verdict).get("findings", [])
-    return [
-        {name: value for name, value in finding.items() if name not in ("docs", "kind")}
-        for finding in every
-        if finding["kind"] == kind
-    ]
-
-
 def with_snapshots(made: Recording, change: Callable[[Snapshot, int], dict]) -> Recording:
     """Returns the recording with each snapshot changed: change(snapshot, its number) -> the new fields."""
     changed = (msgspec.structs.replace(s, **change(s, n)) for n, s in enumerate(made.snapshots))
@@ -243,6 +214,69 @@ def with_facts(made: Recording, name: str, **facts: object) -> Recording:
     return msgspec.structs.replace(made, phases=tuple(phases))
 
 
-def str_of(site: Site) -> str:
-    """Returns a line of code as the golden file has it."""
-    return f"{site.file}:{site.line} {site.function}"
+def idle(count: int, first: int = 1) -> list:
+    return [backend(pid) for pid in range(first, first + count)]
+
+
+def in_transaction(count: int, first: int = 1) -> list:
+    return [backend(pid, xact=0.9, state="idle in transaction") for pid in range(first, first + count)]
+
+
+def leaking(counts: list[int], **changes):
+    """A recording in which so many checkouts, each in a transaction, are out after each cycle."""
+    return recording(
+        [in_transaction(count) for count in counts],
+        holders=[[holder(n) for n in range(1, count + 1)] for count in counts],
+        pools=[[pool(out=count, size=50, overflow=50)] for count in counts],
+        **changes,
+    )
+
+
+def streaming(all_back: bool = True, taken: float = 1.2, cycles: int = 2):
+    """Six clients with a request of two seconds in so many cycles, each with an idle connection of its own."""
+    rows = tuple(idle(6, first=11))
+    events: tuple[Event, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    long: tuple[Request, ...] = ()
+    for begin in (4.0 * cycle for cycle in range(cycles)):
+        long += tuple(Request(begin + 1.1, 2.4, "/stream") for _ in range(6))
+        events += tuple(Event(begin + taken, "checkout", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
+        if all_back:
+            events += tuple(Event(begin + 3.6, "checkin", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
+        samples += tuple(Sample(begin + 1.25 + n / 10, rows) for n in range(22))
+    return recording([[]] * 3, events=events, extra_samples=samples, more_requests=long)
+
+
+def with_locks(made, *pids: int):
+    return msgspec.structs.replace(
+        made, samples=tuple(msgspec.structs.replace(sample, locks=pids) for sample in made.samples)
+    )
+
+
+def on_one_thread(counts: list[int]) -> Recording:
+    return recording(
+        [in_transaction(count) for count in counts],
+        holders=[[holder(n, thread=1) for n in range(1, count + 1)] for count in counts],
+        pools=[[pool(out=count, size=50, overflow=50)] for count in counts],
+    )
+
+
+def hourly(counts: list[int], **changes: object) -> Recording:
+    return leaking(counts, requests=0, load="none", **changes)
+
+
+def clients(
+    count: int = 6, idle_ones: int = 6, *, seconds: float = 2.4, since: float = 0.2, cycles: int = 2
+) -> Recording:
+    """So many requests of a length from 0.1 s after each load's begin on, and so many sessions that do nothing."""
+    events: tuple[Event, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    long: tuple[Request, ...] = ()
+    for begin in (4.0 * cycle + 1 for cycle in range(cycles)):
+        long += tuple(Request(begin + 0.1, seconds, "/stream") for _ in range(count))
+        numbers = range(11, 11 + idle_ones)
+        events += tuple(Event(begin + since, "checkout", PROCESS, n, n, n, OTHER, (OTHER,)) for n in numbers)
+        events += tuple(Event(begin + 2.7, "checkin", PROCESS, n, n, n, OTHER, (OTHER,)) for n in numbers)
+        rows = tuple(backend(n, since=begin + since) for n in numbers)
+        samples += tuple(Sample(begin + 0.25 + n / 10, rows) for n in range(22))
+    return recording([[]] * 3, events=events, extra_samples=samples, more_requests=long)

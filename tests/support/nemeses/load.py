@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from nemeses.arena import Arena, Nemesis
+from support.nemeses.arena import Arena, Nemesis
 
 LOCUSTFILE = """
 import random, sys, time

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from support.paths import RECORDINGS
+
 SECRET = "Zq9-never-to-be-seen-q9Z"
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\u2066\u200b\x00\r"
 HTML = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'`|[link](javascript:alert(1))"
@@ -481,7 +483,7 @@ def archive(make: Callable[[Path], None]) -> Callable[[Path], None]:
 NOTHING = b"{}"
 
 
-GOOD = Path(__file__).parents[2] / "reports" / "gallery" / "recordings" / "missing_remove-buggy.tar.gz"
+GOOD = RECORDINGS / "missing_remove-buggy.tar.gz"
 """The recording that an archive holds besides the attack: without it, it would be read."""
 
 

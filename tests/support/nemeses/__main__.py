@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from nemeses import NEMESES
-from nemeses.arena import Nemesis, Row, as_json, fight
+from support.nemeses import NEMESES
+from support.nemeses.arena import Nemesis, Row, as_json, fight
 
 
 def main() -> int:
     """Injects what the file of results does not have yet; returns 1 when anything was wrong in what it has then."""
-    parser = argparse.ArgumentParser(prog="python -m nemeses", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m support.nemeses", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1, help="faults of each kind, by the seeds 1 to N (default: 1)")
     parser.add_argument("--first", type=int, default=1, help="the first of the seeds (default: 1)")
     parser.add_argument("--jobs", type=int, default=3, help="runs side by side (default: 3)")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from connleak.processes import venv as kept
-from needs_programs import need
+
+from support.needs_programs import need
 
 
 def environment(version: str, sqlalchemy: str, *more: str) -> Path:

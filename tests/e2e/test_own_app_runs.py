@@ -14,8 +14,6 @@ from connleak.databases.postgres.local import connect, open_postgres
 from connleak.model.plan import Database, Phases, Plan
 from connleak.processes.supervisor import Keeper, free_port
 
-pytestmark = pytest.mark.reproduction
-
 SHOP = """
 import os, sys
 from flask import Flask

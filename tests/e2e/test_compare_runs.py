@@ -10,13 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 from connleak.comparing.conclusion import NAMES
 from connleak.processes.supervisor import free_port
 
 CONNLEAK = [sys.executable, "-m", "connleak", "compare"]
-
-pytestmark = pytest.mark.reproduction
 
 
 def compare(*words: str, cwd: Path | None = None) -> tuple[int, dict, str]:

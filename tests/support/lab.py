@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg2
-from conftest import wait_until
 from connleak.collectors.probe_collector import Collector
 from connleak.databases.server import Server
 from connleak.model.recording import Event, Holder, Snapshot
@@ -20,6 +19,8 @@ from connleak.probe import ENTRY
 from connleak.processes.supervisor import Keeper
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
+
+from support.poll import wait_until
 
 
 class Lab:

@@ -11,8 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from nemeses.arena import Arena, Nemesis
-from nemeses.server import Postgres
+from support.nemeses.arena import Arena, Nemesis
+from support.nemeses.server import Postgres
 
 QUICK = 8.0
 """Seconds in which a second Ctrl-C has ended everything, on a machine that is busy with other runs."""

@@ -10,9 +10,9 @@ import time
 import psycopg
 import psycopg2
 
-from nemeses.arena import Arena, Nemesis, TooLate
-from nemeses.network import Wire, drop, namespace, undrop
-from nemeses.server import Postgres
+from support.nemeses.arena import Arena, Nemesis, TooLate
+from support.nemeses.network import Wire, drop, namespace, undrop
+from support.nemeses.server import Postgres
 
 NOT_THERE = r"did not answer|the database refused|PostgreSQL ended|was not ready"
 SLOW = r"was not read|no sample|cut at the end|still coming and going|waited|reads of the 5|too long"

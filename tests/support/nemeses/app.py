@@ -12,7 +12,7 @@ from threading import Thread
 
 from connleak.processes.supervisor import free_port
 
-from nemeses.arena import Arena, Nemesis
+from support.nemeses.arena import Arena, Nemesis
 
 SHOP = """
 import os, signal, sys, time
