@@ -186,7 +186,12 @@ def test_a_recording_becomes_a_frame_of_the_notebooks_own_library(tmp_path: Path
     with packing.unpacked(RECORDINGS / "missing_remove-buggy.tar.gz") as folder:
         argv = [str(python), "-c", FRAMES, str(folder)]
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "PYTHONPATH": str(HARNESS)}
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(HARNESS)},
         )
     assert done.returncode == 0, done.stderr
     sessions, out, rising = done.stdout.split()
