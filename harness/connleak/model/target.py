@@ -36,8 +36,6 @@ class Target(Struct, frozen=True, kw_only=True):
     name: str
     title: str
     folder: str
-    pattern: tuple[int, ...] = ()
-    seeds: tuple[int, ...] = ()
     scenario: str
     serve: str
     database: str = "postgresql"

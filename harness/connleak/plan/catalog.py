@@ -43,8 +43,6 @@ class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     serve: str
     variants: dict[str, VariantFile]
-    pattern: tuple[int, ...] = ()
-    seeds: tuple[int, ...] = ()
     scenario: str = "steady_load"
     database: Literal["postgresql", "pgbouncer", "mysql", "sqlite"] = "postgresql"
     services: tuple[Literal["redis"], ...] = ()
@@ -99,8 +97,6 @@ def read_target(path: Path) -> Target:
         name=path.parent.name,
         title=file.title,
         folder=str(path.parent),
-        pattern=file.pattern,
-        seeds=file.seeds,
         scenario=file.scenario,
         serve=file.serve,
         database=file.database,
