@@ -20,10 +20,11 @@ from connleak.databases.server import Server
 from connleak.processes.supervisor import Keeper, free_port
 from connleak.recording import reader as recording
 from support.cli import command
+from support.paths import HARNESS
 from support.poll import wait_for_port
 from support.shop import LINE, SECRET, Shop, opened, shop_plan
 
-PLUGIN = Path(recording.__file__).parent / "locust_plugin.py"
+PLUGIN = HARNESS / "connleak" / "locust_plugin.py"
 CHROMIUM = shutil.which("chromium")
 LOAD = """
 from locust import FastHttpUser, constant, task
