@@ -12,13 +12,12 @@ from pathlib import Path
 
 from connleak.comparing.conclusion import NAMES
 from connleak.processes.supervisor import free_port
-
-CONNLEAK = [sys.executable, "-m", "connleak", "compare"]
+from support.cli import command, connleak
 
 
 def compare(*words: str, cwd: Path | None = None) -> tuple[int, dict, str]:
     """Returns (exit code, the comparison, what went to stderr)."""
-    done = subprocess.run([*CONNLEAK, *words, "--json"], capture_output=True, text=True, cwd=cwd, timeout=600)
+    done = connleak("compare", *words, "--json", cwd=cwd, timeout=600)
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 
@@ -106,7 +105,7 @@ def test_two_revisions_of_an_app_are_compared_and_no_work_tree_stays(tmp_path: P
 
 def test_an_interruption_compares_the_rounds_that_were_whole(tmp_path: Path) -> None:
     words = ("missing_remove:buggy", "missing_remove:fixed", "--rounds", "9", "--out", str(tmp_path / "out"), "--json")
-    process = subprocess.Popen([*CONNLEAK, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command("compare", *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     lines = []
     while time.monotonic() < deadline and len(lines) < 3:

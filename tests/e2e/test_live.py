@@ -20,7 +20,7 @@ from connleak.databases.registry import open_database
 from connleak.databases.server import Server
 from connleak.processes.supervisor import Keeper, free_port
 from support.cli import command
-from support.poll import wait_for_port
+from support.poll import wait_for_port, wait_until
 from support.shop import LINE, SECRET, Shop, opened, shop_plan
 
 QUICK = ["--window", "2", "--every", "0.2"]
@@ -215,10 +215,7 @@ def test_a_command_with_the_probe_alone(server: Server, tmp_path: Path) -> None:
         assert (row["site"]["file"], row["site"]["function"]) == ("shop.py", "keep")
         before = (out / "snapshots.jsonl").stat().st_size
         shop.process.send_signal(signal.SIGUSR2)
-        deadline = time.monotonic() + 10
-        while (out / "snapshots.jsonl").stat().st_size == before:
-            assert time.monotonic() < deadline, "no table was written"
-            time.sleep(0.05)
+        wait_until(lambda: (out / "snapshots.jsonl").stat().st_size != before, "a table is written")
     assert not (out / "events.jsonl").exists(), "an app that runs for weeks writes no events"
 
 

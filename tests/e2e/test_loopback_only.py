@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from connleak.processes.supervisor import free_port
 from connleak.recording import reader as recording
+from support.cli import command
 
 pytestmark = pytest.mark.needs("namespaces", "root")
 
@@ -185,7 +186,7 @@ def run(space: list[str], folder: Path, *words: str) -> tuple[list[str], str, re
     (folder / "load.py").write_text(LOAD)
     port = free_port()
     argv = [
-        *space, sys.executable, "-m", "connleak", "run",
+        *space, *command("run"),
         "--app", f"{sys.executable} -m flask --app shop run --port {port}", "--url", f"http://127.0.0.1:{port}",
         "--cwd", str(folder), "--users", "4", "--cycles", "2", "--load", "1.5", "--out", str(folder / "run"),
         *[word.replace("PORT", str(port)) for word in words],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from connleak.databases.postgres.local import connect, open_postgres
 from connleak.model.plan import Database, Phases, Plan
 from connleak.processes.supervisor import Keeper, free_port
+from support.cli import connleak
 
 SHOP = """
 import os, sys
@@ -65,12 +65,11 @@ def shop(tmp_path: Path) -> Path:
 
 def run(shop: Path, out: Path, *words: str, keep: int) -> dict:
     port = free_port()
-    argv = [
-        sys.executable, "-m", "connleak", "run", "--app", f"{sys.executable} shop.py {port}", "--cwd", str(shop),
-        "--url", f"http://127.0.0.1:{port}", "--locustfile", str(shop / "load.py"), "--env", f"KEEP={keep}",
-        "--users", "5", "--load", "1", "--cycles", "2", "--json", "--out", str(out), *words,
-    ]  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    done = connleak(
+        "run", "--app", f"{sys.executable} shop.py {port}", "--cwd", str(shop), "--url", f"http://127.0.0.1:{port}",
+        "--locustfile", str(shop / "load.py"), "--env", f"KEEP={keep}", "--users", "5", "--load", "1", "--cycles",
+        "2", "--json", "--out", str(out), *words, timeout=120,
+    )  # fmt: skip
     assert done.returncode in (0, 1, 3, 4), done.stderr
     return json.loads(done.stdout) if done.stdout else {"error": done.stderr, "exit": done.returncode}
 
@@ -110,9 +109,10 @@ def test_the_line_is_named_in_an_app_that_the_corpus_does_not_know(shop: Path, t
 def test_at_an_address_a_target_runs_in_a_database_of_its_own_that_is_dropped(tmp_path: Path, database) -> None:
     address, server = database
     stranger = psycopg2.connect(server.url())  # somebody else's session: not the app's
-    argv = [sys.executable, "-m", "connleak", "run", "missing_remove:buggy", "--postgres", address, "--json", "--out",
-            str(tmp_path / "run"), "--load", "1"]  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    done = connleak(
+        "run", "missing_remove:buggy", "--postgres", address, "--json", "--out", str(tmp_path / "run"), "--load", "1",
+        timeout=120,
+    )  # fmt: skip
     verdict = json.loads(done.stdout)
     assert verdict["outcome"] == "leak"
     assert stranger.info.backend_pid not in verdict["findings"][0]["backends"]
@@ -127,9 +127,10 @@ def test_at_an_address_a_target_runs_in_a_database_of_its_own_that_is_dropped(tm
 
 @pytest.mark.needs("postgresql")
 def test_the_systems_postgresql_gives_the_same_verdict(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "connleak", "run", "missing_remove:buggy", "--postgres", "system", "--json", "--out",
-            str(tmp_path / "run"), "--load", "1"]  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    done = connleak(
+        "run", "missing_remove:buggy", "--postgres", "system", "--json", "--out", str(tmp_path / "run"), "--load",
+        "1", timeout=120,
+    )  # fmt: skip
     assert json.loads(done.stdout)["outcome"] == "leak", done.stderr
 
 
@@ -138,9 +139,10 @@ def test_without_a_probe_the_servers_side_alone_finds_open_transactions_and_says
 ) -> None:
     verdicts = {}
     for variant in ("buggy", "fixed"):
-        argv = [sys.executable, "-m", "connleak", "run", f"missing_remove:{variant}", "--probe", "off", "--json",
-                "--out", str(tmp_path / variant), "--load", "1"]  # fmt: skip
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        done = connleak(
+            "run", f"missing_remove:{variant}", "--probe", "off", "--json", "--out", str(tmp_path / variant),
+            "--load", "1",
+        )  # fmt: skip
         verdicts[variant] = json.loads(done.stdout)
     assert verdicts["buggy"]["outcome"] == "leak"
     assert "run with the probe" in verdicts["buggy"]["sentence"]

@@ -20,6 +20,7 @@ from connleak.model.errors import Error
 from connleak.processes.supervisor import Keeper
 from connleak.runner import control, holders
 from support.cli import command
+from support.poll import wait_until
 from support.shop import shop_plan
 
 
@@ -46,10 +47,7 @@ def started(kind: str, server: Server, folder: Path) -> tuple[subprocess.Popen, 
 
 
 def wait_until_it_can_be_asked(folder: Path) -> None:
-    deadline = time.monotonic() + 20
-    while not (folder / "control.json").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until((folder / "control.json").exists, "it can be asked", timeout=20)
 
 
 @pytest.mark.parametrize("kind", ["run", "watch", "probe"])

@@ -20,6 +20,7 @@ from urllib.parse import unquote
 import pytest
 from connleak.corpus import archive as packing
 from support import hostile
+from support.cli import command
 from support.paths import RECORDINGS, TESTS
 
 WORKER = TESTS / "support" / "hostile_worker.py"
@@ -121,7 +122,7 @@ def test_the_commands_as_a_person_types_them(tmp_path: Path) -> None:
     drawing = (["render", one], ["chart", "lifelines", one], ["open", "--print"])
     for argv, code in ((["judge", one], 1), *((argv, 0) for argv in drawing)):
         done = subprocess.run(
-            [sys.executable, "-m", "connleak", *argv],
+            command(*argv),
             cwd=place.root, capture_output=True, encoding="utf-8", timeout=300, check=False,
         )  # fmt: skip
         said = done.stdout + done.stderr

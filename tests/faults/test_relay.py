@@ -26,7 +26,7 @@ from connleak.recording.writer import Writer
 from support.cli import command
 from support.paths import TESTS
 from support.plans import plan
-from support.poll import wait_for_port
+from support.poll import wait_for_port, wait_until
 from support.shop import SECRET
 
 APP = """
@@ -223,10 +223,7 @@ with Writer(folder / "run", plan(), Machine()) as writer, Collector(writer, fold
         try:
             wait_for_port(port)
             process = probing(tmp_path, port)
-            deadline = time.monotonic() + 20
-            while "hello" not in (tmp_path / "run" / "events.jsonl").read_text():
-                assert time.monotonic() < deadline, "it is there"
-                time.sleep(0.02)
+            wait_until(lambda: "hello" in (tmp_path / "run" / "events.jsonl").read_text(), "its hello is recorded", 20)
             held.send_signal(signal.SIGSTOP)
             assert ended(process) == (7, "")
         finally:
@@ -270,10 +267,7 @@ def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path:
             line.sendall(told(mac=mac(SECRET["CONNLEAK_SECRET"], "relay", word, "w"), host="web1", word="w"))
             line.recv(1000)
             line.sendall(told(stopped="MemoryError"))
-            deadline = time.monotonic() + 10
-            while not read(tmp_path / "run").notes:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            wait_until(lambda: read(tmp_path / "run").notes, "a note")
     check = observers_lived(Facts(read(tmp_path / "run")))
     assert check.outcome == "inconclusive"
     assert "relay on web1 stopped" in check.why and "MemoryError" in check.why

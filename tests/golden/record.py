@@ -16,6 +16,7 @@ from connleak.corpus import archive as packing
 from connleak.model.verdict import Verdict
 from connleak.processes.supervisor import free_port
 from connleak.recording import reader as recording
+from support.cli import command
 from support.nemeses import NEMESES
 from support.nemeses.arena import Arena
 
@@ -77,8 +78,7 @@ def own_app(name: str, words: list[str], folder: Path) -> Path:
 
 def start(*words: str) -> None:
     """Calls connleak, whatever it says."""
-    argv = [sys.executable, "-m", "connleak", *words]
-    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, cwd=ROOT)
+    subprocess.run(command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, cwd=ROOT)
 
 
 def injected(name: str, seed: int, folder: Path) -> Path:

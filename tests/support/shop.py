@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from connleak.model.plan import Plan
 from connleak.processes.supervisor import free_port
 
 from support.plans import server_plan
-from support.poll import accepts_connections
+from support.poll import wait_for_port
 
 SHOP = """
 import os, sys, time
@@ -78,10 +77,10 @@ class Shop:
             answer.read()
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 20
-        while not accepts_connections(self.port):
-            assert time.monotonic() < deadline and self.process.poll() is None, self.log.read_text()
-            time.sleep(0.1)
+        try:
+            wait_for_port(self.port, process=self.process)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log.read_text()}") from None
 
     def visit(self, path: str, every: float) -> None:
         """Has a customer ask for the path again and again, beside what the test does."""

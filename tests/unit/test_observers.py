@@ -23,6 +23,7 @@ from connleak.recording.reader import read
 from connleak.recording.writer import Writer
 from support.builders import SITE, backend, idle, leaking, pool, recording
 from support.plans import plan
+from support.poll import wait_until
 from support.verdicts import check
 
 SUPERVISED = {
@@ -183,10 +184,7 @@ class Broken:
 
 def sampled(folder: Path, reader: Broken, until: int) -> list[Note]:
     with Writer(folder, plan(), Machine()) as writer, Sampler(reader, writer, time.monotonic(), 0.01) as sampler:
-        deadline = time.monotonic() + 10
-        while reader.number < until:
-            assert time.monotonic() < deadline, "it goes on"
-            time.sleep(0.01)
+        wait_until(lambda: reader.number >= until, f"{until} reads")
         assert sampler.taken
     return list(read(folder).notes)
 

@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from support.cli import command, connleak
 
 PHASES = ("start", "baseline", "load", "drain", "rest", "quiet", "collect")
 HONEST = {"buggy": "leak", "fixed": "clean"}
@@ -122,7 +123,7 @@ class Arena:
         if terminal is not None:
             before = ("setsid", "--ctty", *before)
         victim = subprocess.Popen(
-            [*before, sys.executable, "-m", "connleak", *words, *where],
+            [*before, *command(*words), *where],
             stdin=subprocess.DEVNULL if terminal is None else terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if terminal is None else terminal,
@@ -347,8 +348,7 @@ class Arena:
         """Returns the verdict on what is in the run's folder, and what was said of it."""
         if not (self.out / "plan.json").exists():
             return {}, ""
-        argv = [sys.executable, "-m", "connleak", "judge", str(self.out), "--json"]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=self.folder)
+        done = connleak("judge", str(self.out), "--json", cwd=self.folder)
         if "Traceback" in done.stderr or done.returncode not in (0, 1, 2, 3):
             self.row.problems.append(f"judge: exit code {done.returncode}: {done.stderr[-300:]}")
         return verdict_in(done.stdout), done.stderr
