@@ -143,7 +143,7 @@ def test_what_a_file_runs_is_told_once_and_again_when_it_changes(folder: Path, t
     assert "app = env API_TOKEN=*** true" in first and "setup = touch set-up" in first
     assert "setup" not in second and str(file.parent.name) in second
     file.write_text(file.read_text().replace("touch", "rm"))
-    assert "setup = rm set-up" in connleak(folder, tmp_path, "run").stderr
+    assert "setup = rm set-up" in connleak("run", cwd=folder, env={"CONNLEAK_CACHE": str(tmp_path)}).stderr
 
 
 CRAFTED = {
