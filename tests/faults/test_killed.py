@@ -96,7 +96,8 @@ class World:
             return any(f'"{name}"' in path.read_text() for path in self.home.glob("out/**/phases.jsonl"))
         return False
 
-    def kill(self, victim: str) -> None:
+    def kill(self, victim: str, *, next_run_follows: bool = False) -> None:
+        """Kill, and wait for the end; a comparison that lost one run's keeper starts the next run: interrupt that."""
         keepers = self.keepers()
         if victim in ("keeper", "both"):
             for keeper in keepers:
@@ -106,6 +107,9 @@ class World:
             self.process.kill()
         if victim == "group":
             os.killpg(self.process.pid, signal.SIGKILL)
+        if next_run_follows:
+            time.sleep(self.random.uniform(0, 5))
+            self.process.send_signal(signal.SIGINT)
         self.process.communicate(timeout=30)
 
     def interrupt(self, *numbers: int) -> None:
@@ -236,7 +240,7 @@ def test_a_killed_comparison_of_revisions(world: World, victim: str, seconds: fl
     world.start("compare", *words, "--env", f"APP_PORT={port}", "--git-ref", "HEAD~1", "--git-ref", "HEAD")
     wait_until(lambda: list(repository.glob(".git/worktrees/*")), "a work tree", timeout=30, process=world.process)
     time.sleep(world.random.uniform(0, seconds))
-    world.kill(victim)
+    world.kill(victim, next_run_follows=victim == "keeper")
     if victim != "both":
         world.leaves_nothing()
     world.next_start()
