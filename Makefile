@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test coverage golden mutants matrix lint e2e corpus gallery faults faults-full soak bench bench-full all-tests clean
+.PHONY: demo test coverage golden snapshots mutants matrix lint e2e corpus gallery faults faults-full soak bench bench-full all-tests clean
 
 # requirements.lock holds hashes and no addresses: packages come from the index that pip or uv is configured with.
 $(VENV)/installed: requirements.lock pyproject.toml make_venv.py
@@ -37,6 +37,10 @@ coverage: $(VENV)/installed
 # write the verdicts on all stored recordings to tests/golden/verdicts.json, to be reviewed with git diff (seconds)
 golden: $(VENV)/installed
 	cd tests && ../$(BIN)/python -m golden --write
+
+# write help texts and terminal answers anew, to be reviewed with git diff (seconds)
+snapshots: $(VENV)/installed
+	CONNLEAK_SNAPSHOTS=write $(BIN)/python -m pytest tests/unit/test_answers.py tests/unit/test_help.py
 
 # make small changes to the judge's code and list those that no test notices (a quarter of an hour)
 mutants: $(VENV)/installed
