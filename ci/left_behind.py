@@ -1,7 +1,4 @@
-"""Fails when anything of connleak's is still there: processes, containers, folders, records, work trees.
-
-A tool that looks for leaks leaves none.
-"""
+"""Exit with 1 if anything of connleak's is left: processes, containers, folders, records, work trees."""
 
 import shutil
 import subprocess

@@ -1,6 +1,6 @@
-"""Makes the recordings of `cases.py`, packed so that they can be judged again: `python -m golden.record [NAME...]`.
+"""Make the recordings of `cases.py`, packed so that they can be judged again: `python -m golden.record [NAME...]`.
 
-Without names, those that are not there yet. A recording is packed like the gallery's, but never down to its curve.
+Without names, the missing ones. A recording is packed like the gallery's, but never down to its curve.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ LIMIT = 60_000
 """Bytes that a packed recording may have."""
 ROOT = HERE.parents[1]
 STEPS = (packing.unchanged, packing.without_prompt_returns, packing.with_short_statements, packing.with_fewer_samples)
-"""How a recording is made smaller, in order, until it fits; what the judge reads stays."""
+"""Steps that make a recording smaller, in order, until it fits; the judge's input stays."""
 
 
 def main(names: list[str]) -> int:
-    """Makes the recordings; returns 1 when one does not say what its case calls right."""
+    """Make the recordings; return 1 if a verdict is not its case's right one."""
     wrong = 0
     for name, case in CASES.items():
         path = place(name)
@@ -48,12 +48,12 @@ def main(names: list[str]) -> int:
 
 
 def place(name: str) -> Path:
-    """Returns where a case's recording is."""
+    """Return the path of a case's recording."""
     return FOLDERS["golden"] / f"{name}.tar.gz"
 
 
 def made_by(case: Case, folder: Path) -> Path:
-    """Runs what a case says; returns the folder of its recording."""
+    """Run a case; return the folder of its recording."""
     kind, name, *words = case.does.split()
     if kind == "run":
         start("run", name, *words, "--out", str(folder / "run"))
@@ -66,7 +66,7 @@ def made_by(case: Case, folder: Path) -> Path:
 
 
 def own_app(name: str, words: list[str], folder: Path) -> Path:
-    """Runs a small app of one's own; returns the folder of its recording."""
+    """Run one of APPS; return the folder of its recording."""
     (folder / "app.py").write_text(APPS[name])
     folder.chmod(0o755)
     gunicorn, port = Path(sys.executable).with_name("gunicorn"), free_port()
@@ -77,12 +77,12 @@ def own_app(name: str, words: list[str], folder: Path) -> Path:
 
 
 def start(*words: str) -> None:
-    """Calls connleak, whatever it says."""
+    """Run connleak and ignore its exit code."""
     subprocess.run(command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, cwd=ROOT)
 
 
 def injected(name: str, seed: int, folder: Path) -> Path:
-    """Injects a fault into a run, as `python -m support.nemeses` does; returns the folder of its recording."""
+    """Inject a fault into a run, as `python -m support.nemeses` does; return the folder of its recording."""
     nemesis = next(nemesis for nemesis in NEMESES if nemesis.name == name)
     with Arena(nemesis, seed) as arena:
         nemesis.attack(arena)
@@ -93,7 +93,7 @@ def injected(name: str, seed: int, folder: Path) -> Path:
 
 
 def pack(folder: Path, path: Path, root: Path) -> Verdict:
-    """Writes a recording's folder as one file, without this machine's paths; returns the verdict on it."""
+    """Write a recording's folder as one file, without this machine's paths; return the verdict on it."""
     whole = judge.judge(recording.read(folder))
     names = [name for name in packing.PACKED if name != "excerpts.json" and (folder / name).exists()]
     files = {name: (folder / name).read_text(encoding="utf-8") for name in names}

@@ -1,4 +1,4 @@
-"""Builds recordings of a few numbers by hand, for the judge: runs in cycles of four seconds, and watches in windows."""
+"""Recordings built by hand for the judge: runs in cycles of four seconds, and watches in windows of two."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def recording(
     more_requests: tuple[Request, ...] = (),
     **changes: object,
 ) -> Recording:
-    """Returns a recording whose cycle k ends with the sessions levels[k] and the holders holders[k] at rest.
+    """Return a recording whose cycle k ends with the sessions levels[k] and the holders holders[k] at rest.
 
     Cycle k's load lasts from 4k+1 to 4k+2, its rest from 4k+3 to 4k+4; the last rest is the quiet window.
     """
@@ -150,10 +150,10 @@ def watched(
     server: dict | None = None,
     **changes: object,
 ) -> Recording:
-    """Returns a recording of a server that was watched: window k lasts from 1+2k to 3+2k and shows windows[k].
+    """Return a recording of a server that was watched: window k lasts from 1+2k to 3+2k and shows windows[k].
 
-    No load is ours, so there are no rests, no quiet window and no requests; with a probe, holders[k] are what window
-    k's begin and end showed. `before` are the baseline's sessions; the last window lasts `last` seconds, None: unended.
+    A watch starts no load, so there are no rests, no quiet window and no requests. With a probe, holders[k] are those
+    at the begin and end of window k. `before` are the baseline's sessions; the last window has `last` seconds, or no end.
     """
     holders = holders or [[] for _ in windows]
     pools = pools or [[] for _ in windows]
@@ -194,18 +194,18 @@ def watched(
 
 
 def with_samples(made: Recording, keep: Callable[[float], bool]) -> Recording:
-    """Returns the recording with those samples alone whose moment is kept."""
+    """Return the recording with only the samples whose time is kept."""
     return msgspec.structs.replace(made, samples=tuple(sample for sample in made.samples if keep(sample.t)))
 
 
 def with_snapshots(made: Recording, change: Callable[[Snapshot, int], dict]) -> Recording:
-    """Returns the recording with each snapshot changed: change(snapshot, its number) -> the new fields."""
+    """Return the recording with each snapshot changed: change(snapshot, its number) -> the new fields."""
     changed = (msgspec.structs.replace(s, **change(s, n)) for n, s in enumerate(made.snapshots))
     return msgspec.structs.replace(made, snapshots=tuple(changed))
 
 
 def with_facts(made: Recording, name: str, **facts: object) -> Recording:
-    """Returns the recording whose last phase of that name has more facts."""
+    """Return the recording whose last phase of that name has more facts."""
     last = max(n for n, phase in enumerate(made.phases) if phase.name == name)
     phases = [
         msgspec.structs.replace(phase, facts={**phase.facts, **facts}) if n == last else phase
@@ -223,7 +223,7 @@ def in_transaction(count: int, first: int = 1) -> list:
 
 
 def leaking(counts: list[int], **changes):
-    """A recording in which so many checkouts, each in a transaction, are out after each cycle."""
+    """Return a recording in which counts[k] checkouts, each in a transaction, are outstanding after cycle k."""
     return recording(
         [in_transaction(count) for count in counts],
         holders=[[holder(n) for n in range(1, count + 1)] for count in counts],
@@ -233,7 +233,7 @@ def leaking(counts: list[int], **changes):
 
 
 def streaming(all_back: bool = True, taken: float = 1.2, cycles: int = 2):
-    """Six clients with a request of two seconds in so many cycles, each with an idle connection of its own."""
+    """Return a recording of six clients, each with a request of two seconds and an idle connection, in some cycles."""
     rows = tuple(idle(6, first=11))
     events: tuple[Event, ...] = ()
     samples: tuple[Sample, ...] = ()
@@ -268,7 +268,7 @@ def hourly(counts: list[int], **changes: object) -> Recording:
 def clients(
     count: int = 6, idle_ones: int = 6, *, seconds: float = 2.4, since: float = 0.2, cycles: int = 2
 ) -> Recording:
-    """So many requests of a length from 0.1 s after each load's begin on, and so many sessions that do nothing."""
+    """Return a recording of `count` requests from 0.1 s after each load's start, and of `idle_ones` idle sessions."""
     events: tuple[Event, ...] = ()
     samples: tuple[Sample, ...] = ()
     long: tuple[Request, ...] = ()

@@ -1,4 +1,4 @@
-"""Virtual environments for tests: as connleak keeps them, but a Python that is not here skips."""
+"""Virtual environments as connleak keeps them; a missing Python skips the test."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from support.needs_programs import need
 
 
 def environment(version: str, sqlalchemy: str, *more: str) -> Path:
-    """Returns the interpreter of a kept virtual environment with that SQLAlchemy, psycopg2 and more packages."""
+    """Return the interpreter of a kept virtual environment with that SQLAlchemy, psycopg2 and more packages."""
     need(f"python{version}")
     return kept.environment(version, f"sqlalchemy=={sqlalchemy}", "psycopg2-binary", *more)

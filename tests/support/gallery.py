@@ -1,4 +1,4 @@
-"""What reports/gallery/gallery.json holds of each variant."""
+"""The entries of reports/gallery/gallery.json by target and variant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile recordings: what somebody may put into a folder, or into a .tar.gz, that is sent in with an issue.
+"""Hostile recordings: folders and .tar.gz files such as an attacker may attach to an issue.
 
 Each function of ATTACKS turns a good recording into an attack; each of ARCHIVES writes a packed one.
 """
@@ -26,7 +26,7 @@ FILES = ("phases", "samples", "stacks", "events", "snapshots", "requests", "note
 
 @dataclass(frozen=True)
 class Place:
-    """Where an attack is made: the recording's folder in `reports`, and beside it the files of a victim."""
+    """The place of an attack: the recording's folder in `reports`, and the files of a victim beside it."""
 
     root: Path
 
@@ -39,7 +39,7 @@ class Place:
         return self.root / "victim"
 
     def link(self, name: str, to: str) -> None:
-        """Puts a symbolic link to a file of the victim in the place of one of the recording's."""
+        """Replace a file of the recording by a symbolic link to a file of the victim."""
         self.free(name).symlink_to(self.victim / to)
 
     def free(self, name: str) -> Path:
@@ -48,7 +48,7 @@ class Place:
         return path
 
     def sites(self, file: str, cwd: str | None = None) -> None:
-        """Makes every site of the recording name a file, and the plan the folder that it is in."""
+        """Let every site of the recording name a file, and the plan its folder."""
         self.replace('"buggy.py"', json.dumps(file))
         if cwd is not None:
             self.plan(cwd=cwd)
@@ -76,7 +76,7 @@ def attack(make: Attack) -> Attack:
 
 
 def each(names: str) -> Callable[[Callable[[Place, str], None]], None]:
-    """Makes an attack of a function for each of the names."""
+    """Register a function as one attack for each of the names."""
 
     def add(make: Callable[[Place, str], None]) -> None:
         for name in names.split():
@@ -87,7 +87,7 @@ def each(names: str) -> Callable[[Callable[[Place, str], None]], None]:
 
 
 def make_victim(folder: Path) -> None:
-    """Writes the files that no command may read or touch; some are such as a recording has."""
+    """Write the files that no command may read or touch; some have the names of a recording's files."""
     folder.mkdir()
     (folder / "secret.py").write_text("".join(f"password = '{SECRET}'  # {n}\n" for n in range(60)))
     (folder / "events.jsonl").write_text(f'{{"t":1,"kind":"refused","process":1,"detail":"{SECRET}"}}\n')
@@ -484,11 +484,11 @@ NOTHING = b"{}"
 
 
 GOOD = RECORDINGS / "missing_remove-buggy.tar.gz"
-"""The recording that an archive holds besides the attack: without it, it would be read."""
+"""The recording that an archive holds beside the attack: without the attack it is readable."""
 
 
 def members(path: Path, made: Iterable[tuple[tarfile.TarInfo, bytes]], *, last: bool = True) -> None:
-    """Writes a good recording, and other members behind it or before."""
+    """Write a good recording, and other members before or after it."""
     with tarfile.open(GOOD) as tar:
         good = [(about, tar.extractfile(about).read()) for about in tar if about.name != "excerpts.json"]
     with tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as tar:

@@ -1,4 +1,4 @@
-"""Runs the commands over hostile recordings, each recording in a process of its own with little memory; see the test.
+"""Run commands over hostile recordings, each recording in a process of its own with little memory.
 
 `python hostile_worker.py FOLDER...`: each folder is a `hostile.Place`; it gets results.json, a row a command.
 """
@@ -28,12 +28,12 @@ from connleak.runner import drawing
 
 MB = 1 << 20
 DATA, DRAWING = 500 * MB, 1500 * MB
-"""Bytes of data that reading and judging may take, and drawing, whose library is a browser's engine."""
+"""Bytes of data that reading and judging may take, and drawing, whose library is a browser engine."""
 PATIENCE = 120
-"""Seconds of a recording: far more than it needs on a busy machine, and none ends by itself that waits for a FIFO."""
+"""Seconds for one recording: a command that waits for a FIFO never ends by itself."""
 PACKED = "packed.tar.gz"
 DRAWN = ("words_", "numbers_", "times_", "names_", "growth_svg_is_a_symlink", "the_run", "facts_", "compare_json_names")
-"""Attacks whose charts are drawn, too: what they are about is drawn, or lies where a picture is written."""
+"""Attacks whose charts are drawn, too: they concern what is drawn, or where a chart is written."""
 LARGE = (
     "a_hundred",
     "samples_of_a_hundred",
@@ -42,11 +42,11 @@ LARGE = (
     "samples_jsonl_is_a_gigabyte",
     "names_are_a_megabyte",
 )
-"""Attacks by size, of which each command takes a second."""
+"""Attacks by size: each command takes a second."""
 
 
 def commands(reports: list[str], *, drawn: bool, large: bool) -> list[list[str]]:
-    """Returns the command lines for the hostile one of two folders of reports; fewer where they cost much."""
+    """Return the command lines for a hostile folder beside a good one; fewer for large attacks."""
     good, hostile = "reports/20251231-000000-good", next(name for name in reports if not name.endswith("-good"))
     one = f"reports/{hostile}"
     if large:
@@ -80,20 +80,20 @@ def commands(reports: list[str], *, drawn: bool, large: bool) -> list[list[str]]
 
 
 def drawn_here(job: drawing.Job, **_: object) -> object:
-    """Draws in this process, which is hostile_worker's child: one start of the library for all of a recording's."""
+    """Draw in this process, so that the library starts once for all charts of a recording."""
     failure = drawing.attempt(job)
     return failure and drawing.Error(failure.message, failure.hint or "-", exit_code=failure.exit_code)
 
 
 def unpack(path: Path) -> None:
-    """Reads a packed recording as the gallery does."""
+    """Read a packed recording as the gallery does."""
     with packing.unpacked(path) as folder:
         packing.verdict_in(folder)
         recording.read(folder)
 
 
 def run(argv: list[str]) -> dict[str, object]:
-    """Runs one command in this process; returns its exit code, what it wrote, and the seconds of CPU that it took."""
+    """Run one command in this process; return its exit code, what it wrote, and the seconds of CPU that it took."""
     streams = [os.memfd_create("out"), os.memfd_create("err")]
     for number, descriptor in enumerate(streams, 1):
         os.dup2(descriptor, number)
@@ -119,7 +119,7 @@ def run(argv: list[str]) -> dict[str, object]:
 
 
 def one(place: Path) -> None:
-    """Runs all commands over one place."""
+    """Run all commands over one place."""
     os.chdir(place)
     rows = []
     reports = sorted(path.name for path in Path("reports").iterdir() if path.name != "index.html")
@@ -137,7 +137,7 @@ def one(place: Path) -> None:
 
 @contextlib.contextmanager
 def undrawn() -> Iterator[None]:
-    """Leaves the charts out, which cost a second and more, where an attack has nothing to do with them."""
+    """Leave out the charts, which take a second or more, if the attack does not concern them."""
     made = dict.fromkeys(("growth_chart", "lifelines_chart", "ages_chart", "sides_chart"), lambda *_, **__: {})
     with mock.patch.multiple(charts, to_svg=lambda *_: "<svg/>", to_png=lambda _: b"", **made):
         yield

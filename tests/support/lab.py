@@ -1,4 +1,4 @@
-"""Runs scripts with the probe in real processes, and asks the collector about them."""
+"""Scripts with the probe in real processes, and the collector that receives their messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.poll import wait_until
 
 
 class Lab:
-    """Runs scripts with the probe, and asks the collector about them."""
+    """Scripts with the probe, and the collector that receives their messages."""
 
     def __init__(self, server: Server, writer: Writer, keeper: Keeper, folder: Path, stack: ExitStack) -> None:
         self.server = server
@@ -34,7 +34,7 @@ class Lab:
         self.collector = stack.enter_context(Collector(writer, keeper.scratch, time.monotonic(), folder))
 
     def start(self, script: str, *, env: dict[str, str] | None = None, python: tuple[str, ...] = (sys.executable,)):
-        """Starts a script that ends when its standard input does; returns once it has printed `ready`."""
+        """Start a script that ends at the end of its standard input; return once it has printed `ready`."""
         head = "import os, sys, time, threading, gc\nURL = os.environ['DATABASE_URL']\n"
         tail = "\nprint('ready', flush=True)\nsys.stdin.read()\n"
         (self.folder / "app.py").write_text(head + textwrap.dedent(script) + tail)

@@ -1,8 +1,8 @@
-"""What tests need of this machine beside Python, its venv module, git and make; a pytest plugin.
+"""A pytest plugin: programs that tests need beside Python, its venv module, git and make.
 
-`@pytest.mark.needs("mariadb")` skips a test where there is none, before its fixtures are made; `need("docker")` does so
-from a fixture or a helper. The skip names what to install, a line at the end counts them by program, and
-`--skips-to FILE` writes them down. With CONNLEAK_NO_SKIP=1 every skip is a failure, whatever asked for it.
+`@pytest.mark.needs("mariadb")` skips a test before its fixtures are made if MariaDB is missing; `need("docker")` does
+so from a fixture or a helper. The skip names what to install, a line at the end counts the skips by program, and
+`--skips-to FILE` lists them. With CONNLEAK_NO_SKIP=1 every skip is a failure.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from connleak.processes.services import find_service
 from connleak.processes.venv import find_python
 
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-"""Where programs of the system's are: an ordinary user's PATH lacks half of it."""
+"""Where the system's programs are: an ordinary user's PATH lacks /usr/sbin and /sbin."""
 
 
 class Program(NamedTuple):
-    """What a person calls it, and what looks for it: raises Error with what to install."""
+    """The name for people, and a function that raises Error with what to install if the program is missing."""
 
     title: str
     look: Callable[[], object]
 
 
 def command(name: str, package: str) -> Program:
-    """Returns a program that is there when PATH has it."""
+    """Return a program that is present if it is on PATH."""
 
     def look() -> None:
         if shutil.which(name, path=PATH) is None:
@@ -46,7 +46,7 @@ def command(name: str, package: str) -> Program:
 
 
 def answers(*argv: str, get: str) -> Callable[[], None]:
-    """Returns what looks for something by running a command: it is there when the command succeeds."""
+    """Return a check that runs a command and passes if the command succeeds."""
 
     def look() -> None:
         try:
@@ -87,13 +87,13 @@ PROGRAMS = {
     "user namespaces": Program("user namespaces", user_namespaces),
     "root": Program("root", superuser),
 }
-"""Every name that a test may need. `root` is asked for last: what else is missing, is missing for root, too."""
+"""Every name that a test may need. `root` is checked last: other programs are missing for root, too."""
 OF_DATABASE = {"mysql": ("mariadb",), "pgbouncer": ("pgbouncer",)}
-"""What a plan's kind of database takes beside the PostgreSQL that comes with us."""
+"""Programs that a plan's kind of database needs beside the embedded PostgreSQL."""
 
 
 class Missing(pytest.skip.Exception):
-    """A skip for want of a program."""
+    """A skip because a program is missing."""
 
     def __init__(self, name: str, found: Need) -> None:
         super().__init__(f"{PROGRAMS[name].title}: {found.missing}; {found.get}")
@@ -106,7 +106,7 @@ def looked(name: str) -> Need:
 
 
 def need(*names: str) -> None:
-    """Skips the running test unless this machine has all of these."""
+    """Skip the running test if one of these is missing."""
     for name in names:
         if looked(name).missing:
             raise Missing(name, looked(name))
@@ -148,7 +148,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
 
 
 def forbid(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Makes a failure of a skip where none is allowed."""
+    """Turn a skip into a failure if CONNLEAK_NO_SKIP=1."""
     if os.environ.get("CONNLEAK_NO_SKIP") == "1":
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
@@ -166,7 +166,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def counted(skipped: list[pytest.TestReport]) -> str:
-    """Returns a line such as `7 skipped: MariaDB (apt-get install mariadb-server) 5, Redis (...) 2`."""
+    """Return a line such as `7 skipped: MariaDB (apt-get install mariadb-server) 5, Redis (...) 2`."""
     counts = Counter(report.program for report in skipped)
     told = [
         f"{PROGRAMS[name].title} ({looked(name).get}) {count}" if name else f"for other reasons {count}"

@@ -20,7 +20,7 @@ from support.poll import wait_until
 
 
 class Probe:
-    """A process of the app as the collector sees it: it says hello, tells of one checkout, and answers."""
+    """A process of the app as the collector sees it: it sends hello and one checkout, and answers."""
 
     def __init__(self, collector: Collector, pid: int) -> None:
         environment = collector.environment()
@@ -63,7 +63,7 @@ def notes(folder: Path) -> list[str]:
 
 
 def is_heard(collector: Collector, pid: int = 4712) -> Snapshot:
-    """Has a good probe come in, tell and answer; it is gone afterwards."""
+    """Connect a good probe, let it send and answer, and disconnect it; return its snapshot."""
     probe = Probe(collector, pid)
     thread = threading.Thread(target=probe.answer, daemon=True)
     thread.start()

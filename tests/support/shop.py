@@ -1,4 +1,4 @@
-"""A small Flask app that some command starts, its customers, and a database for it: what tests of live apps share."""
+"""A small Flask app, its customers and the plan of its database, for tests of live apps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ if __name__ == "__main__":
 """
 SECRET = {"CONNLEAK_SECRET": "a secret of sixteen or more"}
 LINE = 1 + SHOP.splitlines().index("    connection = engine.connect()")
-"""Where it takes what it keeps."""
+"""The line that takes the connections it keeps."""
 
 
 def shop_plan(kind: str = "postgresql") -> Plan:
@@ -57,7 +57,7 @@ def shop_plan(kind: str = "postgresql") -> Plan:
 
 
 class Shop:
-    """A Flask app that some command starts, and its customers."""
+    """The Flask app, started by a command, and its customers."""
 
     def __init__(
         self, folder: Path, server: Server, before: list[str], env: dict[str, str] | None = None, port: int = 0
@@ -83,7 +83,7 @@ class Shop:
             raise AssertionError(f"{error}\n{self.log.read_text()}") from None
 
     def visit(self, path: str, every: float) -> None:
-        """Has a customer ask for the path again and again, beside what the test does."""
+        """Let a customer request the path every `every` seconds until the shop closes."""
 
         def go_on() -> None:
             while not self._stop.wait(every):

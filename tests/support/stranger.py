@@ -1,4 +1,4 @@
-"""Another local user: a function run as an account that is neither ours nor the servers'."""
+"""Another local user: functions run as an account that neither connleak nor a server has."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ WORD = re.compile(rb"[!-~]{6,80}")
 
 
 def as_stranger(attack: Callable[..., Any], *arguments: Any) -> Any:
-    """Returns what a function returned that was run by another local user."""
+    """Run a function as another local user; return its result."""
     return begun_as_stranger(attack, *arguments)()
 
 
 def begun_as_stranger(attack: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """Has another local user run a function; returns what waits for its result."""
+    """Start a function as another local user; return a function that waits for its result."""
     "localhost".encode("idna")  # loads what a connection needs: a stranger may not read our Python's files
     out, into = os.pipe()
     pid = os.fork()
@@ -53,7 +53,7 @@ def begun_as_stranger(attack: Callable[..., Any], *arguments: Any) -> Callable[[
 
 
 def everything_in(folders: Iterable[Path]) -> list[str]:
-    """Returns folders and all that lies in them."""
+    """Return the folders and everything in them."""
     found = []
     for folder in folders:
         found += [str(folder), *(str(path) for path in folder.rglob("*"))]
@@ -61,7 +61,7 @@ def everything_in(folders: Iterable[Path]) -> list[str]:
 
 
 def readable(paths: Iterable[str]) -> list[str]:
-    """Returns the files that can be opened for reading."""
+    """Return the files that can be opened for reading."""
     found = []
     for path in paths:
         with contextlib.suppress(OSError):
@@ -72,7 +72,7 @@ def readable(paths: Iterable[str]) -> list[str]:
 
 
 def writable(paths: Iterable[str]) -> list[str]:
-    """Returns the files that can be changed and the folders in which something can be replaced."""
+    """Return the files that can be changed and the folders in which something can be replaced."""
     found = [path for path in paths if os.access(path, os.W_OK) and not Path(path).is_symlink()]
     for path in found.copy():
         with contextlib.suppress(OSError):
@@ -81,7 +81,7 @@ def writable(paths: Iterable[str]) -> list[str]:
 
 
 def enterable(paths: Iterable[str]) -> list[str]:
-    """Returns the sockets that can be connected to."""
+    """Return the sockets that can be connected to."""
     found = []
     for path in paths:
         for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
@@ -92,7 +92,7 @@ def enterable(paths: Iterable[str]) -> list[str]:
 
 
 def seen_in_proc() -> str:
-    """Returns all command lines and environments that can be read."""
+    """Return every command line and environment that can be read."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         for name in ("cmdline", "environ"):
@@ -103,7 +103,7 @@ def seen_in_proc() -> str:
 
 
 def words_of(paths: Iterable[str]) -> list[str]:
-    """Returns what could be a password in files that can be read."""
+    """Return every word in readable files that may be a password."""
     found: set[str] = set()
     for path in readable(paths):
         with contextlib.suppress(OSError):
@@ -112,7 +112,7 @@ def words_of(paths: Iterable[str]) -> list[str]:
 
 
 def watching(folder: Path, until: Path) -> list[str]:
-    """Returns what could be a password in any file that could be read in a folder while something was built there."""
+    """Return every word that may be a password in files that are readable in a folder until a file exists."""
     found: set[str] = set()
     while not until.exists():
         found |= set(words_of(path for path in walk(folder) if "/programs-" not in path))

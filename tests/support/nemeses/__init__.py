@@ -1,4 +1,4 @@
-"""Faults that are really injected into real runs; `python -m support.nemeses` runs a campaign of them."""
+"""Faults that are injected into real runs; `python -m support.nemeses` runs a campaign of them."""
 
 from support.nemeses.app import APP
 from support.nemeses.database import DATABASE

@@ -1,4 +1,4 @@
-"""A campaign: many faults, each with its seed, some side by side; goes on where it stopped, says what went wrong."""
+"""A campaign: many faults, each with its seed, some in parallel; resumable; it prints what went wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.nemeses.arena import Nemesis, Row, as_json, fight
 
 
 def main() -> int:
-    """Injects what the file of results does not have yet; returns 1 when anything was wrong in what it has then."""
+    """Inject the faults that the results lack; return 1 if any result has a problem."""
     parser = argparse.ArgumentParser(prog="python -m support.nemeses", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1, help="faults of each kind, by the seeds 1 to N (default: 1)")
     parser.add_argument("--first", type=int, default=1, help="the first of the seeds (default: 1)")
@@ -47,7 +47,7 @@ def read(path: Path | None) -> list[dict]:
 
 
 def missing(rows: list[dict], chosen: argparse.Namespace) -> list[tuple[Nemesis, int]]:
-    """Returns what is still to be done, one fault of each kind after the other."""
+    """Return the faults that the results lack, seed by seed."""
     done = {(row["nemesis"], row["seed"]) for row in rows}
     named = [n for n in NEMESES if not chosen.k or any(word in n.name for word in chosen.k)]
     seeds = range(chosen.first, chosen.first + chosen.seeds)
@@ -55,7 +55,7 @@ def missing(rows: list[dict], chosen: argparse.Namespace) -> list[tuple[Nemesis,
 
 
 def campaign(faults: list[tuple[Nemesis, int]], jobs: int, keep: Path | None = None) -> Iterator[Row]:
-    """Yields what became of each fault, as it ends."""
+    """Yield the row of each fault as it ends."""
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(fight, nemesis, seed, keep) for nemesis, seed in faults]
         try:
@@ -67,7 +67,7 @@ def campaign(faults: list[tuple[Nemesis, int]], jobs: int, keep: Path | None = N
 
 
 def told(row: dict) -> str:
-    """Returns one fault's line, and what was wrong below it."""
+    """Return one fault's line, with its problems below it."""
     injected = "" if row["injected"] else "  (too late)"
     head = f"{row['nemesis']:22} {row['seed']:3} {row['variant']:6} {row['phase']:9} {row['outcome']:13}"
     first = f"{head} {row['seconds']:5} s  {row['said'][:60]}{injected}"
@@ -75,7 +75,7 @@ def told(row: dict) -> str:
 
 
 def table(rows: list[dict]) -> str:
-    """Returns the counts as a table in Markdown, a line for each kind of fault."""
+    """Return a Markdown table of counts with a line for each kind of fault."""
     by_name: dict[str, list[dict]] = defaultdict(list)
     for row in rows:
         by_name[row["nemesis"]].append(row)
@@ -94,7 +94,7 @@ def table(rows: list[dict]) -> str:
 
 
 def write_into(page: Path, name: str, words: str) -> None:
-    """Writes results into a page, in the place of those that are there between its marks."""
+    """Replace the results between a page's marks."""
     marks = rf"(<!-- results: {name} -->\n).*?(\n<!-- end -->)"
     text, count = re.subn(marks, lambda m: m[1] + words + m[2], page.read_text(), flags=re.DOTALL)
     assert count == 1, f"{page} has no mark for {name}"

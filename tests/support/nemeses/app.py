@@ -64,7 +64,7 @@ CLOSE_PROBES = """
 def start(
     arena: Arena, *words: str, first: str = "", each: str = "", port: int = 0, server: str = "gunicorn", **how: object
 ) -> int:
-    """Starts a run of the shop, with lines that run when it is imported and at each request; returns its port."""
+    """Start a run of the shop, with lines that run when it is imported and at each request; return its port."""
     port = port or free_port()
     code = SHOP.format(first=first, each=each.strip() or "pass", fixed=arena.variant == "fixed")
     (arena.folder / "shop.py").write_text(code)
@@ -98,7 +98,7 @@ def does_not_start(arena: Arena) -> None:
 
 
 class Nobody(BaseHTTPRequestHandler):
-    """Answers every question with an error."""
+    """Answer every question with an error."""
 
     def do_GET(self) -> None:
         self.send_error(500)

@@ -1,4 +1,4 @@
-"""One fault done to one real run, and all looked at afterwards: what is left, what was recorded, what was said."""
+"""One fault injected into one real run, and the checks of what it leaves, records and prints."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MARK = "CONNLEAK_ARENA"
 
 @dataclass(frozen=True)
 class Nemesis:
-    """A fault: what it does, the words that must be found where it was felt, and what else is right to say."""
+    """A fault: its effect, the words that must report it, and the outcomes that are right."""
 
     name: str
     group: str
@@ -50,7 +50,7 @@ class Nemesis:
 
 @dataclass
 class Row:
-    """What became of one fault."""
+    """The result of one fault."""
 
     nemesis: str
     group: str
@@ -67,11 +67,11 @@ class Row:
 
 
 class TooLate(Exception):
-    """The run was over before the fault's moment came: nothing was injected."""
+    """The run ended before the fault's moment: nothing was injected."""
 
 
 class Arena:
-    """A run of connleak with a fault coming; a context manager that leaves nothing of its own, either."""
+    """A run of connleak with a fault; a context manager that leaves nothing behind."""
 
     def __init__(self, nemesis: Nemesis, seed: int) -> None:
         self.nemesis = nemesis
@@ -118,7 +118,7 @@ class Arena:
         cwd: Path | None = None,
         terminal: int | None = None,
     ) -> subprocess.Popen[str]:
-        """Starts connleak with these words, its temporary folders in the arena's."""
+        """Start connleak with these arguments and temporary folders of the arena."""
         where = [] if cwd else ["--out", str(self.out)]
         if terminal is not None:
             before = ("setsid", "--ctty", *before)
@@ -143,11 +143,11 @@ class Arena:
         return victim
 
     def start_target(self, *words: str, **how: Any) -> subprocess.Popen[str]:
-        """Starts the run of a known leak, or of its fix: which of them, the seed says."""
+        """Start the run of a known leak or of its fix, by the seed."""
         return self.start("run", f"missing_remove:{self.variant}", "--json", *words, **how)
 
     def beside(self, argv: list[str], env: dict[str, str], port: int) -> None:
-        """Starts a process that is no part of the run, until the arena is left; returns when it listens."""
+        """Start a process outside the run, for as long as the arena exists; return once it listens."""
         process = subprocess.Popen(argv, cwd=self.folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.undo.callback(process.wait)
         self.undo.callback(process.kill)
@@ -159,7 +159,7 @@ class Arena:
         raise TimeoutError(f"{argv} does not listen")
 
     def drain(self, terminal: int) -> None:
-        """Reads what is written to a terminal, so that nobody waits for room in it."""
+        """Read a terminal, so that writing to it never blocks."""
 
         def read() -> None:
             with contextlib.suppress(OSError):
@@ -177,7 +177,7 @@ class Arena:
             raise TooLate
 
     def phase(self) -> str:
-        """Returns the phase in which the run is, as its recording says."""
+        """Return the run's current phase, from its recording."""
         try:
             last = (self.out / "phases.jsonl").read_text().splitlines()[-1]
             return str(json.loads(last)["name"])
@@ -185,7 +185,7 @@ class Arena:
             return ""
 
     def wait_for(self, phase: str, timeout: float = 60) -> None:
-        """Returns once the run is in that phase; raises TooLate when it has ended before."""
+        """Return once the run is in that phase; raise TooLate if the run has ended."""
         deadline = time.monotonic() + timeout
         while self.phase() != phase:
             self.need_running()
@@ -194,7 +194,7 @@ class Arena:
             time.sleep(0.02)
 
     def moment(self, *phases: str, within: float = 0.8) -> None:
-        """Waits for a random moment in a random one of these phases; of all when none is named."""
+        """Wait for a random moment in one of these phases, or of all phases."""
         phase = self.random.choice(phases or PHASES)
         self.wait_for(phase)
         if phase == "start":
@@ -206,7 +206,7 @@ class Arena:
         self.row.phase = self.phase()
 
     def between(self, least: float, most: float, name: str = "seconds") -> float:
-        """Returns a random number, and keeps it with the result."""
+        """Return a random number, which the row keeps, too."""
         number = self.random.uniform(least, most)
         self.row.facts[name] = round(number, 2)
         return number
@@ -214,7 +214,7 @@ class Arena:
     # its processes
 
     def family(self) -> list[psutil.Process]:
-        """Returns the living processes of the run."""
+        """Return the living processes of the run."""
         found = []
         for victim in self.victims:
             with contextlib.suppress(psutil.Error):
@@ -222,7 +222,7 @@ class Arena:
         return found
 
     def find(self, *patterns: str, patience: float = 5.0) -> list[psutil.Process]:
-        """Returns the run's processes whose command line has a match of each pattern, by pid; TooLate when none has."""
+        """Return the run's processes whose command line matches every pattern, by pid; raise TooLate if none does."""
         deadline = time.monotonic() + patience
         while True:
             found = [process for process in self.family() if matches(process, patterns)]
@@ -237,12 +237,12 @@ class Arena:
         return self.find(r"/postgres -D")[0]
 
     def servers(self) -> list[psutil.Process]:
-        """Returns the server's process and its children."""
+        """Return the server's process and its children."""
         first = self.postmaster()
         return [first, *first.children(recursive=True)]
 
     def app(self) -> list[psutil.Process]:
-        """Returns the app's processes, the one that was started first."""
+        """Return the app's processes, the first one first."""
         return self.find(r"gunicorn|shop\.py")
 
     def kill(self, process: psutil.Process, number: int) -> None:
@@ -256,7 +256,7 @@ class Arena:
             self.look()
 
     def look(self) -> None:
-        """Takes note of the processes that live now, and of their folders in memory."""
+        """Take note of the processes that live now, and of their folders in memory."""
         for process in self.family():
             if process.pid not in self.seen:
                 self.seen[process.pid] = process
@@ -270,7 +270,7 @@ class Arena:
     # afterwards
 
     def finish(self) -> None:
-        """Waits for the run's end, and looks at all that it left, recorded and said."""
+        """Wait for the run's end, and check what it left, recorded and printed."""
         began = time.monotonic()
         self.wait_until_over()
         self.row.facts["ending"] = round(time.monotonic() - began, 1)
@@ -288,7 +288,7 @@ class Arena:
             self.weigh(stdout, stderr)
 
     def wait_until_over(self) -> None:
-        """Reads what the runs say until they end; one that does not in PATIENCE is killed."""
+        """Read the runs' output until they end; kill a run after PATIENCE seconds."""
         for victim in self.victims[len(self.said) :]:
             try:
                 stdout, stderr = victim.communicate(timeout=PATIENCE)
@@ -300,7 +300,7 @@ class Arena:
             self.said.append((stdout, stderr or ""))
 
     def left(self) -> list[str]:
-        """Returns what is still there of the run after a while."""
+        """Return what remains of the run after CLEANING seconds."""
         deadline = time.monotonic() + CLEANING
         while (found := self.remains()) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -318,7 +318,7 @@ class Arena:
         return found + [f"shared memory {row}" for row in segments(set(self.seen), self.began)]
 
     def weigh(self, stdout: str, stderr: str) -> None:
-        """Judges what came out: the verdict, its recording, its words."""
+        """Check the verdict, its recording and its words."""
         row, nemesis = self.row, self.nemesis
         told = re.search(r"report: (\S+)/report\.html", stderr)
         if told:
@@ -345,7 +345,7 @@ class Arena:
             row.problems.append(f"no next step: {stderr[-300:]}")
 
     def judged(self) -> tuple[dict[str, Any], str]:
-        """Returns the verdict on what is in the run's folder, and what was said of it."""
+        """Judge the run's folder again; return the verdict and the standard error."""
         if not (self.out / "plan.json").exists():
             return {}, ""
         done = connleak("judge", str(self.out), "--json", cwd=self.folder)
@@ -363,7 +363,7 @@ def verdict_in(stdout: str) -> dict[str, Any]:
 
 
 def said_by(verdict: dict[str, Any]) -> str:
-    """Returns what a verdict says of why it is no other."""
+    """Return a verdict's reasons."""
     return " | ".join(why for _, outcome, why in verdict.get("checks", []) if outcome == "inconclusive")
 
 
@@ -376,7 +376,7 @@ def matches(process: psutil.Process, patterns: tuple[str, ...]) -> bool:
 
 
 def marked(process: psutil.Process, mark: str) -> bool:
-    """Tells whether a process was started from within the arena by connleak."""
+    """Return whether a process belongs to this arena."""
     try:
         return process.pid != os.getpid() and process.environ().get(MARK) == mark
     except psutil.Error:
@@ -384,7 +384,7 @@ def marked(process: psutil.Process, mark: str) -> bool:
 
 
 def segments(pids: set[int], since: float) -> list[str]:
-    """Returns System V shared memory that one of these processes made, from a moment on."""
+    """Return the System V shared memory that one of these processes has made since a time."""
     try:
         rows = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
     except OSError:
@@ -393,7 +393,7 @@ def segments(pids: set[int], since: float) -> list[str]:
 
 
 def fight(nemesis: Nemesis, seed: int, keep: Path | None = None) -> Row:
-    """Returns what became of one fault: made by `seed`, which repeats it; a wrong one's recording goes into `keep`."""
+    """Inject one fault by its seed; return its row. The recording of a row with problems goes into `keep`."""
     began = time.monotonic()
     with Arena(nemesis, seed) as arena:
         row = arena.row

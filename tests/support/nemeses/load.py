@@ -1,4 +1,4 @@
-"""Faults of the load: a locustfile that does not do what it should, and processes of Locust that are lost."""
+"""Faults of the load: bad locustfiles, and lost processes of Locust."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies between an app and its database, and can be disturbed: a wire of ours, and a network without rules."""
+"""The path between an app and its database: a TCP proxy, and a network namespace with packet loss."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Wire:
         self.cut()
 
     def cut(self) -> None:
-        """Ends every connection at once, on both sides."""
+        """End every connection at once, on both sides."""
         for line in self._open:
             with contextlib.suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
         self._open.clear()
 
     def close(self) -> None:
-        """Refuses new connections, and ends those that are open."""
+        """Refuse new connections, and ends those that are open."""
         self._listener.close()
         self.cut()
 
     def open(self) -> None:
-        """Takes connections again, at the same port."""
+        """Accept connections again, at the same port."""
         for _ in range(100):  # somebody's outgoing connection may have the port for a moment
             with contextlib.suppress(OSError):
                 self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
@@ -87,7 +87,7 @@ class Wire:
 
 @contextlib.contextmanager
 def namespace(name: str) -> Iterator[tuple[str, ...]]:
-    """Yields the words that run a command in a network of its own, with loopback alone."""
+    """Yield the command prefix that runs a command in a network namespace with only loopback."""
     run("ip", "netns", "add", name)
     try:
         run("ip", "-n", name, "link", "set", "lo", "up")
@@ -97,13 +97,13 @@ def namespace(name: str) -> Iterator[tuple[str, ...]]:
 
 
 def drop(name: str, port: int) -> None:
-    """Loses every packet from and to a port in a namespace, and tells nobody: half-open connections."""
+    """Drop every packet from and to a port in a namespace: connections become half-open."""
     for side in ("--dport", "--sport"):
         run("ip", "netns", "exec", name, "iptables", "-I", "INPUT", "-p", "tcp", side, str(port), "-j", "DROP")
 
 
 def undrop(name: str) -> None:
-    """Lets all packets through again."""
+    """Pass all packets again."""
     run("ip", "netns", "exec", name, "iptables", "-F", "INPUT")
 
 

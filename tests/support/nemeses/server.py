@@ -1,4 +1,4 @@
-"""A PostgreSQL that is not connleak's: it can be restarted, filled, put on a small disk, and its clock set."""
+"""A PostgreSQL outside connleak that can be restarted, filled, put on a small disk, and given another clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RULES = "local all all trust\nhost all connleak 127.0.0.1/32 trust\nhost all all
 
 
 class Postgres:
-    """A server on loopback, started, stopped and started again; a context manager."""
+    """A server on loopback that can be stopped and started again; a context manager."""
 
     def __init__(self, size: str = "", env: dict[str, str] | None = None, **settings: str) -> None:
         self.account = server_account()
@@ -58,7 +58,7 @@ class Postgres:
         shutil.rmtree(self.home, ignore_errors=True)
 
     def start(self) -> None:
-        """Starts it, and returns when it lets the superuser in."""
+        """Start the server; return once the superuser can connect."""
         account = self.account
         assert account is not None
         user = ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
@@ -80,7 +80,7 @@ class Postgres:
             time.sleep(0.05)
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """Ends it: SIGINT closes its sessions, SIGQUIT drops all, SIGKILL asks nobody."""
+        """Stop the server: SIGINT closes its sessions, SIGQUIT drops them, SIGKILL is immediate."""
         if self.process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -99,7 +99,7 @@ class Postgres:
             time.sleep(0.05)
 
     def others(self) -> list[int]:
-        """Returns the pids of its children that still have its folder for their own."""
+        """Return the pids of its children whose working folder is its data folder."""
         found = []
         for path in Path("/proc").glob("[0-9]*/cwd"):
             with contextlib.suppress(OSError):
@@ -108,5 +108,5 @@ class Postgres:
         return found
 
     def connect(self) -> Any:
-        """Returns a superuser's connection in autocommit."""
+        """Return a superuser's connection in autocommit."""
         return connect({"host": str(self.home), "port": self.port, "user": "connleak"}, "app")
