@@ -153,7 +153,7 @@ def watched(
     """Return a recording of a server that was watched: window k lasts from 1+2k to 3+2k and shows windows[k].
 
     A watch starts no load, so there are no rests, no quiet window and no requests. With a probe, holders[k] are those
-    at the begin and end of window k. `before` are the baseline's sessions; the last window has `last` seconds or no end.
+    at the begin and end of window k. `before` are the baseline's sessions; the last window has `last` seconds or none.
     """
     holders = holders or [[] for _ in windows]
     pools = pools or [[] for _ in windows]
