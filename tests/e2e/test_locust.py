@@ -20,11 +20,12 @@ from connleak.databases.server import Server
 from connleak.processes.ports import free_port
 from connleak.processes.supervisor import Supervisor
 from connleak.recording import reader
-from shop import LINE, SECRET, Shop, connleak, opened, plan_for, wait_for_port
+from support.cli import command
+from support.paths import HARNESS
+from support.poll import wait_for_port
+from support.shop import LINE, SECRET, Shop, opened, shop_plan
 
-pytestmark = pytest.mark.reproduction
-
-PLUGIN = Path(reader.__file__).parents[1] / "locust_plugin.py"
+PLUGIN = HARNESS / "connleak" / "locust_plugin.py"
 CHROMIUM = shutil.which("chromium")
 LOAD = """
 from locust import FastHttpUser, constant, task
@@ -46,7 +47,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with Supervisor() as supervisor, open_database(supervisor, plan_for(), "", tmp_path) as opened_server:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan(), "", tmp_path) as opened_server:
         yield opened_server
 
 
@@ -75,7 +76,7 @@ class Locust:
 
 def shop_for(locust: Locust, server: Server, folder: Path, port: int) -> Shop:
     """The app comes up behind Locust, which has the collector."""
-    before = connleak("probe", "--collector", f"127.0.0.1:{locust.listen}", "--name", "web1", "--")
+    before = command("probe", "--collector", f"127.0.0.1:{locust.listen}", "--name", "web1", "--")
     return Shop(folder, server, before, SECRET, port)
 
 

@@ -16,8 +16,9 @@ import pytest
 from connleak.model.recording import Recording
 from connleak.processes.ports import free_port
 from connleak.recording import reader
+from support.cli import command
 
-pytestmark = [pytest.mark.reproduction, pytest.mark.needs("namespaces", "root")]
+pytestmark = pytest.mark.needs("namespaces", "root")
 
 SPACE = f"connleak-loop-{os.getpid()}"
 RESOLVER, PROXY = "198.51.100.53", "198.51.100.9"
@@ -186,7 +187,7 @@ def run(space: list[str], folder: Path, *words: str) -> tuple[list[str], str, Re
     (folder / "load.py").write_text(LOAD)
     port = free_port()
     argv = [
-        *space, sys.executable, "-m", "connleak", "run",
+        *space, *command("run"),
         "--app", f"{sys.executable} -m flask --app shop run --port {port}", "--url", f"http://127.0.0.1:{port}",
         "--cwd", str(folder), "--users", "4", "--cycles", "2", "--load", "1.5", "--out", str(folder / "run"),
         *[word.replace("PORT", str(port)) for word in words],

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from connleak.processes.ports import free_port
 
-pytestmark = pytest.mark.reproduction
-
 APP = """
 import os, sys
 from flask import Flask

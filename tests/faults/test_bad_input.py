@@ -13,18 +13,11 @@ import random
 import re
 import shutil
 import socket
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from rich.console import Console
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-from build import backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.cli.output import escaped
 from connleak.collectors.framing import HEAD, Frames, host_and_port, packed, told
@@ -52,11 +45,13 @@ from connleak.render import watch_screen as live
 from connleak.render.excerpts import excerpts_of
 from connleak.render.issue import issue
 from connleak.runner import report as results
-
-pytestmark = pytest.mark.reproduction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from support.builders import backend, holder, pool, recording
+from support.paths import RECORDINGS
 
 TIMES = int(os.environ.get("CONNLEAK_FUZZ", "1"))
-GALLERY = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
 ANY = st.text(max_size=200)
 TAGS = """<script>alert(1)</script> <img/src=x/onerror=alert(1)> [/red] [bold]x ]]> --&gt; {{7*7}} </pre> ::error::x
 %0A::error::x |x| ' OR'1'='1"""
@@ -87,7 +82,7 @@ slow = settings(usual, max_examples=40 * TIMES)
 def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """(a recording's folder, its outcome): of a leak, and of an app that gives everything back."""
     folder = tmp_path_factory.mktemp("kept") / request.param
-    with packing.unpacked(GALLERY / f"{request.param}.tar.gz") as unpacked:
+    with packing.unpacked(RECORDINGS / f"{request.param}.tar.gz") as unpacked:
         shutil.copytree(unpacked, folder)
     return folder, judge.judge(reader.read(folder)).outcome
 

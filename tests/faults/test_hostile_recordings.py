@@ -18,13 +18,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-import hostile
 from connleak.corpus import archive as packing
+from support import hostile
+from support.cli import command
+from support.paths import RECORDINGS, TESTS
 
-GALLERY = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
-WORKER = Path(__file__).with_name("hostile_worker.py")
+WORKER = TESTS / "support" / "hostile_worker.py"
 SECONDS = 10.0
 SPEAKING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Characters that must not reach a terminal or a page."""
@@ -36,7 +35,7 @@ def make_place(root: Path) -> hostile.Place:
     root.mkdir()
     hostile.make_victim(place.victim)
     for name, folder in (("buggy", place.folder), ("fixed", root / "reports" / "20251231-000000-good")):
-        with packing.unpacked(GALLERY / f"missing_remove-{name}.tar.gz") as unpacked:
+        with packing.unpacked(RECORDINGS / f"missing_remove-{name}.tar.gz") as unpacked:
             shutil.copytree(unpacked, folder)
     return place
 
@@ -123,7 +122,7 @@ def test_the_commands_as_a_person_types_them(tmp_path: Path) -> None:
     drawing = (["render", one], ["chart", "lifelines", one], ["open", "--print"])
     for argv, code in ((["judge", one], 1), *((argv, 0) for argv in drawing)):
         done = subprocess.run(
-            [sys.executable, "-m", "connleak", *argv],
+            command(*argv),
             cwd=place.root, capture_output=True, encoding="utf-8", timeout=300, check=False,
         )  # fmt: skip
         said = done.stdout + done.stderr

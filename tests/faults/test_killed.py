@@ -27,10 +27,10 @@ from connleak.databases.postgres.connection import connect
 from connleak.model.plan import Database, Phases, Plan
 from connleak.processes.ports import free_port
 from connleak.processes.supervisor import Supervisor
-from nemeses.arena import segments
+from support.cli import command
+from support.nemeses.arena import segments
+from support.poll import wait_until
 
-pytestmark = pytest.mark.reproduction
-CONNLEAK = [sys.executable, "-m", "connleak"]
 VICTIMS = ("connleak", "supervisor", "both", "group")
 MOMENTS = ("start", "load", "rest", "quiet", "judging")
 SOME = (
@@ -60,7 +60,7 @@ class World:
 
     def start(self, *words: str) -> None:
         self.process = subprocess.Popen(
-            [*CONNLEAK, *words, "--out", str(self.out)],
+            command(*words, "--out", str(self.out)),
             env=self.env, cwd=self.home, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
         )  # fmt: skip
@@ -124,7 +124,7 @@ class World:
 
     def next_start(self) -> None:
         """Removes what is left, as each start does."""
-        done = subprocess.run([*CONNLEAK, "doctor", "--clean"], env=self.env, capture_output=True, text=True)
+        done = subprocess.run(command("doctor", "--clean"), env=self.env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def remains(self) -> list[str]:
@@ -240,9 +240,7 @@ def test_a_killed_comparison_of_revisions(world: World, victim: str, seconds: fl
     words = ["--app", f"{sys.executable} shop.py", "--cwd", str(repository), "--url", f"http://127.0.0.1:{port}"]
     before = sorted(repository.rglob("*"))
     world.start("compare", *words, "--env", f"APP_PORT={port}", "--git-ref", "HEAD~1", "--git-ref", "HEAD")
-    deadline = time.monotonic() + 30
-    while not list(repository.glob(".git/worktrees/*")):
-        assert time.monotonic() < deadline and world.process.poll() is None, world.process.stderr.read()
+    wait_until(lambda: list(repository.glob(".git/worktrees/*")), "a work tree", timeout=30, process=world.process)
     time.sleep(world.random.uniform(0, seconds))
     world.kill(victim, next_run_follows=victim == "supervisor")
     if victim != "both":
@@ -267,9 +265,7 @@ def test_an_interrupted_comparison_of_revisions_leaves_nothing_itself(world: Wor
     words = ["--app", f"{sys.executable} shop.py", "--cwd", str(repository), "--url", "http://127.0.0.1:1"]
     before = sorted(repository.rglob("*"))
     world.start("compare", *words, "--git-ref", "HEAD", "--git-ref", "main")
-    deadline = time.monotonic() + 30
-    while not list(repository.glob(".git/worktrees/*")):
-        assert time.monotonic() < deadline and world.process.poll() is None, world.process.stderr.read()
+    wait_until(lambda: list(repository.glob(".git/worktrees/*")), "a work tree", timeout=30, process=world.process)
     world.look()
     world.interrupt(*numbers)
     world.leaves_nothing(5)

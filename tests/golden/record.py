@@ -1,6 +1,6 @@
-"""Makes the recordings of `cases.py`, packed so that they can be judged again: `python -m golden.record [NAME...]`.
+"""Make the recordings of `cases.py`, packed so that they can be judged again: `python -m golden.record [NAME...]`.
 
-Without names, those that are not there yet.
+Without names, the missing ones.
 A recording is packed like the gallery's, but without the excerpts of its code.
 """
 
@@ -16,8 +16,9 @@ from connleak.corpus import archive
 from connleak.model.errors import Error
 from connleak.model.verdict import Verdict
 from connleak.processes.ports import free_port
-from nemeses import NEMESES
-from nemeses.arena import Arena
+from support.cli import command
+from support.nemeses import NEMESES
+from support.nemeses.arena import Arena
 
 from golden import FOLDERS, HERE, watches
 from golden.apps import APPS
@@ -29,7 +30,7 @@ ROOT = HERE.parents[1]
 
 
 def main(names: list[str]) -> int:
-    """Makes the recordings; returns 1 when one does not say what its case calls right."""
+    """Make the recordings; return 1 if a verdict is not its case's right one."""
     wrong = 0
     for name, case in CASES.items():
         path = place(name)
@@ -45,12 +46,12 @@ def main(names: list[str]) -> int:
 
 
 def place(name: str) -> Path:
-    """Returns where a case's recording is."""
+    """Return the path of a case's recording."""
     return FOLDERS["golden"] / f"{name}.tar.gz"
 
 
 def made_by(case: Case, folder: Path) -> Path:
-    """Runs what a case says; returns the folder of its recording."""
+    """Run a case; return the folder of its recording."""
     kind, name, *words = case.does.split()
     if kind == "run":
         start("run", name, *words, "--out", str(folder / "run"))
@@ -63,7 +64,7 @@ def made_by(case: Case, folder: Path) -> Path:
 
 
 def own_app(name: str, words: list[str], folder: Path) -> Path:
-    """Runs a small app of one's own; returns the folder of its recording."""
+    """Run one of APPS; return the folder of its recording."""
     (folder / "app.py").write_text(APPS[name])
     folder.chmod(0o755)
     gunicorn, port = Path(sys.executable).with_name("gunicorn"), free_port()
@@ -74,13 +75,12 @@ def own_app(name: str, words: list[str], folder: Path) -> Path:
 
 
 def start(*words: str) -> None:
-    """Calls connleak, whatever it says."""
-    argv = [sys.executable, "-m", "connleak", *words]
-    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, cwd=ROOT)
+    """Run connleak and ignore its exit code."""
+    subprocess.run(command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, cwd=ROOT)
 
 
 def injected(name: str, seed: int, folder: Path) -> Path:
-    """Injects a fault into a run, as `python -m nemeses` does; returns the folder of its recording."""
+    """Inject a fault into a run, as `python -m support.nemeses` does; return the folder of its recording."""
     nemesis = next(nemesis for nemesis in NEMESES if nemesis.name == name)
     with Arena(nemesis, seed) as arena:
         nemesis.attack(arena)

@@ -17,7 +17,6 @@ from pathlib import Path
 import psycopg2
 import pymysql
 import pytest
-from conftest import make_plan
 from connleak.collectors.probe_collector import Collector
 from connleak.databases.postgres.binaries import find_programs, reachable_programs, template_data
 from connleak.databases.postgres.connection import connect, create_role
@@ -30,8 +29,9 @@ from connleak.processes.accounts import Account, server_account
 from connleak.processes.services import open_services
 from connleak.processes.supervisor import Supervisor
 from connleak.recording.writer import Writer
-from needs_programs import OF_DATABASE, looked, need
-from stranger import (
+from support.needs_programs import OF_DATABASE, looked, need
+from support.plans import server_plan
+from support.stranger import (
     as_stranger,
     begun_as_stranger,
     enterable,
@@ -66,9 +66,9 @@ def everything_up(place: Path, kind: str) -> Iterator[tuple[Supervisor, Server, 
     """A run: servers, collector, Redis where it is here, an app; yields the server and the paths of all on the disk."""
     need(*OF_DATABASE.get(kind, ()))
     run = place / "run"
-    with Supervisor() as supervisor, Writer(run, make_plan(), Machine()) as writer:
+    with Supervisor() as supervisor, Writer(run, server_plan(), Machine()) as writer:
         folders = {*Path("/dev/shm").glob("connleak-*")}
-        plan = make_plan(database=Database(kind=kind, max_connections=20))
+        plan = server_plan(database=Database(kind=kind, max_connections=20))
         with (
             open_database(supervisor, plan, "", run) as server,
             open_services(supervisor, [] if looked("redis").missing else ["redis"], run),
@@ -231,7 +231,7 @@ def test_copied_programs_can_be_run_by_the_servers_account_and_changed_by_nobody
 SCRIPT = """
     import contextlib, os, pathlib, sys, tempfile
     import psycopg2
-    from conftest import make_plan
+    from support.plans import server_plan
     from connleak.model.plan import Database
     from connleak.databases.registry import open_database
     from connleak.processes.supervisor import Supervisor
@@ -239,7 +239,7 @@ SCRIPT = """
     os.umask(int(sys.argv[1], 8))
     kind = sys.argv[2]
     folder = pathlib.Path(tempfile.mkdtemp())
-    plan = make_plan(database=Database(kind=kind, max_connections=20))
+    plan = server_plan(database=Database(kind=kind, max_connections=20))
     for _ in range(2):  # the second finds the template there
         with Supervisor() as supervisor, open_database(supervisor, plan, "", folder) as server:
             if kind == "mysql":

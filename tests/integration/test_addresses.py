@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from conftest import make_plan
 from connleak.databases.mysql.connection import pymysql
 from connleak.databases.mysql.external import external_mysql
 from connleak.databases.mysql.local import local_mysql
@@ -27,7 +26,8 @@ from connleak.model.errors import Error
 from connleak.model.plan import Database
 from connleak.processes.app import App
 from connleak.processes.supervisor import Supervisor
-from needs_programs import OF_DATABASE, need
+from support.needs_programs import OF_DATABASE, need
+from support.plans import server_plan
 
 
 def docker(*words: str) -> str:
@@ -40,7 +40,7 @@ def ours() -> list[str]:
 
 @pytest.mark.needs("docker")
 def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
-    plan = make_plan(database=Database(source="docker", max_connections=17))
+    plan = server_plan(database=Database(source="docker", max_connections=17))
     before = ours()
     with Supervisor() as supervisor, open_postgres(supervisor, plan, "", tmp_path) as server:
         assert len(ours()) == len(before) + 1
@@ -57,7 +57,7 @@ def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
 
 @pytest.mark.needs("docker")
 def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
-    plan = make_plan(database=Database(source="docker:postgres:no-such", max_connections=17))
+    plan = server_plan(database=Database(source="docker:postgres:no-such", max_connections=17))
     with (
         Supervisor() as supervisor,
         pytest.raises(Error, match="postgres:no-such could not be started"),
@@ -70,7 +70,7 @@ def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py leaves its socket open
 def test_without_an_engine_it_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
-    plan = make_plan(database=Database(source="docker"))
+    plan = server_plan(database=Database(source="docker"))
     with (
         Supervisor() as supervisor,
         pytest.raises(Error, match=r"no Docker engine answers at unix://.*No such file") as caught,
@@ -86,7 +86,7 @@ def test_without_an_engine_it_says_where_it_looked(tmp_path: Path, monkeypatch: 
 def with_tls(supervisor: Supervisor, tmp_path: Path) -> Iterator[str]:
     """The address of a server that wants TLS from everyone on TCP: the system's, for the wheel's has none."""
     need("postgresql", "openssl")
-    plan = make_plan(database=Database(source="system", max_connections=20))
+    plan = server_plan(database=Database(source="system", max_connections=20))
     with open_postgres(supervisor, plan, "", tmp_path) as server:
         yield address_with_tls(server, tmp_path)
 
@@ -133,7 +133,7 @@ def test_the_app_gets_the_tls_options_of_an_address(with_tls: str) -> None:
 @pytest.fixture
 def mariadb(supervisor: Supervisor, tmp_path: Path) -> Iterator[Server]:
     need("mariadb")
-    with local_mysql(supervisor, make_plan(database=Database(kind="mysql", max_connections=30)), tmp_path) as server:
+    with local_mysql(supervisor, server_plan(database=Database(kind="mysql", max_connections=30)), tmp_path) as server:
         yield server
 
 
@@ -154,7 +154,7 @@ def test_a_mariadb_at_an_address_gets_a_database_of_the_runs_own(mariadb: Server
         cursor.execute("GRANT ALL ON *.* TO 'boss'@'%' WITH GRANT OPTION")
     before = databases(mariadb)
     address = f"mysql+pymysql://boss:s3cr%25t@127.0.0.1:{mariadb.port}/app?charset=utf8mb4"
-    plan = make_plan(database=Database(kind="mysql", source="url"))
+    plan = server_plan(database=Database(kind="mysql", source="url"))
     with Supervisor() as supervisor, open_database(supervisor, plan, address, tmp_path) as server:
         assert server.own_database and server.max_connections == 30
         mine = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
@@ -231,7 +231,7 @@ def test_a_service_in_an_address_is_refused() -> None:
 def test_the_app_is_told_the_host_that_the_variables_name(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_postgres(supervisor, make_plan(), "", tmp_path) as own:
+    with open_postgres(supervisor, server_plan(), "", tmp_path) as own:
         for name, value in {"PGHOST": "localhost", "PGHOSTADDR": "127.0.0.1", "PGPORT": str(own.port)}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("PGUSER", own.user)
@@ -257,7 +257,7 @@ def test_the_users_variables_of_libpq_break_no_server_of_ours(
     script.write_text("CREATE TABLE t (n int)")
     with (
         Supervisor() as supervisor,
-        open_database(supervisor, make_plan(database=Database(kind=kind)), "", tmp_path) as server,
+        open_database(supervisor, server_plan(database=Database(kind=kind)), "", tmp_path) as server,
     ):
         run_sql(server, script)
         with contextlib.closing(reader_of(server, 0.0)) as reader:
@@ -265,7 +265,7 @@ def test_the_users_variables_of_libpq_break_no_server_of_ours(
         monkeypatch.setenv("PGSERVICE", "elsewhere")
         monkeypatch.delenv("PGCHANNELBINDING")
         monkeypatch.delenv("PGOPTIONS")
-        env = App(supervisor, make_plan(), tmp_path, server.environment()).environment()
+        env = App(supervisor, server_plan(), tmp_path, server.environment()).environment()
         asked = "import psycopg2, sys; print(*(psycopg2.connect(a).info.port for a in ('', sys.argv[1])))"
         done = subprocess.run(
             [sys.executable, "-c", asked, server.url()], env=env, capture_output=True, text=True, check=False

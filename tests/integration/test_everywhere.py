@@ -8,15 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
 from connleak.databases.server import Server
 from connleak.model.recording import Holder
 from connleak.probe import ENTRY
 from connleak.processes.ports import free_port
 from connleak.processes.supervisor import Child, Supervisor, wait_until_ready
-from environments import environment
-from lab import Lab, backends
-from test_matrix import get
+from support.environments import environment
+from support.lab import Lab, backends
+from support.poll import get_ok, wait_until
 
 pytestmark = pytest.mark.matrix
 
@@ -34,7 +33,7 @@ def serve(lab: Lab, supervisor: Supervisor, server: Server) -> Serve:
         variables = {**os.environ, **server.environment(), **lab.collector.environment(), "PYTHONPATH": str(ENTRY)}
         words = [str(python), *(word.format(port=port) for word in argv)]
         child = supervisor.start("the server", words, cwd=lab.folder, env=variables, log=lab.folder / "log")
-        wait_until_ready(supervisor, child, lambda: get(port, "/"), timeout=30)
+        wait_until_ready(supervisor, child, lambda: get_ok(port, "/"), timeout=30)
         return port, child
 
     return start
@@ -79,7 +78,7 @@ def test_gunicorn_with_and_without_preload(lab: Lab, serve: Serve, kind: str, pr
         python, FLASK, "-m", "gunicorn", "-w", "2", "-k", kind, "--threads", "4", "-b", "127.0.0.1:{port}", *preload,
         "shop:app",
     )  # fmt: skip
-    assert all(get(port, f"/leak/{number}") for number in range(4))
+    assert all(get_ok(port, f"/leak/{number}") for number in range(4))
     holders = settled(lab, 4)
     assert {(holder.site.line, holder.request) for holder in holders} == {(line_of(lab, "here"), "GET /leak/<name>")}
 
@@ -113,7 +112,7 @@ def test_django_names_the_request_in_threads_and_under_asgi(lab: Lab, serve: Ser
     else:
         argv = ("-m", "uvicorn", "shop:asgi", "--port", "{port}")
     port, _ = serve(python, DJANGO, *argv)
-    assert get(port, "/leak/7") and get(port, "/leak/8")
+    assert get_ok(port, "/leak/7") and get_ok(port, "/leak/8")
     holders = settled(lab, 2)
     assert {(h.site.line, h.site.function, h.request) for h in holders} == {
         (line_of(lab, "here"), "leak", "GET /leak/<int:number>")
@@ -145,7 +144,7 @@ def test_djangos_kept_connections_are_their_threads_and_no_requests(lab: Lab, se
     python = environment("3.11", "2.1.9", *WEB)
     argv = ("-m", "gunicorn", "-k", "gthread", "--threads", "4", "-b", "127.0.0.1:{port}", "shop:app")
     port, _ = serve(python, DJANGO_ORM, *argv)
-    assert all(get(port, "/") for _ in range(4))
+    assert all(get_ok(port, "/") for _ in range(4))
     wait_until(lambda: len(lab.snapshot().holders) >= 1, "a kept connection")
     assert {(held.source, held.request, held.thread_alive) for held in lab.snapshot().holders} == {("direct", "", True)}
 
@@ -186,7 +185,7 @@ FASTAPI = """
 def test_fastapi_tells_tasks_that_ended_from_one_that_goes_on(lab: Lab, serve: Serve) -> None:
     python = environment("3.11", "2.1.9", *WEB)
     port, _ = serve(python, FASTAPI, "-m", "uvicorn", "shop:app", "--port", "{port}")
-    assert get(port, "/leak/1") and get(port, "/leak/2") and get(port, "/thread/1") and get(port, "/listen")
+    assert get_ok(port, "/leak/1") and get_ok(port, "/leak/2") and get_ok(port, "/thread/1") and get_ok(port, "/listen")
     holders = settled(lab, 4)
     by_line = {holder.site.line: holder for holder in holders}
     ended = [holder for holder in holders if holder.site.line == line_of(lab, "async")]
@@ -217,7 +216,7 @@ WEBPY = """
 
 def test_webpy_names_the_request(lab: Lab, serve: Serve) -> None:
     port, _ = serve(environment("3.11", "2.1.9", *WEB), WEBPY, "shop.py", "{port}")
-    assert get(port, "/leak") and get(port, "/leak")
+    assert get_ok(port, "/leak") and get_ok(port, "/leak")
     holders = settled(lab, 2)
     assert {(h.site.line, h.request) for h in holders} == {(line_of(lab, "here"), "GET /leak")}
 

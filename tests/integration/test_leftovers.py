@@ -18,7 +18,6 @@ from pathlib import Path
 import psycopg2
 import pymysql
 import pytest
-from conftest import wait_until
 from connleak.databases.mysql.external import external_mysql
 from connleak.databases.postgres.connection import connect
 from connleak.databases.postgres.external import external_postgres
@@ -27,8 +26,10 @@ from connleak.processes import leftovers, records
 from connleak.processes.supervisor import Supervisor
 from connleak.processes.supervisor_main import facts_of, kill
 from connleak.processes.variables import MARK
-from test_other_databases import opened
-from test_supervisor import FAMILY, SEGMENT, segments, sleepers
+from support.databases import started_database
+from support.paths import TESTS
+from support.poll import wait_until
+from support.sleepers import FAMILY, SEGMENT, segments, sleepers
 
 RUN = f"""
 import os, sys, time
@@ -345,7 +346,7 @@ def test_a_killed_runs_database_is_dropped_by_the_next_at_that_mysql(
     supervisor: Supervisor, tmp_path: Path, state: Path
 ) -> None:
     with ExitStack() as stack:
-        server = stack.enter_context(opened(supervisor, "mysql", tmp_path))
+        server = stack.enter_context(started_database(supervisor, "mysql", tmp_path))
         admin = stack.enter_context(contextlib.closing(pymysql.connect(**server.admin, autocommit=True)))
         cursor = admin.cursor()
         cursor.execute("CREATE USER boss@'%' IDENTIFIED BY 'sesame'")
@@ -399,12 +400,12 @@ CONTAINER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from conftest import make_plan
+from support.plans import server_plan
 from connleak.model.plan import Database
 from connleak.databases.postgres import open_postgres
 from connleak.processes.supervisor import Supervisor
 with Supervisor() as supervisor:
-    with open_postgres(supervisor, make_plan(database=Database(source="docker")), "", Path(sys.argv[2])):
+    with open_postgres(supervisor, server_plan(database=Database(source="docker")), "", Path(sys.argv[2])):
         print(supervisor._process.pid, flush=True)
         time.sleep(1000)
 """
@@ -412,7 +413,7 @@ with Supervisor() as supervisor:
 
 @pytest.mark.needs("docker")
 def test_a_killed_runs_container_is_removed_once_its_engine_answers(tmp_path: Path, state: Path) -> None:
-    with script(CONTAINER, str(Path(__file__).parent), str(tmp_path)) as (us, (supervisor,)):
+    with script(CONTAINER, str(TESTS), str(tmp_path)) as (us, (supervisor,)):
         os.kill(us.pid, signal.SIGKILL)
         os.kill(int(supervisor), signal.SIGKILL)
     things = [json.loads(line) for path in kept(state) for line in path.read_text().splitlines()]

@@ -9,32 +9,22 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg2
 import pymysql
 import pytest
-from conftest import make_plan, wait_until
-from connleak.databases.registry import open_database, reader_of, run_sql
-from connleak.databases.server import Reader, Server
-from connleak.model.plan import Database
+from connleak.databases.registry import reader_of, run_sql
+from connleak.databases.server import Reader
 from connleak.model.recording import HANDLES, Backend
 from connleak.processes.services import open_services
 from connleak.processes.supervisor import Supervisor
 from connleak.recording.writer import Writer
-from lab import Lab
-from needs_programs import OF_DATABASE, need
-
-
-@contextlib.contextmanager
-def opened(supervisor: Supervisor, kind: str, folder: Path, **settings: str) -> Iterator[Server]:
-    """Yields a database of that kind; one that is not installed skips."""
-    need(*OF_DATABASE.get(kind, ()))
-    plan = make_plan(database=Database(kind=kind, max_connections=20, settings=settings))
-    with open_database(supervisor, plan, "", folder) as server:
-        yield server
+from support.databases import started_database
+from support.lab import Lab
+from support.poll import wait_until
 
 
 def rows(reader: Reader) -> list[Backend]:
@@ -46,7 +36,7 @@ def state(reader: Reader, number: int) -> Callable[[str | None], bool]:
 
 
 def test_mariadbs_sessions_show_their_transactions_and_ports(supervisor: Supervisor, tmp_path: Path) -> None:
-    with opened(supervisor, "mysql", tmp_path) as server:
+    with started_database(supervisor, "mysql", tmp_path) as server:
         schema = tmp_path / "schema.sql"
         schema.write_text("CREATE TABLE t (n INTEGER) ENGINE=InnoDB; INSERT INTO t VALUES (1);")
         run_sql(server, schema)
@@ -70,7 +60,7 @@ def test_mariadbs_sessions_show_their_transactions_and_ports(supervisor: Supervi
 
 def test_each_mariadb_keeps_its_temporary_tables_to_itself(supervisor: Supervisor, tmp_path: Path) -> None:
     """In a common folder a server that starts removes those of the others, whose readings then fail."""
-    with opened(supervisor, "mysql", tmp_path) as server, pymysql.connect(**server.admin) as admin:
+    with started_database(supervisor, "mysql", tmp_path) as server, pymysql.connect(**server.admin) as admin:
         cursor = admin.cursor()
         cursor.execute("SELECT @@tmpdir, @@datadir")
         places = [Path(place) for place in cursor.fetchone()]
@@ -78,7 +68,7 @@ def test_each_mariadb_keeps_its_temporary_tables_to_itself(supervisor: Superviso
 
 
 def test_mariadb_refuses_the_app_when_it_is_full_but_not_the_sampler(supervisor: Supervisor, tmp_path: Path) -> None:
-    with opened(supervisor, "mysql", tmp_path) as server, ExitStack() as stack:
+    with started_database(supervisor, "mysql", tmp_path) as server, ExitStack() as stack:
         login = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
         reader = reader_of(server, time.monotonic())
         assert rows(reader) == []
@@ -90,7 +80,7 @@ def test_mariadb_refuses_the_app_when_it_is_full_but_not_the_sampler(supervisor:
 
 
 def test_sqlites_sessions_are_the_open_handles_of_other_processes(supervisor: Supervisor, tmp_path: Path) -> None:
-    with opened(supervisor, "sqlite", tmp_path) as server:
+    with started_database(supervisor, "sqlite", tmp_path) as server:
         reader = reader_of(server, time.monotonic())
         with contextlib.closing(sqlite3.connect(server.dbname)) as own:
             own.execute("SELECT 1")
@@ -110,7 +100,7 @@ def test_the_probe_numbers_sqlites_connections_as_the_sampler_does(
 ) -> None:
     folder = tmp_path / "app"
     folder.mkdir()
-    with opened(supervisor, "sqlite", tmp_path) as server, ExitStack() as stack:
+    with started_database(supervisor, "sqlite", tmp_path) as server, ExitStack() as stack:
         lab = Lab(server, writer, supervisor, folder, stack)
         script = """
         import sqlite3
@@ -136,7 +126,7 @@ def test_the_probe_numbers_sqlites_connections_as_the_sampler_does(
 
 def test_pgbouncers_clients_bear_the_state_of_their_server_session(supervisor: Supervisor, tmp_path: Path) -> None:
     with (
-        opened(supervisor, "pgbouncer", tmp_path, default_pool_size="2", query_wait_timeout="1") as server,
+        started_database(supervisor, "pgbouncer", tmp_path, default_pool_size="2", query_wait_timeout="1") as server,
         ExitStack() as s,
     ):
         reader = reader_of(server, time.monotonic())
@@ -161,7 +151,7 @@ def test_behind_pgbouncer_the_probe_numbers_sessions_by_their_port(
 ) -> None:
     folder = tmp_path / "app"
     folder.mkdir()
-    with opened(supervisor, "pgbouncer", tmp_path) as server, ExitStack() as stack:
+    with started_database(supervisor, "pgbouncer", tmp_path) as server, ExitStack() as stack:
         lab = Lab(server, writer, supervisor, folder, stack)
         script = "from sqlalchemy import create_engine\nkept = create_engine(URL).connect()"
         lab.start(script, env=server.probe_environment())

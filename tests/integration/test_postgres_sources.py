@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from conftest import make_plan
 from connleak.cli import doctor
 from connleak.databases.postgres import binaries, open_postgres
 from connleak.databases.postgres.binaries import find_programs
@@ -21,6 +20,7 @@ from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.model.plan import Database
 from connleak.processes.supervisor import Supervisor
+from support.plans import server_plan
 
 
 class Hide:
@@ -68,7 +68,7 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hide]:
 @contextlib.contextmanager
 def started(supervisor: Supervisor, folder: Path, source: str = "auto"):
     """Yields the server that a run gets, once the app's role has read its version there."""
-    plan = make_plan(database=Database(source=source, max_connections=20))
+    plan = server_plan(database=Database(source=source, max_connections=20))
     with open_postgres(supervisor, plan, "", folder) as server:
         with contextlib.closing(psycopg2.connect(server.url())) as app, app.cursor() as cursor:
             cursor.execute("SHOW server_version")

@@ -10,26 +10,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
-from conftest import wait_until
 from connleak.model.errors import Error
 from connleak.processes.ports import first_outgoing_port, free_port
 from connleak.processes.supervisor import Supervisor, child_error, last_lines, wait_until_ready
-
-MINE = f"1000.{os.getpid()}"
-"""How long our sleepers sleep: nobody else's do."""
-FAMILY = f"sleep {MINE} & (setsid sleep {MINE} &) ; (setsid sh -c 'sleep {MINE} & sleep {MINE}' &) ; sleep {MINE}"
+from support.poll import wait_until
+from support.sleepers import FAMILY, MINE, SEGMENT, segments, sleepers
 
 
 def sh(supervisor: Supervisor, script: str):
     return supervisor.start(
         "a shell", ["sh", "-c", script], cwd=Path("/"), env=dict(os.environ), log=supervisor.scratch / "log"
     )
-
-
-def sleepers() -> list[int]:
-    return [p.pid for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", MINE]]
 
 
 def test_leaving_ends_every_descendant_also_those_with_a_session_of_their_own() -> None:
@@ -87,21 +79,6 @@ with Supervisor() as supervisor:
             us.kill()
     wait_until(lambda: not sleepers(), "the family is gone")
     wait_until(lambda: not scratch.exists(), "the scratch folder is gone")
-
-
-SEGMENT = """
-import ctypes, os, signal
-libc = ctypes.CDLL(None)
-number = libc.shmget(0, 4096, 0o1600)
-libc.shmat.restype = ctypes.c_void_p
-libc.shmat(number, None, 0)
-print(number, flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def segments() -> set[str]:
-    return {line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
 
 
 def test_shared_memory_of_a_killed_child_is_removed_and_no_other() -> None:

@@ -6,7 +6,6 @@ import random
 from pathlib import Path
 
 import msgspec
-from build import backend, plan
 from connleak.judging.audit import sampler_kept_up
 from connleak.judging.facts import Facts
 from connleak.model.plan import FORMAT
@@ -15,6 +14,7 @@ from connleak.recording import delta
 from connleak.recording.format import EventLine, SampleLine
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
+from support.builders import backend, plan
 
 SOURCE = Path("samples.jsonl")
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-from build import SITE, backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.corpus import diagnose
 from connleak.corpus.fingerprint import compare, fingerprint_of, shape
 from connleak.corpus.gallery import place, read
-from test_gallery import ENTRIES, GALLERY
+from support.builders import SITE, backend, holder, pool, recording
+from support.cli import connleak
+from support.gallery import ENTRIES
+from support.paths import GALLERY
 
 
 def test_every_kept_recording_is_like_its_own_target() -> None:
@@ -66,6 +65,5 @@ def test_the_shape_of_the_levels_has_a_word() -> None:
 
 
 def test_what_is_no_recording_is_refused(tmp_path) -> None:
-    argv = [sys.executable, "-m", "connleak", "diagnose", str(tmp_path)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = connleak("diagnose", str(tmp_path))
     assert done.returncode == 2 and "is not a recording" in done.stderr

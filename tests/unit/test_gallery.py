@@ -8,17 +8,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from build import SITE, backend, holder, pool, recording
 from connleak import judging
-from connleak.corpus import archive, gallery
+from connleak.corpus import archive
 from connleak.model.errors import Error
 from connleak.model.recording import Event
 from connleak.plan import catalog
 from connleak.recording.reader import read
 from connleak.render import guide
-
-GALLERY = catalog.corpus() / "reports" / "gallery"
-ENTRIES = msgspec.json.decode((GALLERY / "gallery.json").read_bytes(), type=dict[str, list[gallery.Entry]])["variants"]
+from support.builders import SITE, backend, holder, pool, recording
+from support.gallery import ENTRIES
+from support.paths import GALLERY
 
 
 def test_every_variant_has_a_small_recording_and_none_is_of_a_stranger() -> None:

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from build import plan
 from connleak.collectors.framing import local_listener
 from connleak.judging.facts import is_unsent
 from connleak.model.errors import Error
 from connleak.processes import load as parts
 from connleak.processes.load import Load
+from support.plans import plan
 
 
 def test_the_word_that_the_users_have_stopped_is_heard_whichever_read_it_comes_with(tmp_path) -> None:

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from build import plan, recording
 from connleak import judging as judge
 from connleak.model.errors import Error
 from connleak.model.recording import Note
@@ -15,6 +14,8 @@ from connleak.plan.resolve import Options
 from connleak.recording.format import json_text
 from connleak.runner import experiment
 from connleak.runner import report as results
+from support.builders import recording
+from support.plans import plan
 
 POOL = """
 import multiprocessing, os, sys

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from build import plan
 from connleak.collectors.messages import Nonsense, message
 from connleak.collectors.peers import Peer, Translation
 from connleak.model.recording import Machine
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
+from support.plans import plan
 
 LARGEST = 2**63 - 1
 

@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 import pytest
-from build import backend, plan
 from connleak import judging as judge
 from connleak.model.errors import Error
 from connleak.model.plan import FORMAT
@@ -19,6 +18,8 @@ from connleak.recording.folders import new_folder, point_latest
 from connleak.recording.format import EventLine, PhaseLine, SampleLine, StackLine
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
+from support.builders import backend
+from support.plans import plan
 
 
 @pytest.fixture

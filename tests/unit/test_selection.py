@@ -10,8 +10,7 @@ from connleak.corpus.grading import choose
 from connleak.corpus.selection import AREAS, changed_files, is_affected, select
 from connleak.model.errors import Error
 from connleak.runner.experiment import git
-
-CLONE = Path(__file__).parents[2]
+from support.paths import ROOT
 
 
 def names(pairs: list) -> set[str]:
@@ -40,7 +39,7 @@ def test_code_of_one_database_is_run_by_that_databases_variants() -> None:
 
 @pytest.mark.parametrize("path", [path for path, _ in AREAS])
 def test_an_area_is_a_file_or_folder_that_is_there_and_some_variant(path: str) -> None:
-    assert (CLONE / path).exists()
+    assert (ROOT / path).exists()
     assert select(choose(""), [path], 0, "seed")
 
 
@@ -74,11 +73,11 @@ def test_what_changed_is_told_by_git_uncommitted_files_included(tmp_path: Path) 
 @pytest.mark.parametrize("revision", ["no-such-revision", "--output=/tmp/x"])
 def test_a_revision_that_is_none_is_named(revision: str) -> None:
     with pytest.raises(Error, match=revision):
-        changed_files(CLONE, revision)
+        changed_files(ROOT, revision)
 
 
 def test_git_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    for call in (lambda: changed_files(CLONE, "HEAD"), lambda: git(CLONE, "rev-parse", "HEAD")):
+    for call in (lambda: changed_files(ROOT, "HEAD"), lambda: git(ROOT, "rev-parse", "HEAD")):
         with pytest.raises(Error, match="git is not installed"):
             call()

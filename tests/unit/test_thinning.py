@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from build import backend, plan
 from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Reading
 from connleak.model.recording import Backend, Machine
@@ -17,6 +16,8 @@ from connleak.recording.downsampling import CheckoutFilter, full_interval, sampl
 from connleak.recording.format import EventLine
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
+from support.builders import backend
+from support.plans import plan
 
 
 def test_every_sample_of_ten_minutes_is_kept_then_fewer_and_one_in_three_seconds_at_least() -> None:

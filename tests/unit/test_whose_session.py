@@ -7,13 +7,14 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from build import backend, plan
 from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Reading
 from connleak.model.recording import Backend, Machine
 from connleak.recording import reader
 from connleak.recording.writer import Writer
 from connleak.runner.record import is_ours
+from support.builders import backend
+from support.plans import plan
 
 
 def named(pid: int, name: str, user: str = "app") -> Backend:

@@ -67,8 +67,6 @@ def list_(as_json: bool, markdown: bool) -> None:
             {
                 "name": target.name,
                 "title": target.title,
-                "pattern": target.pattern,
-                "seeds": target.seeds,
                 "variants": {
                     name: {"expect": variant.expect, "kinds": variant.kinds}
                     for name, variant in target.variants.items()

@@ -41,8 +41,6 @@ class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
     title: str
     folder: str
-    pattern: tuple[int, ...] = ()
-    seeds: tuple[int, ...] = ()
     database: Literal["postgresql", "pgbouncer", "mysql", "sqlite"] = "postgresql"
     services: tuple[Literal["redis"], ...] = ()
     """Other servers that it needs."""
