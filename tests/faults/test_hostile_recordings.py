@@ -21,6 +21,7 @@ import pytest
 from connleak.corpus import archive as packing
 from support import hostile
 from support.cli import command
+from support.hostile_archives import ARCHIVES
 from support.paths import RECORDINGS, TESTS
 
 WORKER = TESTS / "support" / "hostile_worker.py"
@@ -48,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
     for name, attack in hostile.ATTACKS.items():
         places[name] = make_place(root / name)
         attack(places[name])
-    for name, archive in hostile.ARCHIVES.items():
+    for name, archive in ARCHIVES.items():
         places[name] = hostile.Place(root / name)
         (root / name / "reports").mkdir(parents=True)
         hostile.make_victim(places[name].victim)
@@ -88,7 +89,7 @@ def files_of(place: hostile.Place) -> dict[Path, bytes]:
     return found
 
 
-@pytest.mark.parametrize("name", [*hostile.ATTACKS, *hostile.ARCHIVES])
+@pytest.mark.parametrize("name", [*hostile.ATTACKS, *ARCHIVES])
 def test_a_hostile_recording_gets_a_clear_answer_and_nothing_else(made, name: str) -> None:
     places, before = made
     place = places[name]
@@ -108,7 +109,7 @@ def test_a_hostile_recording_gets_a_clear_answer_and_nothing_else(made, name: st
         assert hostile.SECRET.encode() not in data, path
         if path.suffix == ".html" and path.name != "elsewhere.html":
             check_page(path, data.decode())
-    if name in hostile.ARCHIVES:
+    if name in ARCHIVES:
         assert [row["code"] for row in rows] == [2]
 
 
