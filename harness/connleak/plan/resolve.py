@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 
 from connleak import __version__
-from connleak.collectors.framing import host_and_port
 from connleak.model.errors import Error
 from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import OUTCOMES
@@ -23,6 +22,7 @@ from connleak.plan.app import (
     typed_secrets,
 )
 from connleak.plan.options import Options, Private
+from connleak.processes.sockets import host_and_port
 from connleak.processes.supervisor import free_port
 from connleak.recording.redaction import hidden_value
 

@@ -1,4 +1,4 @@
-"""Loads connleak's probe when its variables are set, then the user's own sitecustomize, as if we were not here."""
+"""Loads connleak's probe if its variables are set, then the user's own sitecustomize, as if this one did not exist."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ def _load_probe():
 
 
 def _load_next():
-    """Imports the sitecustomize that would have been found without this folder."""
+    """Import the sitecustomize that would have been found without this folder."""
     here = os.path.dirname(os.path.abspath(__file__))
     path = sys.path[:]
     ours = sys.modules.pop("sitecustomize", None)
@@ -35,7 +35,7 @@ def _load_next():
 if os.environ.get("CONNLEAK_SOCKET"):
     try:
         _load_probe()
-    except Exception:  # the app comes first: a probe that cannot load is told by its absence
+    except Exception:  # the app comes first: the recording shows that the probe is missing
         if os.environ.get("CONNLEAK_PROBE_DEBUG"):
             raise
 _load_next()
