@@ -125,14 +125,13 @@ class ProbeConnections:
             self._on_message(probe, schema.message(data))
             return True
         except InvalidMessage as error:
-            kind = "a first message" if probe is None else "a message"
-            self.reject(f"{kind} could not be understood", str(error))
+            self.reject("an invalid first message" if probe is None else "an invalid message", str(error))
         if probe is None:
             return False
         probe.lost += 1
         probe.invalid += 1
         if probe.invalid == MAX_INVALID:
-            text = f"process {probe.pid} was let go: {MAX_INVALID} of its messages could not be understood"
+            text = f"process {probe.pid} was disconnected: {MAX_INVALID} of its messages were invalid"
             self.note(text, process=probe.pid, garbage=MAX_INVALID)
         return probe.invalid < MAX_INVALID
 
@@ -146,7 +145,7 @@ class ProbeConnections:
             probe = ProbeConnection(pid, command, channel)
             self._listener.set_authenticated(channel)
         else:
-            self.reject("a process without the token was sent away")
+            self.reject("a process with a wrong token was disconnected")
             return False
         with self._lock:
             self._by_pid[probe.pid] = probe
@@ -188,13 +187,13 @@ class ProbeConnections:
         """Close connections that do not authenticate or do not read; note what could not be accepted."""
         for connection in self._listener.overdue():
             self._close(connection)
-            self.reject("a connection that did not say hello was closed")
+            self.reject("a connection that did not authenticate was closed")
         if self.relays is not None:
             for relay, why in self.relays.maintain().items():
                 self._close_relay(relay, why)
         for listener in self._listeners():
             if listener.trouble:
-                self.reject(f"a connection could not be let in: {listener.trouble}")
+                self.reject(f"a connection could not be accepted: {listener.trouble}")
                 listener.trouble = ""
 
     def _accept(self, _: socket.socket) -> None:
@@ -247,7 +246,7 @@ class ProbeConnections:
             self._selector.unregister(relay)
             relay.close()
         if received.why:
-            self.reject(f"a relay was sent away: {received.why}")
+            self.reject(f"a relay was disconnected: {received.why}")
 
     def _close_relay(self, relay: socket.socket, why: str) -> None:
         assert self.relays is not None
@@ -255,4 +254,4 @@ class ProbeConnections:
             self._disconnect(channel)
         self._selector.unregister(relay)
         relay.close()
-        self.reject(f"a relay was sent away: {why}")
+        self.reject(f"a relay was disconnected: {why}")

@@ -68,7 +68,7 @@ class Collector:
         self.connections.__exit__()
         self._writer.append("events", *self._checkouts.lasting())
         if self._checkouts.left_out:
-            text = f"{self._checkouts.left_out} checkouts that came back within {SHORT:.0f} s were left out"
+            text = f"{self._checkouts.left_out} checkouts that were returned within {SHORT:.0f} s are not recorded"
             self.connections.note(text)
 
     # the current state
@@ -195,11 +195,11 @@ class Collector:
 
     def _table_is_full(self, probe: ProbeConnection, table: str) -> None:
         probe.lost += table in ("checkouts", "sessions")  # without a stack or a request only a name is missing
-        self.connections.reject(f"a process has more {table} than are kept", f"process {probe.pid}")
+        self.connections.reject(f"a process exceeds the limit of {table}", f"process {probe.pid}")
 
     def _too_many_rows(self, probe: ProbeConnection) -> None:
         probe.lost += 1
-        self.connections.reject("a holder table has more rows than are kept", f"process {probe.pid}")
+        self.connections.reject("a holder table exceeds the limit of rows", f"process {probe.pid}")
 
     def _on_message(self, probe: ProbeConnection, message: Message) -> None:
         self._decoder.store_names(probe, message)
@@ -239,7 +239,7 @@ class Collector:
         if kept:
             self._writer.append("events", *kept)
         if whole and self._checkouts.since is not None:
-            text = f"{EVENTS} events: from here on a checkout that comes back within {SHORT:.0f} s is left out"
+            text = f"{EVENTS} events: from now on, checkouts that are returned within {SHORT:.0f} s are not recorded"
             self.connections.note(text, thinned=True)
 
 

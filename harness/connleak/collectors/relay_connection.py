@@ -122,7 +122,7 @@ class RelayConnection:
             if number == 0:
                 found += self._handle_control(decode(_control_message, payload), number_of)
             elif not self.host:
-                raise ValueError("a relay that has not shown the secret")
+                raise ValueError("it did not authenticate")
             else:
                 found.append((self._probe(number), payload))
         return found
@@ -131,7 +131,7 @@ class RelayConnection:
         probe = self.probes.get(number)
         if probe is None:
             if len(self.probes) >= MAX_PROCESSES:
-                raise ValueError(f"a relay with more than {MAX_PROCESSES} processes")
+                raise ValueError(f"it has more than {MAX_PROCESSES} processes")
             probe = self.probes[number] = RemoteProbe(self, number)
         return probe
 
@@ -140,7 +140,7 @@ class RelayConnection:
     ) -> list[tuple[RemoteProbe, bytes]]:
         if not self.host:
             if message.mac is None:
-                raise ValueError("a relay that has not shown the secret")
+                raise ValueError("it did not authenticate")
             self._authenticate(message, message.mac, number_of)
         elif message.pong is not None:
             self._handle_pong(message.pong, message.at)
@@ -156,7 +156,7 @@ class RelayConnection:
     def _authenticate(self, message: ControlMessage, proof: str, number_of: Callable[[str], int]) -> None:
         """Verify the relay's proof and send the collector's; raise ValueError if it is wrong."""
         if not matches(mac(self._secret, "relay", self._challenge, message.word), proof):
-            raise ValueError("a relay with another secret")
+            raise ValueError("it has another secret")
         self.host = message.host[:60] or "host"
         self.number = number_of(self.host)
         self.cwd = message.cwd.rstrip("/") + "/"

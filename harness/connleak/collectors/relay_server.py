@@ -70,12 +70,12 @@ class RelayServer:
 
     def maintain(self) -> dict[socket.socket, str]:
         """Read clocks that are due; return the relays to close now, and why."""
-        closing = dict.fromkeys(self.listener.overdue(), "one that has not shown the secret")
+        closing = dict.fromkeys(self.listener.overdue(), "it did not authenticate")
         for connection, relay in list(self.relays.items()):
             with contextlib.suppress(OSError):
                 relay.ping_if_due()
             if relay.lost:
-                closing[connection] = "one that does not read"
+                closing[connection] = "it does not read"
         return closing
 
     def pop_stopped(self) -> list[tuple[str, str]]:
