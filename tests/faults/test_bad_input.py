@@ -283,7 +283,7 @@ FIELDS = st.dictionaries(
     JSON | st.lists(st.integers(-(2**70), 2**70), max_size=14),
     max_size=8,
 )
-OWN = st.fixed_dictionaries({}, optional={name: JSON for name in ("mac", "host", "word", "pong", "ports", "gone")})
+OWN = st.fixed_dictionaries({}, optional={name: JSON for name in ("mac", "host", "challenge", "pong", "ports", "gone")})
 
 
 @quick

@@ -297,7 +297,9 @@ def relayed(collector: Collector, port: int) -> bool:
         frames = FrameReader()
         [(_, first)] = frames.feed(good.recv(1000))
         good.sendall(
-            control_frame(mac=mac(SECRET, "relay", json.loads(first)["word"], "w"), host="web1", word="w", cwd="/")
+            control_frame(
+                mac=mac(SECRET, "relay", json.loads(first)["challenge"], "w"), host="web1", challenge="w", cwd="/"
+            )
         )
         assert collector.relays is not None
         wait_until(lambda: "web1" in collector.relays.hosts(), "a good relay is let in")
@@ -339,7 +341,9 @@ def test_a_relay_that_does_not_read_is_sent_away(
     with socket.create_connection(("127.0.0.1", port), timeout=10) as deaf:
         [(_, first)] = FrameReader().feed(deaf.recv(1000))
         deaf.sendall(
-            control_frame(mac=mac(SECRET, "relay", json.loads(first)["word"], "w"), host="web1", word="w", cwd="/")
+            control_frame(
+                mac=mac(SECRET, "relay", json.loads(first)["challenge"], "w"), host="web1", challenge="w", cwd="/"
+            )
         )
         assert collector.relays is not None
         wait_until(lambda: collector.relays.hosts(), "it is let in")

@@ -50,10 +50,10 @@ sys.exit(7)
 def greeted(line: socket.socket) -> None:
     """Says what a collector says until a relay is in."""
     secret = SECRET["CONNLEAK_SECRET"]
-    line.sendall(control_frame(word="w"))
+    line.sendall(control_frame(challenge="w"))
     [(_, first)] = FrameReader().feed(line.recv(1 << 16))
     line.sendall(
-        control_frame(welcome=mac(secret, "collector", "w", json.loads(first)["word"]), probe="pool", gc="normal")
+        control_frame(welcome=mac(secret, "collector", "w", json.loads(first)["challenge"]), probe="pool", gc="normal")
     )
 
 
@@ -187,13 +187,13 @@ def test_what_another_relay_shows_is_no_welcome(tmp_path: Path) -> None:
         return json.loads(found[0][1])
 
     def victim(line: socket.socket, over: threading.Event) -> None:
-        line.sendall(control_frame(word="w"))
-        words.put(message(line)["word"])
+        line.sendall(control_frame(challenge="w"))
+        words.put(message(line)["challenge"])
         line.sendall(control_frame(welcome=proofs.get(timeout=10)))
         over.wait()
 
     def helper(line: socket.socket, over: threading.Event) -> None:
-        line.sendall(control_frame(word=words.get(timeout=10)))
+        line.sendall(control_frame(challenge=words.get(timeout=10)))
         proofs.put(message(line)["mac"])
 
     def dial(port: int) -> None:
@@ -273,8 +273,10 @@ def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
             frames = FrameReader()
             [(_, first)] = frames.feed(line.recv(1000))
-            word = json.loads(first)["word"]
-            line.sendall(control_frame(mac=mac(SECRET["CONNLEAK_SECRET"], "relay", word, "w"), host="web1", word="w"))
+            word = json.loads(first)["challenge"]
+            line.sendall(
+                control_frame(mac=mac(SECRET["CONNLEAK_SECRET"], "relay", word, "w"), host="web1", challenge="w")
+            )
             line.recv(1000)
             line.sendall(control_frame(stopped="MemoryError"))
             deadline = time.monotonic() + 10

@@ -1,4 +1,4 @@
-"""A listening socket that limits connections: few may wait to authenticate, none for long, and in all only so many."""
+"""A listening socket that limits connections: few may wait to authenticate, none for long."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Collector:
         """Return the processes whose probe is connected."""
         return self.connections.living()
 
-    def knows(self, backend: int) -> bool:
+    def saw(self, backend: int) -> bool:
         """Return whether a probe has reported this session."""
         ended = self._decoder.ended_sessions
         return backend in ended or any(backend in probe.sessions for probe in self.living())

@@ -40,8 +40,7 @@ GIVE_UP_AT = 16 << 20
 class CollectorMessage(Struct, frozen=True, kw_only=True):
     """A collector's message on the control channel."""
 
-    word: str = ""
-    """Its challenge."""
+    challenge: str = ""
     welcome: str = ""
     """Its proof that it knows the secret."""
     probe: Literal["pool", "queries", "off"] = "pool"
@@ -120,9 +119,9 @@ class RelayClient:
 
     def _handshake(self, deadline: float) -> None:
         """Prove that this end knows the secret, and verify the collector's proof."""
-        mine, theirs = secrets.token_hex(16), self._control_message(deadline).word
+        mine, theirs = secrets.token_hex(16), self._control_message(deadline).challenge
         proof = mac(self._secret, "relay", theirs, mine)
-        self._connection.sendall(control_frame(mac=proof, host=self._name, word=mine, cwd=str(Path.cwd())))
+        self._connection.sendall(control_frame(mac=proof, host=self._name, challenge=mine, cwd=str(Path.cwd())))
         self._welcome = self._control_message(deadline)
         if not matches(mac(self._secret, "collector", theirs, mine), self._welcome.welcome):
             raise ValueError("it does not know the secret")

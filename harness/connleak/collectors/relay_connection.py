@@ -39,8 +39,7 @@ class ControlMessage(Struct, frozen=True, kw_only=True):
     mac: str | None = None
     """The proof that it knows the secret."""
     host: str = ""
-    word: str = ""
-    """Its challenge."""
+    challenge: str = ""
     cwd: str = "/"
     pong: Seconds | None = None
     at: Seconds = 0.0
@@ -95,7 +94,7 @@ class RelayConnection:
         """The error that ended a thread of the relay's, until it is read."""
         self.lost = False
         """Whether it does not read what it is sent, or is gone."""
-        self.send(control_frame(word=self._challenge))
+        self.send(control_frame(challenge=self._challenge))
 
     def send(self, data: bytes) -> None:
         """Send a frame whole; raise OSError if the relay is gone or does not read."""
@@ -155,13 +154,13 @@ class RelayConnection:
 
     def _authenticate(self, message: ControlMessage, proof: str, number_of: Callable[[str], int]) -> None:
         """Verify the relay's proof and send the collector's; raise ValueError if it is wrong."""
-        if not matches(mac(self._secret, "relay", self._challenge, message.word), proof):
+        if not matches(mac(self._secret, "relay", self._challenge, message.challenge), proof):
             raise ValueError("it has another secret")
         self.host = message.host[:60] or "host"
         self.number = number_of(self.host)
         self.cwd = message.cwd.rstrip("/") + "/"
         self._frames.max_frame = MAX_FRAME
-        proof = mac(self._secret, "collector", self._challenge, message.word)
+        proof = mac(self._secret, "collector", self._challenge, message.challenge)
         self.send(control_frame(welcome=proof, **self._welcome))
         self.ping()
 

@@ -194,7 +194,7 @@ def start_load(run: Run, parts: contextlib.ExitStack) -> None:
 
 def is_ours(run: Run, backend: Backend) -> bool:
     """Tells whether a session on a shared server is the app's: by name, by the probe's word, or by its port."""
-    return backend.application_name == run.server.app_name or run.collector.knows(backend.pid) or run.app.owns(backend)
+    return backend.application_name == run.server.app_name or run.collector.saw(backend.pid) or run.app.owns(backend)
 
 
 def begin_baseline(run: Run) -> None:

@@ -66,13 +66,13 @@ def watch_sqlite(module):
     def connect(*args, **kwargs):
         if len(args) < 6:
             kwargs.setdefault("factory", Connection)
-        raw, handle = sessions.open_sqlite(original, args, kwargs, known)
+        raw, handle = sessions.open_sqlite(original, args, kwargs, open_backends)
         if handle is not None and isinstance(raw, Connection):
             raw.connleak_handle = handle
         record_direct(raw, sys._getframe(1), "sqlite")
         return raw
 
-    def known():
+    def open_backends():
         return {connection.backend for connection in list(current().connections.values())}
 
     module.connect = sys.modules["sqlite3.dbapi2"].connect = connect
@@ -96,7 +96,7 @@ def record_direct(raw, frame, source="direct"):
         pooled = is_pool_module(module)
         pool = frame.f_locals.get("self") if pooled else None
         if driver_pool_sizes(pool) is not None:
-            driver_pools.known(state, raw, pool)
+            driver_pools.pooled_connection(state, raw, pool)
             return
         connection = Connection(backend_of(raw), 0, "driver's pool" if pooled else source)
         record_connect(state, id(raw), connection)

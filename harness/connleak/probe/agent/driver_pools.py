@@ -50,7 +50,7 @@ def watch_asyncpg_pool(module):
     async def connect(self, *args, **kwargs):
         result = await original(self, *args, **kwargs)
         try:
-            known(current(), self._con, self._pool)
+            pooled_connection(current(), self._con, self._pool)
         except Exception:
             current().dropped += 1
         return result
@@ -58,7 +58,7 @@ def watch_asyncpg_pool(module):
     module.PoolConnectionHolder.connect = connect
 
 
-def known(state, raw, pool):
+def pooled_connection(state, raw, pool):
     """Return the record of a pool's connection; a new connection gets one."""
     raw = getattr(raw, "_con", raw)  # asyncpg's pool lends a proxy
     try:
@@ -84,7 +84,7 @@ def on_getconn(call, raw, caller):
     try:
         state = current()
         _, args, _ = call
-        if record_checkout(state, known(state, raw, args[0]), caller).at > transport.active.due:
+        if record_checkout(state, pooled_connection(state, raw, args[0]), caller).at > transport.active.due:
             sender.flush_overdue()
     except Exception:
         current().dropped += 1

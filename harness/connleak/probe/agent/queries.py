@@ -47,13 +47,13 @@ def key_of(connection):
 def before(connection, cursor, statement, parameters, context, executemany):
     try:
         state = current()
-        known = state.connections.get(key_of(connection))
-        if known is None:
+        record = state.connections.get(key_of(connection))
+        if record is None:
             return
-        if known.process != state.pid and known.checkout is None:
-            report_other_process(state, known, "used", capture(sys._getframe(1)))
+        if record.process != state.pid and record.checkout is None:
+            report_other_process(state, record, "used", capture(sys._getframe(1)))
             return
-        checkout = known.checkout
+        checkout = record.checkout
         if checkout is None:
             return
         use = getattr(checkout, "use", None)
@@ -61,18 +61,18 @@ def before(connection, cursor, statement, parameters, context, executemany):
             use = checkout.use = Use()
         me = owner_key()
         if use.busy not in (None, me):
-            report(state, known, "while another ran a statement", sys._getframe(1))
+            report(state, record, "while another ran a statement", sys._getframe(1))
         elif use.last not in (None, me):
             if me in use.before:
-                report(state, known, "in turns with another", sys._getframe(1))
+                report(state, record, "in turns with another", sys._getframe(1))
             use.before.add(use.last)
         use.busy = use.last = me
     except Exception:
         current().dropped += 1
 
 
-def report(state, known, how, frame):
-    report_concurrent_use(state, known, "used", how, capture(frame))
+def report(state, record, how, frame):
+    report_concurrent_use(state, record, "used", how, capture(frame))
     sender.start()
 
 
@@ -87,8 +87,8 @@ def failed(context):
 
 def idle(connection):
     try:
-        known = current().connections.get(key_of(connection))
-        use = getattr(known and known.checkout, "use", None)
+        record = current().connections.get(key_of(connection))
+        use = getattr(record and record.checkout, "use", None)
         if use is not None:
             use.busy = None
     except Exception:

@@ -119,7 +119,7 @@ def resume():
 
 
 def _run(mine):
-    """Send until told to stop; continue after the first error, and leave sending to events after the second."""
+    """Send until `running` is False; continue after the first error, and leave sending to events after the second."""
     while True:
         try:
             _send_regularly(mine)

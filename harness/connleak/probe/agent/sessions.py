@@ -64,10 +64,10 @@ def descriptors():
     return found
 
 
-def open_sqlite(original, args, kwargs, known):
+def open_sqlite(original, args, kwargs, open_backends):
     """Return (connection, its handle's number); the number is None for a file other than the watched one.
 
-    `known` returns the numbers of the open connections: the new connection may reuse the descriptor of one that
+    `open_backends` returns the numbers of the open connections: the new connection may reuse the descriptor of one that
     another thread has closed meanwhile.
     """
     if not SQLITE:
@@ -77,5 +77,5 @@ def open_sqlite(original, args, kwargs, known):
         raw = original(*args, **kwargs)
         after = descriptors()
     base = os.getpid() * HANDLES
-    new = after - before or {number for number in after if base + number not in known()}
+    new = after - before or {number for number in after if base + number not in open_backends()}
     return raw, (base + max(new) if new else None)

@@ -21,15 +21,15 @@ def _load_next():
     """Import the sitecustomize that would have been found without this folder."""
     here = os.path.dirname(os.path.abspath(__file__))
     path = sys.path[:]
-    ours = sys.modules.pop("sitecustomize", None)
+    this = sys.modules.pop("sitecustomize", None)
     sys.path[:] = [entry for entry in path if os.path.abspath(entry or ".") != here]
     try:
         import sitecustomize  # noqa: F401
     except ImportError as error:
         if getattr(error, "name", "sitecustomize") != "sitecustomize":
             raise
-        if ours is not None:
-            sys.modules["sitecustomize"] = ours
+        if this is not None:
+            sys.modules["sitecustomize"] = this
 
 
 if os.environ.get("CONNLEAK_SOCKET"):
