@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from connleak.collectors import connections, decoder, listener, pending_query, probe_connection, relay_connection
+from connleak.collectors import decoder, listener, pending_query, probe_connection, probe_registry, relay_connection
 from connleak.collectors.authentication import mac
 from connleak.collectors.framing import HEAD, FrameReader, control_frame
 from connleak.collectors.probe_collector import Collector
@@ -212,7 +212,7 @@ def test_a_process_that_says_nothing_but_nonsense_is_let_go_with_two_notes(
 ) -> None:
     hostile = Probe(collector, 4711)
     with contextlib.suppress(OSError):
-        for _ in range(10 * connections.MAX_INVALID):
+        for _ in range(10 * probe_registry.MAX_INVALID):
             hostile.socket.send(b"nonsense")
     wait_until(lambda: not collector.living(), "it is let go")
     is_heard(collector)
