@@ -155,8 +155,8 @@ def watch_finalization(key, connection, raw):
     def gone(ref):
         try:
             now = active
-            known = now.connections.get(key)
-            if now.pid == getpid() and known is not None and known.ref is ref:
+            record = now.connections.get(key)
+            if now.pid == getpid() and record is not None and record.ref is ref:
                 record_close(now, key)
         except Exception:
             pass
