@@ -20,9 +20,9 @@ import msgspec
 import pytest
 from connleak import judging as judge
 from connleak.cli.output import escaped
-from connleak.collectors.framing import HEAD, Frames, host_and_port, packed, told
+from connleak.collectors.framing import HEAD, FrameReader, control_frame, frame
 from connleak.collectors.probe_collector import Collector
-from connleak.collectors.relay_server import Relays
+from connleak.collectors.relay_server import RelayServer
 from connleak.corpus import archive as packing
 from connleak.databases.mysql import external as foreign_mysql
 from connleak.databases.postgres import external as foreign_postgres
@@ -36,6 +36,7 @@ from connleak.plan.app import environment, headers, loopback_url
 from connleak.plan.locustfile import ask_of
 from connleak.plan.openapi import asks_of
 from connleak.plan.resolve import leaks_a_request, requests_a_second
+from connleak.processes.sockets import host_and_port
 from connleak.recording import reader
 from connleak.recording.redaction import redact_passwords
 from connleak.recording.writer import Writer
@@ -266,25 +267,25 @@ def collector(tmp_path_factory: pytest.TempPathFactory):
     ):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
-            assert made.lines.understood(ours, json.dumps({"hello": 4711, "token": made.lines.token}).encode())
+            assert made.connections.handle(ours, json.dumps({"hello": 4711, "token": made.connections.token}).encode())
             yield made, ours, folder / "run"
 
 
-TOLD = """hello token taken returned collected others out waiting dropped answer frozen rows final stacks requests t
-alone unwatched row planted"""
+MESSAGE_FIELDS = """hello token checkouts checkins collected events out waiting dropped answer first_exhaustion rows
+final stacks requests t threadless unwatched row planted"""
 FIELDS = st.dictionaries(
-    st.sampled_from(TOLD.split()),
+    st.sampled_from(MESSAGE_FIELDS.split()),
     JSON | st.lists(st.integers(-(2**70), 2**70), max_size=14),
     max_size=8,
 )
-OWN = st.fixed_dictionaries({}, optional={name: JSON for name in ("mac", "host", "word", "pong", "ports", "gone")})
+OWN = st.fixed_dictionaries({}, optional={name: JSON for name in ("mac", "host", "challenge", "pong", "ports", "gone")})
 
 
 @quick
 @given(message=st.one_of(FIELDS.map(lambda value: json.dumps(value).encode()), st.binary(max_size=200)))
 def test_any_message_of_a_process_that_said_hello(collector, message: bytes) -> None:
     made, line, _ = collector
-    made.lines.understood(line, message)
+    made.connections.handle(line, message)
     assert made.living(), "the process is still known"
 
 
@@ -301,18 +302,18 @@ def test_a_stranger_is_sent_away(collector, message: bytes) -> None:
     with ours, theirs:
         before = len(made.living())
         try:
-            token = json.loads(message).get("token") == made.lines.token
+            token = json.loads(message).get("token") == made.connections.token
         except (ValueError, AttributeError):
             token = False
         assert not token
-        made.lines.understood(ours, message)
+        made.connections.handle(ours, message)
         assert len(made.living()) == before
 
 
 @quick
 @given(stream=st.binary(max_size=400), cuts=st.lists(st.integers(1, 50), max_size=8))
 def test_any_stream_is_cut_into_frames_or_refused(stream: bytes, cuts: list[int]) -> None:
-    frames, found, rest = Frames(), [], stream
+    frames, found, rest = FrameReader(), [], stream
     try:
         for size in [*cuts, len(stream)]:
             found += frames.feed(rest[:size])
@@ -329,9 +330,9 @@ def test_any_stream_is_cut_into_frames_or_refused(stream: bytes, cuts: list[int]
     said=st.lists(
         st.one_of(
             st.binary(max_size=60),
-            st.tuples(st.integers(0, 3), st.binary(max_size=60)).map(lambda pair: packed(*pair)),
-            JSON.map(lambda value: packed(0, json.dumps(value).encode())),
-            OWN.map(lambda message: told(**message)),
+            st.tuples(st.integers(0, 3), st.binary(max_size=60)).map(lambda pair: frame(*pair)),
+            JSON.map(lambda value: frame(0, json.dumps(value).encode())),
+            OWN.map(lambda message: control_frame(**message)),
         ),
         max_size=6,
     )
@@ -340,7 +341,7 @@ def test_a_relay_without_the_secret_gets_nowhere(said: list[bytes]) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
-        relays = Relays(listener, "a secret of sixteen or more", {"probe": "pool"})
+        relays = RelayServer(listener, "a secret of sixteen or more", {"probe": "pool"})
         with socket.create_connection(listener.getsockname()) as stranger:
             connection = relays.accept()
             assert connection is not None
@@ -348,7 +349,7 @@ def test_a_relay_without_the_secret_gets_nowhere(said: list[bytes]) -> None:
                 stranger.sendall(data)
             stranger.shutdown(socket.SHUT_WR)
             while connection in relays.relays:
-                assert relays.receive(connection).said == []
+                assert relays.receive(connection).messages == []
             assert relays.hosts() == []
             connection.close()
 

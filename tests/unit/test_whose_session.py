@@ -68,7 +68,7 @@ def test_a_session_is_the_apps_by_its_name_by_the_probes_word_or_by_its_socket(
 ) -> None:
     run = SimpleNamespace(
         server=SimpleNamespace(app_name="connleak-app"),
-        collector=SimpleNamespace(knows=lambda pid: known and pid == 7),
+        collector=SimpleNamespace(saw=lambda pid: known and pid == 7),
         app=SimpleNamespace(owns=lambda row: owned and row.client_port == 40007),
     )
     assert is_ours(run, named(7, name)) is ours

@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 
 from connleak import __version__
-from connleak.collectors.framing import host_and_port
 from connleak.model.errors import Error
 from connleak.model.outcomes import OUTCOMES
 from connleak.model.plan import Database, Phases, Plan
@@ -24,6 +23,7 @@ from connleak.plan.app import (
 )
 from connleak.plan.options import Options, Private
 from connleak.processes.ports import free_port
+from connleak.processes.sockets import host_and_port
 from connleak.recording.redaction import redact_value
 
 __all__ = ["Options", "Private", "requests_a_second", "resolve"]

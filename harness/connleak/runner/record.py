@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from connleak import judging as judge
-from connleak.collectors.framing import host_and_port, listener, need_secret
+from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases import environment as own_app
@@ -30,6 +30,7 @@ from connleak.plan.resolve import Private
 from connleak.processes.app import App, Elsewhere
 from connleak.processes.load import Load
 from connleak.processes.services import open_services
+from connleak.processes.sockets import host_and_port, listen_tcp
 from connleak.processes.supervisor import Supervisor
 from connleak.recording import reader
 from connleak.recording.redaction import redact, redact_logs, secret_values
@@ -127,7 +128,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
         run_sql(run.server, Path(plan.sql))
     run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
     if plan.listen:
-        far = listener(*host_and_port(plan.listen, "--listen"))
+        far = listen_tcp(*host_and_port(plan.listen, "--listen"))
         run.collector.listen(far, need_secret(), plan)
     environment = told | (own_app.filled(private.env, run.server) if own else private.env)
     if plan.probe != "off":
@@ -159,11 +160,11 @@ def wait_for_apps(run: Run) -> None:
     """Returns once the probes of as many other hosts have come as are expected; raises Error when they do not."""
     run.phase = "apps"
     deadline = time.monotonic() + COMING
-    assert run.collector.far is not None
+    assert run.collector.relays is not None
     while len({peer.host for peer in run.collector.living() if peer.host}) < run.plan.expect_apps:
         show(run)
         if time.monotonic() > deadline:
-            came = ", ".join(run.collector.far.hosts()) or "none"
+            came = ", ".join(run.collector.relays.hosts()) or "none"
             raise Error(
                 f"{run.plan.expect_apps} hosts with an app were expected within {COMING:.0f} s; there came: {came}",
                 f"connleak probe --collector {run.plan.listen} -- COMMAND, on each of them",
@@ -193,7 +194,7 @@ def start_load(run: Run, parts: contextlib.ExitStack) -> None:
 
 def is_ours(run: Run, backend: Backend) -> bool:
     """Tells whether a session on a shared server is the app's: by name, by the probe's word, or by its port."""
-    return backend.application_name == run.server.app_name or run.collector.knows(backend.pid) or run.app.owns(backend)
+    return backend.application_name == run.server.app_name or run.collector.saw(backend.pid) or run.app.owns(backend)
 
 
 def begin_baseline(run: Run) -> None:

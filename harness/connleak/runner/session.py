@@ -92,8 +92,8 @@ class Run:
 def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:
     """Asks all probes for their holders, adds the processes that have a session but no probe, and writes it."""
     collector = run.collector
-    snapshot = collector.frozen_snapshot(cycle) if label == "exhausted" else collector.snapshot(label, cycle)
-    owners = run.app.ports() | (collector.far.ports() if collector.far else {})
+    snapshot = collector.exhaustion_snapshot(cycle) if label == "exhausted" else collector.snapshot(label, cycle)
+    owners = run.app.ports() | (collector.relays.ports() if collector.relays else {})
     by_process: dict[int, list[int]] = {}
     for backend in run.sampler.latest.backends:
         owner = owners.get(backend.client_port or -1)
@@ -133,7 +133,7 @@ def ticks(run: Run, every: float) -> Iterator[None]:
         run.keeper.check()
         run.load.check()
         note_stopped(run)
-        if run.collector.frozen and not run.refusal_seen:
+        if run.collector.first_exhaustion and not run.refusal_seen:
             run.refusal_seen = True
             take_snapshot(run, "exhausted", run.cycle)
         if time.monotonic() - shown > 0.2:

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from connleak import __version__
-from connleak.collectors.framing import host_and_port, listener, need_secret
+from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases.registry import reader_of, watched
@@ -32,6 +32,7 @@ from connleak.model.verdict import HolderRow, Verdict
 from connleak.plan.resolve import Private
 from connleak.processes.app import Elsewhere
 from connleak.processes.load import Load
+from connleak.processes.sockets import host_and_port, listen_tcp
 from connleak.processes.supervisor import Supervisor
 from connleak.recording.downsampling import window_length
 from connleak.recording.writer import Writer
@@ -135,7 +136,7 @@ def opened(plan: Plan, private: Private, folder: Path) -> Iterator[Run]:
         run.load = Load(keeper, plan, run.folder, run.origin, {})
         run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
         if plan.listen:
-            run.collector.listen(listener(*host_and_port(plan.listen, "--listen")), need_secret(), plan)
+            run.collector.listen(listen_tcp(*host_and_port(plan.listen, "--listen")), need_secret(), plan)
         reader = reader_of(run.server, run.origin)
         run.sampler = parts.enter_context(
             Sampler(reader, run.writer, run.origin, plan.sample_every, window=plan.window)
@@ -297,7 +298,7 @@ class View:
             levels=self.levels,
             longest_transaction=round(max(0.0, sample.t - min(begun)), 1) if begun else 0.0,
             growth=round((self.levels[-1] - self.levels[0]) / hours, 1) if hours else 0.0,
-            hosts=tuple(run.collector.far.hosts()) if run.collector.far else (),
+            hosts=tuple(run.collector.relays.hosts()) if run.collector.relays else (),
             processes=len(run.collector.living()),
             holders=self.holders(),
             verdict=self.verdict,
