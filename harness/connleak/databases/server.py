@@ -67,34 +67,48 @@ class Server:
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables with the address for the app: DATABASE_URL, and libpq's PG* or MYSQL_*."""
-        found = {"DATABASE_URL": self.url(SCHEMES[self.kind])}
-        if self.kind in ("postgresql", "pgbouncer"):
-            found |= {
-                "PGHOST": self.host,
-                "PGPORT": str(self.port),
-                "PGUSER": self.user,
-                "PGPASSWORD": self.password,
-                "PGDATABASE": self.dbname,
-                "PGAPPNAME": self.app_name,
-                "PGHOSTADDR": str(self.admin.get("hostaddr", "")),  # an inherited one would take precedence over PGHOST
-            }
-            found |= {"PGSSLMODE": "disable"} if self.own_server else {}
-            found |= {f"PG{name.upper()}": value for name, value in self.tls.items()}
-        elif self.kind == "mysql":
-            found |= {
-                "MYSQL_HOST": self.host,
-                "MYSQL_TCP_PORT": str(self.port),
-                "MYSQL_USER": self.user,
-                "MYSQL_PASSWORD": self.password,
-                "MYSQL_DATABASE": self.dbname,
-            }
-        return found
+        return {"DATABASE_URL": self.url(SCHEMES[self.kind]), **VARIABLES[self.kind](self)}
 
     def probe_environment(self) -> dict[str, str]:
         """Return the environment variables by which the probe numbers sessions whose pid the driver does not have."""
         if self.kind == "sqlite":
             return {"CONNLEAK_SQLITE": self.dbname}
         return {"CONNLEAK_BACKEND": "port"} if self.kind == "pgbouncer" else {}
+
+
+def libpq_variables(server: Server) -> dict[str, str]:
+    """Return the variables that libpq, and with it psycopg and psycopg2, reads an address from."""
+    variables = {
+        "PGHOST": server.host,
+        "PGPORT": str(server.port),
+        "PGUSER": server.user,
+        "PGPASSWORD": server.password,
+        "PGDATABASE": server.dbname,
+        "PGAPPNAME": server.app_name,
+        "PGHOSTADDR": str(server.admin.get("hostaddr", "")),  # an inherited one would take precedence over PGHOST
+    }
+    encryption = {"PGSSLMODE": "disable"} if server.own_server else {}
+    return variables | encryption | {f"PG{name.upper()}": value for name, value in server.tls.items()}
+
+
+def mysql_variables(server: Server) -> dict[str, str]:
+    """Return the address as variables in the manner of MySQL's programs."""
+    return {
+        "MYSQL_HOST": server.host,
+        "MYSQL_TCP_PORT": str(server.port),
+        "MYSQL_USER": server.user,
+        "MYSQL_PASSWORD": server.password,
+        "MYSQL_DATABASE": server.dbname,
+    }
+
+
+VARIABLES: dict[str, Callable[[Server], dict[str, str]]] = {
+    "postgresql": libpq_variables,
+    "pgbouncer": libpq_variables,
+    "mysql": mysql_variables,
+    "sqlite": lambda _: {},
+}
+"""The environment variables with an address besides DATABASE_URL, by kind."""
 
 
 @dataclass(frozen=True)

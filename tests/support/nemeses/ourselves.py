@@ -157,7 +157,7 @@ OURSELVES = (
     Nemesis("sigint-twice", "us", "Ctrl-C or SIGTERM, twice within two seconds", asked_twice, STOPPED),
     Nemesis("terminal-closed", "us", "the terminal that it runs in is closed", terminal_closed, STOPPED),
     Nemesis("connleak-killed", "us", "kill -9", killed, NO_END),
-    Nemesis("keeper-killed", "us", "kill -9 of the process that ends all others", keeper_killed, "keeper"),
+    Nemesis("keeper-killed", "us", "kill -9 of the process that ends all others", keeper_killed, "supervisor process"),
     Nemesis("connleak-hung", "us", "SIGSTOP for up to eight seconds", stopped, "no sample|was not read|reads of the 5"),
     Nemesis("report-disk-full", "us", "no room for the recording, from some moment on", disk_full, "No space left"),
     Nemesis("report-read-only", "us", "the folder cannot be written to", read_only, "Read-only", must="none"),
