@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from connleak.comparing.conclusion import NAMES
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 from support.cli import command, connleak
 
 

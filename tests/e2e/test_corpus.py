@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from connleak.corpus.grading import problems
+from connleak.corpus.grading import problems_of
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
 from support.cli import VERDICTS, connleak
@@ -40,7 +40,7 @@ def test_a_variant_gets_the_verdict_that_its_target_promises(target: str, varian
     verdict = run(f"{target}:{variant}", out)
     promised = catalog.targets()[target].variants[variant]
     folder = Path(catalog.targets()[target].folder)
-    found = list(problems(promised, msgspec.convert(verdict, Verdict), folder))
+    found = list(problems_of(promised, msgspec.convert(verdict, Verdict), folder))
     assert found == [], json.dumps(verdict, indent=1)[:4000]
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from connleak.databases.postgres.local import connect
+from connleak.databases.postgres.connection import connect
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
-from connleak.processes.supervisor import Keeper, free_port
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor
 from support.cli import command
 from support.poll import wait_for_port, wait_until
 from support.shop import LINE, SECRET, Shop, opened, shop_plan
@@ -28,7 +29,7 @@ QUICK = ["--window", "2", "--every", "0.2"]
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with Keeper() as keeper, open_database(keeper, shop_plan(), "", tmp_path) as opened:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan(), "", tmp_path) as opened:
         yield opened
 
 
@@ -154,7 +155,7 @@ def test_it_changes_nothing_and_says_only_what_reads(server: Server, tmp_path: P
 def test_mariadb_is_watched_too(tmp_path: Path) -> None:
     import pymysql
 
-    with Keeper() as keeper, open_database(keeper, shop_plan("mysql"), "", tmp_path) as server:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan("mysql"), "", tmp_path) as server:
         app = pymysql.connect(
             host=server.host, port=server.port, user=server.user, password=server.password, database=server.dbname
         )

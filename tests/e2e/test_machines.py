@@ -14,11 +14,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from connleak.databases.accounts import server_account
 from connleak.databases.postgres.binaries import find_programs, reachable_programs, template_data
-from connleak.databases.postgres.local import connect
+from connleak.databases.postgres.connection import connect
 from connleak.model.recording import HOST
-from connleak.recording import reader as recording
+from connleak.processes.accounts import server_account
+from connleak.recording import reader
 from support.cli import command
 from support.needs_programs import need
 from support.poll import wait_until
@@ -179,7 +179,7 @@ def test_two_load_hosts_two_app_hosts_and_one_database_make_one_recording(databa
     assert (found["kind"], found["sites"][0]["file"], found["sites"][0]["line"]) == ("held", "shop.py", LINE), verdict
     assert {row["host"] for row in verdict["holders"]} == {"app2"}
 
-    read = recording.read(out)
+    read = reader.read(out)
     hosts = {process.host: process.process // HOST for process in read.snapshots[-1].processes}
     assert sorted(hosts) == ["app1", "app2"], "one recording has both"
     assert sum(request.name == "/ok" for request in read.requests) > 100

@@ -83,10 +83,10 @@ def test_it_only_reads_but_for_a_database_of_its_own_and_touches_nobody(somebody
 
 def test_the_connection_that_only_looks_may_not_write_and_waits_for_nothing(somebodys: Postgres) -> None:
     """The sampler's own session, with a superuser's rights, asked to write."""
-    from connleak.databases.postgres.external import watched_database
+    from connleak.databases.postgres.external import watched_postgres
     from connleak.databases.postgres.reader import PostgresReader
 
-    reader = PostgresReader(watched_database(somebodys.address, ()), 0.0)
+    reader = PostgresReader(watched_postgres(somebodys.address, ()), 0.0)
     reader.read(full=True)
     with reader._connection.cursor() as cursor:
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):

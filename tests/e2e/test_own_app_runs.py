@@ -9,8 +9,10 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from connleak.databases.postgres.local import connect, open_postgres
-from connleak.processes.supervisor import Keeper, free_port
+from connleak.databases.postgres import open_postgres
+from connleak.databases.postgres.connection import connect
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor
 from support.cli import connleak
 from support.plans import server_plan
 
@@ -78,7 +80,7 @@ def run(shop: Path, out: Path, *words: str, keep: int) -> dict:
 def database(tmp_path: Path):
     """A server of somebody's, up before connleak comes: (an administrator's address, the server)."""
     plan = server_plan(max_connections=60)
-    with Keeper() as keeper, open_postgres(keeper, plan, "", tmp_path) as server:
+    with Supervisor() as supervisor, open_postgres(supervisor, plan, "", tmp_path) as server:
         with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
             cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame-1234'")
         yield f"postgresql://boss:sesame-1234@127.0.0.1:{server.port}/app", server

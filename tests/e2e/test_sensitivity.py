@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 from support.cli import connleak_json
 
 

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 from connleak.plan import catalog
-from connleak.processes.supervisor import free_port
-from connleak.recording import reader as recording
+from connleak.processes.ports import free_port
+from connleak.recording import reader
 from support.cli import command, connleak
 from support.poll import wait_until
 
@@ -76,7 +76,7 @@ def test_every_variant_of_missing_remove_in_a_container(variant: str, tmp_path: 
     verdict = json.loads(done.stdout)
     assert verdict["outcome"] == expected.expect, (verdict["sentence"], done.stderr)
     assert set(expected.kinds) <= {finding["kind"] for finding in verdict["findings"]}
-    read = recording.read(tmp_path / "run")
+    read = reader.read(tmp_path / "run")
     assert read.phases[1].facts["version"].startswith("15.")
 
 
@@ -108,13 +108,13 @@ def test_an_app_of_ones_own_on_mariadb_and_behind_pgbouncer(
     if keep:
         found = verdict["findings"][0]
         assert (found["sites"][0]["line"], len(found["backends"])) == (LINE, 3)
-    assert recording.read(folder).plan.database.kind == {"--mysql": "mysql", "--pgbouncer": "pgbouncer"}[source[0]]
+    assert reader.read(folder).plan.database.kind == {"--mysql": "mysql", "--pgbouncer": "pgbouncer"}[source[0]]
 
 
 def test_with_workers_of_ours_each_request_is_recorded(tmp_path: Path) -> None:
     code, verdict, folder = run(tmp_path, "--workers", "2", "--load", "3")
     assert (code, verdict["outcome"]) == (0, "clean"), verdict["sentence"]
-    read = recording.read(folder)
+    read = reader.read(folder)
     drains = [phase.facts["requests"] for phase in read.phases if phase.name == "drain"]
     assert drains[-1] == len(read.requests) > 50
     assert not any("estimated" in note.facts for note in read.notes)

@@ -138,7 +138,7 @@ def test_under_xdist_exactly_the_leaking_tests_fail_on_whichever_worker(tmp_path
     leaked, said = run(tmp_path, "--connection-leaks", "-n", "3")
     assert leaked == {f"test_number[{n}]" for n in (5, 11, 17, 23)}, said
     assert "4 leaked" in said
-    assert re.search(r"taken at test_shop.py:\d+ in test_number", said), "the workers' sections arrive"
+    assert re.search(r"checked out at test_shop.py:\d+ in test_number", said), "the workers' sections arrive"
 
 
 def test_with_pytest_asyncio_tasks_and_fixtures(tmp_path: Path) -> None:

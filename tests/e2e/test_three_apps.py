@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 from connleak.processes.venv import environment
 from support.cli import connleak
 

@@ -17,7 +17,7 @@ import pytest
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
 from connleak.model.errors import Error
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.runner import control, holders
 from support.cli import command
 from support.poll import wait_until
@@ -26,7 +26,10 @@ from support.shop import shop_plan
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Keeper() as keeper, open_database(keeper, shop_plan(), "", tmp_path_factory.mktemp("server")) as opened:
+    with (
+        Supervisor() as supervisor,
+        open_database(supervisor, shop_plan(), "", tmp_path_factory.mktemp("server")) as opened,
+    ):
         yield opened
 
 

@@ -1,4 +1,4 @@
-"""kill -9 of connleak, its keeper, both, or all of its process group, at any moment: the next start leaves nothing.
+"""kill -9 of connleak, its supervisor, both, or all of its process group, at any moment: the next start leaves nothing.
 
 CONNLEAK_KILLS=all tries every victim at every moment, with CONNLEAK_SEED as the seed of the moments.
 """
@@ -22,17 +22,19 @@ from pathlib import Path
 
 import psutil
 import pytest
-from connleak.databases.postgres.local import connect, open_postgres
-from connleak.processes.supervisor import Keeper, free_port
+from connleak.databases.postgres import open_postgres
+from connleak.databases.postgres.connection import connect
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor
 from support.cli import command
 from support.nemeses.arena import segments
 from support.plans import server_plan
 from support.poll import wait_until
 
-VICTIMS = ("connleak", "keeper", "both", "group")
+VICTIMS = ("connleak", "supervisor", "both", "group")
 MOMENTS = ("start", "load", "rest", "quiet", "judging")
 SOME = (
-    ("connleak", "start"), ("both", "start"), ("keeper", "load"), ("both", "load"), ("connleak", "rest"),
+    ("connleak", "start"), ("both", "start"), ("supervisor", "load"), ("both", "load"), ("connleak", "rest"),
     ("both", "quiet"), ("group", "quiet"), ("connleak", "judging"),
 )  # fmt: skip
 ALL = bool(os.environ.get("CONNLEAK_KILLS"))
@@ -75,7 +77,7 @@ class World:
             self.named |= {Path(thing["path"]) for thing in things if "path" in thing}
         return family
 
-    def keepers(self) -> list[psutil.Process]:
+    def supervisors(self) -> list[psutil.Process]:
         found = []
         for process in self.look():
             with contextlib.suppress(psutil.Error):
@@ -97,12 +99,12 @@ class World:
         return False
 
     def kill(self, victim: str, *, next_run_follows: bool = False) -> None:
-        """Kill, and wait for the end; a comparison that lost one run's keeper starts the next run: interrupt that."""
-        keepers = self.keepers()
-        if victim in ("keeper", "both"):
-            for keeper in keepers:
+        """Kill, and wait for the end; a comparison that lost one run's supervisor starts the next run: interrupt it."""
+        supervisors = self.supervisors()
+        if victim in ("supervisor", "both"):
+            for supervisor in supervisors:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    keeper.kill()
+                    supervisor.kill()
         if victim in ("connleak", "both"):
             self.process.kill()
         if victim == "group":
@@ -161,7 +163,7 @@ def test_a_killed_run(world: World, victim: str, moment: str) -> None:
     world.wait_for(moment)
     world.kill(victim)
     if victim in ("connleak", "group"):
-        world.leaves_nothing()  # its keeper sees to that, and no next start is needed
+        world.leaves_nothing()  # its supervisor sees to that, and no next start is needed
     world.next_start()
     world.leaves_nothing()
 
@@ -220,7 +222,7 @@ def git(repository: Path, *words: str) -> str:
 
 
 SOON, LATE = 0.3, 3.0
-SOME_REVISIONS = (("connleak", LATE), ("keeper", LATE), ("both", SOON), ("both", LATE), ("group", SOON))
+SOME_REVISIONS = (("connleak", LATE), ("supervisor", LATE), ("both", SOON), ("both", LATE), ("group", SOON))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,7 @@ def test_a_killed_comparison_of_revisions(world: World, victim: str, seconds: fl
     world.start("compare", *words, "--env", f"APP_PORT={port}", "--git-ref", "HEAD~1", "--git-ref", "HEAD")
     wait_until(lambda: list(repository.glob(".git/worktrees/*")), "a work tree", timeout=30, process=world.process)
     time.sleep(world.random.uniform(0, seconds))
-    world.kill(victim, next_run_follows=victim == "keeper")
+    world.kill(victim, next_run_follows=victim == "supervisor")
     if victim != "both":
         world.leaves_nothing()
     world.next_start()
@@ -275,7 +277,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], set[str]]]]:
     """Yields the address of somebody's PostgreSQL, and what tells which databases and roles of runs are on it."""
     plan = server_plan(max_connections=60)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_postgres(stack.enter_context(Keeper()), plan, "", tmp_path))
+        opened = stack.enter_context(open_postgres(stack.enter_context(Supervisor()), plan, "", tmp_path))
         admin = stack.enter_context(contextlib.closing(connect(opened.admin, opened.dbname)))
         cursor = admin.cursor()
         cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame'")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from connleak.processes.supervisor import free_port
-from connleak.recording import reader as recording
+from connleak.processes.ports import free_port
+from connleak.recording import reader
 from support.cli import command, connleak
 
 APP = """
@@ -130,7 +130,7 @@ def test_no_secret_of_any_option_is_written_down_and_what_is_harmless_is(tmp_pat
     said, _ = run(tmp_path, *options(secret), typed=typed, before=f"env 'APP_TOKEN={secret('APP_TOKEN')}' ")
     folder = tmp_path / "run"
     assert "CLEAN" in said, said
-    answers = Counter((row.name, row.ok) for row in recording.read(folder).requests)
+    answers = Counter((row.name, row.ok) for row in reader.read(folder).requests)
     assert answers[("/login", True)] > 10 and not answers[("/login", False)], "the load had the right ones"
     assert "set up with ***" in (folder / "setup.log").read_text()
     assert "logged in with *** and ***" in (folder / "app.log").read_text()

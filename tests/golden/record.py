@@ -1,6 +1,7 @@
 """Make the recordings of `cases.py`, packed so that they can be judged again: `python -m golden.record [NAME...]`.
 
-Without names, the missing ones. A recording is packed like the gallery's, but never down to its curve.
+Without names, the missing ones.
+A recording is packed like the gallery's, but without the excerpts of its code.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from connleak import judging as judge
-from connleak.corpus import archive as packing
+from connleak.corpus import archive
+from connleak.model.errors import Error
 from connleak.model.verdict import Verdict
-from connleak.processes.supervisor import free_port
-from connleak.recording import reader as recording
+from connleak.processes.ports import free_port
 from support.cli import command
 from support.nemeses import NEMESES
 from support.nemeses.arena import Arena
@@ -27,8 +27,6 @@ from golden.cases import CASES, Case, said
 LIMIT = 60_000
 """Bytes that a packed recording may have."""
 ROOT = HERE.parents[1]
-STEPS = (packing.unchanged, packing.without_prompt_returns, packing.with_short_statements, packing.with_fewer_samples)
-"""Steps that make a recording smaller, in order, until it fits; the judge's input stays."""
 
 
 def main(names: list[str]) -> int:
@@ -92,25 +90,13 @@ def injected(name: str, seed: int, folder: Path) -> Path:
         return Path(shutil.copytree(arena.out, folder / "run"))
 
 
-def pack(folder: Path, path: Path, root: Path) -> Verdict:
-    """Write a recording's folder as one file, without this machine's paths; return the verdict on it."""
-    whole = judge.judge(recording.read(folder))
-    names = [name for name in packing.PACKED if name != "excerpts.json" and (folder / name).exists()]
-    files = {name: (folder / name).read_text(encoding="utf-8") for name in names}
-    for thin in STEPS:
-        files = thin(files)
-        texts = {name: packing.anonymous(packing.anonymous(text, ROOT), root) for name, text in files.items()}
-        data = packing.compressed(texts)
-        if len(data) <= LIMIT:
-            break
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(data)
-    with packing.unpacked(path) as small:
-        verdict = packing.verdict_in(small)
-    if len(data) > LIMIT or packing.told(verdict) != packing.told(whole):
-        path.unlink()
-        raise SystemExit(f"{path.name}: {len(data)} bytes, {packing.told(verdict)} for {packing.told(whole)}")
-    return verdict
+def pack(folder: Path, path: Path, scratch: Path) -> Verdict:
+    """Write a recording's folder as one file without its excerpts and the paths of this machine; return its verdict."""
+    (folder / "excerpts.json").unlink(missing_ok=True)
+    try:
+        return archive.pack(folder, path, ROOT, scratch, limit=LIMIT)
+    except Error as error:
+        raise SystemExit(error.message) from None
 
 
 if __name__ == "__main__":

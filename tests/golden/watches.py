@@ -14,10 +14,11 @@ from typing import Any
 
 import psycopg2
 import pymysql
-from connleak.databases.postgres.local import connect
+from connleak.databases.postgres.connection import connect
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
-from connleak.processes.supervisor import Keeper, free_port
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor
 from support.cli import command
 from support.nemeses.server import Postgres
 from support.poll import wait_for_port
@@ -30,7 +31,7 @@ FOUR_WINDOWS = ("--for", "9")
 @contextlib.contextmanager
 def server_in(folder: Path, kind: str = "postgresql") -> Iterator[Server]:
     """Yield a server of its own."""
-    with Keeper() as keeper, open_database(keeper, shop_plan(kind), "", folder) as server:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan(kind), "", folder) as server:
         yield server
 
 

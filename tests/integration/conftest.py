@@ -1,4 +1,4 @@
-"""A keeper and a real PostgreSQL for a test, and a sampler's or a collector's recording to look into."""
+"""A supervisor and a real PostgreSQL for a test, and a sampler's or a collector's recording to look into."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from connleak.databases.postgres.local import open_postgres
+from connleak.databases.postgres import open_postgres
 from connleak.databases.server import Server
 from connleak.model.recording import Machine
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.recording.writer import Writer
 from support.lab import Lab
 from support.plans import server_plan
 
 
 @pytest.fixture
-def keeper() -> Iterator[Keeper]:
-    with Keeper() as opened:
+def supervisor() -> Iterator[Supervisor]:
+    with Supervisor() as opened:
         yield opened
 
 
 @pytest.fixture
-def server(keeper: Keeper, tmp_path: Path) -> Iterator[Server]:
-    with open_postgres(keeper, server_plan(), "", tmp_path) as opened:
+def server(supervisor: Supervisor, tmp_path: Path) -> Iterator[Server]:
+    with open_postgres(supervisor, server_plan(), "", tmp_path) as opened:
         yield opened
 
 
@@ -35,9 +35,9 @@ def writer(tmp_path: Path) -> Iterator[Writer]:
 
 
 @pytest.fixture
-def lab(server: Server, writer: Writer, keeper: Keeper, tmp_path: Path) -> Iterator[Lab]:
+def lab(server: Server, writer: Writer, supervisor: Supervisor, tmp_path: Path) -> Iterator[Lab]:
     """Runs scripts with the probe in a folder of their own."""
     folder = tmp_path / "app"
     folder.mkdir()
     with ExitStack() as stack:
-        yield Lab(server, writer, keeper, folder, stack)
+        yield Lab(server, writer, supervisor, folder, stack)

@@ -11,7 +11,8 @@ import pytest
 from connleak.databases.server import Server
 from connleak.model.recording import Holder
 from connleak.probe import ENTRY
-from connleak.processes.supervisor import Child, Keeper, free_port, wait_until_ready
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Child, Supervisor, wait_until_ready
 from support.environments import environment
 from support.lab import Lab, backends
 from support.poll import get_ok, wait_until
@@ -23,7 +24,7 @@ Serve = Callable[..., tuple[int, Child]]
 
 
 @pytest.fixture
-def serve(lab: Lab, keeper: Keeper, server: Server) -> Serve:
+def serve(lab: Lab, supervisor: Supervisor, server: Server) -> Serve:
     """Returns the function that starts a server with an app: source, argv with {port}; returns (port, child)."""
 
     def start(python: Path, source: str, *argv: str) -> tuple[int, Child]:
@@ -31,8 +32,8 @@ def serve(lab: Lab, keeper: Keeper, server: Server) -> Serve:
         port = free_port()
         variables = {**os.environ, **server.environment(), **lab.collector.environment(), "PYTHONPATH": str(ENTRY)}
         words = [str(python), *(word.format(port=port) for word in argv)]
-        child = keeper.start("the server", words, cwd=lab.folder, env=variables, log=lab.folder / "log")
-        wait_until_ready(keeper, child, lambda: get_ok(port, "/"), timeout=30)
+        child = supervisor.start("the server", words, cwd=lab.folder, env=variables, log=lab.folder / "log")
+        wait_until_ready(supervisor, child, lambda: get_ok(port, "/"), timeout=30)
         return port, child
 
     return start
@@ -278,15 +279,15 @@ CELERY = """
 
 
 @pytest.mark.needs("redis")
-def test_celerys_prefork_workers_speak_each_for_itself(lab: Lab, keeper: Keeper, server: Server) -> None:
+def test_celerys_prefork_workers_speak_each_for_itself(lab: Lab, supervisor: Supervisor, server: Server) -> None:
     python = environment("3.11", "2.1.9", "celery", "redis", "packaging")
     (lab.folder / "shop.py").write_text(textwrap.dedent(CELERY))
     port = free_port()
     redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(lab.folder)]
-    keeper.start("Redis", redis, cwd=lab.folder, env=dict(os.environ), log=lab.folder / "redis.log")
+    supervisor.start("Redis", redis, cwd=lab.folder, env=dict(os.environ), log=lab.folder / "redis.log")
     variables = {**os.environ, **server.environment(), "BROKER": f"redis://127.0.0.1:{port}/0"}
     worker = [str(python), "-m", "celery", "-A", "shop", "worker", "-c", "2", "--without-gossip", "--without-mingle"]
-    keeper.start(
+    supervisor.start(
         "Celery",
         worker,
         cwd=lab.folder,
@@ -294,7 +295,9 @@ def test_celerys_prefork_workers_speak_each_for_itself(lab: Lab, keeper: Keeper,
         log=lab.folder / "log",
     )
     send = "import shop; [shop.leak.delay() for _ in range(4)]; [shop.work.delay() for _ in range(20)]"
-    keeper.start("the client", [str(python), "-c", send], cwd=lab.folder, env=variables, log=lab.folder / "client.log")
+    supervisor.start(
+        "the client", [str(python), "-c", send], cwd=lab.folder, env=variables, log=lab.folder / "client.log"
+    )
     wait_until(lambda: len(lab.snapshot().holders) == 4, "four holders", timeout=30)
     holders = settled(lab, 4)
     assert {(h.site.line, h.site.function) for h in holders} == {(line_of(lab, "here"), "leak")}

@@ -140,10 +140,10 @@ def test_the_first_caller_that_gives_up_freezes_the_table_as_it_is_then(lab: Lab
         thread.join()
         time.sleep(0.3)
     """)
-    wait_until(lambda: lab.collector.frozen, "the table is frozen")
-    assert lab.collector.frozen.reason == "QueuePool limit of size 1 overflow 0 reached"
+    wait_until(lambda: lab.collector.first_exhaustion, "the table is frozen")
+    assert lab.collector.first_exhaustion.reason == "QueuePool limit of size 1 overflow 0 reached"
     assert lab.snapshot().holders == ()  # given back long ago
-    (held,) = lab.collector.frozen_snapshot(1).holders
+    (held,) = lab.collector.exhaustion_snapshot(1).holders
     assert (held.site.line, held.thread_name, held.now.line) == (lab.line("holder"), "holder", lab.line("there now"))
 
 
@@ -161,9 +161,9 @@ def test_a_refusal_by_the_server_freezes_the_table_too(lab: Lab, driver: str) ->
         except Exception as error:
             print(error, file=sys.stderr)
     """)
-    wait_until(lambda: lab.collector.frozen, "the table is frozen")
-    assert lab.collector.frozen.reason.startswith("the server: ")
-    snapshot = lab.collector.frozen_snapshot(1)
+    wait_until(lambda: lab.collector.first_exhaustion, "the table is frozen")
+    assert lab.collector.first_exhaustion.reason.startswith("the server: ")
+    snapshot = lab.collector.exhaustion_snapshot(1)
     assert len(snapshot.holders) == lab.server.max_connections - lab.server.reserved
     lab.events("refused", 1)
 
@@ -187,7 +187,7 @@ def test_without_being_asked_for_a_canary_no_address_is_kept(lab: Lab) -> None:
     lab.start("""
         import psycopg2
         kept = psycopg2.connect(URL.replace("+psycopg2", ""))
-        assert sys.modules["_connleak_probe.drivers"].last is None
+        assert sys.modules["_connleak_probe.driver_connects"].latest_connect is None
     """)
 
 

@@ -22,7 +22,7 @@ import vl_convert  # noqa: F401
 from connleak.cli import main as cli
 from connleak.cli.main import main
 from connleak.corpus import archive as packing
-from connleak.recording import reader as recording
+from connleak.recording import reader
 from connleak.render import charts
 from connleak.runner import drawing
 
@@ -89,7 +89,7 @@ def unpack(path: Path) -> None:
     """Read a packed recording as the gallery does."""
     with packing.unpacked(path) as folder:
         packing.verdict_in(folder)
-        recording.read(folder)
+        reader.read(folder)
 
 
 def run(argv: list[str]) -> dict[str, object]:

@@ -16,7 +16,7 @@ from connleak.collectors.probe_collector import Collector
 from connleak.databases.server import Server
 from connleak.model.recording import Event, Holder, Snapshot
 from connleak.probe import ENTRY
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
 
@@ -26,12 +26,12 @@ from support.poll import wait_until
 class Lab:
     """Scripts with the probe, and the collector that receives their messages."""
 
-    def __init__(self, server: Server, writer: Writer, keeper: Keeper, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, server: Server, writer: Writer, supervisor: Supervisor, folder: Path, stack: ExitStack) -> None:
         self.server = server
         self.writer = writer
         self.folder = folder
         self.stack = stack
-        self.collector = stack.enter_context(Collector(writer, keeper.scratch, time.monotonic(), folder))
+        self.collector = stack.enter_context(Collector(writer, supervisor.scratch, time.monotonic(), folder))
 
     def start(self, script: str, *, env: dict[str, str] | None = None, python: tuple[str, ...] = (sys.executable,)):
         """Start a script that ends at the end of its standard input; return once it has printed `ready`."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from connleak.corpus.prerequisites import Need, looked_for
+from connleak.corpus.prerequisites import Prerequisite, check
 from connleak.databases.postgres.binaries import find_programs
 from connleak.databases.registry import find_server
 from connleak.model.errors import Error
@@ -95,14 +95,14 @@ OF_DATABASE = {"mysql": ("mariadb",), "pgbouncer": ("pgbouncer",)}
 class Missing(pytest.skip.Exception):
     """A skip because a program is missing."""
 
-    def __init__(self, name: str, found: Need) -> None:
-        super().__init__(f"{PROGRAMS[name].title}: {found.missing}; {found.get}")
+    def __init__(self, name: str, found: Prerequisite) -> None:
+        super().__init__(f"{PROGRAMS[name].title}: {found.missing}; {found.command}")
         self.name = name
 
 
 @cache
-def looked(name: str) -> Need:
-    return looked_for(name, PROGRAMS[name].look)
+def looked(name: str) -> Prerequisite:
+    return check(name, PROGRAMS[name].look)
 
 
 def need(*names: str) -> None:
@@ -169,7 +169,7 @@ def counted(skipped: list[pytest.TestReport]) -> str:
     """Return a line such as `7 skipped: MariaDB (apt-get install mariadb-server) 5, Redis (...) 2`."""
     counts = Counter(report.program for report in skipped)
     told = [
-        f"{PROGRAMS[name].title} ({looked(name).get}) {count}" if name else f"for other reasons {count}"
+        f"{PROGRAMS[name].title} ({looked(name).command}) {count}" if name else f"for other reasons {count}"
         for name, count in counts.most_common()
     ]
     return f"{len(skipped)} skipped: {', '.join(told)}"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from connleak.databases.server import Server
 from connleak.model.plan import Plan
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 
 from support.plans import server_plan
 from support.poll import wait_for_port

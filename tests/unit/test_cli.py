@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from connleak.cli import main as cli
 from connleak.model.recording import Machine
+from connleak.recording.redaction import redact_argv
 from connleak.recording.writer import Writer
-from connleak.runner.signals import without_secrets
 from support.cli import connleak
 from support.plans import plan
 
@@ -22,9 +22,9 @@ from support.plans import plan
         (["run"], "run takes a target, --app, or a connleak.toml", "connleak init"),
         (["run", "missing_remove", "--load", "-3"], "--load is -3", "--load 2"),
         (["run", "missing_remove", "--lod", "3"], "No such option", "connleak run --help"),
-        (["judge", "/no/such/folder"], "is no recording", "connleak judge"),
+        (["judge", "/no/such/folder"], "is not a recording", "connleak judge"),
         (["judge", "x", "--expect", "leek"], "--expect leek: no such outcome", "connleak judge --help"),
-        (["holders", "/no/such/folder"], "is no recording", "connleak judge"),
+        (["holders", "/no/such/folder"], "is not a recording", "connleak judge"),
         (["run", "missing_remove", "--gc", "often"], "'often' is not one of", "connleak run --help"),
         (["frobnicate"], "No such command 'frobnicate'", "connleak --help"),
     ],
@@ -109,7 +109,7 @@ def test_secrets_of_the_command_line_stay_out_of_the_plan() -> None:
     words = ["run", "--postgres", "postgresql://u:pw1@h/db", "--postgres=postgresql://u:pw2@h/db", "--env", "KEY=pw3",
              "--env=KEY=pw4", "--header", "Cookie: pw5", "--header=Cookie: pw6", "--url",
              "http://127.0.0.1:1"]  # fmt: skip
-    kept = list(without_secrets(words))
+    kept = list(redact_argv(words))
     assert "pw" not in " ".join(kept)
     assert "postgresql://u:***@h/db" in kept and "http://127.0.0.1:1" in kept and "KEY=***" in kept
     assert "Cookie: ***" in kept and "--header=Cookie: ***" in kept

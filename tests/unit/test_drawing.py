@@ -120,7 +120,7 @@ def test_what_draws_takes_no_module_from_the_working_folder(
 
 def test_what_is_no_recording_is_an_error_of_its_own(tmp_path: Path) -> None:
     problem = drawing.draw_chart("growth", [tmp_path / "nothing"], tmp_path / "x.svg", "light")
-    assert isinstance(problem, Error) and "is no recording" in problem.message and problem.exit_code == 2
+    assert isinstance(problem, Error) and "is not a recording" in problem.message and problem.exit_code == 2
 
 
 def test_a_chart_that_cannot_be_written_is_wrong_usage_and_no_leak(folder: Path, tmp_path: Path) -> None:

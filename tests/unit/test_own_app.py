@@ -20,7 +20,7 @@ from support.plans import plan
 
 SERVER = Server(
     source="embedded", version="18", max_connections=100, reserved=3, host="127.0.0.1", port=5555, user="app",
-    password="p@ss/w", dbname="shop", admin={}, ours=True, own_database=True,
+    password="p@ss/w", dbname="shop", admin={}, own_server=True, own_database=True,
 )  # fmt: skip
 
 

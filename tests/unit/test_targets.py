@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from connleak.cli.progress import index_page, show_target
-from connleak.corpus.grading import NAMED
-from connleak.model.recording import KINDS, OUTCOMES
+from connleak.corpus.grading import MARKED
+from connleak.model.outcomes import KINDS, OUTCOMES
 from connleak.model.target import Target, Variant
 from connleak.plan import catalog
 from rich.console import Console
@@ -41,7 +41,7 @@ def test_no_fixed_variant_and_no_control_may_have_a_leak_or_a_fault() -> None:
     for _, variant in VARIANTS:
         if variant.name.startswith(("fixed", "control")):
             assert variant.expect in ("clean", "strained", "inconclusive")
-            assert {KINDS[kind] for kind in (*variant.kinds, *variant.may)} <= {"strained"}
+            assert {KINDS[kind].outcome for kind in (*variant.kinds, *variant.may)} <= {"strained"}
 
 
 @pytest.mark.parametrize(("target", "variant"), VARIANTS, ids=names(VARIANTS))
@@ -49,7 +49,7 @@ def test_a_leak_has_its_line_marked_and_nothing_else_has(target: Target, variant
     source = Path(target.folder, f"{variant.module}.py").read_text(encoding="utf-8")
     others = {v.expect for v in target.variants.values() if v.module == variant.module}
     named = variant.expect == "leak" and (
-        not variant.kinds or any(kind in NAMED for kind in (*variant.kinds, *variant.may))
+        not variant.kinds or any(kind in MARKED for kind in (*variant.kinds, *variant.may))
     )
     assert ("# leak:" in source) == (named or "leak" in others)
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 
 from support.nemeses.arena import Arena, Nemesis
 
@@ -45,7 +45,7 @@ if __name__ == "__main__":
 """
 GONE = r"ended with exit code|was ended by|requests? failed|gone|ended|broke"
 TWO = ("-w", "2", "-k", "gthread", "--threads", "8", "--no-control-socket")
-UNTIL_READY = "before it was ready|was not ready|cannot be started|in use"
+UNTIL_READY = "before it was ready|to become ready|cannot be started|in use"
 CLOSE_PROBES = """
     if len(served) == {at}:
         import socket

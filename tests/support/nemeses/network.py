@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 
 
 class Wire:

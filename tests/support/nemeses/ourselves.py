@@ -64,7 +64,7 @@ def keeper_killed(arena: Arena) -> None:
     arena.start_target()
     arena.moment()
     arena.look()
-    arena.kill(arena.find(r"keeper\.py")[0], signal.SIGKILL)
+    arena.kill(arena.find(r"supervisor_main\.py")[0], signal.SIGKILL)
 
 
 def stopped(arena: Arena) -> None:
@@ -149,7 +149,7 @@ def resumed(arena: Arena) -> None:
 
 
 STOPPED = r"interrupted|stopped at once"
-NO_END = "broke off|came to rest|is no recording"
+NO_END = "broke off|came to rest|is not a recording"
 OURSELVES = (
     Nemesis("sigint", "us", "Ctrl-C once", asked(signal.SIGINT), STOPPED),
     Nemesis("sigterm", "us", "SIGTERM", asked(signal.SIGTERM), STOPPED),

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from connleak.databases.accounts import server_account
 from connleak.databases.postgres.binaries import find_programs, reachable_programs, template_data
-from connleak.databases.postgres.local import connect
-from connleak.processes.supervisor import free_port
+from connleak.databases.postgres.connection import connect
+from connleak.processes.accounts import server_account
+from connleak.processes.ports import free_port
 
 RULES = "local all all trust\nhost all connleak 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 

@@ -12,61 +12,62 @@ from pathlib import Path
 
 import pytest
 from connleak.model.errors import Error
-from connleak.processes.supervisor import Keeper, died, first_outgoing_port, free_port, last_lines, wait_until_ready
+from connleak.processes.ports import first_outgoing_port, free_port
+from connleak.processes.supervisor import Supervisor, child_error, last_lines, wait_until_ready
 from support.poll import wait_until
 from support.sleepers import FAMILY, MINE, SEGMENT, segments, sleepers
 
 
-def sh(keeper: Keeper, script: str):
-    return keeper.start(
-        "a shell", ["sh", "-c", script], cwd=Path("/"), env=dict(os.environ), log=keeper.scratch / "log"
+def sh(supervisor: Supervisor, script: str):
+    return supervisor.start(
+        "a shell", ["sh", "-c", script], cwd=Path("/"), env=dict(os.environ), log=supervisor.scratch / "log"
     )
 
 
 def test_leaving_ends_every_descendant_also_those_with_a_session_of_their_own() -> None:
-    with Keeper() as keeper:
-        sh(keeper, FAMILY)
+    with Supervisor() as supervisor:
+        sh(supervisor, FAMILY)
         wait_until(lambda: len(sleepers()) == 5, "the family is up")
-        scratch = keeper.scratch
+        scratch = supervisor.scratch
         assert scratch.exists()
     assert sleepers() == []
     assert not scratch.exists()
 
 
-def test_a_child_that_ignores_the_signal_is_killed_after_its_grace(keeper: Keeper) -> None:
-    child = sh(keeper, f"trap '' TERM; sleep {MINE} & while true; do wait; done")
+def test_a_child_that_ignores_the_signal_is_killed_after_its_grace(supervisor: Supervisor) -> None:
+    child = sh(supervisor, f"trap '' TERM; sleep {MINE} & while true; do wait; done")
     wait_until(lambda: sleepers(), "it is up")
-    assert keeper.stop(child, grace=0.3) == -signal.SIGKILL
+    assert supervisor.stop(child, grace=0.3) == -signal.SIGKILL
     wait_until(lambda: not sleepers(), "its child is gone too")
 
 
-def test_exit_codes_and_last_words_are_known(keeper: Keeper) -> None:
-    child = sh(keeper, "echo first; echo last; exit 7")
-    wait_until(lambda: keeper.exit_code(child) is not None, "it ended")
-    assert keeper.exit_code(child) == 7
+def test_exit_codes_and_last_words_are_known(supervisor: Supervisor) -> None:
+    child = sh(supervisor, "echo first; echo last; exit 7")
+    wait_until(lambda: supervisor.exit_code(child) is not None, "it ended")
+    assert supervisor.exit_code(child) == 7
     assert last_lines(child.log) == ["first", "last"]
-    assert "exit code 7" in died(child, "ended with exit code 7").message
+    assert "exit code 7" in child_error(child, "it ended with exit code 7").message
 
 
-def test_a_program_that_is_not_there_is_told(keeper: Keeper) -> None:
+def test_a_program_that_is_not_there_is_told(supervisor: Supervisor) -> None:
     with pytest.raises(Error, match="no-such-program"):
-        keeper.start("it", ["no-such-program"], cwd=Path("/"), env={}, log=keeper.scratch / "log")
+        supervisor.start("it", ["no-such-program"], cwd=Path("/"), env={}, log=supervisor.scratch / "log")
 
 
-def test_a_child_that_dies_before_it_is_ready_is_told_with_its_log(keeper: Keeper) -> None:
-    child = sh(keeper, "echo no such module >&2; exit 3")
+def test_a_child_that_dies_before_it_is_ready_is_told_with_its_log(supervisor: Supervisor) -> None:
+    child = sh(supervisor, "echo no such module >&2; exit 3")
     with pytest.raises(Error, match=r"exit code 3 before it was ready(.|\n)*no such module"):
-        wait_until_ready(keeper, child, lambda: False, timeout=5)
+        wait_until_ready(supervisor, child, lambda: False, timeout=5)
 
 
 def test_killed_with_minus_9_nothing_is_left() -> None:
     script = f"""
 import os, sys, time
 from pathlib import Path
-from connleak.processes.supervisor import Keeper
-with Keeper() as keeper:
-    keeper.start("a", ["sh", "-c", {FAMILY!r}], cwd=Path("/"), env=dict(os.environ), log=keeper.scratch / "log")
-    print(keeper.scratch, flush=True)
+from connleak.processes.supervisor import Supervisor
+with Supervisor() as supervisor:
+    supervisor.start("a", ["sh", "-c", {FAMILY!r}], cwd=Path("/"), env=dict(os.environ), log=supervisor.scratch / "log")
+    print(supervisor.scratch, flush=True)
     time.sleep(1000)
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as us:
@@ -81,10 +82,10 @@ with Keeper() as keeper:
 
 
 def test_shared_memory_of_a_killed_child_is_removed_and_no_other() -> None:
-    with Keeper() as keeper:
-        child = sh(keeper, f"exec {shlex.quote(sys.executable)} -c '{SEGMENT}'")
+    with Supervisor() as supervisor:
+        child = sh(supervisor, f"exec {shlex.quote(sys.executable)} -c '{SEGMENT}'")
         other = subprocess.run([sys.executable, "-c", SEGMENT], capture_output=True, text=True, check=False)
-        wait_until(lambda: keeper.exit_code(child) is not None, "it ended")
+        wait_until(lambda: supervisor.exit_code(child) is not None, "it ended")
         mine = child.log.read_text().strip()
         assert {mine, other.stdout.strip()} <= segments()
     assert mine not in segments()
@@ -92,28 +93,28 @@ def test_shared_memory_of_a_killed_child_is_removed_and_no_other() -> None:
     subprocess.run(["ipcrm", "-m", other.stdout.strip()], check=True)
 
 
-def test_a_keeper_that_is_killed_itself_is_told_and_done_without() -> None:
-    with pytest.raises(Error, match="keeper, which starts and ends all else, was ended by SIGKILL"), Keeper() as keeper:
-        sh(keeper, FAMILY)
+def test_a_supervisor_that_is_killed_itself_is_told_and_done_without() -> None:
+    with pytest.raises(Error, match=r"supervisor process, .* was ended by SIGKILL"), Supervisor() as supervisor:
+        sh(supervisor, FAMILY)
         wait_until(lambda: len(sleepers()) == 5, "the family is up")
-        memory, scratch = keeper.scratch_in_memory("data"), keeper.scratch
-        keeper._process.kill()
-        keeper._process.wait()
-        keeper.check()
-        keeper._ask({"op": "remove", "path": "/nowhere"})
+        memory, scratch = supervisor.scratch_in_memory("data"), supervisor.scratch
+        supervisor._process.kill()
+        supervisor._process.wait()
+        supervisor.check()
+        supervisor._ask({"op": "remove", "path": "/nowhere"})
     assert sleepers() == []
     assert not scratch.exists() and not memory.exists()
 
 
-def test_what_is_needed_is_told_when_it_ends_unless_it_was_stopped(keeper: Keeper) -> None:
-    child, stopped = sh(keeper, "sleep 0.2; echo gone; exit 7"), sh(keeper, f"sleep {MINE}")
-    keeper.need(child)
-    keeper.need(stopped)
-    keeper.check()
-    keeper.stop(stopped)
-    wait_until(lambda: keeper.exit_code(child) is not None, "it ended")
+def test_what_is_needed_is_told_when_it_ends_unless_it_was_stopped(supervisor: Supervisor) -> None:
+    child, stopped = sh(supervisor, "sleep 0.2; echo gone; exit 7"), sh(supervisor, f"sleep {MINE}")
+    supervisor.need(child)
+    supervisor.need(stopped)
+    supervisor.check()
+    supervisor.stop(stopped)
+    wait_until(lambda: supervisor.exit_code(child) is not None, "it ended")
     with pytest.raises(Error, match=r"a shell ended with exit code 7(.|\n)*gone"):
-        keeper.check()
+        supervisor.check()
 
 
 def test_free_ports_differ_and_are_none_that_an_outgoing_connection_gets() -> None:

@@ -1,4 +1,4 @@
-"""The keeper by itself: it ends when its channel does, whatever is unread and whoever may not be killed."""
+"""The supervisor by itself: it ends when its channel does, whatever is unread and whoever may not be killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from connleak.processes import supervisor_main as keeper
+from connleak.processes import supervisor_main as supervisor
 
 FORK = multiprocessing.get_context("fork")
 STRANGER = 54321
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def begin(folder: Path) -> Iterator[Begin]:
-    """Yields what begins a keeper in a process of its own, as an account."""
+    """Yields what begins a supervisor in a process of its own, as an account."""
     with contextlib.ExitStack() as stack:
 
         def begun(uid: int) -> tuple[multiprocessing.process.BaseProcess, socket.socket]:
@@ -50,7 +50,7 @@ def begin(folder: Path) -> Iterator[Begin]:
                     os.setgroups([])
                     os.setgid(uid)
                     os.setuid(uid)
-                keeper.main()
+                supervisor.main()
 
             process = FORK.Process(target=run)
             process.start()

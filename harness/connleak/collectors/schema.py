@@ -1,49 +1,45 @@
-"""What a probe may say to the collector, typed and bounded; anything else is refused whole.
+"""The probe's messages, typed and bounded; anything else is rejected whole.
 
-A message comes from a process that may be hostile or broken: no number in it is too large to be written down, no list
+A message comes from a process that may be hostile or broken: its numbers fit into the recording, its lists are not
 longer than the probe makes them, and texts are cut. `probe/agent/messages.py` is the other end.
+
+Fields have the recording's names: `decoder.py` translates times, stacks, processes and texts, and copies the rest.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from connleak.model.recording import HOST
 from connleak.model.struct import Struct
-from connleak.recording.reader import DAMAGED
+from connleak.processes.decoding import Count, InvalidMessage, decode
 
-HELLO = 4096
-"""Bytes of a first message, by which a process shows who it is."""
-LARGEST = 1 << 20
-"""Bytes of any other."""
-TEXT = 1000
-"""Characters that are kept of a text."""
+MAX_HELLO = 4096
+"""Bytes of a first message, with which a process authenticates."""
+MAX_MESSAGE = 1 << 20
+"""Bytes of any other message."""
+MAX_TEXT = 1000
+"""Characters of a text that are kept."""
 BATCH = 1000
 """Events or rows in one message; the probe sends at most 300."""
 
 Number = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
-"""-1 stands for none."""
+"""-1 means none."""
 Backend = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """A session as its driver numbers it: behind PgBouncer before 1.21 half of the numbers are negative."""
-Count = Annotated[int, Meta(ge=0, le=2**53)]
 Pid = Annotated[int, Meta(ge=1, lt=HOST)]
 Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Stack = Annotated[tuple[tuple[str, Number, str], ...], Meta(max_length=16)]
 Flat = Annotated[list[Backend], Meta(max_length=7 * BATCH)]
 Names = Annotated[tuple[str, ...], Meta(max_length=100)]
 Kind = Literal["connect", "close", "pool", "wait", "timeout", "refused", "shared", "invalidate", "note"]
-T = TypeVar("T")
-
-
-class Nonsense(Exception):
-    """A message that is none of ours; its words say where."""
 
 
 class Hello(Struct, frozen=True, kw_only=True):
-    """The first message of a process; the token shows that it may speak."""
+    """The first message of a process, authenticated by the token; `hello` is its pid."""
 
     hello: Pid
     token: str = ""
@@ -52,8 +48,8 @@ class Hello(Struct, frozen=True, kw_only=True):
     command: str = ""
 
 
-class Facts(Struct, frozen=True, kw_only=True):
-    """What is known of an event other than a checkout or its return."""
+class EventFacts(Struct, frozen=True, kw_only=True):
+    """The facts of an event other than a checkout or checkin; `at` is the number of its stack."""
 
     thread: Number = 0
     backend: Backend | None = None
@@ -68,7 +64,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 class HolderRow(Struct, frozen=True, kw_only=True, tag_field="row", tag="holder"):
-    """A checkout that is out in the process."""
+    """A current checkout of the process; `at` and `now` are numbers of stacks."""
 
     checkout: Number
     backend: Backend | None
@@ -85,7 +81,7 @@ class HolderRow(Struct, frozen=True, kw_only=True, tag_field="row", tag="holder"
 
 
 class PoolRow(Struct, frozen=True, kw_only=True, tag_field="row", tag="pool"):
-    """A pool that is alive in the process."""
+    """A live pool of the process; `at` is the number of the stack that made it."""
 
     pool: Number
     kind: str
@@ -103,19 +99,19 @@ Row = HolderRow | PoolRow
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """Any later message: events (`taken` is there), an answer, or the table at the first refusal (`frozen`)."""
+    """A later message: events (if `checkouts` is there), an answer, or the holder table at the first exhaustion."""
 
     stacks: Annotated[dict[Number, Stack], Meta(max_length=10 * BATCH)] = {}
     requests: Annotated[dict[Number, str], Meta(max_length=10 * BATCH)] = {}
     dropped: Count | None = None
 
-    taken: Flat | None = None
-    returned: Flat = []
+    checkouts: Flat | None = None
+    checkins: Flat = []
     collected: Flat = []
-    others: Annotated[list[tuple[Seconds, Kind, Facts]], Meta(max_length=BATCH)] = []
+    events: Annotated[list[tuple[Seconds, Kind, EventFacts]], Meta(max_length=BATCH)] = []
     out: Count = 0
     waiting: Count = 0
-    alone: bool = False
+    threadless: bool = False
 
     answer: Number | None = None
     rows: Annotated[tuple[Row, ...], Meta(max_length=BATCH)] = ()
@@ -124,7 +120,7 @@ class Message(Struct, frozen=True, kw_only=True):
     planted: str | None = None
     final: bool = False
 
-    frozen: str | None = None
+    first_exhaustion: str | None = None
     t: Seconds = 0.0
 
 
@@ -133,27 +129,19 @@ _message = msgspec.json.Decoder(Message)
 
 
 def hello(data: bytes) -> Hello:
-    """Returns a first message; raises Nonsense."""
-    if len(data) > HELLO:
-        raise Nonsense(f"a first message of more than {HELLO} bytes")
-    return decoded(_hello, data)
+    """Return a first message; raise InvalidMessage."""
+    if len(data) > MAX_HELLO:
+        raise InvalidMessage(f"a first message of more than {MAX_HELLO} bytes")
+    return decode(_hello, data)
 
 
 def message(data: bytes) -> Message:
-    """Returns a later message; raises Nonsense."""
-    return decoded(_message, data)
-
-
-def decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
-    """Returns what a decoder reads; raises Nonsense, too, for what is nested too deeply."""
-    try:
-        return decoder.decode(data)
-    except DAMAGED as error:
-        raise Nonsense(str(error)[:200]) from None
+    """Return a later message; raise InvalidMessage."""
+    return decode(_message, data)
 
 
 def rows_of(flat: list[int], size: int) -> list[tuple[int, ...]]:
-    """Returns a flat list cut into tuples; raises Nonsense when it is no whole number of them."""
+    """Return a flat list as rows; raise InvalidMessage if its length is not a multiple of their size."""
     if len(flat) % size:
-        raise Nonsense(f"{len(flat)} numbers are no whole rows of {size}")
+        raise InvalidMessage(f"{len(flat)} numbers are not rows of {size}")
     return list(zip(*[iter(flat)] * size, strict=True))

@@ -1,15 +1,15 @@
-"""Who takes a connection: a thread, a greenlet of gevent or eventlet, or a task of asyncio; and whether it lives.
+"""The owner of a checkout: a thread, a greenlet of gevent or eventlet, or an asyncio task; and whether it still runs.
 
-All are held weakly. A task or greenlet is told from the thread that it runs on, since thousands share one.
+All are referenced weakly. Tasks and greenlets count as owners of their own, since thousands share one thread.
 """
 
 import _thread
 import sys
 import weakref
 
-from . import stacks as frames
+from .stacks import DEPTH, capture, of_kind
 
-# kept from before gevent or eventlet replace them: the probe's thread is a real one
+# bound before gevent or eventlet replace it: the probe's thread is a real one
 get_ident = _thread.get_ident
 
 local = _thread._local()
@@ -19,7 +19,7 @@ _current_greenlet = None
 
 
 class Thread:
-    """A thread's number and name; `alive()` is None once it has ended, for only its own storage holds the token."""
+    """A thread's number and name; `alive()` is None once it has ended, because only its own storage holds the token."""
 
     __slots__ = ("alive", "ident", "name")
 
@@ -34,14 +34,14 @@ class Token:
 
 
 def watch_asyncio(module):
-    """From now on tasks are told apart; the two functions are C and cost some 60 ns."""
+    """Distinguish tasks from now on; the two functions are in C and cost some 60 ns."""
     global _running_loop, _current_task
     _running_loop = module.events._get_running_loop
     _current_task = module.current_task
 
 
 def watch_greenlets(module):
-    """From now on greenlets are told apart: gevent or eventlet is here."""
+    """Distinguish greenlets from now on: gevent or eventlet is imported."""
     global _current_greenlet
     from greenlet import getcurrent
 
@@ -49,7 +49,7 @@ def watch_greenlets(module):
 
 
 def this_thread():
-    """Returns what stands for the calling thread."""
+    """Return the object that stands for the calling thread."""
     try:
         return local.thread
     except AttributeError:
@@ -59,7 +59,7 @@ def this_thread():
 
 
 def this_task():
-    """Returns the asyncio task or the greenlet that runs now, None in a plain thread."""
+    """Return the current asyncio task or greenlet, None in a plain thread."""
     if _running_loop is not None and _running_loop() is not None:
         return _current_task()
     if _current_greenlet is not None:
@@ -69,12 +69,12 @@ def this_task():
 
 
 def weakly(task):
-    """Returns a weak reference to a task or greenlet, None where there is none."""
+    """Return a weak reference to a task or greenlet, None for None."""
     return None if task is None else weakref.ref(task)
 
 
 def is_over(task):
-    """Tells whether a task is done or a greenlet dead; None was collected, so it is over, too."""
+    """Return whether a task is done or a greenlet dead; None stands for one that was garbage collected."""
     if task is None:
         return True
     if hasattr(task, "done"):
@@ -83,27 +83,27 @@ def is_over(task):
 
 
 def task_name(task):
-    """Returns a task's or a greenlet's name."""
+    """Return a task's or a greenlet's name."""
     if hasattr(task, "get_name"):
         return task.get_name()
     return getattr(task, "name", None) or type(task).__name__
 
 
 def where_task_is(task):
-    """Returns the app's frames of a suspended task or greenlet, as `frames.capture` does."""
+    """Return the app's frames of a suspended task or greenlet, as `stacks.capture` does."""
     if not hasattr(task, "get_coro"):
         frame = getattr(task, "gr_frame", None)
-        return frames.capture(frame) if frame is not None else []
+        return capture(frame) if frame is not None else []
     chain = []
     awaited = task.get_coro()
-    while awaited is not None and len(chain) < frames.DEPTH:
+    while awaited is not None and len(chain) < DEPTH:
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
         if frame is None:
             frame = getattr(awaited, "ag_frame", None)
         if frame is not None:
             chain.append(frame)
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
-    return frames.of_kind(reversed(chain))
+    return of_kind(reversed(chain))
 
 
 def _thread_name(ident):
