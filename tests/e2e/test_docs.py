@@ -13,9 +13,12 @@ import pytest
 from connleak.cli.main import main
 from connleak.corpus import archive as packing
 from support.cli import connleak
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "tests/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 COMMAND = re.compile(
     r"^ +(?:- (?:run: )?)?((?:connleak|make|pip install|pytest|locust) .*|python3 -m venv.*|export .*)$"
 )
@@ -39,7 +42,7 @@ def commands() -> list[tuple[str, str]]:
             match = COMMAND.match(line)
             if match:
                 words = re.sub(r"\s{3,}[^-\s].*$| +#.*$", "", match[1]).strip()
-                found.append((page.name, re.sub(r"\s+", " ", words)))
+                found.append((str(page.relative_to(ROOT)), re.sub(r"\s+", " ", words)))
     return sorted(set(found))
 
 
@@ -48,7 +51,10 @@ ALL = commands()
 
 def test_there_are_commands_on_each_page_that_should_have_some() -> None:
     pages = {page for page, _ in ALL}
-    assert {"README.md", "quickstart.md", "your-own-app.md", "in-ci.md", "live.md", "comparing.md"} <= pages
+    assert {
+        "README.md",
+        *(f"docs/{name}.md" for name in ("quickstart", "your-own-app", "in-ci", "live", "comparing")),
+    } <= pages
     assert len(ALL) > 50
 
 

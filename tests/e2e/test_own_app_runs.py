@@ -11,10 +11,10 @@ import psycopg2
 import pytest
 from connleak.databases.postgres import open_postgres
 from connleak.databases.postgres.connection import connect
-from connleak.model.plan import Database, Phases, Plan
 from connleak.processes.ports import free_port
 from connleak.processes.supervisor import Supervisor
 from support.cli import connleak
+from support.plans import server_plan
 
 SHOP = """
 import os, sys
@@ -79,10 +79,7 @@ def run(shop: Path, out: Path, *words: str, keep: int) -> dict:
 @pytest.fixture
 def database(tmp_path: Path):
     """A server of somebody's, up before connleak comes: (an administrator's address, the server)."""
-    plan = Plan(
-        target="t", variant="v", app="", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
-        database=Database(max_connections=60),
-    )  # fmt: skip
+    plan = server_plan(max_connections=60)
     with Supervisor() as supervisor, open_postgres(supervisor, plan, "", tmp_path) as server:
         with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
             cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame-1234'")

@@ -24,11 +24,11 @@ import psutil
 import pytest
 from connleak.databases.postgres import open_postgres
 from connleak.databases.postgres.connection import connect
-from connleak.model.plan import Database, Phases, Plan
 from connleak.processes.ports import free_port
 from connleak.processes.supervisor import Supervisor
 from support.cli import command
 from support.nemeses.arena import segments
+from support.plans import server_plan
 from support.poll import wait_until
 
 VICTIMS = ("connleak", "supervisor", "both", "group")
@@ -275,10 +275,7 @@ def test_an_interrupted_comparison_of_revisions_leaves_nothing_itself(world: Wor
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], set[str]]]]:
     """Yields the address of somebody's PostgreSQL, and what tells which databases and roles of runs are on it."""
-    plan = Plan(
-        target="t", variant="v", app="", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
-        database=Database(max_connections=60),
-    )  # fmt: skip
+    plan = server_plan(max_connections=60)
     with ExitStack() as stack:
         opened = stack.enter_context(open_postgres(stack.enter_context(Supervisor()), plan, "", tmp_path))
         admin = stack.enter_context(contextlib.closing(connect(opened.admin, opened.dbname)))
