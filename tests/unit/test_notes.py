@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
-from build import plan
 from connleak.model.errors import Error, ProcessEnded, Unusable
 from connleak.model.recording import Machine, NoteCode
-from connleak.processes.supervisor import Child, Keeper, died, wait_until_done
+from connleak.processes.supervisor import Supervisor, child_error, wait_until_done
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
 from connleak.runner.log_patterns import LOGS, REFUSALS, TOO_MANY
 from connleak.runner.session import Run
+from support.builders import plan
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def test_the_type_of_an_error_decides_its_notes_code_not_its_message(
 
 
 def test_a_child_that_ends_is_an_error_of_its_own_type_and_one_that_is_slow_is_not(tmp_path: Path) -> None:
-    with Keeper() as keeper:
-        child = keeper.start("app", ["false"], cwd=tmp_path, env={**os.environ}, log=tmp_path / "app.log")
+    with Supervisor() as supervisor:
+        child = supervisor.start("app", ["false"], cwd=tmp_path, env={**os.environ}, log=tmp_path / "app.log")
         with pytest.raises(ProcessEnded, match="ended with exit code 1"):
-            wait_until_done(keeper, child, 10)
-    assert type(died(Child(1, "app", tmp_path / "app.log", child.signal), "was not ready")) is Error
+            wait_until_done(supervisor, child, 10)
+    assert type(child_error(child, "app was not ready")) is Error
 
 
 def test_each_phrase_in_a_log_has_a_code() -> None:
