@@ -13,18 +13,11 @@ import random
 import re
 import shutil
 import socket
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from rich.console import Console
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-from build import backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.cli.output import escaped
 from connleak.collectors.framing import HEAD, FrameReader, control_frame, frame
@@ -44,8 +37,8 @@ from connleak.plan.locustfile import ask_of
 from connleak.plan.openapi import asks_of
 from connleak.plan.resolve import leaks_a_request, requests_a_second
 from connleak.processes.sockets import host_and_port
-from connleak.recording import reader as recordings
-from connleak.recording.redaction import without_passwords
+from connleak.recording import reader
+from connleak.recording.redaction import redact_passwords
 from connleak.recording.writer import Writer
 from connleak.render import page, text
 from connleak.render import sarif as machines
@@ -53,11 +46,13 @@ from connleak.render import watch_screen as live
 from connleak.render.excerpts import excerpts_of
 from connleak.render.issue import issue
 from connleak.runner import report as results
-
-pytestmark = pytest.mark.reproduction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from support.builders import backend, holder, pool, recording
+from support.paths import RECORDINGS
 
 TIMES = int(os.environ.get("CONNLEAK_FUZZ", "1"))
-GALLERY = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
 ANY = st.text(max_size=200)
 TAGS = """<script>alert(1)</script> <img/src=x/onerror=alert(1)> [/red] [bold]x ]]> --&gt; {{7*7}} </pre> ::error::x
 %0A::error::x |x| ' OR'1'='1"""
@@ -88,15 +83,15 @@ slow = settings(usual, max_examples=40 * TIMES)
 def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """(a recording's folder, its outcome): of a leak, and of an app that gives everything back."""
     folder = tmp_path_factory.mktemp("kept") / request.param
-    with packing.unpacked(GALLERY / f"{request.param}.tar.gz") as unpacked:
+    with packing.unpacked(RECORDINGS / f"{request.param}.tar.gz") as unpacked:
         shutil.copytree(unpacked, folder)
-    return folder, judge.judge(recordings.read(folder)).outcome
+    return folder, judge.judge(reader.read(folder)).outcome
 
 
 def judged(folder: Path, outcome: str) -> None:
     """Reads and judges: an error with a hint, or a verdict that is not wrong and has no failed check."""
     try:
-        verdict = judge.judge(recordings.read(folder))
+        verdict = judge.judge(reader.read(folder))
     except Error as error:
         assert error.message and error.hint
         return
@@ -134,7 +129,7 @@ def test_a_plan_cut_at_every_byte(kept, tmp_path: Path) -> None:
     for at in range(len(whole) - 1):
         (work / "plan.json").write_bytes(whole[:at])
         with pytest.raises(Error):
-            recordings.read_plan(work)
+            reader.read_plan(work)
 
 
 @slow
@@ -158,7 +153,7 @@ def test_a_recording_whose_lines_are_swapped_doubled_or_broken(kept, tmp_path_fa
         lines[a] = bytes(line)
     work = damaged(folder, tmp_path_factory.getbasetemp() / "lines", name, b"".join(lines))
     try:
-        verdict = judge.judge(recordings.read(work))
+        verdict = judge.judge(reader.read(work))
     except Error:
         return
     assert not [check for check in verdict.checks if "this check failed" in check.why]
@@ -178,7 +173,7 @@ def test_a_recording_with_a_number_that_cannot_be(kept, tmp_path_factory, number
     changed = whole[: spot.start()] + json.dumps(number) + whole[spot.end() :]
     work = damaged(folder, tmp_path_factory.getbasetemp() / "numbers", name, changed.encode())
     try:
-        verdict = judge.judge(recordings.read(work))
+        verdict = judge.judge(reader.read(work))
     except Error:
         return
     failed = [check.why for check in verdict.checks if "this check failed" in check.why]
@@ -192,7 +187,7 @@ def test_junk_in_a_file_of_a_recording(tmp_path_factory, junk: bytes, name: str)
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(junk)
     with contextlib.suppress(Error):
-        recordings.read(folder)
+        reader.read(folder)
     (folder / name).unlink()
 
 
@@ -257,7 +252,7 @@ def test_a_password_in_an_address_is_never_shown(secret: str, rest: str) -> None
         "mysql+pymysql://u:{}@127.0.0.1:3306/x?a=b",
         "redis://:{}@h",
     ):
-        assert secret not in without_passwords(f"{rest} {form.format(secret)} {rest}")
+        assert secret not in redact_passwords(f"{rest} {form.format(secret)} {rest}")
 
 
 # what comes over a socket
@@ -296,7 +291,7 @@ def test_any_message_of_a_process_that_said_hello(collector, message: bytes) -> 
 
 def test_what_such_a_process_left_can_be_read(collector) -> None:
     _, _, folder = collector
-    assert judge.judge(recordings.read(folder)).outcome == "inconclusive"
+    assert judge.judge(reader.read(folder)).outcome == "inconclusive"
 
 
 @quick

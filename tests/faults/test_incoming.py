@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,19 +18,14 @@ from connleak.collectors import decoder, listener, pending_query, probe_connecti
 from connleak.collectors.authentication import mac
 from connleak.collectors.framing import HEAD, FrameReader, control_frame
 from connleak.collectors.probe_collector import Collector
-from connleak.model.plan import Database, Phases, Plan
-from connleak.model.recording import Machine, Snapshot
 from connleak.processes import load
 from connleak.processes.sockets import listen_tcp
 from connleak.recording.reader import read
-from connleak.recording.writer import Writer
+from support.paths import TESTS
+from support.plans import plan
+from support.poll import wait_until
+from support.probes import Probe, collecting, is_heard, notes
 
-pytestmark = pytest.mark.reproduction
-
-PLAN = Plan(
-    target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
-    database=Database(),
-)  # fmt: skip
 SECRET = "a secret of sixteen or more"
 DEEP = b"[" * 100_000
 HUGE = b"9" * 100_000
@@ -56,72 +51,6 @@ NASTY = {
 }
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout: float = 20) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
-class Probe:
-    """A process of the app as the collector sees it: it says hello, tells of one checkout, and answers."""
-
-    def __init__(self, collector: Collector, pid: int) -> None:
-        environment = collector.environment()
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        self.socket.connect(environment["CONNLEAK_SOCKET"])
-        self.pid = pid
-        self.say(hello=pid, token=environment["CONNLEAK_TOKEN"], parent=1, python="3.11.0", command="app")
-
-    def say(self, **message: object) -> None:
-        self.socket.send(json.dumps(message).encode())
-
-    def events(self, count: int = 1) -> None:
-        taken = [value for number in range(1, count + 1) for value in (number, number, 7, number, 1, 0, 1)]
-        self.say(stacks={0: [["/srv/app.py", 3, "view"]]}, requests={1: "GET /"}, checkouts=taken, checkins=[],
-                 collected=[], events=[], out=count, waiting=0, dropped=0, threadless=False)  # fmt: skip
-
-    def answer(self) -> None:
-        while data := self.socket.recv(4096):
-            row = {"row": "holder", "checkout": 1, "backend": 1, "since": 1.0, "at": 0, "thread": 7, "task": False,
-                   "thread_name": "x", "thread_alive": True, "now": -1, "pool": 1, "source": "pool",
-                   "request": "GET /"}  # fmt: skip
-            self.say(rows=[row], dropped=0, unwatched=[], final=True, answer=json.loads(data)["key"])
-
-    def close(self) -> None:
-        self.socket.close()
-
-
-@contextlib.contextmanager
-def collecting(folder: Path) -> Iterator[Collector]:
-    with (
-        Writer(folder / "run", PLAN, Machine()) as writer,
-        Collector(writer, folder, time.monotonic(), folder) as collector,
-    ):
-        yield collector
-
-
-def notes(folder: Path) -> list[str]:
-    return [note.text for note in read(folder / "run").notes]
-
-
-def is_heard(collector: Collector, pid: int = 4712) -> Snapshot:
-    """Has a good probe come in, tell and answer; it is gone afterwards."""
-    probe = Probe(collector, pid)
-    thread = threading.Thread(target=probe.answer, daemon=True)
-    thread.start()
-    probe.events()
-    wait_until(lambda: [peer for peer in collector.living() if peer.pid == pid and peer.armed], "a good probe is heard")
-    snapshot = collector.snapshot("test", 1, timeout=1.0)
-    assert [holder.request for holder in snapshot.holders if holder.process == pid] == ["GET /"]
-    assert [process.answered for process in snapshot.processes if process.process == pid] == [True]
-    probe.socket.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
-    probe.close()
-    return snapshot
-
-
 @pytest.fixture
 def collector(tmp_path: Path) -> Iterator[Collector]:
     with collecting(tmp_path) as made:
@@ -132,7 +61,7 @@ def collector(tmp_path: Path) -> Iterator[Collector]:
 def port(collector: Collector) -> int:
     far = listen_tcp("127.0.0.1", 0)
     number = far.getsockname()[1]
-    collector.listen(far, SECRET, PLAN)
+    collector.listen(far, SECRET, plan())
     return number
 
 
@@ -240,7 +169,7 @@ EMFILE = """
 import json, os, resource, socket, sys, time
 sys.path[:0] = {path!r}
 from pathlib import Path
-from test_incoming import *
+from support.probes import collecting, is_heard, notes
 
 folder = Path({folder!r})
 with collecting(folder) as collector:
@@ -262,7 +191,7 @@ with collecting(folder) as collector:
 
 
 def test_without_descriptors_nobody_is_let_in_for_a_moment_and_then_all_are(tmp_path: Path) -> None:
-    script = EMFILE.format(path=[str(Path(__file__).parent)], folder=str(tmp_path))
+    script = EMFILE.format(path=[str(TESTS)], folder=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -439,7 +368,7 @@ def test_what_locust_says_in_no_way_of_ours_is_an_error_with_what_to_do(tmp_path
     from connleak.model.errors import Error
 
     ours, theirs = socket.socketpair()
-    found = load.Load(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), PLAN, tmp_path, 0.0, {})
+    found = load.Load(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), plan(), tmp_path, 0.0, {})
     found._child, found._channel = object(), ours
     with ours, theirs:
         speaker = threading.Thread(target=lambda: contextlib.suppress(OSError).__enter__() or theirs.sendall(said))

@@ -20,20 +20,17 @@ from connleak.collectors.authentication import mac
 from connleak.collectors.framing import HEAD, FrameReader, control_frame, frame
 from connleak.collectors.probe_collector import Collector
 from connleak.model.errors import Error
-from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import Machine
+from connleak.processes.ports import free_port
 from connleak.processes.sockets import listen_tcp
-from connleak.processes.supervisor import free_port
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
-from shop import SECRET, connleak, wait_for_port
+from support.cli import command
+from support.paths import TESTS
+from support.plans import plan
+from support.poll import wait_for_port, wait_until
+from support.shop import SECRET
 
-pytestmark = pytest.mark.reproduction
-
-PLAN = Plan(
-    target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
-    database=Database(),
-)  # fmt: skip
 APP = """
 import sys, time
 probe = sys.modules["_connleak_probe"]
@@ -113,7 +110,7 @@ def probing(folder: Path, port: int) -> subprocess.Popen[str]:
     import os
 
     (folder / "app.py").write_text(APP)
-    argv = connleak("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--", sys.executable, "app.py")
+    argv = command("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--", sys.executable, "app.py")
     return subprocess.Popen(argv, cwd=folder, env={**os.environ, **SECRET}, text=True, stderr=subprocess.PIPE)
 
 
@@ -219,21 +216,21 @@ def test_it_ends_with_its_command_while_the_collector_is_stopped(tmp_path: Path)
     script = f"""
 import time
 from pathlib import Path
-from test_relay import *
+from connleak.collectors.framing import listener
+from connleak.collectors.probe_collector import Collector
+from connleak.model.recording import Machine
+from connleak.recording.writer import Writer
+from support.plans import plan
 folder = Path({str(tmp_path)!r})
-with Writer(folder / "run", PLAN, Machine()) as writer, Collector(writer, folder, time.monotonic(), folder) as made:
-    made.listen(listen_tcp("127.0.0.1", {port}), SECRET["CONNLEAK_SECRET"], PLAN)
+with Writer(folder / "run", plan(), Machine()) as writer, Collector(writer, folder, time.monotonic(), folder) as made:
+    made.listen(listen_tcp("127.0.0.1", {port}), {SECRET["CONNLEAK_SECRET"]!r}, plan())
     time.sleep(600)
 """
-    path = ":".join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    with subprocess.Popen([sys.executable, "-c", script], env={"PYTHONPATH": path}) as held:
+    with subprocess.Popen([sys.executable, "-c", script], env={"PYTHONPATH": str(TESTS)}) as held:
         try:
             wait_for_port(port)
             process = probing(tmp_path, port)
-            deadline = time.monotonic() + 20
-            while "hello" not in (tmp_path / "run" / "events.jsonl").read_text():
-                assert time.monotonic() < deadline, "it is there"
-                time.sleep(0.02)
+            wait_until(lambda: "hello" in (tmp_path / "run" / "events.jsonl").read_text(), "its hello is recorded", 20)
             held.send_signal(signal.SIGSTOP)
             assert ended(process) == (7, "")
         finally:
@@ -264,12 +261,12 @@ def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path:
     from connleak.judging.facts import Facts
 
     with (
-        Writer(tmp_path / "run", PLAN, Machine()) as writer,
+        Writer(tmp_path / "run", plan(), Machine()) as writer,
         Collector(writer, tmp_path, time.monotonic(), tmp_path) as made,
     ):
         far = listen_tcp("127.0.0.1", 0)
         port = far.getsockname()[1]
-        made.listen(far, SECRET["CONNLEAK_SECRET"], PLAN)
+        made.listen(far, SECRET["CONNLEAK_SECRET"], plan())
         with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
             frames = FrameReader()
             [(_, first)] = frames.feed(line.recv(1000))
@@ -279,10 +276,7 @@ def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path:
             )
             line.recv(1000)
             line.sendall(control_frame(stopped="MemoryError"))
-            deadline = time.monotonic() + 10
-            while not read(tmp_path / "run").notes:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            wait_until(lambda: read(tmp_path / "run").notes, "a note")
     check = observers_lived(Facts(read(tmp_path / "run")))
     assert check.outcome == "inconclusive"
     assert "relay on web1 stopped" in check.why and "MemoryError" in check.why

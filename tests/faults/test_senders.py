@@ -8,18 +8,17 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from connleak.collectors.probe_collector import Collector
-from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import Machine
 from connleak.probe import ENTRY
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
-
-pytestmark = pytest.mark.reproduction
+from support.plans import plan
+from support.poll import wait_until
 
 HEAD = """
 import ctypes, os, sys, threading, time
@@ -39,24 +38,13 @@ def kill():
 
 """
 TAIL = "\nprint('ready', flush=True)\nsys.stdin.read()\n"
-PLAN = Plan(
-    target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
-    database=Database(),
-)  # fmt: skip
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager
 def process(folder: Path, script: str, *words: str) -> Iterator[tuple[Collector, list[str]]]:
     """Runs a script with the probe in it; yields the collector and what it printed until it was ready."""
     with (
-        Writer(folder / "run", PLAN, Machine()) as writer,
+        Writer(folder / "run", plan(), Machine()) as writer,
         Collector(writer, folder, time.monotonic(), folder) as collector,
     ):
         env = {**os.environ, **collector.environment(), "PYTHONPATH": str(ENTRY)}

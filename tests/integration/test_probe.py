@@ -10,9 +10,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
 from connleak.probe import ENTRY
-from lab import Lab, backends
+from support.lab import Lab, backends
+from support.poll import wait_until
 
 
 def test_a_checkout_is_joined_to_its_line_its_thread_and_its_session(lab: Lab) -> None:

@@ -6,8 +6,9 @@ import os
 import signal
 
 import pytest
-from conftest import make_plan, wait_until
-from lab import Lab, backends
+from support.lab import Lab, backends
+from support.plans import server_plan
+from support.poll import wait_until
 
 
 def test_a_forked_childs_use_of_its_parents_session_is_told(lab: Lab) -> None:
@@ -203,7 +204,7 @@ def test_the_collector_off_or_eager(lab: Lab) -> None:
     """
     lab.start(script.format(enabled=False), env={"CONNLEAK_GC": "off"})
     assert len(lab.holders(1)) == 1
-    assert lab.collector.environment(make_plan(gc="off"))["CONNLEAK_GC"] == "off"
+    assert lab.collector.environment(server_plan(gc="off"))["CONNLEAK_GC"] == "off"
     lab.collector.collect()
     lab.holders(0)
     lab.start(script.format(enabled=True), env={"CONNLEAK_GC": "eager"})

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from build import plan
 from connleak.collectors.decoder import MessageDecoder
 from connleak.collectors.probe_connection import ProbeConnection
 from connleak.collectors.schema import Message, message
@@ -17,6 +16,7 @@ from connleak.probe import agent
 from connleak.processes.decoding import InvalidMessage
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
+from support.plans import plan
 
 LARGEST = 2**63 - 1
 

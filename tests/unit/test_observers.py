@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import connleak
 import msgspec
 import pytest
-from build import SITE, backend, plan, pool, recording
 from connleak import judging as judge
 from connleak.collectors.sampler import Sampler
 from connleak.databases.postgres.docker import follow
@@ -22,7 +21,10 @@ from connleak.model.recording import HOST, Event, Machine, Note, Phase, Process,
 from connleak.processes.threads import Supervised, stopped
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
-from test_judge import check, idle, leaking
+from support.builders import SITE, backend, idle, leaking, pool, recording
+from support.plans import plan
+from support.poll import wait_until
+from support.verdicts import check
 
 SUPERVISED = {
     "collector",
@@ -155,12 +157,12 @@ class Container:
 
 @pytest.mark.parametrize(("status", "told"), [("running", ["container's log"]), ("exited", [])])
 def test_a_containers_log_that_breaks_while_it_runs_is_told(tmp_path: Path, status: str, told: list[str]) -> None:
-    keeper = SimpleNamespace(stopped=deque())
-    follow(keeper, Container(status), tmp_path / "log")
+    supervisor = SimpleNamespace(stopped=deque())
+    follow(supervisor, Container(status), tmp_path / "log")
     for thread in threading.enumerate():
         if thread.name == "container's log":
             thread.join()
-    assert [name for name, _ in keeper.stopped] == told
+    assert [name for name, _ in supervisor.stopped] == told
     assert (tmp_path / "log").read_bytes() == b"LOG: ready\n"
 
 
@@ -183,10 +185,7 @@ class Broken:
 
 def sampled(folder: Path, reader: Broken, until: int) -> list[Note]:
     with Writer(folder, plan(), Machine()) as writer, Sampler(reader, writer, time.monotonic(), 0.01) as sampler:
-        deadline = time.monotonic() + 10
-        while reader.number < until:
-            assert time.monotonic() < deadline, "it goes on"
-            time.sleep(0.01)
+        wait_until(lambda: reader.number >= until, f"{until} reads")
         assert sampler.taken
     return list(read(folder).notes)
 

@@ -13,7 +13,7 @@ from connleak.collectors.probe_connection import EndedSessions, ProbeConnection
 from connleak.collectors.schema import MAX_TEXT, EventFacts, HolderRow, Message, PoolRow, rows_of
 from connleak.model.recording import Holder, Pool, Site
 from connleak.model.struct import Struct
-from connleak.recording.reader import EventLine, StackLine
+from connleak.recording.format import EventLine, StackLine
 from connleak.recording.writer import Writer
 
 Stack = tuple[tuple[str, int, str], ...]

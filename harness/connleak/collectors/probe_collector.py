@@ -18,8 +18,8 @@ from connleak.collectors.schema import MAX_TEXT, HolderRow, Message
 from connleak.model.plan import Plan
 from connleak.model.recording import Holder, Pool, Process, Snapshot
 from connleak.model.struct import Struct
-from connleak.recording.downsampling import EVENTS, SHORT, Checkouts
-from connleak.recording.reader import EventLine
+from connleak.recording.downsampling import MAX_EVENTS, SHORT, CheckoutFilter
+from connleak.recording.format import EventLine
 from connleak.recording.writer import Writer
 
 
@@ -37,7 +37,7 @@ class Collector:
     def __init__(self, writer: Writer, scratch: Path, origin: float, cwd: Path) -> None:
         self._writer = writer
         self._decoder = MessageDecoder(writer, origin, cwd, self._table_is_full)
-        self._checkouts = Checkouts()
+        self._checkouts = CheckoutFilter()
         self.connections = ProbeConnections(
             writer, scratch / "probe.sock", origin, self._on_message, self._on_disconnect, self._on_failure
         )
@@ -66,9 +66,9 @@ class Collector:
 
     def __exit__(self, *_: object) -> None:
         self.connections.__exit__()
-        self._writer.append("events", *self._checkouts.lasting())
+        self._writer.append("events", *self._checkouts.outstanding())
         if self._checkouts.left_out:
-            text = f"{self._checkouts.left_out} checkouts that were returned within {SHORT:.0f} s are not recorded"
+            text = f"{self._checkouts.left_out} checkouts of less than {SHORT:.0f} s are not recorded"
             self.connections.note(text)
 
     # the current state
@@ -235,11 +235,11 @@ class Collector:
     def _record(self, lines: list[EventLine]) -> None:
         """Write events; when there are very many, only those that matter later."""
         whole = self._checkouts.since is None
-        kept = self._checkouts.kept(lines, self.connections.now())
+        kept = self._checkouts.keep(lines, self.connections.now())
         if kept:
             self._writer.append("events", *kept)
         if whole and self._checkouts.since is not None:
-            text = f"{EVENTS} events: from now on, checkouts that are returned within {SHORT:.0f} s are not recorded"
+            text = f"{MAX_EVENTS} events: from now on, checkouts of less than {SHORT:.0f} s are not recorded"
             self.connections.note(text, thinned=True)
 
 

@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass, field
 
 from connleak.collectors.relay_connection import RelayConnection, RemoteProbe
-from connleak.recording.reader import EventLine
+from connleak.recording.format import EventLine
 
 MAX_ENDED_SESSIONS = 10_000
 """Ended sessions that still count as the app's: the server may show them longer."""

@@ -18,8 +18,8 @@ from connleak.collectors.relay_connection import RemoteProbe
 from connleak.collectors.schema import MAX_TEXT, Hello, Message
 from connleak.model.recording import Note
 from connleak.processes.decoding import InvalidMessage
-from connleak.recording.reader import EventLine
-from connleak.recording.redaction import hidden
+from connleak.recording.format import EventLine
+from connleak.recording.redaction import redact_input
 from connleak.recording.writer import Writer
 
 MAX_INVALID = 100
@@ -98,7 +98,7 @@ class ProbeRegistry:
 
     def _authenticate(self, channel: Channel, hello: Hello) -> bool:
         """Add a process after its first message; return False if its token is wrong."""
-        pid, command = hello.hello, hidden(hello.command[:MAX_TEXT])
+        pid, command = hello.hello, redact_input(hello.command[:MAX_TEXT])
         if isinstance(channel, RemoteProbe):  # its relay checks the token, and has proved that it knows the secret
             relay = channel.relay
             probe = ProbeConnection(relay.process_of(pid), command, channel, host=relay.host, relay=relay)

@@ -24,8 +24,9 @@ from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.struct import Struct
 from connleak.processes.decoding import Count, InvalidMessage, decode
+from connleak.processes.ports import free_port
 from connleak.processes.sockets import host_and_port, is_same_user
-from connleak.processes.supervisor import Child, Keeper, free_port, wait_until_ready
+from connleak.processes.supervisor import Child, Supervisor, wait_until_ready
 
 PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
 LOCUST = (sys.executable, "-P", "-m", "connleak.locust_guard")
@@ -64,7 +65,7 @@ _said = msgspec.json.Decoder(Said)
 class Load:
     """The load of a run; a context manager. Without a scenario every step is empty."""
 
-    def __init__(self, keeper: Keeper, plan: Plan, folder: Path, origin: float, env: Mapping[str, str]) -> None:
+    def __init__(self, keeper: Supervisor, plan: Plan, folder: Path, origin: float, env: Mapping[str, str]) -> None:
         self._keeper = keeper
         self._plan = plan
         self._folder = folder

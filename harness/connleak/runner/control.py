@@ -23,7 +23,8 @@ from connleak.processes.records import PREFIX
 from connleak.processes.sockets import is_same_user, peer_credentials
 from connleak.processes.threads import Supervised, Tell
 from connleak.recording import folders
-from connleak.recording.reader import json_line, write_json
+from connleak.recording.folders import write_json
+from connleak.recording.format import json_line
 
 NAME = "control.json"
 QUESTION = b"holders\n"

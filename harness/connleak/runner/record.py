@@ -31,9 +31,9 @@ from connleak.processes.app import App, Elsewhere
 from connleak.processes.load import Load
 from connleak.processes.services import open_services
 from connleak.processes.sockets import host_and_port, listen_tcp
-from connleak.processes.supervisor import Keeper
-from connleak.recording import reader as recording
-from connleak.recording.redaction import scrub, secrets_in, without
+from connleak.processes.supervisor import Supervisor
+from connleak.recording import reader
+from connleak.recording.redaction import redact, redact_logs, secret_values
 from connleak.recording.writer import Writer
 from connleak.runner.log_patterns import REFUSALS, TOO_MANY, words_in
 from connleak.runner.machine import machine
@@ -64,9 +64,9 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
     """Leaves a recording in `folder`; raises Error when nothing could be run, with all processes ended."""
     run = Run(plan, folder, report)
     folder = run.folder
-    run.secrets |= secrets_in({**os.environ, **private.env}, private.headers) | set(private.secrets)
+    run.secrets |= secret_values({**os.environ, **private.env}, private.headers) | set(private.secrets)
     with contextlib.ExitStack() as parts:
-        parts.callback(scrub, folder, run.secrets)  # the last: when nobody writes there any more
+        parts.callback(redact_logs, folder, run.secrets)  # the last: when nobody writes there any more
         run.writer = parts.enter_context(Writer(folder, plan, machine()))
         try:
             open_parts(run, parts.enter_context(closing(run)), private)
@@ -75,11 +75,11 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
             except Unusable:
                 raise
             except Error as error:  # the app or the load ended on the way: what there is can be judged
-                run.note("run", without(error.message, run.secrets))
+                run.note("run", redact(error.message, run.secrets))
         except KeyboardInterrupt:
             run.note("run", f"interrupted in phase {run.phase} of cycle {run.cycle}", interrupted=True)
         except Error as error:
-            error.message = without(error.message, run.secrets)  # a log's last lines may be in it
+            error.message = redact(error.message, run.secrets)  # a log's last lines may be in it
             run.note("run", error.message)
             raise
         finally:
@@ -108,7 +108,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     plan = run.plan
     run.begin("start", 0)
     show(run)
-    keeper = run.keeper = parts.enter_context(Keeper())
+    keeper = run.keeper = parts.enter_context(Supervisor())
     services = parts.enter_context(open_services(keeper, plan.services, run.folder))
     here = bool(plan.app)
     if here:
@@ -207,7 +207,7 @@ def begin_baseline(run: Run) -> None:
         version=server.version,
         max_connections=server.max_connections,
         reserved=server.reserved,
-        ours=server.ours,
+        ours=server.own_server,
         own_database=server.own_database,
     )
 
@@ -233,7 +233,7 @@ def goes_on(run: Run) -> bool:
     run.more = max(0, plan.cycles - done)
     if done < min(2, plan.cycles):
         return True
-    read = recording.read(run.folder)
+    read = reader.read(run.folder)
     if plan.early_stop and done >= 2 and judge.is_settled(read):
         if run.more or plan.sensitivity:
             run.note("run", f"stopped after cycle {done} of {plan.cycles}: more could not change the verdict")
@@ -302,7 +302,7 @@ def one_cycle(run: Run, cycle: int) -> None:
 
 def saw_sessions(run: Run) -> bool:
     """Tells whether the server has shown any session of the app so far, or counted one too short to be seen."""
-    facts = Facts(recording.read(run.folder))
+    facts = Facts(reader.read(run.folder))
     return short_sessions(facts) > 0 or any(sample.backends for sample in facts.recording.samples)
 
 

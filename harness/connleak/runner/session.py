@@ -20,10 +20,10 @@ from connleak.model.struct import Struct
 from connleak.model.verdict import Table
 from connleak.processes.app import App, Elsewhere
 from connleak.processes.load import Load
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.processes.threads import stopped
-from connleak.recording.reader import PhaseLine
-from connleak.recording.redaction import without
+from connleak.recording.format import PhaseLine
+from connleak.recording.redaction import redact
 from connleak.recording.writer import Writer
 from connleak.runner.control import Control
 
@@ -67,7 +67,7 @@ class Run:
         """What must not stand in anything that is written or shown."""
         self.refusal_seen = False
         self.writer: Writer
-        self.keeper: Keeper
+        self.keeper: Supervisor
         self.server: Server
         self.collector: Collector
         self.app: App | Elsewhere
@@ -86,7 +86,7 @@ class Run:
         self.writer.append("phases", PhaseLine(self.now() if at is None else at, name, cycle, facts))
 
     def note(self, about: str, text: str, **facts: object) -> None:
-        self.writer.append("notes", Note(self.now(), about, without(text, self.secrets), facts))
+        self.writer.append("notes", Note(self.now(), about, redact(text, self.secrets), facts))
 
 
 def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:

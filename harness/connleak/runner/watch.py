@@ -33,8 +33,8 @@ from connleak.plan.resolve import Private
 from connleak.processes.app import Elsewhere
 from connleak.processes.load import Load
 from connleak.processes.sockets import host_and_port, listen_tcp
-from connleak.processes.supervisor import Keeper
-from connleak.recording.downsampling import window_at
+from connleak.processes.supervisor import Supervisor
+from connleak.recording.downsampling import window_length
 from connleak.recording.writer import Writer
 from connleak.runner.machine import machine
 from connleak.runner.record import begin_baseline, wait_until_settled
@@ -46,8 +46,8 @@ JUDGE = """
 import sys
 from pathlib import Path
 import msgspec
-from connleak import judging as judge; from connleak.recording import reader as recording
-sys.stdout.buffer.write(msgspec.json.encode(judge.judge(recording.read(Path(sys.argv[1])))))
+from connleak import judging as judge; from connleak.recording import reader
+sys.stdout.buffer.write(msgspec.json.encode(judge.judge(reader.read(Path(sys.argv[1])))))
 """
 SHARE = 0.05
 """The part of the time that judging may take: the longer the recording, the less often."""
@@ -129,7 +129,7 @@ def opened(plan: Plan, private: Private, folder: Path) -> Iterator[Run]:
     with contextlib.ExitStack() as parts:
         run.writer = parts.enter_context(Writer(run.folder, plan, machine()))
         run.begin("start", 0)
-        keeper = run.keeper = parts.enter_context(Keeper())
+        keeper = run.keeper = parts.enter_context(Supervisor())
         run.server = watched(private.address, plan.remote)
         run.secrets |= {run.server.password} - {""}
         run.app = Elsewhere()
@@ -178,7 +178,7 @@ def one_window(run: Run, view: View, ends: float) -> None:
     """Looks on for one window, with the holder tables of its begin and its end; later ones last longer."""
     run.begin("watch", run.cycle + 1)
     take_snapshot(run, "watch", run.cycle)
-    deadline = min(ends, time.monotonic() + window_at(run.plan.window, run.now()))
+    deadline = min(ends, time.monotonic() + window_length(run.plan.window, run.now()))
     for _ in ticks(run, TICK):
         view.show()
         if time.monotonic() >= deadline:
