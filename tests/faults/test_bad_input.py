@@ -99,7 +99,7 @@ def judged(folder: Path, outcome: str) -> None:
     except Error as error:
         assert error.message and error.hint
         return
-    failed = [check.why for check in verdict.checks if "this check failed" in check.why]
+    failed = [check.detail for check in verdict.checks if "this check failed" in check.detail]
     assert not failed, failed[0]
     wrong = "clean" if outcome == "leak" else "leak"
     assert verdict.outcome != wrong, (outcome, verdict.sentence)
@@ -160,7 +160,7 @@ def test_a_recording_whose_lines_are_swapped_doubled_or_broken(kept, tmp_path_fa
         verdict = judge.judge(recordings.read(work))
     except Error:
         return
-    assert not [check for check in verdict.checks if "this check failed" in check.why]
+    assert not [check for check in verdict.checks if "this check failed" in check.detail]
 
 
 @slow
@@ -180,7 +180,7 @@ def test_a_recording_with_a_number_that_cannot_be(kept, tmp_path_factory, number
         verdict = judge.judge(recordings.read(work))
     except Error:
         return
-    failed = [check.why for check in verdict.checks if "this check failed" in check.why]
+    failed = [check.detail for check in verdict.checks if "this check failed" in check.detail]
     assert not failed, failed[0]
 
 

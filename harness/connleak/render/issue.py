@@ -43,7 +43,7 @@ def issue(recording: Recording, verdict: Verdict, excerpts: Excerpts) -> str:
         "",
         "| check | ended | why |",
         "|---|---|---|",
-        *(f"| {check.name} | {check.outcome} | {plain(check.why)} |" for check in verdict.checks),
+        *(f"| {check.name} | {check.outcome} | {plain(check.detail)} |" for check in verdict.checks),
         "",
         f"Sensitivity: {verdict.sensitivity.get('text', 'not known')}.",
         "</details>",

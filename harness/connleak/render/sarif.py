@@ -30,10 +30,10 @@ def junit(runs: list[tuple[Recording, Verdict]], strict: bool = False) -> str:
             case = ElementTree.SubElement(suite, "testcase", classname=f"connleak.{name}", name=check.name)
             tag = "error" if check.outcome == "inconclusive" else "failure"
             if check.outcome == "clean" or (check.outcome == "strained" and not strict):
-                ElementTree.SubElement(case, "system-out").text = check.why.translate(CONTROLS)
+                ElementTree.SubElement(case, "system-out").text = check.detail.translate(CONTROLS)
                 continue
             counts[tag] += 1
-            claims = [finding.claim for finding in verdict.findings if finding.kind == check.name] or [check.why]
+            claims = [finding.claim for finding in verdict.findings if finding.kind == check.name] or [check.detail]
             words = "\n".join(claims).translate(CONTROLS)
             ElementTree.SubElement(case, tag, message=first_line(words), type=check.outcome).text = words
         suite.set("failures", str(counts["failure"]))

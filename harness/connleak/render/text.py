@@ -45,7 +45,7 @@ def answer(plan: Plan, verdict: Verdict, excerpts: Excerpts | None = None, *, wh
         text.append(wrapped(f"At this rate {verdict.exhaustion['text']}.") + "\n")
     for check in verdict.checks:
         if check.outcome == "inconclusive":
-            text.append(wrapped(f"could not be told ({check.name}): {check.why}") + "\n", "yellow")
+            text.append(wrapped(f"could not be told ({check.name}): {check.detail}") + "\n", "yellow")
     residents = verdict.evidence.get("residents") or []
     if residents:
         places = sorted({resident["site"] for resident in residents})
