@@ -33,7 +33,7 @@ from connleak.recording import reader as recording
 from connleak.recording.downsampling import window_at
 from connleak.recording.reader import PhaseLine
 from connleak.recording.writer import Writer
-from connleak.render.charts.drawing import altair, to_svg
+from connleak.render.charts.vega import altair, to_svg
 from connleak.runner import report as results
 from connleak.runner.watch import plan_of
 

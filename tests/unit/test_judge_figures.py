@@ -319,7 +319,9 @@ def test_callers_that_come_one_after_the_other_never_want_more_than_one() -> Non
     back = [Event(1.5005 + n / 1000, "checkin", PROCESS, 1, 1, n, pool=1) for n in range(120)]
     big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
     verdict = judge.judge(recording([idle(1)] * 3, pools=big, events=(*taken, *back)))
-    assert check(verdict, "over-budget").detail == "the pools may open 150, and with the callers seen 1, of 97 connections"
+    assert (
+        check(verdict, "over-budget").detail == "the pools may open 150, and with the callers seen 1, of 97 connections"
+    )
 
 
 def test_callers_that_wait_want_a_connection_from_when_they_asked_on() -> None:

@@ -352,7 +352,8 @@ def test_churn_takes_two_cycles_and_what_the_first_opened_is_none() -> None:
     assert kinds(judge.judge(recording([idle(1)] * 3, pools=POOLED, events=first))) == []
     assert kinds(judge.judge(recording([idle(1)] * 2, pools=POOLED[:2], events=opening(50)[:100]))) == ["churn"]
     assert (
-        "not judged" in check(judge.judge(recording([idle(1)], pools=POOLED[:1], events=opening(90)[:90])), "churn").detail
+        "not judged"
+        in check(judge.judge(recording([idle(1)], pools=POOLED[:1], events=opening(90)[:90])), "churn").detail
     )
 
 

@@ -10,8 +10,7 @@ from build import SITE, backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.model.plan import Database
 from connleak.model.recording import Event, Sample, Site
-from connleak.render import charts, issue, page, series, text
-from connleak.render import lifelines as lives
+from connleak.render import charts, intervals, issue, page, series, text
 from connleak.render.excerpts import Excerpt, excerpts_of
 
 
@@ -156,7 +155,7 @@ def test_a_lifeline_is_a_stretch_a_state_with_the_line_that_took_it_and_marks_wh
     row = [backend(1, xact=0.9, state="idle in transaction"), backend(2)]
     events = (Event(0.9, "checkout", 100, 1, 1, 1, site=SITE),)
     made = recording([row[1:], row, row], holders=[[], [holder(1)], [holder(1)]], events=events)
-    rows, rest = lives.lifelines(made, {1})
+    rows, rest = intervals.lifelines(made, {1})
     assert rest == 0
     one = next(found for found in rows if found["session"] == 1)
     assert (one["state"], one["line"], one["left"]) == ("idle in transaction", str(SITE), 1)
@@ -172,15 +171,15 @@ def test_many_sessions_draw_few_bars_and_the_shortest_lived_are_left_out_and_cou
     ]
     made = recording([[backend(1)]])
     made = msgspec.structs.replace(made, samples=tuple(Sample(1.0 + t / 50, row) for t, row in enumerate(many)))
-    rows, rest = lives.lifelines(made, set())
-    assert len(rows) <= lives.BARS and rest == 706 - lives.MOST
+    rows, rest = intervals.lifelines(made, set())
+    assert len(rows) <= intervals.BARS and rest == 706 - intervals.MOST
 
 
 def test_ages_climb_for_what_is_never_given_back_and_stay_low_for_the_rest() -> None:
     events = [Event(1.2, "checkout", 100, 1, 1, 1)]
     events += [Event(1.0 + n, "checkout", 100, 1, 2, n + 2) for n in range(8)]
     events += [Event(1.2 + n, "checkin", 100, 1, 2, n + 2) for n in range(8)]
-    rows = lives.ages(recording([[backend(1), backend(2)]] * 3, events=tuple(events)))
+    rows = intervals.ages(recording([[backend(1), backend(2)]] * 3, events=tuple(events)))
     assert {row["age"] for row in rows if row["t"] > 11.5} == {"10 s to 30 s"}
     assert {"under 0.1 s", "0.1 s to 0.3 s"} <= {row["age"] for row in rows}
 
@@ -191,7 +190,7 @@ def test_the_two_sides_stand_on_one_axis() -> None:
         Event(1.2, "checkout", 100, 1, 1, 1),
         Event(5.0, "checkin", 100, 1, 1, 1),
     )
-    rows = lives.sides(recording([[backend(1), backend(2)]] * 3, events=events))
+    rows = series.sides(recording([[backend(1), backend(2)]] * 3, events=events))
     last = {row["side"]: row["count"] for row in rows}
     assert last == {"sessions on the server": 2, "open in the app": 1, "checked out in the app": 0}
 

@@ -26,7 +26,7 @@ from connleak.recording import folders
 from connleak.recording import reader as recording
 from connleak.recording.folders import named
 from connleak.render import comparison as compared
-from connleak.runner import drawing
+from connleak.runner import chart_process
 from connleak.runner import report as results
 from connleak.runner.signals import folder_for, need_lab, own_folder, terminating, without_secrets
 
@@ -196,7 +196,7 @@ def compare(
     show_comparison(found, form)
     if place:
         shown = f"report: {place}/compare.html   charts: {place}/overlay.svg, {place}/multiples.svg"
-        draw_after(lambda: drawing.draw_comparison(place, arms), shown, form)
+        draw_after(lambda: chart_process.draw_comparison(place, arms), shown, form)
     sys.exit(found.exit_code)
 
 

@@ -7,9 +7,9 @@ are held against.
 from __future__ import annotations
 
 from connleak.comparing.conclusion import conclude, remark
+from connleak.comparing.conditions import refusal, unlike
 from connleak.comparing.effects import effects_of, is_clear
 from connleak.comparing.figures import arm_of, measure
-from connleak.comparing.unlike import refusal, unlike
 from connleak.model.comparison import Comparison
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict

@@ -18,7 +18,8 @@ from connleak.model.recording import Recording, Request
 from connleak.model.verdict import Finding, Verdict
 from connleak.recording.redaction import without_passwords
 from connleak.render import comparison as compared
-from connleak.render.charts.drawing import DARK, cleaned, converter, inks
+from connleak.render.charts.style import DARK, cleaned, theme_config
+from connleak.render.charts.vega import converter
 from connleak.render.excerpts import Excerpts
 from connleak.render.sanitize import CONTROLS
 
@@ -61,7 +62,7 @@ def report(recording: Recording, verdict: Verdict, charts: Specs, excerpts: Exce
     )
 
 
-THEME = {"colours": DARK, "light": inks(False), "dark": inks(True)}
+THEME = {"colours": DARK, "light": theme_config(False), "dark": theme_config(True)}
 """What the page's script needs to draw in the reader's own theme."""
 
 

@@ -1,23 +1,25 @@
-"""Several runs side by side: one line an arm on the same axes, or a small chart each."""
+"""Several runs together: one line per run on the same axes, or a small chart per arm."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.render import series
-from connleak.render.charts.drawing import ARMS, DASHES, altair, legend_choice, time_axis, zoom
-from connleak.render.charts.growth import MARK, answer, area, ceiling, shades, unit_of
+from connleak.render.charts.stacked_sessions import answer, area, ceiling, session_unit, shades
+from connleak.render.charts.style import ARMS, DASHES
+from connleak.render.charts.vega import altair, legend_choice, time_axis, zoom
 
 Runs = dict[str, list[tuple[Recording, Verdict]]]
-"""The runs of each arm, by its name, in order."""
+"""The runs of each arm by its name, in order."""
 COLUMNS = 3
 SMALL, LOW = 300, 150
 
 
-def overlay_chart(runs: Runs, heading: str, words: list[str], *, interactive: bool = False) -> dict[str, Any]:
-    """Returns the sessions of every run as a line, an arm a colour and a dash; clocks begin with the first load."""
+def overlay_chart(runs: Runs, heading: str, subtitle: list[str], *, interactive: bool = False) -> dict[str, Any]:
+    """Return the sessions of every run as a line, each arm in its own colour and dash; time starts at the baseline."""
     alt = altair()
     rows: list[dict[str, Any]] = []
     ends = [1.0]
@@ -34,7 +36,7 @@ def overlay_chart(runs: Runs, heading: str, words: list[str], *, interactive: bo
     order = list(names.values())
     most = max((float(row["sessions"]) for row in rows), default=1.0)
     many = max(len(made) for made in runs.values())
-    what = unit_of(next(iter(runs.values()))[0][0])
+    unit = session_unit(next(iter(runs.values()))[0][0])
     lines = (
         alt.Chart(alt.Data(values=rows))
         .mark_line(
@@ -44,7 +46,7 @@ def overlay_chart(runs: Runs, heading: str, words: list[str], *, interactive: bo
             x=time_axis(alt, 0.0, max(ends)),
             y=alt.Y(
                 "sessions:Q",
-                title=what,
+                title=unit,
                 axis=alt.Axis(tickMinStep=1),
                 scale=alt.Scale(domain=[0, ceiling(most)], nice=False),
             ),
@@ -55,7 +57,7 @@ def overlay_chart(runs: Runs, heading: str, words: list[str], *, interactive: bo
             detail="round:N",
             tooltip=["arm:N", "round:Q", "t:Q", "sessions:Q"],
         )
-        .properties(width=700, height=320, title=alt.TitleParams(heading, subtitle=words))
+        .properties(width=700, height=320, title=alt.TitleParams(heading, subtitle=subtitle))
     )
     if interactive:
         chosen = legend_choice(alt, "arm")
@@ -64,12 +66,13 @@ def overlay_chart(runs: Runs, heading: str, words: list[str], *, interactive: bo
     return spec
 
 
-def cycled(values: Any, names: list[str]) -> list[Any]:
+def cycled(values: Sequence[Any], names: list[str]) -> list[Any]:
+    """Return one value per name, repeated from the start where there are too few."""
     return [values[n % len(values)] for n in range(len(names))]
 
 
 def multiples_chart(runs: Runs, heading: str, *, columns: int = COLUMNS) -> dict[str, Any]:
-    """Returns a small growth chart for each arm's first run, all on the same axes, with its answer."""
+    """Return a small growth chart of each arm's first run with its answer, all on the same axes."""
     alt = altair()
     first = {arm: made[0] for arm, made in runs.items()}
     spans = {arm: series.span(recording) for arm, (recording, _) in first.items()}
@@ -80,15 +83,15 @@ def multiples_chart(runs: Runs, heading: str, *, columns: int = COLUMNS) -> dict
     charts = []
     for number, (arm, (recording, verdict)) in enumerate(first.items()):
         begin = spans[arm][0]
-        what = unit_of(recording) if number % columns == 0 else None
+        unit = session_unit(recording) if number % columns == 0 else None
         low = number + columns >= len(first)
         layers = [
             *shades(alt, recording, begin, begin + length, last=low),
-            area(alt, rows[arm], begin, begin + length, what, last=low, top=top, used=used),
+            area(alt, rows[arm], begin, begin + length, unit, last=low, top=top, used=used),
             *answer(alt, verdict, begin + length, size=11),
         ]
         made = alt.layer(*layers).properties(
-            width=SMALL, height=LOW, title=alt.TitleParams(f"{arm}: {MARK[verdict.outcome]}", fontSize=12)
+            width=SMALL, height=LOW, title=alt.TitleParams(f"{arm}: {verdict.outcome.upper()}", fontSize=12)
         )
         charts.append(made)
     chart = alt.concat(*charts, columns=columns, spacing=18).properties(title=alt.TitleParams(heading))

@@ -23,7 +23,7 @@ from connleak.recording import reader as recording
 from connleak.render.sanitize import first_line, harmless
 from connleak.runner import report as results
 
-CHILD = [sys.executable, "-P", "-m", "connleak.runner.drawing"]
+CHILD = [sys.executable, "-P", "-m", "connleak.runner.chart_process"]
 """What draws; `-P`, for the working folder may have modules of its own."""
 SECONDS = 120
 MEMORY = 3 << 30
