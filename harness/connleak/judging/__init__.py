@@ -16,7 +16,8 @@ from connleak.judging.facts import Facts, is_canary, unit
 from connleak.judging.holders import holder_table, postmortem
 from connleak.judging.projection import exhaustion
 from connleak.judging.rates import compact, increments, requests_for, smallest_visible
-from connleak.model.recording import KINDS, OUTCOMES, Outcome, Recording
+from connleak.model.outcomes import KINDS, OUTCOMES, Outcome
+from connleak.model.recording import Recording
 from connleak.model.verdict import Check, CheckOutcome, Finding, Verdict
 
 __all__ = ["CHECKS", "is_settled", "judge", "merge", "requests_for", "requests_landed"]
@@ -58,7 +59,7 @@ def judge(recording: Recording) -> Verdict:
     if recording.plan.canary:
         checks.append(canary_seen(recording))
     findings.sort(key=lambda finding: (list(KINDS).index(finding.kind), -len(finding.backends)))
-    outcome = merge([*(KINDS[finding.kind] for finding in findings), *(check.outcome for check in checks)])
+    outcome = merge([*(KINDS[finding.kind].outcome for finding in findings), *(check.outcome for check in checks)])
     sensitivity = sensitivity_of(facts)
     return Verdict(
         outcome=outcome,
@@ -98,7 +99,7 @@ def requests_landed(recording: Recording) -> int:
 def merge(outcomes: Iterable[CheckOutcome]) -> Outcome:
     """Return the first of the outcomes in merge order without the skipped ones; inconclusive when there is none."""
     counted = [outcome for outcome in outcomes if outcome != "skipped"]
-    return min(counted, key=OUTCOMES.index, default="inconclusive")
+    return min(counted, key=list(OUTCOMES).index, default="inconclusive")
 
 
 def is_settled(recording: Recording) -> bool:
