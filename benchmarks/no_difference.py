@@ -14,8 +14,8 @@ from itertools import combinations
 from pathlib import Path
 
 import lab
-from connleak import comparing as compare
 from connleak import judging as judge
+from connleak.comparing import compare
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.plan import resolve as plan
@@ -59,4 +59,4 @@ def others(
 
 def answer(runs: Runs) -> str:
     """Returns what the comparison of the odd with the even runs says."""
-    return compare.compare({"one": runs[::2], "one again": runs[1::2]}).outcome
+    return compare({"one": runs[::2], "one again": runs[1::2]}).outcome

@@ -11,7 +11,8 @@ from connleak import judging as judge
 from connleak.model.plan import Database
 from connleak.model.recording import Event, Sample, Site
 from connleak.render import charts, intervals, issue, page, series, text
-from connleak.render.excerpts import Excerpt, excerpts_of
+from connleak.render.excerpts import Excerpt
+from connleak.runner.source_lines import excerpts_of
 
 
 def leaking(site: Site = SITE, query: str = "SELECT 1"):
@@ -161,7 +162,7 @@ def test_a_lifeline_is_a_stretch_a_state_with_the_line_that_took_it_and_marks_wh
     assert (one["state"], one["line"], one["left"]) == ("idle in transaction", str(SITE), 1)
     assert one["from"] < one["to"] == rows[0]["to"]
     words = words_of(charts.to_svg(charts.lifelines_chart(made, judge.judge(made))))
-    assert "2 sessions, by opening" in words and "seconds since the start of the run" in words
+    assert "2 sessions, in order of opening" in words and "seconds since the start of the run" in words
 
 
 def test_many_sessions_draw_few_bars_and_the_shortest_lived_are_left_out_and_counted() -> None:

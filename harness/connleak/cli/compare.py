@@ -171,7 +171,7 @@ def compare(
     from connleak.runner import experiment
 
     recorded = bool(names) and not given["app"] and all(experiment.is_recorded(name) for name in names)
-    need_lab("none" if recorded else "locust")
+    need_lab("none" if recorded else "locust", comparing=True)
     place, diffs = None, {}
     if recorded:
         arms = experiment.read_arms(experiment.named_folders(names))

@@ -16,6 +16,7 @@ import psutil
 from msgspec.structs import replace
 
 from connleak.model.errors import Error
+from connleak.model.outcomes import KINDS
 from connleak.model.struct import Struct
 from connleak.model.target import Target, Variant
 from connleak.model.verdict import Finding, Verdict
@@ -24,9 +25,6 @@ from connleak.plan import resolve as plan
 from connleak.processes.threads import Supervised
 from connleak.runner import report as results
 from connleak.runner.record import record
-
-NAMED = ("held", "growth", "collected", "orphaned", "lock-held")
-"""Kinds whose line a target marks with `# leak:`."""
 
 
 class Graded(Struct, frozen=True, kw_only=True):
@@ -161,7 +159,7 @@ def problems(variant: Variant, verdict: Verdict, folder: Path) -> Iterator[str]:
     yield from (f"{kind} is one too many" for kind in kinds if kind not in (*variant.kinds, *variant.may))
     if variant.expect == "leak":
         for finding in verdict.findings:
-            if finding.kind in NAMED and not names_marked_line(finding, folder):
+            if KINDS[finding.kind].at_line and not names_marked_line(finding, folder):
                 site = finding.sites[0] if finding.sites else "no line"
                 yield f"{finding.kind} names {site}, which has no # leak: mark"
 
