@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
+import sys
 from pathlib import Path
 
 import msgspec
@@ -19,6 +21,7 @@ from connleak.plan.resolve import Options, resolve
 from connleak.recording.writer import Writer
 from connleak.render import comparison as compared
 from connleak.runner import experiment
+from connleak.runner.signals import need_lab
 
 
 def leaking(per_cycle: int = 4, seconds: float = 0.02, **changes):
@@ -130,6 +133,24 @@ def test_noise_alone_is_hardly_ever_told_apart() -> None:
         half = student(0.01, freedom) * noise * (2 / 3) ** 0.5
         wrong += abs(sum(groups[0]) / 3 - sum(groups[1]) / 3) > half
     assert wrong < 2000 * 0.02
+
+
+def test_without_scipy_comparing_names_it_and_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    with pytest.raises(Error, match="scipy") as problem:
+        compare({"buggy": [leaking()] * 2, "fixed": [clean()] * 2})
+    assert (problem.value.hint, problem.value.exit_code) == ("pip install 'connleak[lab]'", 4)
+    assert compare({"buggy": [leaking()], "fixed": [clean()]}).outcome == "fixed", "one round each needs no interval"
+
+
+def test_the_requirements_of_comparing_include_scipy_and_those_of_running_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == "scipy" else find(name))
+    need_lab("locust")
+    with pytest.raises(Error, match="comparing needs scipy, not installed here"):
+        need_lab("none", comparing=True)
 
 
 def test_the_table_marks_real_differences_and_the_markdown_escapes_bars() -> None:

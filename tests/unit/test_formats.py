@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -10,10 +11,14 @@ import msgspec
 import pytest
 from build import SITE, backend, holder, pool, recording
 from connleak import judging as judge
+from connleak.model.outcomes import KINDS, OUTCOMES
 from connleak.model.recording import Site
+from connleak.model.verdict import Check
 from connleak.render import github, issue, junit, sarif
 from connleak.render.excerpts import Excerpt
 from connleak.render.rerun import rerun_command
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def leaking(site: Site = SITE, **changes):
@@ -71,6 +76,55 @@ def test_junit_holds_no_character_that_xml_forbids() -> None:
     checks = tuple(msgspec.structs.replace(check, detail="a\x00b\x1b[0m") for check in verdict.checks)
     text = junit.junit([(made, msgspec.structs.replace(verdict, checks=checks))])
     assert ElementTree.fromstring(text) is not None and "\x00" not in text
+
+
+SKIPPED = (
+    Check("held", "clean", "no checkout is outstanding"),
+    Check("shared", "skipped", "needs a probe"),
+    Check("churn", "skipped", "needs a probe: <off>"),
+)
+
+
+def skipping():
+    """A clean run in which two checks were skipped."""
+    made, verdict = clean()
+    return made, msgspec.structs.replace(verdict, checks=SKIPPED)
+
+
+def test_junit_shows_a_skipped_check_as_skipped_with_its_reason_and_counts_it() -> None:
+    (suite,) = ElementTree.fromstring(junit.junit([skipping()], strict=True)).findall("testsuite")
+    assert [suite.get(name) for name in ("tests", "skipped", "failures", "errors")] == ["3", "2", "0", "0"]
+    reasons = {case.get("name"): case.find("skipped").get("message") for case in suite if len(case.findall("skipped"))}
+    assert reasons == {"shared": "needs a probe", "churn": "needs a probe: <off>"}
+    assert suite.find("testcase[@name='held']/system-out").text == "no checkout is outstanding"
+
+
+def test_sarif_notes_a_skipped_check_on_the_run_and_makes_no_result_of_it() -> None:
+    (run,) = sarif.sarif([skipping(), skipping()], "/repo")["runs"]
+    assert run["results"] == []
+    (invocation,) = run["invocations"]
+    assert invocation["executionSuccessful"] is True
+    notes = {row["associatedRule"]["id"]: row["message"]["text"] for row in invocation["toolExecutionNotifications"]}
+    assert notes == {
+        "connleak/shared": "shared skipped: needs a probe",
+        "connleak/churn": "churn skipped: needs a probe: <off>",
+    }
+    assert len(invocation["toolExecutionNotifications"]) == 2, "each once, however many runs skipped it"
+    assert "invocations" not in sarif.sarif([clean()], "/repo")["runs"][0]
+
+
+def test_the_draft_lists_a_skipped_check_as_skipped() -> None:
+    made, verdict = skipping()
+    assert "| shared | skipped | needs a probe |" in issue.issue(made, verdict, {})
+
+
+def test_every_kind_has_a_sarif_level_a_title_and_an_anchor_in_the_documentation() -> None:
+    headings = {line for line in (DOCS / "findings.md").read_text().splitlines() if line.startswith("#")}
+    for kind in KINDS:
+        description = sarif.rule(kind)
+        assert description["shortDescription"]["text"] == f"{KINDS[kind].outcome}: {KINDS[kind].title}"
+        assert OUTCOMES[KINDS[kind].outcome].level in ("error", "warning")
+        assert f"## {kind}" in headings
 
 
 def test_sarif_names_the_guilty_line_from_the_repositorys_root() -> None:

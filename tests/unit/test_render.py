@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
 
 import msgspec
+import pytest
 from build import SITE, backend, holder, pool, recording
 from connleak import judging as judge
+from connleak import locust_web
+from connleak.model.comparison import Answer
+from connleak.model.outcomes import OUTCOMES
 from connleak.model.plan import Database
 from connleak.model.recording import Event, Sample, Site
-from connleak.render import charts, intervals, issue, page, series, text
+from connleak.model.verdict import Check, HolderRow, worker_of
+from connleak.render import (
+    charts,
+    comparison,
+    holder_table,
+    intervals,
+    issue,
+    junit,
+    page,
+    series,
+    text,
+    watch_screen,
+)
 from connleak.render.excerpts import Excerpt
 from connleak.runner.source_lines import excerpts_of
 
@@ -139,6 +158,73 @@ def test_the_page_says_how_every_check_ended() -> None:
     html = page.report(made, verdict, {}, {}, "")
     for check in verdict.checks:
         assert f"<td>{check.name}</td><td>{check.outcome}</td>" in html
+
+
+def test_a_skipped_check_is_neither_clean_nor_inconclusive_on_the_terminal_and_on_the_page() -> None:
+    made = recording([[backend(1)]] * 3, pools=[[pool(idle=(1,))]] * 3)
+    checks = (
+        Check("held", "clean", "no checkout is outstanding"),
+        Check("shared", "skipped", "needs a probe"),
+        Check("churn", "skipped", "needs a probe"),
+        Check("growth", "skipped", "needs two cycles"),
+    )
+    verdict = msgspec.structs.replace(judge.judge(made), checks=checks)
+    lines = text.answer(made.plan, verdict).plain.splitlines()
+    assert lines[0].startswith(" CLEAN ")
+    assert lines[-2:] == ["skipped, needs a probe: shared, churn", "skipped, needs two cycles: growth"]
+    html = page.report(made, verdict, {}, {}, "")
+    assert '<td>shared</td><td>skipped</td><td class="why">needs a probe</td>' in html
+
+
+ROW = HolderRow(
+    backend=12,
+    state="idle in transaction",
+    state_for=3.04,
+    held_for=300.0,
+    site=SITE,
+    process=100,
+    worker="Thread-1",
+    alive=False,
+    now=Site("app.py", 77, "listen"),
+    request="GET /users",
+    query="SELECT 1",
+)
+CELLS = ["12", "idle in transaction 3.0 s", "5 min", str(SITE), "GET /users", worker_of(ROW)]
+CELLS += ["app.py:77 in listen", "SELECT 1"]
+
+
+def test_the_terminal_the_page_the_watch_and_locust_show_the_same_columns() -> None:
+    verdict = msgspec.structs.replace(judge.judge(leaking()), holders=(ROW,))
+    html = page.report(leaking(), verdict, {}, {}, "")
+    titles = [column.title for column in holder_table.COLUMNS]
+    assert "".join(f"<th>{title}</th>" for title in titles) in html
+    assert "".join(f"<td>{cell}</td>" for cell in CELLS) in html
+    whole, live = text.holders_of("quiet", 1.0, "", (ROW,)), watch_screen.holders((ROW,))
+    assert [str(column.header) for column in whole.columns] == titles
+    assert [column._cells[0].plain for column in whole.columns] == CELLS
+    shown = [titles.index(str(column.header)) for column in live.columns]
+    assert [column._cells[0].plain for column in live.columns] == [CELLS[n] for n in shown]
+    assert shown == sorted(shown) and [titles[n] for n in (4, 7)] == ["request", "last statement"]
+    sender = SimpleNamespace(last={"holders": [msgspec.to_builtins(ROW)]})
+    (row,) = locust_web.rows_of(sender)
+    assert row == {
+        "session": 12, "state": CELLS[1], "held": 300.0, "name": CELLS[3], "owner": CELLS[5], "now": CELLS[6],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.04, "0.0 s"), (119.9, "119.9 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 days")]
+)
+def test_a_duration_is_in_the_largest_unit_of_which_there_are_two(seconds: float, words: str) -> None:
+    assert holder_table.format_duration(seconds) == words
+
+
+def test_every_outcome_and_every_answer_has_its_colour_on_the_terminal_and_on_the_pages() -> None:
+    style = (Path(page.__file__).parent / "templates" / "style.css").read_text()
+    for outcome in (*OUTCOMES, *get_args(Answer)):
+        assert f".{outcome.replace(' ', '-')}" in style, outcome
+    assert set(comparison.COLOURS) == set(get_args(Answer))
+    assert set(junit.TAGS) == {*OUTCOMES, "skipped"}
 
 
 def test_the_code_around_a_line_is_kept_and_shown_with_the_line_marked(tmp_path) -> None:

@@ -62,7 +62,7 @@ def remarks(verdict: Verdict) -> Iterator[tuple[str, str]]:
     if verdict.exhaustion:
         yield f"At this rate {verdict.exhaustion['text']}.", ""
     for check in verdict.checks:
-        if check.outcome == "inconclusive":
+        if check.outcome == "inconclusive" and check.detail.strip() != verdict.sentence:
             yield f"inconclusive ({check.name}): {check.detail}", "yellow"
     for reason, names in skipped_checks(verdict).items():
         yield f"skipped, {reason}: {', '.join(names)}", "dim"
@@ -111,8 +111,7 @@ def one_finding(finding: Finding, excerpts: Excerpts) -> Text:
         code = code_at(excerpts, site)
         if code:
             text.append(f"    {code}\n")
-        text.append("\n")
-    return text
+    return text.append("\n")
 
 
 def wrapped(text: str) -> str:
