@@ -144,7 +144,7 @@ def undrawn() -> Iterator[None]:
 
 
 def work(places: list[str]) -> None:
-    chart_process.drawn = drawn_here
+    chart_process.run_child = drawn_here
     for place in places:
         child = os.fork()
         if child == 0:

@@ -71,7 +71,7 @@ def test_a_process_that_cannot_draw_is_told_and_none_stays(
     monkeypatch.setattr(chart_process, "CHILD", child)
     before = set(psutil.Process().children(recursive=True))
     job = chart_process.Job(folders={"": (str(folder),)})
-    problem = chart_process.drawn(job, again="connleak render x", seconds=1 if child is SLOW else 60)
+    problem = chart_process.run_child(job, rerun="connleak render x", seconds=1 if child is SLOW else 60)
     assert problem is not None
     assert problem.message.startswith("the charts could not be drawn: ") and words in problem.message
     assert (problem.hint, problem.exit_code) == ("connleak render x", 4)

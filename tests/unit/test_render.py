@@ -30,6 +30,7 @@ from connleak.render import (
     text,
     watch_screen,
 )
+from connleak.render.charts import style
 from connleak.render.excerpts import Excerpt
 from connleak.runner.source_lines import excerpts_of
 
@@ -249,6 +250,15 @@ def test_a_lifeline_is_a_stretch_a_state_with_the_line_that_took_it_and_marks_wh
     assert one["from"] < one["to"] == rows[0]["to"]
     words = words_of(charts.to_svg(charts.lifelines_chart(made, judge.judge(made))))
     assert "2 sessions, in order of opening" in words and "seconds since the start of the run" in words
+
+
+def test_every_row_of_a_large_table_is_drawn() -> None:
+    made = recording([[backend(n) for n in range(60)]] * 3)
+    spec = charts.lifelines_chart(made, judge.judge(made))
+    svg = charts.to_svg(spec)
+    drawn = {int(number) for number in re.findall(r"in order of opening: (\d+)", svg)}
+    assert drawn == set(range(60))
+    assert spec == json.loads(json.dumps(style.cleaned(spec))), "no data is cut"
 
 
 def test_many_sessions_draw_few_bars_and_the_shortest_lived_are_left_out_and_counted() -> None:

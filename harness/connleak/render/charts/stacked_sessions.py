@@ -180,7 +180,7 @@ def rates(alt: Any, rows: list[dict[str, Any]], begin: float, end: float) -> Any
         .encode(
             x=time_axis(alt, begin, end, last=True),
             x2="to:Q",
-            y=alt.Y("rate:Q", title=["requests", "a second"], axis=alt.Axis(tickCount=3)),
+            y=alt.Y("rate:Q", title=["requests", "per second"], axis=alt.Axis(tickCount=3)),
             y2="zero:Q",
             color=alt.Color(
                 "outcome:N",

@@ -46,15 +46,24 @@ PRINT = {
 PAPER = {"light": "#FFFFFF", "dark": "#15191D", "print": "#FFFFFF"}
 LONGEST_TEXT, LONGEST_TABLE = 300, 10_000_000
 """Maximum characters of a text on a chart, and of a table in CSV."""
+DATA = ("values", "datasets")
+"""Keys of a chart description that hold its data; Altair moves CSV tables to `datasets`."""
 
 
 def cleaned(value: Any, longest: int = LONGEST_TEXT) -> Any:
     """Return a chart description with all its text sanitized: control characters abort the drawing library."""
-    if isinstance(value, dict):  # a CSV table is one text of any length
-        return {key: cleaned(v, LONGEST_TABLE if key == "values" else longest) for key, v in value.items()}
+    if isinstance(value, dict):
+        return {key: cleaned_data(v) if key in DATA else cleaned(v, longest) for key, v in value.items()}
     if isinstance(value, list):
         return [cleaned(v) for v in value]
     return harmless(value, longest) if isinstance(value, str) else value
+
+
+def cleaned_data(data: Any) -> Any:
+    """Return a chart's data with all its text sanitized: rows, or CSV tables, each of which is one long text."""
+    if isinstance(data, dict):
+        return {name: cleaned_data(table) for name, table in data.items()}
+    return cleaned(data, LONGEST_TABLE)
 
 
 def themed(spec: dict[str, Any], theme: str) -> dict[str, Any]:
@@ -67,7 +76,7 @@ def themed(spec: dict[str, Any], theme: str) -> dict[str, Any]:
 def recoloured(value: Any, changes: dict[str, str]) -> Any:
     """Return a chart description with colours replaced everywhere except in its data."""
     if isinstance(value, dict):
-        return {key: v if key == "values" else recoloured(v, changes) for key, v in value.items()}
+        return {key: v if key in DATA else recoloured(v, changes) for key, v in value.items()}
     if isinstance(value, list):
         return [recoloured(v, changes) for v in value]
     return changes.get(value, value) if isinstance(value, str) else value
