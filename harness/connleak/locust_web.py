@@ -21,6 +21,7 @@ from connleak.model.verdict import HolderRow, Verdict
 from connleak.recording import reader as recording
 from connleak.render.charts.style import COLOURS
 from connleak.render.holder_table import LIVE as COLUMNS
+from connleak.render.holder_table import Column
 from connleak.render.page import filled
 from connleak.render.sanitize import harmless
 from connleak.render.series import STATES, by_category
@@ -167,7 +168,7 @@ def add_tab(web_ui: Any, live: Live) -> None:
     """Add the tab to Locust's page, its table by Locust's hooks and its chart by a script, and a page of its own."""
     web_ui.app.register_blueprint(routes(web_ui, live), url_prefix=base_path(web_ui))
     extend(web_ui.template_args, "extended_tabs", {"title": TITLE, "key": KEY})
-    structure = [{"key": LOCUST_KEYS.get(column.key, column.key), "title": column.title} for column in COLUMNS]
+    structure = [{"key": LOCUST_KEYS.get(column.key, column.key), "title": title_of(column)} for column in COLUMNS]
     extend(web_ui.template_args, "extended_tables", {"key": KEY, "structure": structure})
     download = {"href": "./connleak/connections.csv", "title": "Download connections CSV"}
     extend(web_ui.template_args, "extended_csv_files", download)
@@ -225,6 +226,11 @@ def with_connections(response: Any, live: Live) -> Any:
     elif response.mimetype == "text/html" and 'id="root"' in (text := response.get_data(as_text=True)):
         response.set_data(before_end(text, '<script src="./connleak/chart.js"></script>'))
     return response
+
+
+def title_of(column: Column) -> str:
+    """Return a column's title with the unit of its values."""
+    return f"{column.title} ({column.unit})" if column.unit else column.title
 
 
 def rows_of(live: Live) -> list[dict[str, Any]]:

@@ -23,6 +23,8 @@ class Column:
     title: str
     text: Callable[[HolderRow], str]
     value: Callable[[HolderRow], str | float | None]
+    unit: str = ""
+    """The unit of `value`."""
 
 
 def text_column(key: str, title: str, text: Callable[[HolderRow], str]) -> Column:
@@ -32,7 +34,7 @@ def text_column(key: str, title: str, text: Callable[[HolderRow], str]) -> Colum
 COLUMNS = (
     Column("session", "session", lambda row: str(row.backend or ""), lambda row: row.backend),
     text_column("state", "state", lambda row: state_of(row)),
-    Column("held", "held", lambda row: format_duration(row.held_for), lambda row: row.held_for),
+    Column("held", "held", lambda row: format_duration(row.held_for), lambda row: row.held_for, "s"),
     text_column("site", "checked out at", lambda row: str(row.site or NO_SITE)),
     text_column("request", "request", lambda row: row.request),
     text_column("owner", "owner", worker_of),
@@ -40,7 +42,7 @@ COLUMNS = (
     text_column("query", "last statement", lambda row: row.query[:LONGEST_QUERY]),
 )
 LIVE = tuple(column for column in COLUMNS if column.key not in ("request", "query"))
-"""The columns of a table that is redrawn while the run goes on."""
+"""The columns of a table that is redrawn during the run."""
 UNITS = (("days", 86_400.0), ("h", 3600.0), ("min", 60.0))
 
 

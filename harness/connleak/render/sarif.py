@@ -42,7 +42,7 @@ def rule(kind: str) -> dict[str, Any]:
 
 
 def notification(check: Check) -> dict[str, Any]:
-    """Return a skipped check: a rule that was not evaluated is no result in SARIF, but a note on the tool's run."""
+    """Return a skipped check as a note on the tool's run: in SARIF, results are only for evaluated rules."""
     return {
         "level": "note",
         "message": {"text": harmless(f"{check.name} skipped: {check.detail}")},

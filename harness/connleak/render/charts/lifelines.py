@@ -44,16 +44,7 @@ def lifelines_chart(recording: Recording, verdict: Verdict, *, interactive: bool
     )
     if chosen is not None:
         bars = bars.add_params(chosen).transform_filter(chosen)
-    left = {row["row"]: row for row in rows if row["left"]}
-    marks = [{"t": row["to"], "row": number, "line": row["line"]} for number, row in left.items()]
-    layers = [*shades(alt, recording, begin, end, last=True), bars]
-    if marks:
-        mark = alt.Chart(alt.Data(values=marks)).mark_point(
-            shape="triangle-left", filled=True, size=max(12, min(60, 5 * thick)), color=INK, opacity=1, xOffset=-7
-        )
-        layers.append(
-            mark.encode(x="t:Q", y="row:Q", tooltip=[alt.Tooltip("line:N", title="not returned, checked out at")])
-        )
+    layers = [*shades(alt, recording, begin, end, last=True), bars, *unreturned(alt, rows, thick)]
     height = round(max(120, count * thick))
     upper = alt.layer(*layers).properties(width=WIDTH, height=height, title=title(alt, recording, verdict))
     if interactive:
@@ -62,6 +53,19 @@ def lifelines_chart(recording: Recording, verdict: Verdict, *, interactive: bool
     if rest:
         spec["title"]["subtitle"] = [*spec["title"]["subtitle"], f"{rest} shorter sessions are not shown"]
     return with_single_views(spec) if interactive else spec
+
+
+def unreturned(alt: Any, rows: list[dict[str, Any]], thick: float) -> list[Any]:
+    """Return triangles at the ends of the sessions that were not returned."""
+    last = {row["row"]: row for row in rows if row["left"]}
+    ends = [{"t": row["to"], "row": number, "line": row["line"]} for number, row in last.items()]
+    if not ends:
+        return []
+    mark = alt.Chart(alt.Data(values=ends)).mark_point(
+        shape="triangle-left", filled=True, size=max(12, min(60, 5 * thick)), color=INK, opacity=1, xOffset=-7
+    )
+    tooltip = [alt.Tooltip("line:N", title="not returned, checked out at")]
+    return [mark.encode(x="t:Q", y="row:Q", tooltip=tooltip)]
 
 
 def table(alt: Any, rows: list[dict[str, Any]]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from connleak.model.recording import Recording
@@ -14,25 +14,20 @@ from connleak.render.charts.vega import altair, legend_choice, time_axis, zoom
 
 Runs = dict[str, list[tuple[Recording, Verdict]]]
 """The runs of each arm by its name, in order."""
+OVERLAY_POINTS, MULTIPLES_POINTS = 300, 240
+"""Maximum rows of a run."""
 COLUMNS = 3
 SMALL, LOW = 300, 150
+"""Width and height of a small chart."""
 
 
 def overlay_chart(runs: Runs, heading: str, subtitle: list[str], *, interactive: bool = False) -> dict[str, Any]:
     """Return the sessions of every run as a line, each arm in its own colour and dash; time starts at the baseline."""
     alt = altair()
-    rows: list[dict[str, Any]] = []
-    ends = [1.0]
     names = {arm: f"{arm}: {', '.join(dict.fromkeys(v.outcome for _, v in made))}" for arm, made in runs.items()}
-    for arm, made in runs.items():
-        for number, (recording, _) in enumerate(made):
-            begin, end = series.span(recording)
-            ends.append(end - begin)
-            for row in series.sessions(recording, 300):
-                level = sum(row[state] for state in series.STATES)
-                rows.append(
-                    {"t": round(row["t"] - begin, 2), "sessions": level, "arm": names[arm], "round": number + 1}
-                )
+    rows = [row for arm, made in runs.items() for row in levels(made, names[arm])]
+    spans = [series.span(recording) for made in runs.values() for recording, _ in made]
+    longest = max([1.0, *(end - begin for begin, end in spans)])
     order = list(names.values())
     most = max((float(row["sessions"]) for row in rows), default=1.0)
     many = max(len(made) for made in runs.values())
@@ -43,7 +38,7 @@ def overlay_chart(runs: Runs, heading: str, subtitle: list[str], *, interactive:
             interpolate="step-after", strokeWidth=2 if many == 1 else 1.6, opacity=1 if many == 1 else 0.75, clip=True
         )
         .encode(
-            x=time_axis(alt, 0.0, max(ends)),
+            x=time_axis(alt, 0.0, longest),
             y=alt.Y(
                 "sessions:Q",
                 title=unit,
@@ -66,6 +61,15 @@ def overlay_chart(runs: Runs, heading: str, subtitle: list[str], *, interactive:
     return spec
 
 
+def levels(made: list[tuple[Recording, Verdict]], name: str) -> Iterator[dict[str, Any]]:
+    """Yield rows {t, sessions, arm, round} of an arm's runs; time starts at each run's baseline."""
+    for number, (recording, _) in enumerate(made, 1):
+        begin, _ = series.span(recording)
+        for row in series.sessions(recording, OVERLAY_POINTS):
+            level = sum(row[state] for state in series.STATES)
+            yield {"t": round(row["t"] - begin, 2), "sessions": level, "arm": name, "round": number}
+
+
 def cycled(values: Sequence[Any], names: list[str]) -> list[Any]:
     """Return one value per name, repeated from the start where there are too few."""
     return [values[n % len(values)] for n in range(len(names))]
@@ -77,7 +81,7 @@ def multiples_chart(runs: Runs, heading: str, *, columns: int = COLUMNS) -> dict
     first = {arm: made[0] for arm, made in runs.items()}
     spans = {arm: series.span(recording) for arm, (recording, _) in first.items()}
     length = max(end - begin for begin, end in spans.values())
-    rows = {arm: series.sessions(recording, 240) for arm, (recording, _) in first.items()}
+    rows = {arm: series.sessions(recording, MULTIPLES_POINTS) for arm, (recording, _) in first.items()}
     top = 1.15 * ceiling(max(sum(row[state] for state in series.STATES) for made in rows.values() for row in made))
     used = [s for s in series.STATES if any(row[s] for made in rows.values() for row in made)]
     charts = []
