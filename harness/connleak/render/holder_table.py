@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from connleak.judging.rates import unit_of
 from connleak.model.verdict import HolderRow, worker_of
 from connleak.render.sanitize import cell
 
@@ -43,7 +44,6 @@ COLUMNS = (
 )
 LIVE = tuple(column for column in COLUMNS if column.key not in ("request", "query"))
 """The columns of a table that is redrawn during the run."""
-UNITS = (("days", 86_400.0), ("h", 3600.0), ("min", 60.0))
 
 
 def state_of(row: HolderRow) -> str:
@@ -53,8 +53,8 @@ def state_of(row: HolderRow) -> str:
 
 def format_duration(seconds: float) -> str:
     """Return a duration in the largest unit of which there are at least two: `3.2 s`, `5 min`, `30 h`, `4 days`."""
-    unit = next(((name, size) for name, size in UNITS if seconds >= 2 * size), None)
-    return f"{seconds / unit[1]:.0f} {unit[0]}" if unit else f"{seconds:.1f} s"
+    name, size = unit_of(seconds)
+    return f"{seconds / size:.{1 if size == 1 else 0}f} {name}"
 
 
 def terminal_table(columns: tuple[Column, ...], rows: tuple[HolderRow, ...], longest: int, rest: str) -> Table:
