@@ -73,7 +73,7 @@ def compare(*arms: str, out: str | None = None, rounds: int = 3, limit: float = 
     """Compares variants, run in turn (`"missing_remove:buggy", "fixed"`), or run folders; see docs/comparing.md."""
     if arms and all(experiment.is_recorded(name) for name in arms):
         return compare_runs(experiment.read_arms(experiment.named_folders(arms)))
-    need_lab("locust")
+    need_lab("locust", comparing=True)
     leftovers.sweep()
     chosen = experiment.contenders(arms, plan.Options(early_stop=False, **options))
     folder = empty_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-compare-"))

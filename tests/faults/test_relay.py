@@ -216,7 +216,7 @@ def test_it_ends_with_its_command_while_the_collector_is_stopped(tmp_path: Path)
     script = f"""
 import time
 from pathlib import Path
-from connleak.collectors.framing import listener
+from connleak.processes.sockets import listen_tcp
 from connleak.collectors.probe_collector import Collector
 from connleak.model.recording import Machine
 from connleak.recording.writer import Writer

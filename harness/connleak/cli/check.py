@@ -23,7 +23,7 @@ from connleak.plan import trust
 from connleak.recording import folders
 from connleak.recording.folders import folder_for, point_latest
 from connleak.recording.redaction import redact_argv
-from connleak.runner import drawing
+from connleak.runner import chart_process
 from connleak.runner import report as results
 from connleak.runner.signals import need_lab, terminating
 
@@ -117,5 +117,7 @@ def check(out: str | None, form: str, strict: bool, **given: Any) -> None:
     for style, words in gate.summary(passed):
         err.print(escaped(words), style=style)
     in_github(runs, folder)
-    draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html   junit: {folder}/junit.xml", form)
+    draw_after(
+        lambda: chart_process.draw_run(folder), f"report: {folder}/report.html   junit: {folder}/junit.xml", form
+    )
     sys.exit(exit_code(passed.verdict.outcome, "", strict))

@@ -26,7 +26,7 @@ from connleak.recording import folders
 from connleak.recording.folders import empty_folder, folder_for, follow_link, write_json
 from connleak.recording.redaction import redact_argv
 from connleak.render import comparison as compared
-from connleak.runner import drawing
+from connleak.runner import chart_process
 from connleak.runner import report as results
 from connleak.runner.signals import need_lab, terminating
 
@@ -171,7 +171,7 @@ def compare(
     from connleak.runner import experiment
 
     recorded = bool(names) and not given["app"] and all(experiment.is_recorded(name) for name in names)
-    need_lab("none" if recorded else "locust")
+    need_lab("none" if recorded else "locust", comparing=True)
     place, diffs = None, {}
     if recorded:
         arms = experiment.read_arms(experiment.named_folders(names))
@@ -196,7 +196,7 @@ def compare(
     show_comparison(found, form)
     if place:
         shown = f"report: {place}/compare.html   charts: {place}/overlay.svg, {place}/multiples.svg"
-        draw_after(lambda: drawing.draw_comparison(place, arms), shown, form)
+        draw_after(lambda: chart_process.draw_comparison(place, arms), shown, form)
     sys.exit(found.exit_code)
 
 

@@ -36,7 +36,7 @@ from connleak.plan import resolve as plan
 from connleak.recording.folders import follow_link
 from connleak.recording.redaction import redact_argv
 from connleak.render.sanitize import harmless
-from connleak.runner import drawing
+from connleak.runner import chart_process
 from connleak.runner import report as results
 
 
@@ -117,7 +117,9 @@ def run(out: str | None, form: str, strict: bool, all_cycles: bool, **given: Any
     runs = [(read, verdict)]
     show_verdicts(form, runs, [folder], strict)
     in_github(runs, folder)
-    draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html   chart: {folder}/growth.svg", form)
+    draw_after(
+        lambda: chart_process.draw_run(folder), f"report: {folder}/report.html   chart: {folder}/growth.svg", form
+    )
     sys.exit(exit_code(verdict.outcome, made.expect, strict))
 
 
@@ -147,7 +149,7 @@ def render(folders: tuple[str, ...]) -> None:
     """Draws growth.svg, growth.png and report.html of recordings anew."""
     for folder in map(follow_link, folders):
         results.judge_folder(folder)
-        need_drawn(drawing.draw_run(folder))
+        need_drawn(chart_process.draw_run(folder))
         click.echo(harmless(f"{folder}/report.html"))
 
 
@@ -175,7 +177,7 @@ def chart_(kind: str, folders: tuple[str, ...], out: str | None, theme: str) -> 
     """
     places = [follow_link(name) for name in folders]
     path = Path(out) if out else places[0] / f"{kind}.svg"
-    need_drawn(drawing.draw_chart(kind, places, path, theme))
+    need_drawn(chart_process.draw_chart(kind, places, path, theme))
     click.echo(harmless(str(path)))
 
 
@@ -201,7 +203,7 @@ def page_of(folder: Path) -> Path:
     page = results.page_in(folder)
     if page is None:
         results.judge_folder(folder)
-        need_drawn(drawing.draw_run(folder))
+        need_drawn(chart_process.draw_run(folder))
     return page or folder / "report.html"
 
 

@@ -22,8 +22,8 @@ from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.processes import leftovers
 from connleak.recording.format import json_text
-from connleak.render import sarif as machines
 from connleak.render import text
+from connleak.render.github import workflow_commands
 from connleak.render.sanitize import escaped_json, harmless
 from connleak.runner import report as results
 
@@ -150,8 +150,8 @@ def in_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None:
     """In a workflow of GitHub's: adds the verdict to the step's summary, and marks the guilty lines."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
-    root = Path(os.environ.get("GITHUB_WORKSPACE", "."))
-    for line in (line for read, verdict in runs for line in machines.workflow_commands(read, verdict, root)):
+    root = str(Path(os.environ.get("GITHUB_WORKSPACE", ".")).resolve())
+    for line in (line for read, verdict in runs for line in workflow_commands(read, verdict, root)):
         click.echo(line, err=True)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:

@@ -24,7 +24,7 @@ from connleak.recording.format import json_line
 from connleak.recording.redaction import redact_argv
 from connleak.render import text
 from connleak.render import watch_screen as live
-from connleak.runner import drawing, holders
+from connleak.runner import chart_process, holders
 from connleak.runner import instrument as attach
 from connleak.runner import report as results
 from connleak.runner.signals import terminating
@@ -85,12 +85,12 @@ def watch(
     with err.status("judging"):
         read, verdict = results.judge_own(folder)
     if follow:
-        problem = drawing.draw_run(folder)
+        problem = chart_process.draw_run(folder)
         if problem:
             warn(problem)
     else:
         show_verdicts(form, [(read, verdict)], [folder], False)
-        draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html", form)
+        draw_after(lambda: chart_process.draw_run(folder), f"report: {folder}/report.html", form)
     sys.exit(exit_code(verdict.outcome, "", False))
 
 
