@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from connleak.cli.progress import index_page, show_target
-from connleak.corpus.grading import NAMED
 from connleak.model.outcomes import KINDS, OUTCOMES
 from connleak.model.target import Target, Variant
 from connleak.plan import catalog
@@ -54,7 +53,7 @@ def test_a_leak_has_its_line_marked_and_nothing_else_has(target: Target, variant
     source = Path(target.folder, f"{variant.module}.py").read_text(encoding="utf-8")
     others = {v.expect for v in target.variants.values() if v.module == variant.module}
     named = variant.expect == "leak" and (
-        not variant.kinds or any(kind in NAMED for kind in (*variant.kinds, *variant.may))
+        not variant.kinds or any(KINDS[kind].at_line for kind in (*variant.kinds, *variant.may))
     )
     assert ("# leak:" in source) == (named or "leak" in others)
 
