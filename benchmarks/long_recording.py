@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lab
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import Backend, Machine, Request
 from connleak.recording import reader as recording
@@ -35,7 +35,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
         read = recording.read(folder)
         yield {"what": "reading", "seconds": time.monotonic() - began, "megabytes": size(folder)}
         began = time.monotonic()
-        verdict = judge.judge(read)
+        verdict = judge(read)
         yield {"what": "judging", "seconds": time.monotonic() - began, "megabytes": 0.0}
         runs = {"one": [(read, verdict)], "two": [(read, verdict)]}
         makers = {

@@ -139,7 +139,7 @@ def killer_of(tests: Path, stored: Recordings, verdicts: Verdicts) -> str:
     about = ("kept", "known_wrong")
     for name, made in stored.items():
         reviewed = {field: value for field, value in verdicts[name].items() if field not in about}
-        if any(golden.differences(reviewed, golden.figures_of(connleak.judge.judge(made)))):
+        if any(golden.differences(reviewed, golden.figures_of(connleak.judge(made)))):
             return "golden"
     return "none"
 

@@ -14,8 +14,8 @@ from itertools import combinations
 from pathlib import Path
 
 import lab
-from connleak import judging as judge
 from connleak.comparing import compare
+from connleak.judging import judge
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.plan import resolve as plan
@@ -37,7 +37,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
             record(made, private, folder, lambda _: None)
             read = recording.read(folder)
             shutil.rmtree(folder)
-            done.append((read, judge.judge(read)))
+            done.append((read, judge(read)))
             found = [answer(done[-2 * rounds :]) for rounds in ROUNDS if len(done) >= 2 * rounds]
             found += [answer([*chosen, done[-1]]) for chosen in others(done)]
             yield {

@@ -23,10 +23,10 @@ from unittest import mock
 import lab
 import long_recording
 import msgspec
-from connleak import judging as judge
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Reading
+from connleak.judging import judge
 from connleak.model.plan import Database
 from connleak.model.recording import Backend, Holder, Machine, Pool, Process, Recording, Site, Snapshot
 from connleak.recording import reader as recording
@@ -209,7 +209,7 @@ def judged(folder: Path) -> lab.Row:
     before, began = memory(), time.process_time()
     read = recording.read(folder)
     reading = time.process_time() - began
-    verdict = judge.judge(read)
+    verdict = judge(read)
     spent = time.process_time() - began
     seen: set[int] = set()
     closed = 0

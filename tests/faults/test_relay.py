@@ -253,7 +253,7 @@ def test_what_a_slow_collector_takes_late_still_comes_and_says_what_was_dropped(
 
 
 def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path: Path) -> None:
-    from connleak.judging.audit import observers_lived
+    from connleak.judging.audit import observers_ran
     from connleak.judging.facts import Facts
 
     with (
@@ -274,6 +274,6 @@ def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path:
             while not read(tmp_path / "run").notes:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-    check = observers_lived(Facts(read(tmp_path / "run")))
+    check = observers_ran(Facts(read(tmp_path / "run")))
     assert check.outcome == "inconclusive"
     assert "relay on web1 stopped" in check.detail and "MemoryError" in check.detail

@@ -31,7 +31,7 @@ def known_wrong(name: str) -> str:
 
 
 ENDED = "sessions that the server ends one by one leave their words in the log, which count as the app's fault"
-LAST_ALONE = "only the last window is asked: `nothing stayed out through a window` is false for those before it"
+LAST_ALONE = "only the last window is asked: `No connection was held throughout a window` is false for those before it"
 WATCHED = {
     "watch-empty": Case("watch empty", "inconclusive", "no session was seen: perhaps it is the wrong server"),
     "watch-quiet": Case("watch quiet", "clean", "three sessions lie idle from before to after"),

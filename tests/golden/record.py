@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from connleak import judging as judge
 from connleak.corpus import archive as packing
+from connleak.judging import judge
 from connleak.model.verdict import Verdict
 from connleak.processes.supervisor import free_port
 from connleak.recording import reader as recording
@@ -94,7 +94,7 @@ def injected(name: str, seed: int, folder: Path) -> Path:
 
 def pack(folder: Path, path: Path, root: Path) -> Verdict:
     """Writes a recording's folder as one file, without this machine's paths; returns the verdict on it."""
-    whole = judge.judge(recording.read(folder))
+    whole = judge(recording.read(folder))
     names = [name for name in packing.PACKED if name != "excerpts.json" and (folder / name).exists()]
     files = {name: (folder / name).read_text(encoding="utf-8") for name in names}
     for thin in STEPS:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import golden
 import msgspec
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import (
     Backend,
@@ -217,7 +217,7 @@ def with_samples(made: Recording, keep: Callable[[float], bool]) -> Recording:
 
 def found(made: Recording, kind: str) -> list[dict]:
     """Returns the findings of a kind as plain figures, without the address of their explanation."""
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert not any("this check failed" in check.detail for check in verdict.checks), verdict.checks
     every = golden.figures_of(verdict).get("findings", [])
     return [

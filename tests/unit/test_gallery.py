@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 from build import SITE, backend, holder, pool, recording
-from connleak import judging as judge
 from connleak.corpus import archive as packing
 from connleak.corpus import gallery
+from connleak.judging import judge
 from connleak.model.errors import Error
 from connleak.model.recording import Event
 from connleak.plan import catalog
@@ -94,7 +94,7 @@ def write(place: Path, made, events) -> None:
 
 
 def test_a_packed_recording_is_small_says_the_same_and_names_no_path(folder: Path, tmp_path: Path) -> None:
-    whole = judge.judge(read(folder))
+    whole = judge(read(folder))
     assert whole.outcome == "leak"
     path = tmp_path / "small.tar.gz"
     verdict = packing.pack(folder, path, tmp_path)
@@ -116,7 +116,7 @@ def test_thinning_goes_on_until_it_fits_and_at_the_end_keeps_the_verdict(
     for limit in (40_000, 5_000, 2_500):
         monkeypatch.setattr(packing, "LIMIT", limit)
         verdict = packing.pack(folder, path, tmp_path)
-        assert packing.told(verdict) == packing.told(judge.judge(read(folder)))
+        assert packing.told(verdict) == packing.told(judge(read(folder)))
         sizes.append(path.stat().st_size)
         assert sizes[-1] <= limit
     monkeypatch.setattr(packing, "LIMIT", 100)

@@ -23,7 +23,7 @@ from connleak.collectors.messages import LARGEST, Hello, Message, Nonsense
 from connleak.collectors.peers import Peer
 from connleak.collectors.relay_server import Channel, Relays
 from connleak.model.plan import Plan
-from connleak.model.recording import Note
+from connleak.model.recording import NO_FACTS, Note, NoteCode, NoteFacts
 from connleak.processes.threads import Supervised, stopped
 from connleak.recording.reader import EventLine
 from connleak.recording.redaction import hidden
@@ -78,7 +78,7 @@ class Lines:
         self._thread.join()
         for why, times in self._refused.items():
             if times > 1:
-                self.note(f"{times} times: {why}", refused=times)
+                self.note(NoteCode.PROBE_REJECTED, f"{times} times: {why}", NoteFacts(count=times))
         for key in list(self._selector.get_map().values()):
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()
@@ -105,14 +105,14 @@ class Lines:
         """Returns the moment in seconds of the recording."""
         return round(time.monotonic() - self._origin, 4)
 
-    def note(self, text: str, **facts: object) -> None:
-        self._writer.append("notes", Note(self.now(), "probe", text, facts))
+    def note(self, code: NoteCode, text: str, facts: NoteFacts = NO_FACTS) -> None:
+        self._writer.append("notes", Note(self.now(), code, text, facts))
 
     def refuse(self, why: str, detail: str = "") -> None:
         """Counts something that was refused; only the first of its kind is noted, so that no flood fills the disk."""
         self._refused[why] += 1
         if self._refused[why] == 1:
-            self.note(f"{why}: {detail}" if detail else why)
+            self.note(NoteCode.PROBE_REJECTED, f"{why}: {detail}" if detail else why)
 
     def understood(self, line: Line, data: bytes) -> bool:
         """Takes a message in; False when it was a stranger's, or one too many that could not be understood."""
@@ -131,7 +131,7 @@ class Lines:
         peer.garbage += 1
         if peer.garbage == GARBAGE:
             text = f"process {peer.pid} was let go: {GARBAGE} of its messages could not be understood"
-            self.note(text, process=peer.pid, garbage=GARBAGE)
+            self.note(NoteCode.PROBE_REJECTED, text, NoteFacts(process=peer.pid, count=GARBAGE))
         return peer.garbage < GARBAGE
 
     # the thread

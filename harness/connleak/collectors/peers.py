@@ -202,6 +202,7 @@ class Translation:
             seconds=round(facts.seconds, 4),
             detail=facts.detail[:TEXT],
             other=peer.number(facts.other) if facts.other else 0,
+            action=facts.action[:TEXT],
         )
 
     def _sites_at(self, peer: Peer, number: int) -> tuple[Site, ...]:

@@ -15,7 +15,7 @@ from connleak.collectors.messages import HolderRow, Message, Row
 from connleak.collectors.peers import ROWS, Peer, Question, Translation
 from connleak.collectors.relay_server import Relays
 from connleak.model.plan import Plan
-from connleak.model.recording import Holder, Pool, Process, Snapshot
+from connleak.model.recording import Holder, NoteCode, Pool, Process, Snapshot
 from connleak.model.struct import Struct
 from connleak.recording.downsampling import EVENTS, SHORT, Checkouts
 from connleak.recording.reader import EventLine
@@ -65,7 +65,8 @@ class Collector:
         self.lines.__exit__()
         self._writer.append("events", *self._checkouts.lasting())
         if self._checkouts.left_out:
-            self.lines.note(f"{self._checkouts.left_out} checkouts that came back within {SHORT:.0f} s were left out")
+            text = f"{self._checkouts.left_out} checkouts that came back within {SHORT:.0f} s were left out"
+            self.lines.note(NoteCode.CHECKOUTS_OMITTED, text)
 
     # what others read
 
@@ -244,7 +245,7 @@ class Collector:
             self._writer.append("events", *kept)
         if whole and self._checkouts.since is not None:
             text = f"{EVENTS} events: from here on a checkout that comes back within {SHORT:.0f} s is left out"
-            self.lines.note(text, thinned=True)
+            self.lines.note(NoteCode.EVENTS_THINNED, text)
 
     def _answer(self, peer: Peer, key: int, message: Message) -> None:
         with self._lock:

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.errors import Error
 from connleak.model.verdict import Verdict
 from connleak.processes.cache import cache_folder
@@ -54,7 +54,7 @@ def pack(folder: Path, path: Path, root: Path) -> Verdict:
 
     `root` is what paths are named from. Raises Error when it cannot be made small without changing the verdict.
     """
-    whole = judge.judge(recording.read(folder))
+    whole = judge(recording.read(folder))
     files = {name: folders.read_text(folder / name) for name in PACKED if folders.has(folder / name)}
     data = b""
     for thin in (unchanged, without_prompt_returns, with_short_statements, with_fewer_samples, rounded, curve_alone):
@@ -84,7 +84,7 @@ def verdict_in(folder: Path) -> Verdict:
     """Returns the verdict on an unpacked recording: judged anew, or the kept one where only the curve is left."""
     if folders.has(folder / "verdict.json"):
         return recording.read_json(folder / "verdict.json", Verdict, "connleak gallery --record")
-    return judge.judge(recording.read(folder))
+    return judge(recording.read(folder))
 
 
 @contextmanager

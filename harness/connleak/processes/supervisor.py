@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from connleak.model.errors import Error
+from connleak.model.errors import Error, ProcessEnded
 from connleak.processes import records
 from connleak.processes.leftovers import MARK, clear, surely
 
@@ -165,7 +165,7 @@ class Keeper:
         for child in list(self._needed.values()):
             code = self.exit_code(child)
             if code is not None:
-                raise died(child, ended(code))
+                raise died(child, ended(code), ProcessEnded)
 
     def stop(self, child: Child, grace: float = 5.0) -> int | None:
         """Asks the child to stop, kills it and its family after `grace` seconds; returns its exit code."""
@@ -219,7 +219,9 @@ class Keeper:
 
     def _died(self) -> Error:
         how = ended(self._process.wait())
-        return Error(f"connleak's keeper, which starts and ends all else, {how}", "connleak run ... again", exit_code=4)
+        return ProcessEnded(
+            f"connleak's keeper, which starts and ends all else, {how}", "connleak run ... again", exit_code=4
+        )
 
 
 def wait_until_ready(
@@ -232,7 +234,7 @@ def wait_until_ready(
             return
         code = keeper.exit_code(child)
         if code is not None:
-            raise died(child, f"{ended(code)} before it was ready")
+            raise died(child, f"{ended(code)} before it was ready", ProcessEnded)
         if time.monotonic() > deadline:
             raise died(child, f"was not ready after {timeout:.0f} s")
         time.sleep(every)
@@ -247,7 +249,7 @@ def wait_until_done(keeper: Keeper, child: Child, timeout: float, every: float =
             raise died(child, f"was not done after {timeout:.0f} s")
         time.sleep(every)
     if code:
-        raise died(child, ended(code))
+        raise died(child, ended(code), ProcessEnded)
 
 
 def ended(code: int) -> str:
@@ -256,11 +258,11 @@ def ended(code: int) -> str:
     return f"was ended by {names.get(-code, f'signal {-code}')}" if code < 0 else f"ended with exit code {code}"
 
 
-def died(child: Child, what: str) -> Error:
+def died(child: Child, what: str, error: type[Error] = Error) -> Error:
     """Returns the error that says what a child did, with its last words."""
     tail = last_lines(child.log)
     shown = "\n".join(f"    {line}" for line in tail) or "    (it wrote nothing)"
-    return Error(f"{child.name} {what}; its last lines:\n{shown}", f"less {child.log}", exit_code=4)
+    return error(f"{child.name} {what}; its last lines:\n{shown}", f"less {child.log}", exit_code=4)
 
 
 def last_lines(log: Path, count: int = 12) -> list[str]:

@@ -21,6 +21,7 @@ from connleak.model.recording import (
     Event,
     Machine,
     Note,
+    NoteCode,
     Phase,
     Recording,
     Request,
@@ -30,7 +31,7 @@ from connleak.model.recording import (
     Words,
 )
 from connleak.model.struct import Seconds, Struct
-from connleak.recording import folders
+from connleak.recording import folders, upgrade
 
 DAMAGED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What reading bytes that are no such JSON raises."""
@@ -76,6 +77,7 @@ class EventLine(Struct, frozen=True, omit_defaults=True):
     detail: Words = ""
     request: Words = ""
     other: int = 0
+    action: Words = ""
 
 
 class PhaseLine(Struct, frozen=True, omit_defaults=True):
@@ -128,11 +130,12 @@ def read(folder: Path) -> Recording:
     plan = read_plan(folder)
     broken: dict[str, int] = {}
 
-    def lines(name: str, kind: type[T]) -> Iterator[T]:
+    def stored(name: str, kind: type[T], /) -> Iterator[T]:
         return read_lines(folder / f"{name}.jsonl", kind, broken)
 
+    lines = upgrade.current(plan.format, stored)
     stacks = {line.id: tuple(Site(*frame) for frame in line.stack) for line in lines("stacks", StackLine)}
-    notes = [msgspec.structs.replace(note, facts=typed(note.facts)) for note in lines("notes", Note)]
+    notes = list(lines("notes", Note))
     recording = Recording(
         folder=str(folder),
         plan=plan,
@@ -145,7 +148,7 @@ def read(folder: Path) -> Recording:
         format=plan.format,
     )
     for name, count in broken.items():
-        notes.append(Note(t=0.0, about="run", text=f"{count} line(s) of {name}.jsonl could not be read"))
+        notes.append(Note(0.0, NoteCode.LINES_UNREADABLE, f"{count} line(s) of {name}.jsonl could not be read"))
     return msgspec.structs.replace(recording, notes=tuple(notes))
 
 
@@ -176,7 +179,7 @@ def read_plan(folder: Path) -> Plan:
                 f"{path} has format {version}, newer than this connleak understands ({FORMAT})",
                 "pip install --upgrade connleak",
             )
-        if version != FORMAT:
+        if version not in (1, FORMAT):
             raise Error(f"{path} has format {version}, which this connleak ({FORMAT}) does not read", again)
         return msgspec.json.decode(data, type=Plan)
     except DAMAGED as error:
@@ -207,10 +210,9 @@ def phases_of(lines: list[PhaseLine]) -> Iterator[Phase]:
 
 
 FACTS: dict[str, type] = {
-    **dict.fromkeys(("kind", "version", "words", "canary"), str),
-    **dict.fromkeys(("max_connections", "reserved", "out", "waiting", "requests", "estimated", "count"), int),
+    **dict.fromkeys(("kind", "version"), str),
+    **dict.fromkeys(("max_connections", "reserved", "out", "waiting", "requests"), int),
     **dict.fromkeys(("ours", "own_database", "settled", "cut"), int),
-    "others": dict,
 }
 """Of the facts that are asked for, what they are: a truth is a number, too."""
 
@@ -283,4 +285,5 @@ def event_of(line: EventLine, stacks: dict[int, tuple[Site, ...]]) -> Event:
         detail=line.detail,
         request=line.request,
         other=line.other,
+        action=line.action,
     )

@@ -234,6 +234,7 @@ def used_elsewhere(state, connection, how, found):
         frames=found,
         detail="%s in process %d, opened in process %d" % (how, state.pid, connection.process),
         other=connection.process,
+        action=how,
     )
 
 
