@@ -7,19 +7,16 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
-from build import backend, holder, pool, recording
 from connleak.comparing import compare
 from connleak.judging import judge
 from connleak.model.recording import Note, NoteCode, Request, Site
 from connleak.render import charts, page
 from connleak.runner import report as results
+from support.builders import backend, holder, pool, recording
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [

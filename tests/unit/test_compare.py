@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from build import SITE, backend, holder, plan, pool, recording
 from connleak.comparing import compare
 from connleak.comparing.conditions import format_condition
 from connleak.comparing.effects import pooled, student
@@ -22,6 +21,8 @@ from connleak.recording.writer import Writer
 from connleak.render import comparison as compared
 from connleak.runner import experiment
 from connleak.runner.signals import need_lab
+from support.builders import SITE, backend, holder, pool, recording
+from support.plans import plan
 
 
 def leaking(per_cycle: int = 4, seconds: float = 0.02, **changes):

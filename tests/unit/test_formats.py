@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from build import SITE, backend, holder, pool, recording
 from connleak.judging import judge
 from connleak.model.outcomes import KINDS, OUTCOMES
 from connleak.model.recording import Site
@@ -17,6 +16,7 @@ from connleak.model.verdict import Check
 from connleak.render import github, issue, junit, sarif
 from connleak.render.excerpts import Excerpt
 from connleak.render.rerun import rerun_command
+from support.builders import SITE, backend, holder, pool, recording
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-from build import PROCESS, SITE, holder, pool, recording
 from connleak.judging import judge
 from connleak.model.recording import Event, Note, NoteCode, NoteFacts, Process, Recording, Site
-from test_judge import check, idle, in_transaction, kinds, streaming
+from support.builders import PROCESS, SITE, holder, idle, in_transaction, pool, recording, streaming
+from support.verdicts import check, kinds
 
 AWAY = Note(5.0, NoteCode.SERVER_UNREACHABLE, "the server did not answer: connection refused")
 WORDS = Note(9.0, NoteCode.CONNECTION_CLOSED, "app.log says", NoteFacts(phrase="closed", count=4))

@@ -10,7 +10,6 @@ from typing import get_args
 
 import msgspec
 import pytest
-from build import SITE, backend, holder, pool, recording
 from connleak import locust_web
 from connleak.judging import judge
 from connleak.model.comparison import Answer
@@ -33,6 +32,7 @@ from connleak.render import (
 from connleak.render.charts import style
 from connleak.render.excerpts import Excerpt
 from connleak.runner.source_lines import excerpts_of
+from support.builders import SITE, backend, holder, pool, recording
 
 
 def leaking(site: Site = SITE, query: str = "SELECT 1"):

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from build import plan
 from connleak.corpus import archive
 from connleak.judging import judge
 from connleak.model.plan import FORMAT
 from connleak.model.recording import Event, Note, NoteCode, NoteFacts, Recording, Request
 from connleak.recording import upgrade
-from connleak.recording.reader import EventLine, json_text, read
+from connleak.recording.format import EventLine, json_text
+from connleak.recording.reader import read
 from golden import differences, figures_of, recordings
 from msgspec.structs import replace
+from support.builders import plan
 
 GARBAGE = "xxx"
 

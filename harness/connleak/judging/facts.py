@@ -9,7 +9,6 @@ from itertools import pairwise
 from connleak.judging.idle_window import IdleWindow
 from connleak.judging.policy import FEWEST_FINAL_READS, FULL, SHORTEST_WINDOW
 from connleak.model.recording import Event, Holder, NoteCode, Phase, Pool, Recording, Sample, Site, Snapshot
-from connleak.recording.downsampling import kept_every
 
 Key = tuple[int, int]
 """A checkout: (process, number within the process)."""
@@ -219,13 +218,13 @@ class Facts:
             table.setdefault(event.kind, []).append(event)
         return table
 
+    def interval(self, sample: Sample) -> float:
+        """Return the intended seconds between a sample and the one before it."""
+        return self.plan.sample_every if sample.interval is None else sample.interval
+
     def events(self, *kinds: str) -> list[Event]:
         """Return the events of the kinds, in order if there is one kind."""
         return [event for kind in kinds for event in self.by_kind.get(kind, ())]
-
-    def interval(self, sample: Sample) -> float:
-        """Return the intended seconds between a sample and the one before it."""
-        return kept_every(self.plan.sample_every, sample.t, self.plan.window)
 
     @cached_property
     def disconnected(self) -> set[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Error(Exception):
-    """A problem that the user can solve: a message with the value that caused it, and the next command."""
+    """A problem that the user can resolve: a message with the value that caused it, and the next command."""
 
     def __init__(self, message: str, hint: str, *, exit_code: int = 2) -> None:
         super().__init__(message)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from connleak.collectors.framing import host_and_port, listener, need_secret
+from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases import environment as own_app
@@ -31,9 +31,10 @@ from connleak.plan.resolve import Private
 from connleak.processes.app import App, Elsewhere
 from connleak.processes.load import Load
 from connleak.processes.services import open_services
-from connleak.processes.supervisor import Keeper
-from connleak.recording import reader as recording
-from connleak.recording.redaction import scrub, secrets_in, without
+from connleak.processes.sockets import host_and_port, listen_tcp
+from connleak.processes.supervisor import Supervisor
+from connleak.recording import reader
+from connleak.recording.redaction import redact, redact_logs, secret_values
 from connleak.recording.writer import Writer
 from connleak.runner.log_patterns import LOGS, words_in
 from connleak.runner.machine import machine
@@ -64,9 +65,9 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
     """Leaves a recording in `folder`; raises Error when nothing could be run, with all processes ended."""
     run = Run(plan, folder, report)
     folder = run.folder
-    run.secrets |= secrets_in({**os.environ, **private.env}, private.headers) | set(private.secrets)
+    run.secrets |= secret_values({**os.environ, **private.env}, private.headers) | set(private.secrets)
     with contextlib.ExitStack() as parts:
-        parts.callback(scrub, folder, run.secrets)  # the last: when nobody writes there any more
+        parts.callback(redact_logs, folder, run.secrets)  # the last: when nobody writes there any more
         run.writer = parts.enter_context(Writer(folder, plan, machine()))
         try:
             open_parts(run, parts.enter_context(closing(run)), private)
@@ -79,7 +80,7 @@ def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
         except KeyboardInterrupt:
             run.note(NoteCode.INTERRUPTED, f"interrupted in phase {run.phase} of cycle {run.cycle}")
         except Error as error:
-            error.message = without(error.message, run.secrets)  # a log's last lines may be in it
+            error.message = redact(error.message, run.secrets)  # a log's last lines may be in it
             run.note_error(error)
             raise
         finally:
@@ -108,7 +109,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     plan = run.plan
     run.begin("start", 0)
     show(run)
-    keeper = run.keeper = parts.enter_context(Keeper())
+    keeper = run.keeper = parts.enter_context(Supervisor())
     services = parts.enter_context(open_services(keeper, plan.services, run.folder))
     here = bool(plan.app)
     if here:
@@ -128,7 +129,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
         run_sql(run.server, Path(plan.sql))
     run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
     if plan.listen:
-        far = listener(*host_and_port(plan.listen, "--listen"))
+        far = listen_tcp(*host_and_port(plan.listen, "--listen"))
         run.collector.listen(far, need_secret(), plan)
     environment = told | (own_app.filled(private.env, run.server) if own else private.env)
     if plan.probe != "off":
@@ -160,11 +161,11 @@ def wait_for_apps(run: Run) -> None:
     """Returns once the probes of as many other hosts have come as are expected; raises Error when they do not."""
     run.phase = "apps"
     deadline = time.monotonic() + COMING
-    assert run.collector.far is not None
+    assert run.collector.relays is not None
     while len({peer.host for peer in run.collector.living() if peer.host}) < run.plan.expect_apps:
         show(run)
         if time.monotonic() > deadline:
-            came = ", ".join(run.collector.far.hosts()) or "none"
+            came = ", ".join(run.collector.relays.hosts()) or "none"
             raise Error(
                 f"{run.plan.expect_apps} hosts with an app were expected within {COMING:.0f} s; there came: {came}",
                 f"connleak probe --collector {run.plan.listen} -- COMMAND, on each of them",
@@ -194,7 +195,7 @@ def start_load(run: Run, parts: contextlib.ExitStack) -> None:
 
 def is_ours(run: Run, backend: Backend) -> bool:
     """Tells whether a session on a shared server is the app's: by name, by the probe's word, or by its port."""
-    return backend.application_name == run.server.app_name or run.collector.knows(backend.pid) or run.app.owns(backend)
+    return backend.application_name == run.server.app_name or run.collector.saw(backend.pid) or run.app.owns(backend)
 
 
 def begin_baseline(run: Run) -> None:
@@ -207,7 +208,7 @@ def begin_baseline(run: Run) -> None:
         version=server.version,
         max_connections=server.max_connections,
         reserved=server.reserved,
-        ours=server.ours,
+        ours=server.own_server,
         own_database=server.own_database,
     )
 
@@ -233,7 +234,7 @@ def goes_on(run: Run) -> bool:
     run.more = max(0, plan.cycles - done)
     if done < min(2, plan.cycles):
         return True
-    read = recording.read(run.folder)
+    read = reader.read(run.folder)
     if plan.early_stop and done >= 2 and is_settled(read):
         if run.more or plan.sensitivity:
             text = f"stopped after cycle {done} of {plan.cycles}: more could not change the verdict"
@@ -304,7 +305,7 @@ def one_cycle(run: Run, cycle: int) -> None:
 
 def saw_sessions(run: Run) -> bool:
     """Tells whether the server has shown any session of the app so far, or counted one too short to be seen."""
-    facts = Facts(recording.read(run.folder))
+    facts = Facts(reader.read(run.folder))
     return short_sessions(facts) > 0 or any(sample.backends for sample in facts.recording.samples)
 
 
