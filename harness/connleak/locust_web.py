@@ -18,7 +18,7 @@ import msgspec
 from connleak.model.errors import Error
 from connleak.model.outcomes import OUTCOMES
 from connleak.model.verdict import HolderRow, Verdict
-from connleak.recording import reader as recording
+from connleak.recording import reader
 from connleak.render.charts.style import COLOURS
 from connleak.render.holder_table import LIVE as COLUMNS
 from connleak.render.holder_table import Column
@@ -92,7 +92,7 @@ class Live:
         self.send("quit")
         code = self.child.wait()
         try:
-            verdict = recording.read_json(self.folder / "verdict.json", Verdict, f"connleak judge {self.folder}")
+            verdict = reader.read_json(self.folder / "verdict.json", Verdict, f"connleak judge {self.folder}")
         except Error as error:
             print(f"connleak: {harmless(error.message)}", file=sys.stderr)
             self.environment.process_exit_code = self.environment.process_exit_code or code

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from build import SITE, backend, holder, plan, pool, recording
-from connleak import judging as judge
 from connleak.comparing import compare
 from connleak.comparing.conditions import format_condition
 from connleak.comparing.effects import pooled, student
+from connleak.judging import judge
 from connleak.model.errors import Error
 from connleak.model.plan import Database
 from connleak.model.recording import Machine, Request
@@ -22,6 +21,8 @@ from connleak.recording.writer import Writer
 from connleak.render import comparison as compared
 from connleak.runner import experiment
 from connleak.runner.signals import need_lab
+from support.builders import SITE, backend, holder, pool, recording
+from support.plans import plan
 
 
 def leaking(per_cycle: int = 4, seconds: float = 0.02, **changes):
@@ -50,7 +51,7 @@ def slow(seconds: float) -> tuple[Request, ...]:
 
 
 def judged(made):
-    return made, judge.judge(made)
+    return made, judge(made)
 
 
 def test_a_fix_that_gives_everything_back_is_fixed_and_the_sentence_names_the_bugs_line_and_rate() -> None:

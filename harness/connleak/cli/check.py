@@ -15,17 +15,17 @@ from connleak.cli.progress import progress
 from connleak.judging import suppressions as gate
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
-from connleak.model.recording import Recording
+from connleak.model.recording import NoteCode, Recording
 from connleak.model.verdict import Verdict
 from connleak.plan import project_file as project
 from connleak.plan import resolve as plan
 from connleak.plan import trust
 from connleak.recording import folders
-from connleak.recording import reader as recording
-from connleak.recording.writer import point_latest
+from connleak.recording.folders import folder_for, point_latest
+from connleak.recording.redaction import redact_argv
 from connleak.runner import chart_process
 from connleak.runner import report as results
-from connleak.runner.signals import folder_for, need_lab, terminating, without_secrets
+from connleak.runner.signals import need_lab, terminating
 
 INTERRUPTED = "interrupted: ends all that runs, then judges what there is; once more to stop at once"
 MISSING = "run takes a target, --app, or a connleak.toml here or above"
@@ -70,7 +70,7 @@ def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, 
         told = f"stopped at once; what was recorded until then is in {folder}"
         raise Error(told, f"connleak judge {folder}", exit_code=130) from None
     for note in read.notes:
-        if note.facts.get("told"):
+        if note.code == NoteCode.SERVER_SETUP:
             err.print(escaped(note.text), style="dim")
     return folder, read, verdict
 
@@ -101,16 +101,16 @@ def init() -> None:
 def check(out: str | None, form: str, strict: bool, **given: Any) -> None:
     """Runs what connleak.toml says and passes or fails a build: for CI.
 
-    Leaks that stand there as [[known]], with a reason and a last day, are let through until that day. The run's folder
+    A finding that [[suppressions]] lists, with a reason and an expiry date, passes until that date. The run's folder
     gets junit.xml and connleak.sarif; in a workflow of GitHub's, the step's summary and annotations come by themselves.
     """
-    argv = tuple(without_secrets(sys.argv[1:]))
-    known = project.known(Path.cwd())
+    argv = tuple(redact_argv(sys.argv[1:]))
+    suppressed = project.suppressions(Path.cwd())
     made, private = plan.resolve(plan.Options(target=None, **with_project(given), argv=argv))
     folder, read, verdict = run_once(made, private, out)
-    passed = gate.gate(verdict, known, datetime.date.today())
+    passed = gate.gate(verdict, suppressed, datetime.date.today())
     runs = [(read, passed.verdict)]
-    recording.write_json(folder / "gate.json", passed)
+    folders.write_json(folder / "gate.json", passed)
     for name, made_of in (("junit.xml", "junit"), ("connleak.sarif", "sarif")):
         folders.write(folder / name, results.in_format(made_of, runs, [folder], strict))
     show_verdicts(form, runs, [folder], strict)

@@ -21,7 +21,7 @@ from connleak.model.outcomes import OUTCOMES, Outcome
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.processes import leftovers
-from connleak.recording.reader import json_text
+from connleak.recording.format import json_text
 from connleak.render import text
 from connleak.render.github import workflow_commands
 from connleak.render.sanitize import escaped_json, harmless
@@ -84,7 +84,7 @@ def escaped(words: str) -> str:
 
 def sweep() -> None:
     """Removes what killed runs left, and says so: what every command does first that makes such things."""
-    words = leftovers.swept(leftovers.sweep())
+    words = leftovers.describe_sweep(leftovers.sweep())
     if words:
         err.print(escaped(words), style="dim")
 

@@ -66,20 +66,19 @@ def table_of_targets(targets: list[Target]) -> Table:
 
 
 def index_page(targets: list[Target]) -> str:
-    """Returns the index of the targets' pages in Markdown: what people see, the pattern, each variant's verdict."""
+    """Returns the index of the targets' pages in Markdown: what people see, and each variant's verdict."""
     lines = [
         "# The targets",
         "",
         f"{len(targets)} stories, {sum(len(target.variants) for target in targets)} variants. Written by"
         " `connleak list --markdown > targets/README.md`; each is run by `connleak run TARGET:VARIANT`.",
         "",
-        "| target | what people see | pattern | variants and their verdicts |",
-        "|---|---|---|---|",
+        "| target | what people see | variants and their verdicts |",
+        "|---|---|---|",
     ]
     for target in targets:
         told = ", ".join(f"{name} ({variant.expect})" for name, variant in target.variants.items())
-        pattern = ", ".join(map(str, target.pattern))
-        lines.append(f"| [{target.name}]({target.name}/README.md) | {target.title} | {pattern} | {told} |")
+        lines.append(f"| [{target.name}]({target.name}/README.md) | {target.title} | {told} |")
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from connleak.corpus import archive, grading
-from connleak.corpus.fingerprint import Signature, signature
+from connleak.corpus.fingerprint import Fingerprint, fingerprint_of
 from connleak.model.errors import Error
 from connleak.model.recording import Recording
 from connleak.model.struct import Struct
@@ -14,6 +14,7 @@ from connleak.model.target import Target, Variant
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
 from connleak.recording import folders, reader
+from connleak.recording.format import json_text
 from connleak.render import charts, guide
 from connleak.render.sanitize import first_line
 from connleak.runner import report as reports
@@ -34,7 +35,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     sentence: str
     at_rest: tuple[int, ...]
     peak: int
-    signature: Signature
+    signature: Fingerprint
 
 
 def place(gallery: Path, target: str, variant: str) -> Path:
@@ -57,9 +58,9 @@ def record(
     problems = []
     for target, variant in wanted:
         name = f"{target.name}:{variant.name}"
-        folder = (source or work) / grading.file_name(name, 0)
+        folder = (source or work) / grading.folder_name(name, 0)
         if source is None:
-            row = grading.one(name, folder)
+            row = grading.run_variant(name, folder)
             found = row.problems
         else:
             found = tuple(problems_of(folder, variant, target))
@@ -75,10 +76,10 @@ def record(
 
 def problems_of(folder: Path, variant: Variant, target: Target) -> list[str]:
     """Return why a recording of an earlier corpus run cannot be used: it is missing, or its verdict is unexpected."""
-    if not folders.has(folder / "plan.json"):
+    if not folders.is_file(folder / "plan.json"):
         return [f"{folder} has no recording"]
     _, verdict = reports.judge_folder(folder)
-    return list(grading.problems(variant, verdict, Path(target.folder)))
+    return list(grading.problems_of(variant, verdict, Path(target.folder)))
 
 
 def root_of(folder: Path) -> Path:
@@ -111,7 +112,7 @@ def render(gallery: Path, report: Callable[[str], None]) -> None:
         verdicts = {name: verdict for name, (_, verdict) in runs.items()}
         chapters.append(guide.chapter(target, verdicts, story(target), diff))
         report(target.name)
-    folders.write(gallery / "gallery.json", reader.json_text({"variants": entries}), folders.SHARED)
+    folders.write(gallery / "gallery.json", json_text({"variants": entries}), folders.SHARED)
     folders.write(gallery / "README.md", guide.markdown(chapters), folders.SHARED)
     folders.write(gallery / "index.html", guide.page(chapters), folders.SHARED)
 
@@ -144,7 +145,7 @@ def entry(target: Target, name: str, made: Recording, verdict: Verdict) -> Entry
         sentence=first_line(verdict.sentence),
         at_rest=tuple(verdict.evidence.get("at_rest", ())),
         peak=verdict.evidence.get("peak", 0),
-        signature=signature(made, verdict),
+        signature=fingerprint_of(made, verdict),
     )
 
 

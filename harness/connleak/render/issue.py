@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
+from connleak.judging.claims import format_rate
 from connleak.judging.facts import Facts
-from connleak.judging.rates import spoken as format_rate
 from connleak.model.recording import Recording
 from connleak.model.verdict import Finding, Verdict
-from connleak.recording.redaction import without_passwords
+from connleak.recording.redaction import redact_passwords
 from connleak.render import series
 from connleak.render.excerpts import Excerpts
 from connleak.render.rerun import rerun_command
@@ -49,7 +49,7 @@ def issue(recording: Recording, verdict: Verdict, excerpts: Excerpts) -> str:
         f"Sensitivity: {verdict.sensitivity.get('text', 'unknown')}.",
         "</details>",
     ]
-    return without_passwords("\n".join(lines)).translate(CONTROLS) + "\n"
+    return redact_passwords("\n".join(lines)).translate(CONTROLS) + "\n"
 
 
 def headline(recording: Recording, verdict: Verdict) -> str:

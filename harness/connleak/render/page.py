@@ -15,7 +15,7 @@ from connleak.model.comparison import METRICS, Comparison
 from connleak.model.outcomes import KINDS
 from connleak.model.recording import Recording, Request
 from connleak.model.verdict import Finding, Verdict
-from connleak.recording.redaction import without_passwords
+from connleak.recording.redaction import redact_passwords
 from connleak.render import comparison as comparison_text
 from connleak.render.charts.style import DARK, cleaned, theme_config
 from connleak.render.charts.vega import converter
@@ -46,7 +46,7 @@ def filled(template: str, **values: Any) -> str:
     script = values.pop("library", "")  # a megabyte without secrets
     place = f"/* {secrets.token_hex(16)} */"
     page = environment.get_template(template).render(library=place, **values)
-    return without_passwords(page.translate(CONTROLS)).replace(place, script)
+    return redact_passwords(page.translate(CONTROLS)).replace(place, script)
 
 
 def report(recording: Recording, verdict: Verdict, charts: Specs, excerpts: Excerpts, script: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,9 +20,8 @@ from connleak.model.plan import Plan
 from connleak.model.struct import Struct
 from connleak.plan import catalog
 from connleak.plan import resolve as plan
-from connleak.processes.supervisor import Keeper, wait_until_done
-from connleak.recording import folders
-from connleak.recording import reader as recording
+from connleak.processes.supervisor import Supervisor, wait_until_done
+from connleak.recording import folders, reader
 from connleak.runner import report as results
 from connleak.runner.record import record
 from connleak.runner.report import Judged
@@ -66,6 +66,7 @@ def unwatched(_: Plan) -> contextlib.AbstractContextManager[Callable[[Progress],
 def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]:
     """Returns the arms of variants: one target's all, or those named; a later name may be a bare variant's."""
     found: list[Contender] = []
+    seen = Counter[str]()
     first, _ = catalog.find(names[0])
     if len(names) == 1 and ":" not in names[0]:
         variants = sorted(first.variants, key=lambda name: [name.startswith(rank) for rank in RANK].index(True))
@@ -74,7 +75,8 @@ def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]
         full = f"{first.name}:{name}" if ":" not in name and name in first.variants else name
         target, variant = catalog.find(full)
         short = variant.name if target.name == first.name else f"{target.name}:{variant.name}"
-        again = sum(arm.name.split(" again")[0] == short for arm in found)
+        again = seen[short]
+        seen[short] += 1
         arm = short if not again else f"{short} again" + (f" {again}" if again > 1 else "")
         found.append(Contender(name=arm, options=replace(options, target=f"{target.name}:{variant.name}")))
     if len(found) < 2:
@@ -93,7 +95,7 @@ def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Con
     top = Path(git(cwd, "rev-parse", "--show-toplevel"))
     kept = Path(top, git(top, "rev-parse", "--git-common-dir")) / "worktrees"
     arms = []
-    with Keeper() as keeper:
+    with Supervisor() as keeper:
         for number, ref in enumerate(refs):
             tree = keeper.scratch / f"{keeper.scratch.name}-{number}"  # git registers it by this name, nobody else's
             keeper.remove_at_end(kept / tree.name)
@@ -104,7 +106,7 @@ def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Con
         yield arms
 
 
-def check_out(keeper: Keeper, top: Path, tree: Path, ref: str) -> None:
+def check_out(keeper: Supervisor, top: Path, tree: Path, ref: str) -> None:
     """Makes a work tree of a revision; git has children, which would outlive it if we ended it ourselves."""
     git(top, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", said=f"there is no revision {ref}")
     argv = ["git", "-C", str(top), "worktree", "add", "--detach", str(tree), ref]
@@ -211,17 +213,17 @@ def read_arms(arms: dict[str, list[Path]]) -> dict[str, list[Judged]]:
 
 def is_recorded(name: str) -> bool:
     """Tells whether a word of the command line is a folder of a run or of a comparison."""
-    return any(folders.has(folders.named(name) / file) for file in ("plan.json", "compare.json"))
+    return any(folders.is_file(folders.follow_link(name) / file) for file in ("plan.json", "compare.json"))
 
 
 def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
     """Returns arms of run folders: those of a comparison's folder, or the folders grouped by what they ran."""
     if len(names) == 1:
-        place = folders.named(names[0])
-        kept = recording.read_json(place / "compare.json", Comparison, HINT)
+        place = folders.follow_link(names[0])
+        kept = reader.read_json(place / "compare.json", Comparison, HINT)
         return {arm.name: [folders.child(place, Path(run.folder).name) for run in arm.runs] for arm in kept.arms}
-    places = {name: folders.named(name) for name in names}
-    plans = {name: recording.read_plan(place) for name, place in places.items()}
+    places = {name: folders.follow_link(name) for name in names}
+    plans = {name: reader.read_plan(place) for name, place in places.items()}
     whose = {name: f"{made.target}:{made.variant}" for name, made in plans.items()}
     if len(set(whose.values())) < 2:
         return {name: [place] for name, place in places.items()}
