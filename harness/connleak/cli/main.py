@@ -30,7 +30,7 @@ from connleak.cli.output import (
 from connleak.cli.progress import index_page, show_target, table_of_targets
 from connleak.corpus.skeleton import new_target
 from connleak.model.errors import Error
-from connleak.model.recording import OUTCOMES
+from connleak.model.outcomes import OUTCOMES
 from connleak.plan import catalog
 from connleak.plan import resolve as plan
 from connleak.recording.folders import named

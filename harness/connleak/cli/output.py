@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from connleak.model.errors import Error
-from connleak.model.recording import Outcome, Recording
+from connleak.model.outcomes import OUTCOMES, Outcome
+from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.processes import leftovers
 from connleak.recording.reader import json_text
@@ -26,7 +27,6 @@ from connleak.render import text
 from connleak.render.sanitize import escaped_json, harmless
 from connleak.runner import report as results
 
-EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
 COULD_NOT_RUN = 4
 REFUSED_BY_THE_SYSTEM = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
@@ -129,7 +129,7 @@ def exit_code(outcome: Outcome, expect: str, strict: bool) -> int:
     """Returns the exit code for an outcome."""
     if expect:
         return 0 if outcome == expect else 1
-    return 1 if strict and outcome == "strained" else EXIT[outcome]
+    return 1 if strict and outcome == "strained" else OUTCOMES[outcome].exit_code
 
 
 def show_verdicts(

@@ -14,12 +14,11 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from connleak.model.outcomes import OUTCOMES
 from connleak.model.plan import Plan
 from connleak.model.target import Target
 from connleak.plan.catalog import difference, lesson
 from connleak.render.series import by_category
-
-STYLE = {"leak": "red", "fault": "magenta", "strained": "yellow", "clean": "green", "inconclusive": "white"}
 
 
 @contextlib.contextmanager
@@ -59,7 +58,9 @@ def table_of_targets(targets: list[Target]) -> Table:
     for column in ("target", "variants", "story"):
         table.add_column(column, overflow="fold")
     for target in targets:
-        variants = Text(" ").join(Text(name, STYLE[variant.expect]) for name, variant in target.variants.items())
+        variants = Text(" ").join(
+            Text(name, OUTCOMES[variant.expect].colour) for name, variant in target.variants.items()
+        )
         table.add_row(Text(target.name, "bold"), variants, target.title)
     return table
 
@@ -95,7 +96,9 @@ def show_target(target: Target) -> Group:
         table.add_column(column)
     for name, variant in target.variants.items():
         kinds = f" ({', '.join(variant.kinds)})" if variant.kinds else ""
-        table.add_row(f"{target.name}:{name}", Text(variant.expect + kinds, STYLE[variant.expect]), variant.title)
+        table.add_row(
+            f"{target.name}:{name}", Text(variant.expect + kinds, OUTCOMES[variant.expect].colour), variant.title
+        )
     parts += [Text(), table]
     pair = lesson(target)
     if pair:

@@ -9,14 +9,15 @@ from statistics import fmean
 from connleak.judging.facts import Facts, unit
 from connleak.judging.rates import rate as rate_of
 from connleak.model.comparison import METRICS, Arm, Figure, Metric, Run, State
-from connleak.model.recording import KINDS, Outcome, Recording
+from connleak.model.outcomes import KINDS, Outcome
+from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 
 
 def measure(recording: Recording, verdict: Verdict) -> Run:
     """Returns the figures of a run."""
     facts = Facts(recording)
-    leaks = [finding for finding in verdict.findings if KINDS[finding.kind] == "leak"]
+    leaks = [finding for finding in verdict.findings if KINDS[finding.kind].outcome == "leak"]
     per, scale = unit(facts)
     amount = sum(facts.amounts[1:])
     growing = [finding.rate.value for finding in leaks if finding.rate and not finding.bounded_by]
@@ -74,7 +75,7 @@ def arm_of(name: str, runs: list[Run]) -> Arm:
             figures[metric.name] = Figure(fmean(values), min(values), max(values))
     per = runs[0].per
     amount = sum(run.amount for run in runs)
-    leaking = [run for run in runs if "leak" in {KINDS[kind] for kind in run.kinds}]
+    leaking = [run for run in runs if "leak" in {KINDS[kind].outcome for kind in run.kinds}]
     bounds = [run.bounded_by for run in leaking if run.bounded_by]
     found = rate_of(round(sum(run.leaked for run in runs)), amount, per, 1000.0 if per != "hour" else 3_600_000.0)
     worst = next((run for run in runs if run.outcome in ("leak", "fault")), runs[0])

@@ -7,7 +7,8 @@ from collections import Counter
 from itertools import pairwise
 
 from connleak.judging.facts import Facts
-from connleak.model.recording import KINDS, Recording
+from connleak.model.outcomes import KINDS
+from connleak.model.recording import Recording
 from connleak.model.struct import Struct
 from connleak.model.verdict import HolderRow, Verdict
 
@@ -117,7 +118,9 @@ def verb(query: str) -> str:
 
 def how_often(verdict: Verdict) -> str:
     """Returns how often it leaks: each time, now and then, rarely; nothing where no rate is known."""
-    rate = next((f.rate for f in verdict.findings if f.rate and not f.bounded_by and KINDS[f.kind] == "leak"), None)
+    rate = next(
+        (f.rate for f in verdict.findings if f.rate and not f.bounded_by and KINDS[f.kind].outcome == "leak"), None
+    )
     if rate is None or rate.per != "1000 requests":
         return ""
     return "nearly each time" if rate.value > 700 else "now and then" if rate.value > 30 else "rarely"

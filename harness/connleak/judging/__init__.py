@@ -16,7 +16,8 @@ from connleak.judging.facts import Facts, is_canary, unit
 from connleak.judging.holders import holder_table, postmortem
 from connleak.judging.projection import exhaustion
 from connleak.judging.rates import compact, increments, requests_for, smallest_visible
-from connleak.model.recording import KINDS, OUTCOMES, Outcome, Recording
+from connleak.model.outcomes import KINDS, OUTCOMES, Outcome
+from connleak.model.recording import Recording
 from connleak.model.verdict import Check, Finding, Verdict
 
 __all__ = ["CHECKS", "is_settled", "judge", "merge", "requests_for", "requests_landed"]
@@ -58,7 +59,7 @@ def judge(recording: Recording) -> Verdict:
     if recording.plan.canary:
         checks.append(canary_seen(recording))
     findings.sort(key=lambda finding: (list(KINDS).index(finding.kind), -len(finding.backends)))
-    outcome = merge([*(KINDS[finding.kind] for finding in findings), *(check.outcome for check in checks)])
+    outcome = merge([*(KINDS[finding.kind].outcome for finding in findings), *(check.outcome for check in checks)])
     sensitivity = sensitivity_of(facts)
     return Verdict(
         outcome=outcome,
@@ -97,7 +98,7 @@ def requests_landed(recording: Recording) -> int:
 
 def merge(outcomes: list[Outcome]) -> Outcome:
     """Returns the first of the outcomes in merge order; nothing at all is inconclusive."""
-    return min(outcomes, key=OUTCOMES.index, default="inconclusive")
+    return min(outcomes, key=list(OUTCOMES).index, default="inconclusive")
 
 
 def is_settled(recording: Recording) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from connleak.model.recording import Outcome
+from connleak.model.outcomes import Outcome
 from connleak.model.struct import Struct
 from connleak.model.verdict import Rate
 

@@ -6,7 +6,7 @@ Times are float seconds since the start of the recording, on the machine's monot
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,29 +15,6 @@ from connleak.model.struct import Seconds, Struct
 
 Words = Annotated[str, msgspec.Meta(max_length=100_000)]
 """Text of an app, a server or a path; a row with a longer one is not read."""
-
-
-Outcome = Literal["leak", "fault", "strained", "inconclusive", "clean"]
-"""In merge order: the first that any check gives is the verdict's."""
-
-OUTCOMES: tuple[Outcome, ...] = ("leak", "fault", "strained", "inconclusive", "clean")
-
-KINDS: dict[str, Outcome] = {
-    "held": "leak",
-    "growth": "leak",
-    "orphaned": "leak",
-    "collected": "leak",
-    "lock-held": "leak",
-    "shared": "fault",
-    "refused": "fault",
-    "lost-slots": "fault",
-    "exhausted": "strained",
-    "over-budget": "strained",
-    "per-client": "strained",
-    "churn": "strained",
-}
-"""Every finding kind with the outcome that it means."""
-
 
 HOST = 10_000_000
 """A process of another host is numbered by its host's number times this, plus its pid there; this machine's is 0."""

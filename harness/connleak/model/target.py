@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connleak.model.recording import Outcome
+from connleak.model.outcomes import Outcome
 from connleak.model.struct import Struct
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from connleak.model.recording import Outcome, Site
+from connleak.model.outcomes import Outcome
+from connleak.model.recording import Site
 from connleak.model.struct import Struct
 
 

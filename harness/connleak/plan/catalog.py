@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from connleak.model.errors import Error
-from connleak.model.recording import KINDS, Outcome
+from connleak.model.outcomes import KINDS, Outcome
 from connleak.model.target import Target, Variant
 
 HERE = Path(__file__).parent.parent

@@ -10,8 +10,8 @@ import msgspec
 from connleak import __version__
 from connleak.collectors.framing import host_and_port
 from connleak.model.errors import Error
+from connleak.model.outcomes import OUTCOMES
 from connleak.model.plan import Database, Phases, Plan
-from connleak.model.recording import OUTCOMES
 from connleak.plan import catalog
 from connleak.plan.app import (
     app_plan,

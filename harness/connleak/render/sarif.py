@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from connleak.model.recording import KINDS, Recording, Site
+from connleak.model.outcomes import KINDS, OUTCOMES
+from connleak.model.recording import Recording, Site
 from connleak.model.verdict import Check, Finding, Verdict
 from connleak.render.sanitize import CONTROLS, first_line, harmless
 
-LEVEL = {"leak": "error", "fault": "error", "strained": "warning"}
 ABOUT = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
@@ -56,7 +56,7 @@ def sarif(runs: list[tuple[Recording, Verdict]], root: Path) -> dict[str, Any]:
     kinds = sorted({finding.kind for _, finding in findings})
     version = runs[0][0].plan.tool_version if runs else ""
     rules = [
-        {"id": f"connleak/{kind}", "name": kind, "shortDescription": {"text": f"{KINDS[kind]}: {kind}"}}
+        {"id": f"connleak/{kind}", "name": kind, "shortDescription": {"text": f"{KINDS[kind].outcome}: {kind}"}}
         for kind in kinds
     ]
     return {
@@ -77,7 +77,7 @@ def result(recording: Recording, finding: Finding, root: Path) -> dict[str, Any]
     mark = f"{finding.kind} {finding.sites[0] if finding.sites else recording.plan.app}"
     return {
         "ruleId": f"connleak/{finding.kind}",
-        "level": LEVEL[KINDS[finding.kind]],
+        "level": OUTCOMES[KINDS[finding.kind].outcome].level,
         "message": {"text": harmless(finding.claim)},
         "locations": places[:1],
         "relatedLocations": [{**other, "id": number} for number, other in enumerate(places[1:], 1)],
@@ -106,7 +106,7 @@ def workflow_commands(recording: Recording, verdict: Verdict, root: Path) -> lis
     """Returns GitHub's workflow commands that mark the guilty lines in a pull request."""
     lines = []
     for finding in verdict.findings:
-        level = LEVEL[KINDS[finding.kind]]
+        level = OUTCOMES[KINDS[finding.kind].outcome].level
         where = ""
         if finding.sites:
             where = f"file={prop(file_of(recording, finding.sites[0], root))},line={finding.sites[0].line},"

@@ -6,7 +6,8 @@ import csv
 import io
 from typing import Any
 
-from connleak.model.recording import KINDS, Recording
+from connleak.model.outcomes import KINDS
+from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.render import lifelines as lives
 from connleak.render import series
@@ -29,7 +30,7 @@ def lifelines_chart(recording: Recording, verdict: Verdict, *, interactive: bool
     """Returns a bar for each session, from its opening to its end: what reaches the right edge never came home."""
     alt = altair()
     begin, end = series.span(recording)
-    guilty = {pid for finding in verdict.findings if KINDS[finding.kind] == "leak" for pid in finding.backends}
+    guilty = {pid for finding in verdict.findings if KINDS[finding.kind].outcome == "leak" for pid in finding.backends}
     rows, rest = lives.lifelines(recording, guilty)
     count = 1 + max((row["row"] for row in rows), default=0)
     thick = max(1.2, min(14.0, 420 / count))
