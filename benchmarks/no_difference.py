@@ -18,7 +18,8 @@ from connleak import comparing as compare
 from connleak import judging as judge
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
-from connleak.plan import resolve as plan
+from connleak.plan.options import RunOptions
+from connleak.plan.resolve import resolve
 from connleak.recording import reader as recording
 from connleak.runner.record import record
 
@@ -33,7 +34,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
         done: Runs = []
         for number in range(24 if full else 8):
             folder = Path(tempfile.mkdtemp(prefix="connleak-same-"))
-            made, private = plan.resolve(plan.Options(target=name, early_stop=False))
+            made, private = resolve(RunOptions(target=name, all_cycles=True))
             record(made, private, folder, lambda _: None)
             read = recording.read(folder)
             shutil.rmtree(folder)

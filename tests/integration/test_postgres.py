@@ -16,6 +16,7 @@ from connleak.databases.postgres.reader import PostgresReader
 from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.model.plan import Database
+from connleak.plan.addresses import parse_postgres
 from connleak.processes.supervisor import Keeper
 from connleak.recording.writer import Writer
 
@@ -87,7 +88,7 @@ def test_at_an_address_a_database_and_a_role_of_our_own_are_made_and_dropped(
     with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
         cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'secret'")
         address = f"postgresql+psycopg2://boss:secret@127.0.0.1:{server.port}/app"
-        with open_postgres(keeper, plan, address, tmp_path) as foreign:
+        with open_postgres(keeper, plan, parse_postgres(address, ()), tmp_path) as foreign:
             assert foreign.own_database and not foreign.ours
             assert foreign.dbname.startswith("connleak_")
             assert one(foreign, "SELECT current_user::text") == foreign.user
@@ -101,7 +102,7 @@ def test_at_an_address_with_few_rights_the_database_is_used_as_it_is_and_that_is
     server: Server, keeper: Keeper, tmp_path: Path
 ) -> None:
     plan = make_plan(database=Database(source="url"))
-    with open_postgres(keeper, plan, server.url(), tmp_path) as foreign:
+    with open_postgres(keeper, plan, parse_postgres(server.url(), ()), tmp_path) as foreign:
         assert not foreign.own_database
         assert "may not create a database" in foreign.notes[0]
 
@@ -110,7 +111,7 @@ def test_a_database_that_refuses_is_told_without_the_password(keeper: Keeper, se
     address = f"postgresql://app:guessed-wrong@127.0.0.1:{server.port}/app"
     with (
         pytest.raises(Error, match="the database refused") as caught,
-        open_postgres(keeper, make_plan(database=Database(source="url")), address, tmp_path),
+        open_postgres(keeper, make_plan(database=Database(source="url")), parse_postgres(address, ()), tmp_path),
     ):
         pass
     assert caught.value.exit_code == 2

@@ -253,7 +253,9 @@ def test_without_a_probe_a_climbing_level_is_growth_and_a_raised_one_cannot_be_t
     assert kinds(climbing) == ["growth"]
     filling = judge.judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16))
     assert (filling.outcome, kinds(filling)) == ("inconclusive", [])
-    assert kinds(judge.judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16, budget=3))) == ["growth"]
+    assert kinds(
+        judge.judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16, max_idle_connections=3))
+    ) == ["growth"]
     raised = judge.judge(recording([idle(5)] * 3, probed=False))
     assert raised.outcome == "inconclusive"
     assert "without a probe" in raised.sentence

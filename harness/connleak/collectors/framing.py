@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import json
 import os
-import re
 import socket
 import struct
 from pathlib import Path
@@ -73,14 +72,6 @@ def mac(secret: str, role: Role, collectors: str, relays: str) -> str:
 def shows(expected: str, shown: str) -> bool:
     """Tell whether what an end shows is what `mac` expects of it."""
     return hmac.compare_digest(expected.encode(), shown.encode("utf-8", "replace"))
-
-
-def host_and_port(text: str, option: str = "--collector") -> tuple[str, int]:
-    """Returns the parts of an option's HOST:PORT; a bare port is loopback's."""
-    host, _, port = text.rpartition(":")
-    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) >= 65536:
-        raise Error(f"{option} {text} is no HOST:PORT", f"{option} 10.0.0.1:7700")
-    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def need_secret() -> str:

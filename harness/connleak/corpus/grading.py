@@ -20,7 +20,8 @@ from connleak.model.struct import Struct
 from connleak.model.target import Target, Variant
 from connleak.model.verdict import Finding, Verdict
 from connleak.plan import catalog
-from connleak.plan import resolve as plan
+from connleak.plan.options import RunOptions
+from connleak.plan.resolve import resolve
 from connleak.processes.threads import Supervised
 from connleak.runner import report as results
 from connleak.runner.record import record
@@ -136,7 +137,7 @@ def one(name: str, folder: Path) -> Graded:
     began = time.monotonic()
     folder.mkdir(mode=0o700, parents=True)
     try:
-        made, private = plan.resolve(plan.Options(target=name))
+        made, private = resolve(RunOptions(target=name))
         record(made, private, folder, lambda _: None)
         _, verdict = results.judge_whole(folder)
     except Error as error:

@@ -17,15 +17,18 @@ from connleak.databases.postgres.local import run_sql as run_sql_postgres
 from connleak.databases.postgres.reader import PostgresReader
 from connleak.databases.server import Reader, Server
 from connleak.databases.sqlite import SqliteReader, own_sqlite
+from connleak.model.addresses import DatabaseAddress
 from connleak.model.plan import Plan
 from connleak.processes.supervisor import Keeper
 
 
-def open_database(keeper: Keeper, plan: Plan, address: str, logs: Path) -> contextlib.AbstractContextManager[Server]:
+def open_database(
+    keeper: Keeper, plan: Plan, address: DatabaseAddress | None, logs: Path
+) -> contextlib.AbstractContextManager[Server]:
     """Returns the database that the plan asks for, with a database of this run's own; gone or dropped afterwards."""
     kind = plan.database.kind
     if kind == "mysql" and address:
-        return foreign_mysql(address, plan.remote)
+        return foreign_mysql(address)
     if kind == "mysql":
         return own_mysql(keeper, plan, logs)
     if kind == "sqlite":
@@ -35,10 +38,10 @@ def open_database(keeper: Keeper, plan: Plan, address: str, logs: Path) -> conte
     return open_postgres(keeper, plan, address, logs)
 
 
-def watched(address: str, allowed: Sequence[str]) -> Server:
+def watched(address: DatabaseAddress, allowed: Sequence[str]) -> Server:
     """Returns the database at an address, PostgreSQL's or MySQL's, to be looked at alone; raises Error."""
-    if address.partition("://")[0].partition("+")[0] in ("mysql", "mariadb"):
-        return watched_mysql(address, allowed)
+    if address.kind == "mysql":
+        return watched_mysql(address)
     return watched_database(address, allowed)
 
 

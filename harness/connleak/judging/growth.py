@@ -27,7 +27,7 @@ def growth(facts: Facts) -> tuple[list[Finding], Check]:
         )
         why = f"sessions at rest: {levels}; {limit}"
     else:
-        given = "" if facts.plan.budget is None else f"; --budget {facts.plan.budget}"
+        given = "" if facts.plan.max_idle_connections is None else f"; --max-idle {facts.plan.max_idle_connections}"
         why = f"sessions at rest: {levels}; before the load: {facts.baseline}{given}"
     outcome = "leak" if findings else "clean"
     cure = "watch the app with --listen and connleak probe" if facts.watched else "run with --probe pool"
@@ -36,7 +36,7 @@ def growth(facts: Facts) -> tuple[list[Finding], Check]:
             "growth",
             "inconclusive",
             f"{why}; without a probe it cannot be told whether pools keep them: {cure}, or say what they may keep "
-            "(--budget N)",
+            "(--max-idle N)",
         )
     return findings, Check("growth", outcome, why)  # type: ignore[arg-type]
 
@@ -198,7 +198,7 @@ def allowed_at_rest(facts: Facts) -> int:
     """Returns how many sessions may be at rest: the pools' budget; without a probe the user's, or the baseline's."""
     if facts.probed:
         return facts.budget
-    return max(facts.baseline, facts.plan.budget or 0)
+    return max(facts.baseline, facts.plan.max_idle_connections or 0)
 
 
 def still_filling(facts: Facts) -> float:
@@ -206,7 +206,7 @@ def still_filling(facts: Facts) -> float:
 
     A pool opens another session only when all of its own are in use, so no process needs more than all users at once.
     """
-    if facts.probed or facts.plan.budget is not None or facts.last is None:
+    if facts.probed or facts.plan.max_idle_connections is not None or facts.last is None:
         return 0
     if facts.watched:
         return float("inf")  # nobody knows how many users there are

@@ -157,6 +157,21 @@ def read_machine(folder: Path) -> Machine:
         return Machine()
 
 
+FORMER_NAMES = {"asks": "requests", "budget": "max_idle_connections"}
+"""Fields of a plan under the names that they had before."""
+HOST_PORTS = ("listen", "master_bind")
+
+
+def with_present_names(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored plan's fields by their present names and types: addresses were HOST:PORT."""
+    found = {FORMER_NAMES.get(name, name): value for name, value in raw.items()}
+    for name in HOST_PORTS:
+        if isinstance(found.get(name), str):
+            host, _, port = found[name].rpartition(":")
+            found[name] = {"host": host.strip("[]") or "127.0.0.1", "port": int(port)} if port else None
+    return found
+
+
 def read_plan(folder: Path) -> Plan:
     """Returns the plan of a recording's folder; raises Error with the reason when there is none."""
     path = folder / "plan.json"
@@ -168,7 +183,8 @@ def read_plan(folder: Path) -> Plan:
     except OSError as error:
         raise Error(f"{folder} cannot be read: {error.strerror}", again) from None
     try:
-        version = msgspec.json.decode(data, type=dict[str, Any]).get("format")
+        raw = msgspec.json.decode(data, type=dict[str, Any])
+        version = raw.get("format")
         if version is None:
             raise Error(f"{path} names no format version", again)
         if isinstance(version, int) and version > FORMAT:
@@ -178,7 +194,7 @@ def read_plan(folder: Path) -> Plan:
             )
         if version != FORMAT:
             raise Error(f"{path} has format {version}, which this connleak ({FORMAT}) does not read", again)
-        return msgspec.json.decode(data, type=Plan)
+        return msgspec.convert(with_present_names(raw), Plan)
     except DAMAGED as error:
         raise Error(f"{path} is damaged: {error}", again) from None
 

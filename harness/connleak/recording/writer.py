@@ -27,14 +27,16 @@ LAST_WORDS = ("phases", "notes")
 
 def without_secrets(plan: Plan) -> Plan:
     """Returns a plan as it may be written down: what was typed in it with `***` for its secrets."""
-    asks = tuple(msgspec.structs.replace(ask, path=hidden(ask.path), body=hidden(ask.body)) for ask in plan.asks)
+    requests = tuple(
+        msgspec.structs.replace(one, path=hidden(one.path), body=hidden(one.body)) for one in plan.requests
+    )
     return msgspec.structs.replace(
         plan,
         app=hidden(plan.app),
         url=hidden(plan.url),
         setup=tuple(map(hidden, plan.setup)),
         openapi=hidden(plan.openapi),
-        asks=asks,
+        requests=requests,
     )
 
 

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from connleak import __version__
-from connleak.collectors.framing import host_and_port, need_secret
+from connleak.collectors.framing import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.relay_client import Relay
 from connleak.judging.holders import rows_of
+from connleak.model.addresses import HostPort
 from connleak.model.errors import Error
 from connleak.model.plan import Database, Phases, Plan
 from connleak.model.verdict import Table
@@ -91,13 +92,13 @@ def run_here(command: Sequence[str], folder: Path, probe: str, begun: Callable[[
                 writer.append("snapshots", collector.frozen_snapshot(0))
 
 
-def run_for(command: Sequence[str], address: str, name: str) -> int:
+def run_for(command: Sequence[str], address: HostPort, name: str) -> int:
     """Runs the command with a probe that speaks with a collector on another host; returns its exit code.
 
     Raises Error when there is no such collector: what to do then is for who starts it to say.
     """
     secret = need_secret()
-    with Keeper() as keeper, Relay(keeper.scratch, host_and_port(address), secret, name) as relay, signals():
+    with Keeper() as keeper, Relay(keeper.scratch, (address.host, address.port), secret, name) as relay, signals():
         return code_of(start(command, relay.environment()).wait())
 
 

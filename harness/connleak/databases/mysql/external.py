@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from connleak.databases import external as foreign
-from connleak.databases.loopback import refuse_remote
 from connleak.databases.mysql.local import pymysql
 from connleak.databases.server import Server, drop_when_there
+from connleak.model.addresses import DatabaseAddress
 from connleak.model.errors import Error
 from connleak.processes.records import Database
 
 TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
-EXAMPLE = "connleak run ... --mysql mysql://user:password@127.0.0.1:3306/dbname"
 
 
 @contextlib.contextmanager
-def foreign_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
+def foreign_mysql(address: DatabaseAddress) -> Iterator[Server]:
     """Yields a database of our own on somebody's server, dropped afterwards; or theirs as it is, and says so."""
-    admin = parse_address(address)
-    refuse_remote([admin["host"]], allowed)
+    admin: dict[str, Any] = dict(address.arguments)
     with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
         facts = server_facts(cursor)
         where, name = f"mysql://{admin['host']}:{admin['port']}", foreign.database_name()
@@ -46,10 +43,9 @@ def foreign_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
         yield server_at({**admin, "database": name}, facts, *notes, own=own)
 
 
-def watched_mysql(address: str, allowed: Sequence[str]) -> Server:
+def watched_mysql(address: DatabaseAddress) -> Server:
     """Returns the database at an address as it is: nothing is made there, it is only looked at."""
-    admin = parse_address(address)
-    refuse_remote([admin["host"]], allowed)
+    admin: dict[str, Any] = dict(address.arguments)
     with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
         facts = server_facts(cursor)
         cursor.execute("SHOW GRANTS")
@@ -157,26 +153,3 @@ def server_at(admin: dict[str, Any], facts: dict[str, Any], *notes: str, own: di
         notes=notes,
         **facts,
     )
-
-
-def parse_address(address: str) -> dict[str, Any]:
-    """Returns PyMySQL's arguments for an address; a SQLAlchemy driver in its scheme is left out."""
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port or 3306
-        usable = host and parts.scheme.partition("+")[0] in ("mysql", "mariadb")
-    except ValueError:  # a port or a bracket that belongs nowhere
-        usable = False
-    if not usable:
-        raise Error("--mysql is no address of the form mysql://user:password@HOST:PORT/dbname", EXAMPLE)
-    options = dict(parse_qsl(parts.query))
-    strange = sorted(options.keys() - set(TLS) - {"charset"})
-    if strange:
-        raise Error(f"--mysql has an option that is not known: {strange[0]}; there are: {', '.join(TLS)}", EXAMPLE)
-    database = unquote(parts.path.lstrip("/"))
-    if not database:
-        raise Error("--mysql names no database", EXAMPLE)
-    found: dict[str, Any] = {"host": host, "port": port, "database": database, "connect_timeout": 5}
-    found |= {"user": unquote(parts.username)} if parts.username else {}
-    found |= {"password": unquote(parts.password)} if parts.password else {}
-    return found | options

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from connleak.databases.accounts import SUPERUSER
-from connleak.databases.loopback import is_loopback
 from connleak.databases.postgres.binaries import DATABASE
 from connleak.databases.postgres.libpq import undone
 from connleak.databases.postgres.local import SETTINGS, hand_over_database
 from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
+from connleak.processes.hosts import is_loopback
 from connleak.processes.supervisor import Keeper
 from connleak.processes.threads import Supervised
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from connleak.databases import external as foreign
-from connleak.databases.loopback import refuse_remote
-from connleak.databases.postgres.libpq import EXAMPLE, resolved
 from connleak.databases.postgres.local import connect, create_role, server_facts
 from connleak.databases.server import Server, drop_when_there
+from connleak.model.addresses import DatabaseAddress
 from connleak.model.errors import Error
+from connleak.processes.hosts import refuse_remote
 from connleak.processes.records import Database
 
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
@@ -25,9 +24,9 @@ TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 
 
 @contextlib.contextmanager
-def foreign_database(address: str, allowed: Sequence[str]) -> Iterator[Server]:
+def foreign_database(address: DatabaseAddress, allowed: Sequence[str]) -> Iterator[Server]:
     """Yields a database of our own on somebody's server, dropped afterwards; or theirs as it is, and says so."""
-    admin = admin_of(address, allowed)
+    admin: dict[str, Any] = dict(address.arguments)
     with contextlib.closing(first_connection(admin, allowed)) as first:
         cursor = first.cursor()
         cursor.execute("SELECT rolsuper OR (rolcreatedb AND rolcreaterole) FROM pg_roles WHERE rolname = current_user")
@@ -47,9 +46,9 @@ def foreign_database(address: str, allowed: Sequence[str]) -> Iterator[Server]:
         yield replace(create_database(admin, name), notes=notes)
 
 
-def watched_database(address: str, allowed: Sequence[str]) -> Server:
+def watched_database(address: DatabaseAddress, allowed: Sequence[str]) -> Server:
     """Returns the database at an address as it is: nothing is made there, it is only looked at."""
-    admin = admin_of(address, allowed)
+    admin: dict[str, Any] = dict(address.arguments)
     with contextlib.closing(first_connection(admin, allowed)) as first:
         cursor = first.cursor()
         cursor.execute("SET default_transaction_read_only = on")
@@ -58,13 +57,6 @@ def watched_database(address: str, allowed: Sequence[str]) -> Server:
         admin["dbname"], role, sees_all = cursor.fetchone()
     note = f"the role {role} sees the states of its own sessions alone; for all of them: GRANT pg_monitor TO {role}"
     return as_it_is(admin, facts, *([] if sees_all else [note]))
-
-
-def admin_of(address: str, allowed: Sequence[str]) -> dict[str, Any]:
-    """Returns psycopg's arguments for an address that may be used."""
-    admin = resolved(parse_address(address))
-    refuse_remote(hosts_of(admin), allowed)
-    return {"connect_timeout": 5, **admin, "application_name": "connleak"}
 
 
 def first_connection(admin: dict[str, Any], allowed: Sequence[str]) -> Any:
@@ -134,21 +126,6 @@ def drop_database(admin: dict[str, Any], name: str) -> None:
     drop_when_there(drop, psycopg.Error, name, f'DROP DATABASE "{name}"; DROP ROLE "{name}"')
 
 
-def parse_address(address: str) -> dict[str, Any]:
-    """Returns psycopg's arguments for an address; a SQLAlchemy driver in its scheme is left out."""
-    scheme, separator, rest = address.partition("://")
-    if separator:
-        address = f"{scheme.partition('+')[0]}://{rest}"
-    try:
-        return dict(conninfo_to_dict(address))
-    except psycopg.Error as error:
-        reason = str(error).strip().replace(address, "the address")
-        raise Error(
-            f"--postgres is no address that libpq understands: {reason}",
-            EXAMPLE,
-        ) from None
-
-
 def create_database(admin: dict[str, Any], name: str) -> Server:
     """Creates a database and an ordinary role of this run's own on somebody's server."""
     password = secrets.token_urlsafe(12)
@@ -161,12 +138,6 @@ def create_database(admin: dict[str, Any], name: str) -> Server:
         facts = server_facts(cursor)
     mine = {**admin, "user": name, "password": password, "dbname": name}
     return replace(as_it_is(mine, facts), admin={**admin, "dbname": name}, own_database=True)
-
-
-def hosts_of(admin: dict[str, Any]) -> list[str]:
-    """Returns the hosts that an address names: libpq uses `hostaddr`, and an app that is told of it may use `host`."""
-    named = [str(admin[name]).split(",") for name in ("host", "hostaddr") if admin.get(name)]
-    return [host or "127.0.0.1" for hosts in named for host in hosts]
 
 
 def tls_of(admin: dict[str, Any]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from connleak.databases.accounts import SUPERUSER, Account, copy, give, server_a
 from connleak.databases.postgres.binaries import DATABASE, find_programs, reachable_programs, template_data, version_of
 from connleak.databases.postgres.libpq import undone
 from connleak.databases.server import Server
+from connleak.model.addresses import DatabaseAddress
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.processes.supervisor import Child, Keeper, free_port, wait_until_ready
@@ -42,7 +43,7 @@ SETTINGS = {
 
 
 @contextlib.contextmanager
-def open_postgres(keeper: Keeper, plan: Plan, address: str, logs: Path) -> Iterator[Server]:
+def open_postgres(keeper: Keeper, plan: Plan, address: DatabaseAddress | None, logs: Path) -> Iterator[Server]:
     """Yields the server that the plan asks for, with a database of this run's own; gone or dropped afterwards."""
     plan, notes = with_source(plan, sources.ALL)
     if plan.database.source.startswith("docker"):
@@ -50,7 +51,7 @@ def open_postgres(keeper: Keeper, plan: Plan, address: str, logs: Path) -> Itera
 
         with docker_postgres(keeper, plan, logs) as server:
             yield replace(server, notes=notes)
-    elif plan.database.source == "url":
+    elif address is not None:
         from connleak.databases.postgres.external import foreign_database
 
         with foreign_database(address, plan.remote) as server:
