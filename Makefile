@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test golden mutants matrix lint reproduction corpus gallery faults faults-full soak bench bench-full all-tests clean
+.PHONY: demo test golden snapshots mutants matrix lint reproduction corpus gallery faults faults-full soak bench bench-full all-tests clean
 
 # The lock holds hashes and no addresses: the packages come from wherever pip or uv is set up to look.
 $(VENV)/installed: requirements.lock pyproject.toml make_venv.py
@@ -32,6 +32,10 @@ test: $(VENV)/installed
 # the stored recordings' verdicts, written anew: the difference is reviewed in git (seconds)
 golden: $(VENV)/installed
 	cd tests && ../$(BIN)/python -m golden --write
+
+# the help texts and terminal answers in tests/unit/snapshots, written anew: the difference is reviewed in git
+snapshots: $(VENV)/installed
+	CONNLEAK_SNAPSHOTS=write $(BIN)/python -m pytest -q $$(grep -l "^from snapshots import" tests/unit/test_*.py)
 
 # how much of the judge the tests pin: small changes of its code, and which of them turn a test red (a quarter of an hour)
 mutants: $(VENV)/installed
