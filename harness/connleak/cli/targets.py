@@ -6,8 +6,6 @@ from pathlib import Path
 
 import rich_click as click
 from rich.console import Group, RenderableType
-from rich.markdown import Markdown
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -98,6 +96,9 @@ def index_page(targets: list[Target]) -> str:
 
 def story_of(target: Target) -> Group:
     """Return a target's story, its variants with their verdicts, and the diff from the bug to the fix."""
+    from rich.markdown import Markdown
+    from rich.syntax import Syntax
+
     folder = Path(target.folder)
     parts: list[RenderableType] = []
     readme = folder / "README.md"

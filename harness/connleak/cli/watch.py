@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 from rich.live import Live
@@ -22,9 +23,11 @@ from connleak.recording import reader
 from connleak.recording.writer import point_latest
 from connleak.render import watch_screen
 from connleak.runner import drawing, report
-from connleak.runner.session import Run
 from connleak.runner.signals import folder_for, terminating
-from connleak.runner.watch import Now
+
+if TYPE_CHECKING:
+    from connleak.runner.session import Run
+    from connleak.runner.watch import Now
 
 LINE_EVERY = 10.0
 """Seconds between two lines where stderr is not a terminal."""
