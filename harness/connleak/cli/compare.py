@@ -60,7 +60,7 @@ def compare(
     """Compare variants, run folders, or revisions of an app with the first one.
 
     Reports which variants return every connection, what that costs in throughput and latency, and which only postpone
-    exhaustion.
+    exhaustion. Relative paths are relative to the current directory.
 
     \b
     connleak compare missing_remove                      all variants of a target

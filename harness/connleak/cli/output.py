@@ -1,4 +1,4 @@
-"""What commands print: errors with the next command, verdicts, JSON; and their exit codes."""
+"""The output of commands: errors with the next command, verdicts, JSON; and their exit codes."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from rich.live import Live
 from connleak.cli import options
 from connleak.cli.output import draw_after, err, escaped, exit_code, exit_codes, show_verdicts, sweep, warn
 from connleak.model.errors import Error
+from connleak.model.outcomes import Outcome
 from connleak.model.plan import Plan
 from connleak.plan.options import Secrets
 from connleak.plan.watch import WatchOptions, watch_plan
@@ -104,16 +105,19 @@ def watch(
         record_watched(plan, secrets, folder, seconds=seconds, until_leak=until_leak)
     if not out:
         point_latest(folder)
+    sys.exit(exit_code(conclude(folder, "" if follow else form), "", False))
+
+
+def conclude(folder: Path, form: str) -> Outcome:
+    """Judge and draw a recording, print its verdict unless the format is empty, and return its outcome."""
     with err.status("judging"):
         recording, verdict = report.judge_own(folder)
-    if follow:
-        problem = drawing.draw_run(folder)
-        if problem:
-            warn(problem)
-    else:
+    if form:
         show_verdicts(form, [(recording, verdict)], [folder], False)
         draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html", form)
-    sys.exit(exit_code(verdict.outcome, "", False))
+    elif problem := drawing.draw_run(folder):
+        warn(problem)
+    return verdict.outcome
 
 
 def record_for(address: str, seconds: float, allowed: tuple[str, ...]) -> Path:

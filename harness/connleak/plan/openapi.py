@@ -44,7 +44,7 @@ SAFE = "/?%:@!$&'()*+,;=~[]"
 
 
 class Budget:
-    """What the examples of one document may still cost, and what was omitted."""
+    """The remaining cost of one document's examples, and notes on what was omitted."""
 
     def __init__(self) -> None:
         self.values = 0

@@ -258,7 +258,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
 
 
 class Secrets(Struct, frozen=True):
-    """What a run needs and a recording must not contain."""
+    """The part of a run's options that its recording must not contain."""
 
     database: DatabaseAddress | None = None
     env: dict[str, str] = {}

@@ -76,6 +76,7 @@ def phases(options: RunOptions, default: Phases) -> Phases:
 
 
 def host_port(text: str | None, option: str) -> HostPort | None:
+    """Return an optional address."""
     return parse_host_port(text, option) if text else None
 
 

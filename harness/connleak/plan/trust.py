@@ -53,6 +53,7 @@ def accounts() -> set[int]:
 
 
 def account_name(uid: int) -> str:
+    """Return the name of a user id."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
