@@ -51,7 +51,7 @@ def open_postgres(keeper: Keeper, plan: Plan, address: DatabaseAddress | None, l
 
         with docker_postgres(keeper, plan, logs) as server:
             yield replace(server, notes=notes)
-    elif address is not None:
+    elif address:
         from connleak.databases.postgres.external import foreign_database
 
         with foreign_database(address, plan.remote) as server:
