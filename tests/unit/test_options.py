@@ -99,9 +99,18 @@ def test_what_is_copied_into_the_plan_has_the_same_name_there() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"env": ("A=b",)}, {"setup": "make db"}, {"cycles": True}, {"probe": "pools"}, {"request": (1,)}, {"load": "2"}],
+    [
+        {"env": ("KEY=s3cret",)},
+        {"header": {"Key": ("s3cret",)}},
+        {"setup": "make db"},
+        {"cycles": True},
+        {"probe": "pools"},
+        {"request": (1,)},
+        {"load": "2"},
+    ],
 )
 def test_the_api_checks_types_as_the_file_does(values: dict) -> None:
     (name,) = values
-    with pytest.raises(Error, match=f"--{name}"):
+    with pytest.raises(Error, match=f"--{name}") as caught:
         resolve(RunOptions(app="x", **values))
+    assert "s3cret" not in caught.value.message

@@ -57,7 +57,7 @@ def test_a_target_without_variant_is_buggy_and_a_control_where_there_is_no_bug()
         ({"target": "missing_remove", "cycles": -2}, "--cycles is -2: expected a whole number >= 1"),
         ({"target": "missing_remove", "load": float("nan")}, "--load is nan"),
         ({"target": "missing_remove", "users": "8"}, "--users is 8: expected a whole number"),
-        ({"target": "missing_remove", "gc": "often"}, "choose from normal, off, eager"),
+        ({"target": "missing_remove", "gc": "often"}, "--gc is often: choose from normal, off, eager"),
         ({"target": "missing_remove", "expect_workers": 2}, "--expect-workers requires --master-bind"),
         ({"listen": "127.0.0.1:7700"}, "needs the address of the app's database"),
         ({"app": "x", "listen": "7700x"}, "is not of the form HOST:PORT"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from connleak.model.struct import Struct
 
+MYSQL_TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
+"""The TLS options of a MySQL address, which the app gets, too."""
+
 
 class HostPort(Struct, frozen=True):
     """A host and a TCP port."""

@@ -6,12 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from connleak.model.addresses import DatabaseAddress, HostPort
+from connleak.model.addresses import MYSQL_TLS, DatabaseAddress, HostPort
 from connleak.model.errors import Error
 from connleak.processes.hosts import refuse_remote
 
-POSTGRES_EXAMPLE = "connleak run ... --postgres postgresql://user:password@127.0.0.1:5432/dbname"
-MYSQL_TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 MYSQL_EXAMPLE = "connleak run ... --mysql mysql://user:password@127.0.0.1:3306/dbname"
 
 
@@ -57,6 +55,8 @@ def parse_conninfo(address: str) -> dict[str, str]:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
+    from connleak.databases.postgres.libpq import EXAMPLE
+
     scheme, separator, rest = address.partition("://")
     if separator:
         address = f"{scheme.partition('+')[0]}://{rest}"
@@ -64,7 +64,7 @@ def parse_conninfo(address: str) -> dict[str, str]:
         return {name: str(value) for name, value in conninfo_to_dict(address).items()}
     except psycopg.Error as error:
         reason = str(error).strip().replace(address, "the address")
-        raise Error(f"--postgres is not an address that libpq accepts: {reason}", POSTGRES_EXAMPLE) from None
+        raise Error(f"--postgres is not an address that libpq accepts: {reason}", EXAMPLE) from None
 
 
 def hosts_of(arguments: Mapping[str, object]) -> list[str]:

@@ -56,18 +56,16 @@ def check_types(options: RunOptions) -> None:
     """Raise Error for the first option whose value is not of its type, or out of range."""
     for field in FIELDS:
         value = getattr(options, field.name)
-        allowed = choices(field.hint)
-        if allowed and value is not None and value not in allowed:
-            close = nearest(str(value), allowed)
-            raise Error(
-                f"{field.flag} {value}: choose from {', '.join(allowed)}{close}",
-                f"connleak run ... {field.flag} {allowed[0]}",
-            )
         try:
             msgspec.convert(value, field.hint)
         except msgspec.ValidationError as error:
-            shown = f"{value:g}" if isinstance(value, float) else value
-            raise Error(f"{field.flag} is {shown}: {expectation(error)}", "connleak run --help") from None
+            shown = f" is {value:g}" if isinstance(value, float) else f" is {value}" if is_plain(value) else ""
+            raise Error(f"{field.flag}{shown}: {expectation(error, field, value)}", "connleak run --help") from None
+
+
+def is_plain(value: object) -> bool:
+    """Return whether a value may be shown: a table or a list may contain secrets."""
+    return isinstance(value, str | int)
 
 
 PLAIN = {
@@ -78,9 +76,13 @@ PLAIN = {
     "array": "a list",
     "object": "a table",
 }
+"""The types of msgspec's messages, in TOML's words."""
 
 
-def expectation(error: msgspec.ValidationError) -> str:
-    """Return what msgspec expected, in TOML's words."""
+def expectation(error: msgspec.ValidationError, field: Field, value: object) -> str:
+    """Return what was expected of an option instead of a value."""
+    words = choices(field.hint)
+    if words:
+        return f"choose from {', '.join(words)}{nearest(str(value), words)}"
     message = str(error).partition(" - at ")[0].replace(" | null", "").replace("Expected", "expected")
     return re.sub(r"`(\w+)`", lambda found: PLAIN.get(found[1], found[1]), message)

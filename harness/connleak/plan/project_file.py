@@ -112,8 +112,9 @@ def options_of(table: dict[str, Any], path: Path) -> RunOptions:
     try:
         return msgspec.convert({"cwd": str(path.parent), **given}, RunOptions)
     except msgspec.ValidationError as error:
-        _, _, key = str(error).partition(" - at `$.")
-        raise Error(f"{path}: {key.rstrip('`')}: {expectation(error)}", HINT) from None
+        key = str(error).partition(" - at `$.")[2].rstrip("`")
+        name = key.partition("[")[0]
+        raise Error(f"{path}: {key}: {expectation(error, KEYS[name], given[name])}", HINT) from None
 
 
 def relative_to(folder: Path, value: object) -> object:

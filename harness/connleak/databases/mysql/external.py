@@ -10,11 +10,9 @@ from typing import Any
 from connleak.databases import external as foreign
 from connleak.databases.mysql.local import pymysql
 from connleak.databases.server import Server, drop_when_there
-from connleak.model.addresses import DatabaseAddress
+from connleak.model.addresses import MYSQL_TLS, DatabaseAddress
 from connleak.model.errors import Error
 from connleak.processes.records import Database
-
-TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 
 
 @contextlib.contextmanager
@@ -149,7 +147,7 @@ def server_at(admin: dict[str, Any], facts: dict[str, Any], *notes: str, own: di
         admin=admin,
         ours=False,
         own_database=own is not None,
-        tls={name: str(admin[name]) for name in TLS if name in admin},
+        tls={name: str(admin[name]) for name in MYSQL_TLS if name in admin},
         notes=notes,
         **facts,
     )
