@@ -28,8 +28,9 @@ from connleak.plan.options import RunOptions
 from connleak.plan.resolve import resolve
 from connleak.processes import leftovers
 from connleak.recording import folders, reader
+from connleak.recording.folders import empty_folder
 from connleak.runner import experiment, report
-from connleak.runner.signals import need_lab, own_folder
+from connleak.runner.signals import need_lab
 
 __all__ = [
     "Comparison", "Error", "Recording", "Result", "RunOptions", "Verdict", "compare", "judge", "read", "run",
@@ -56,7 +57,7 @@ def run(options: RunOptions | str, *, out: str | None = None) -> Result:
     plan, secrets = resolve(chosen)
     need_lab(plan.load)
     leftovers.sweep()
-    folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-run-"))
+    folder = empty_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-run-"))
     record(plan, secrets, folder, lambda _: None)
     _, verdict = report.judge_own(folder)
     return Result(folder=str(folder), verdict=verdict)
@@ -64,7 +65,7 @@ def run(options: RunOptions | str, *, out: str | None = None) -> Result:
 
 def read(folder: str | Path) -> Recording:
     """Return the recording in a folder; raise connleak.Error if it has none."""
-    return reader.read(folders.named(folder))
+    return reader.read(folders.follow_link(folder))
 
 
 def judge(recording: str | Path | Recording) -> Verdict:
@@ -81,7 +82,7 @@ def compare(
     need_lab("locust")
     leftovers.sweep()
     chosen = experiment.contenders(arms, msgspec.structs.replace(options or RunOptions(), all_cycles=True))
-    folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-compare-"))
+    folder = empty_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-compare-"))
     return compare_runs(experiment.run_rounds(chosen, folder, rounds, limit, lambda _: None, experiment.unwatched))
 
 

@@ -19,7 +19,7 @@ import msgspec
 
 from connleak.model.errors import Error
 from connleak.model.verdict import HolderRow, Verdict, worker_of
-from connleak.recording import reader as recording
+from connleak.recording import reader
 from connleak.render.sanitize import harmless
 from connleak.render.series import STATES, by_category
 
@@ -90,7 +90,7 @@ class Live:
         self.say("quit")
         code = self.child.wait()
         try:
-            verdict = recording.read_json(self.folder / "verdict.json", Verdict, f"connleak judge {self.folder}")
+            verdict = reader.read_json(self.folder / "verdict.json", Verdict, f"connleak judge {self.folder}")
         except Error as error:
             print(f"connleak: {harmless(error.message)}", file=sys.stderr)
             self.environment.process_exit_code = self.environment.process_exit_code or code

@@ -7,19 +7,16 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
-from build import backend, holder, pool, recording
 from connleak import comparing as compare
 from connleak import judging as judge
 from connleak.model.recording import Note, Request, Site
 from connleak.render import charts, page
 from connleak.runner import report as results
+from support.builders import backend, holder, pool, recording
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [

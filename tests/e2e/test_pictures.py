@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from connleak.processes.supervisor import free_port
-
-pytestmark = pytest.mark.reproduction
+from connleak.processes.ports import free_port
 
 APP = """
 import os, sys

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from build import SITE, backend, holder, plan, pool, recording
 from connleak import comparing as compare
 from connleak import judging as judge
 from connleak.comparing.effects import pooled, student
@@ -19,6 +18,8 @@ from connleak.plan.resolve import resolve
 from connleak.recording.writer import Writer
 from connleak.render import comparison as compared
 from connleak.runner import experiment
+from support.builders import SITE, backend, holder, pool, recording
+from support.plans import plan
 
 
 def leaking(per_cycle: int = 4, seconds: float = 0.02, **changes):

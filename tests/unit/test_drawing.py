@@ -16,8 +16,9 @@ from connleak.corpus import archive as packing
 from connleak.model.errors import Error
 from connleak.runner import drawing
 from connleak.runner import report as results
-
-GALLERY = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
+from support.cli import connleak
+from support.paths import RECORDINGS
+from support.poll import wait_until
 
 
 def script(text: str) -> list[str]:
@@ -48,7 +49,7 @@ GREEDY = script("""
 def folder(tmp_path: Path) -> Path:
     """A judged recording of a target whose name has a control character."""
     made = tmp_path / "run"
-    with packing.unpacked(GALLERY / "missing_remove-buggy.tar.gz") as unpacked:
+    with packing.unpacked(RECORDINGS / "missing_remove-buggy.tar.gz") as unpacked:
         shutil.copytree(unpacked, made)
     plan = made / "plan.json"
     plan.write_text(plan.read_text().replace('"missing_remove"', '"missing\\u0001remove"'))
@@ -99,12 +100,8 @@ DRAWS = """
 def test_the_process_that_draws_ends_with_whoever_asked(folder: Path, number: int, code: int) -> None:
     asking = subprocess.Popen(script(DRAWS.format(child=SLOW, folder=str(folder))), stderr=subprocess.PIPE, text=True)
     process = psutil.Process(asking.pid)
-    drawn: list[psutil.Process] = []
-    deadline = time.monotonic() + 60
-    while not drawn and time.monotonic() < deadline:
-        drawn = process.children()
-        time.sleep(0.05)
-    (child,) = drawn
+    wait_until(process.children, "it draws", timeout=60)
+    (child,) = process.children()
     time.sleep(2)  # it has begun
     asking.send_signal(number)
     said = asking.communicate(timeout=60)[1]
@@ -123,11 +120,10 @@ def test_what_draws_takes_no_module_from_the_working_folder(
 
 def test_what_is_no_recording_is_an_error_of_its_own(tmp_path: Path) -> None:
     problem = drawing.draw_chart("growth", [tmp_path / "nothing"], tmp_path / "x.svg", "light")
-    assert isinstance(problem, Error) and "is no recording" in problem.message and problem.exit_code == 2
+    assert isinstance(problem, Error) and "is not a recording" in problem.message and problem.exit_code == 2
 
 
 def test_a_chart_that_cannot_be_written_is_wrong_usage_and_no_leak(folder: Path, tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "connleak", "chart", "growth", str(folder), "--out", str(tmp_path / "no" / "x.svg")]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    done = connleak("chart", "growth", str(folder), "--out", str(tmp_path / "no" / "x.svg"))
     assert done.returncode == 2, done.stderr
     assert "cannot be written: No such file or directory\n  next: ls -ld" in done.stderr

@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from build import SITE, backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.model.recording import Site
 from connleak.render import issue, page
 from connleak.render import sarif as machines
 from connleak.render.excerpts import Excerpt
+from support.builders import SITE, backend, holder, pool, recording
 
 
 def leaking(site: Site = SITE, **changes):

@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from connleak.cli.main import PANELS, main
-from snapshots import FOLDER, same
+from support.snapshots import FOLDER, same
 
 COMMANDS = [name for commands in PANELS.values() for name in commands]
 WIDTHS = {"80": "", "160": "-wide"}

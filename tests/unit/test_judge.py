@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from build import OTHER, PROCESS, SITE, backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.judging import merge
 from connleak.model.recording import Event, Note, Phase, Process, Request, Sample, Site
-
-
-def kinds(verdict) -> list[str]:
-    return [finding.kind for finding in verdict.findings]
-
-
-def check(verdict, name: str):
-    return next(check for check in verdict.checks if check.name == name)
-
-
-def in_transaction(count: int, first: int = 1) -> list:
-    return [backend(pid, xact=0.9, state="idle in transaction") for pid in range(first, first + count)]
-
-
-def idle(count: int, first: int = 1) -> list:
-    return [backend(pid) for pid in range(first, first + count)]
-
-
-def leaking(counts: list[int], **changes):
-    """A recording in which so many checkouts, each in a transaction, are out after each cycle."""
-    return recording(
-        [in_transaction(count) for count in counts],
-        holders=[[holder(n) for n in range(1, count + 1)] for count in counts],
-        pools=[[pool(out=count, size=50, overflow=50)] for count in counts],
-        **changes,
-    )
+from support.builders import (
+    OTHER,
+    PROCESS,
+    SITE,
+    backend,
+    holder,
+    idle,
+    in_transaction,
+    leaking,
+    pool,
+    recording,
+    streaming,
+    with_locks,
+)
+from support.verdicts import check, kinds
 
 
 def test_nothing_out_at_rest_is_clean_and_says_down_to_which_rate() -> None:
@@ -223,21 +211,6 @@ def test_the_cause_of_exhaustion_is_told(nested: bool, state: str, cause: str) -
     assert f"cause: {cause}" in verdict.sentence
 
 
-def streaming(all_back: bool = True, taken: float = 1.2, cycles: int = 2):
-    """Six clients with a request of two seconds in so many cycles, each with an idle connection of its own."""
-    rows = tuple(idle(6, first=11))
-    events: tuple[Event, ...] = ()
-    samples: tuple[Sample, ...] = ()
-    long: tuple[Request, ...] = ()
-    for begin in (4.0 * cycle for cycle in range(cycles)):
-        long += tuple(Request(begin + 1.1, 2.4, "/stream") for _ in range(6))
-        events += tuple(Event(begin + taken, "checkout", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
-        if all_back:
-            events += tuple(Event(begin + 3.6, "checkin", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
-        samples += tuple(Sample(begin + 1.25 + n / 10, rows) for n in range(22))
-    return recording([[]] * 3, events=events, extra_samples=samples, more_requests=long)
-
-
 def test_an_idle_connection_for_each_open_client_is_per_client() -> None:
     verdict = judge.judge(streaming())
     assert kinds(verdict) == ["per-client"]
@@ -397,12 +370,6 @@ def test_the_rarest_endpoint_bounds_the_sensitivity() -> None:
     rare = tuple(Request(1.5 + n / 10, 0.01, "/rare", "POST") for n in range(3))
     verdict = judge.judge(recording([[]] * 3, more_requests=rare))
     assert verdict.sensitivity["rarest"] == {"name": "POST /rare", "requests": 3, "value": 1000.0}
-
-
-def with_locks(made, *pids: int):
-    return msgspec.structs.replace(
-        made, samples=tuple(msgspec.structs.replace(sample, locks=pids) for sample in made.samples)
-    )
 
 
 def test_an_idle_session_with_an_advisory_lock_is_lock_held_but_a_leaders_is_not() -> None:

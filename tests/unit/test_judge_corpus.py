@@ -6,11 +6,11 @@ import re
 
 import msgspec
 import pytest
-from build import PROCESS, SITE, backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.model.plan import Database
 from connleak.model.recording import Event, Process, Recording
-from test_judge import check, idle, kinds, leaking
+from support.builders import PROCESS, SITE, backend, holder, idle, leaking, pool, recording
+from support.verdicts import check, kinds
 
 NUMBERS = range(2, 12)
 

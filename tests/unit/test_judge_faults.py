@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from build import PROCESS, SITE, holder, pool, recording
 from connleak import judging as judge
 from connleak.judging.misuse import CLOSED
 from connleak.model.recording import Event, Note, Process, Recording, Site
-from test_judge import check, idle, in_transaction, kinds, streaming
+from support.builders import PROCESS, SITE, holder, idle, in_transaction, pool, recording, streaming
+from support.verdicts import check, kinds
 
 AWAY = Note(5.0, "database", "the server did not answer: connection refused")
 WORDS = Note(9.0, "app", "app.log says", {"words": CLOSED, "count": 4})

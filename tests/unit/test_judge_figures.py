@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from build import (
-    OTHER,
-    PROCESS,
-    SITE,
-    backend,
-    found,
-    holder,
-    pool,
-    recording,
-    str_of,
-    watched,
-    with_facts,
-    with_samples,
-    with_snapshots,
-)
 from connleak import judging as judge
 from connleak.judging.facts import Facts
 from connleak.judging.rates import compact, rate
 from connleak.model.recording import Event, Note, Phase, Recording, Request, Sample, Site, Snapshot
 from connleak.model.verdict import Verdict
-from test_judge import check, idle, in_transaction, kinds, leaking
-from test_judge_thresholds import clients, hourly, on_one_thread
+from support.builders import (
+    OTHER,
+    PROCESS,
+    SITE,
+    backend,
+    clients,
+    holder,
+    hourly,
+    idle,
+    in_transaction,
+    leaking,
+    on_one_thread,
+    pool,
+    recording,
+    watched,
+    with_facts,
+    with_samples,
+    with_snapshots,
+)
+from support.verdicts import check, found, kinds, str_of
 
 THIRD = Site("jobs.py", 5, "refresh")
 

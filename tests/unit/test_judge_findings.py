@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from build import (
+from connleak import judging as judge
+from connleak.model.recording import Event, Holder, Process, Recording, Site
+from support.builders import (
     OTHER,
     PROCESS,
     SITE,
     backend,
-    found,
+    clients,
     holder,
+    idle,
+    in_transaction,
     pool,
     recording,
-    str_of,
+    with_locks,
     with_snapshots,
 )
-from connleak import judging as judge
-from connleak.model.recording import Event, Holder, Process, Recording, Site
-from test_judge import check, idle, in_transaction, with_locks
-from test_judge_thresholds import clients
+from support.verdicts import check, found, str_of
 
 THIRD = Site("jobs.py", 5, "refresh")
 

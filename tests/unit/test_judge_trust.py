@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from build import OTHER, PROCESS, SITE, holder, pool, recording
 from connleak import judging as judge
 from connleak.model.recording import Event, Note, Site, Snapshot
-from test_judge import check, idle, in_transaction, kinds, leaking
+from support.builders import OTHER, PROCESS, SITE, holder, idle, in_transaction, leaking, pool, recording
+from support.verdicts import check, kinds
 
 
 def use(process: int, other: int, t: float = 1.5, backend: int = 1) -> Event:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from build import OTHER, PROCESS, SITE, WINDOW, backend, holder, pool, watched
 from connleak import judging as judge
 from connleak.judging.facts import Facts
 from connleak.model.recording import Backend, Event, Holder, Note, Process
-from test_judge import check, idle, in_transaction, kinds
+from support.builders import OTHER, PROCESS, SITE, WINDOW, backend, holder, idle, in_transaction, pool, watched
+from support.verdicts import check, kinds
 
 
 def open_for_good(count: int, first: int = 1) -> list[Backend]:

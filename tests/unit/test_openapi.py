@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from build import plan
 from connleak.databases import environment as own_app
 from connleak.databases.environment import read_document
 from connleak.model.errors import Error
@@ -22,6 +21,7 @@ from connleak.plan import locustfile as made_load
 from connleak.plan.locustfile import parse_request
 from connleak.plan.openapi import ALL_TEXT, LONGEST_STRING, OPERATIONS, VALUES, Budget, requests_from_openapi
 from connleak.runner import record
+from support.plans import plan
 
 
 def document(schema: dict[str, Any], paths: int = 1, **schemas: Any) -> dict[str, Any]:

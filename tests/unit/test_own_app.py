@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-from build import plan
 from connleak.databases import environment as own_app
 from connleak.databases.environment import filled, first_traceback, need_answers, redirected
 from connleak.databases.server import Server
@@ -18,10 +17,11 @@ from connleak.plan.locustfile import parse_request, render
 from connleak.plan.openapi import requests_from_openapi
 from connleak.plan.options import RunOptions
 from connleak.plan.resolve import resolve
+from support.plans import plan
 
 SERVER = Server(
     source="embedded", version="18", max_connections=100, reserved=3, host="127.0.0.1", port=5555, user="app",
-    password="p@ss/w", dbname="shop", admin={}, ours=True, own_database=True,
+    password="p@ss/w", dbname="shop", admin={}, own_server=True, own_database=True,
 )  # fmt: skip
 
 

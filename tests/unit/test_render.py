@@ -6,13 +6,13 @@ import json
 import re
 
 import msgspec
-from build import SITE, backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.model.plan import Database
 from connleak.model.recording import Event, Sample, Site
 from connleak.render import charts, issue, page, series, text
 from connleak.render import lifelines as lives
 from connleak.render.excerpts import Excerpt, excerpts_of
+from support.builders import SITE, backend, holder, pool, recording
 
 
 def leaking(site: Site = SITE, query: str = "SELECT 1"):

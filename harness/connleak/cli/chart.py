@@ -8,7 +8,7 @@ import rich_click as click
 
 from connleak.cli import options
 from connleak.cli.render import raise_problem
-from connleak.recording.folders import named
+from connleak.recording.folders import follow_link
 from connleak.render.sanitize import harmless
 from connleak.runner import drawing, report
 
@@ -31,7 +31,7 @@ def chart(kind: str, folders: tuple[str, ...], out: str | None, theme: str) -> N
     overlay     several runs as lines on the same axes
     multiples   a small growth chart for each of several runs, on the same axes
     """
-    places = [named(name) for name in folders]
+    places = [follow_link(name) for name in folders]
     path = Path(out) if out else places[0] / f"{kind}.svg"
     raise_problem(drawing.draw_chart(kind, places, path, theme))
     click.echo(harmless(str(path)))

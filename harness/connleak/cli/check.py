@@ -15,7 +15,7 @@ from connleak.cli.run import run_once, with_project_file
 from connleak.judging import suppressions
 from connleak.plan import project_file
 from connleak.plan.resolve import resolve
-from connleak.recording import folders, reader
+from connleak.recording import folders
 from connleak.runner import drawing, report
 
 
@@ -36,7 +36,7 @@ def check(given: dict[str, Any], strict: bool, out: str | None, form: str) -> No
     folder, recording, verdict = run_once(plan, secrets, out)
     passed = suppressions.gate(verdict, known, datetime.date.today())
     runs = [(recording, passed.verdict)]
-    reader.write_json(folder / "gate.json", passed)
+    folders.write_json(folder / "gate.json", passed)
     for name, format_ in (("junit.xml", "junit"), ("connleak.sarif", "sarif")):
         folders.write(folder / name, report.in_format(format_, runs, [folder], strict))
     show_verdicts(form, runs, [folder], strict)

@@ -19,10 +19,10 @@ from connleak.model.comparison import Comparison
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.plan.options import RunOptions
-from connleak.recording.folders import named
+from connleak.recording.folders import empty_folder, folder_for, follow_link
 from connleak.render import comparison
 from connleak.runner import drawing, report
-from connleak.runner.signals import folder_for, need_lab, own_folder, terminating
+from connleak.runner.signals import need_lab, terminating
 
 if TYPE_CHECKING:
     from connleak.runner.experiment import Contender, Step
@@ -75,7 +75,7 @@ def compare(
     diffs: dict[str, str] = {}
     if recorded:
         arms = experiment.read_arms(experiment.named_folders(names))
-        place = named(names[0]) if len(names) == 1 else own_folder(out) if out else None
+        place = follow_link(names[0]) if len(names) == 1 else empty_folder(out) if out else None
     else:
         place, arms, diffs = run_arms(names, refs, RunOptions(**given, all_cycles=True), rounds, limit, out)
     if not arms or not all(arms.values()):

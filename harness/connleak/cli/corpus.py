@@ -11,8 +11,9 @@ from connleak.cli.output import COULD_NOT_RUN, emit, err, escaped, sweep
 from connleak.model.errors import Error
 from connleak.model.target import Target, Variant
 from connleak.plan import catalog
-from connleak.recording import folders, reader
-from connleak.runner.signals import folder_for, need_lab, terminating
+from connleak.recording import folders
+from connleak.recording.folders import folder_for
+from connleak.runner.signals import need_lab, terminating
 
 
 @click.command()
@@ -63,10 +64,10 @@ def corpus(
         err.print(f"{done:>3} of {total}  {name:<45} [{style}]{escaped(words)}[/]  {row.seconds:.0f} s")
 
     with terminating():
-        graded = grading.corpus(pairs, repeat, jobs, folder, report)
+        graded = grading.run_corpus(pairs, repeat, jobs, folder, report)
         if second_try and any(row.problems for row in graded):
             graded = grading.second_try(graded, report)
-    reader.write_json(folder / "corpus.json", {"runs": graded})
+    folders.write_json(folder / "corpus.json", {"runs": graded})
     folders.write(folder / "corpus.md", grading.markdown(graded))
     if as_json:
         emit({"runs": graded})
@@ -80,17 +81,17 @@ def selected(expression: str, since: str | None, draw: int | None) -> list[tuple
     from connleak.corpus import grading, selection
     from connleak.runner import experiment
 
-    pairs = grading.chosen(expression)
+    pairs = grading.choose(expression)
     if since is None:
         if draw is not None:
             raise Error("--draw requires --since: it adds to the variants that changed", "connleak corpus --since main")
         return pairs
     files = selection.changed_files(catalog.corpus(), since)
     head = experiment.git(catalog.corpus(), "rev-parse", "HEAD")
-    left = selection.drawn(pairs, files, draw or 0, head)
+    left = selection.select(pairs, files, draw or 0, head)
     if not left:
         raise Error(f"no variant changed since {since}", f"connleak corpus --since {since} --draw 60")
-    changed = sum(selection.touched(*pair, files) for pair in pairs)
+    changed = sum(selection.is_affected(*pair, files) for pair in pairs)
     words = f"{changed} variants changed since {since}; {len(left) - changed} others were drawn by {head[:12]}"
     err.print(words, highlight=False)
     return left
@@ -100,8 +101,8 @@ def prepared(wanted: list[tuple[Target, Variant]], jobs: int) -> int:
     """Create what the variants need, and list what is missing; return the exit code."""
     from connleak.corpus import prerequisites
 
-    def report(need: prerequisites.Need) -> None:
-        missing = f"[red]missing[/]  {escaped(need.missing)}\n  next: {escaped(need.get)}"
+    def report(need: prerequisites.Prerequisite) -> None:
+        missing = f"[red]missing[/]  {escaped(need.missing)}\n  next: {escaped(need.command)}"
         err.print(f"{escaped(need.name)}  {missing if need.missing else '[green]available[/]'}")
 
     found = prerequisites.prepare(wanted, jobs, report)

@@ -29,4 +29,4 @@ def diagnose(source: str, seconds: float, allow_remote: tuple[str, ...], as_json
     if as_json:
         emit({"outcome": verdict.outcome, "looks_like": found})
     else:
-        print_rich(diagnose.shown(verdict, found))
+        print_rich(diagnose.diagnosis(verdict, found))

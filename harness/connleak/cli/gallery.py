@@ -8,7 +8,8 @@ import rich_click as click
 
 from connleak.cli.output import err, escaped, sweep
 from connleak.model.errors import Error
-from connleak.runner.signals import folder_for, need_lab, terminating
+from connleak.recording.folders import folder_for
+from connleak.runner.signals import need_lab, terminating
 
 
 @click.command()
@@ -38,7 +39,7 @@ def record(expression: str, place: Path, source: str | None) -> None:
     """Record variants into the gallery; raise Error if one of them fails."""
     from connleak.corpus import gallery, grading
 
-    wanted = grading.chosen(expression)
+    wanted = grading.choose(expression)
     done = 0
 
     def report(name: str, wrong: str) -> None:

@@ -6,7 +6,7 @@ import rich_click as click
 
 from connleak.cli import options
 from connleak.cli.output import emit, print_table
-from connleak.recording.folders import named
+from connleak.recording.folders import follow_link
 from connleak.render import text
 from connleak.runner import holders as holder_tables
 
@@ -25,7 +25,7 @@ def holders(folder: str, at: str | None, as_json: bool) -> None:
 
     FOLDER is that of a run, a watch or a probe: of the running app if it still runs, else of the recording.
     """
-    table = holder_tables.table(named(folder), at)
+    table = holder_tables.table(follow_link(folder), at)
     if as_json:
         emit(table)
     else:

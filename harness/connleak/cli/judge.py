@@ -9,7 +9,7 @@ import rich_click as click
 from connleak.cli import options
 from connleak.cli.output import exit_code, exit_codes, show_verdicts, warn_if_incomplete
 from connleak.plan.resolve import parse_request_rate
-from connleak.recording.folders import named
+from connleak.recording.folders import follow_link
 from connleak.runner import report
 
 
@@ -21,7 +21,7 @@ from connleak.runner import report
 def judge(folders: tuple[str, ...], at_rate: str | None, expect: str | None, strict: bool, form: str) -> None:
     """Judge recordings again, and write verdict.json into each FOLDER."""
     rate = parse_request_rate(at_rate) if at_rate else 0.0
-    places = [named(name) for name in folders]
+    places = [follow_link(name) for name in folders]
     runs = [report.judged(folder, rate) for folder in places]
     for folder, (_, verdict) in zip(places, runs, strict=True):
         with warn_if_incomplete(folder):

@@ -8,7 +8,7 @@ import rich_click as click
 
 from connleak.cli.render import raise_problem
 from connleak.model.errors import Error
-from connleak.recording.folders import named
+from connleak.recording.folders import follow_link
 from connleak.render.sanitize import harmless
 from connleak.runner import drawing, report
 
@@ -20,7 +20,7 @@ REPORTS = Path("reports")
 @click.option("--print", "only_print", is_flag=True, help="Print the path of the page instead of opening it.")
 def open_(run: str | None, only_print: bool) -> None:
     """Open the report of RUN (`latest`, or a folder) in the browser; without RUN, the index of all runs."""
-    page = page_of(named(REPORTS / run if (REPORTS / run).is_dir() else run)) if run else index()
+    page = page_of(follow_link(REPORTS / run if (REPORTS / run).is_dir() else run)) if run else index()
     click.echo(harmless(str(page)))
     if not only_print:
         click.launch(str(page.resolve()))

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from connleak.model.errors import Error
 from connleak.plan.fields import FIELDS, Field, choices
 from connleak.plan.options import Group
-from connleak.runner.signals import without_secrets
+from connleak.recording.redaction import redact_argv
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -116,7 +116,7 @@ EXAMPLES = {"=": "DEBUG=0", ":": "'Accept: application/json'"}
 
 def command_line() -> tuple[str, ...]:
     """Return the command line without its secrets."""
-    return tuple(without_secrets(sys.argv[1:]))
+    return tuple(redact_argv(sys.argv[1:]))
 
 
 strict = click.option("--strict", is_flag=True, help="Exit with 1 for strained, too.", panel=JUDGING)

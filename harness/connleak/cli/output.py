@@ -19,7 +19,7 @@ from connleak.model.outcomes import OUTCOMES, Outcome
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.processes import leftovers
-from connleak.recording.reader import json_text
+from connleak.recording.format import json_text
 from connleak.render import sarif as machines
 from connleak.render import text
 from connleak.render.sanitize import escaped_json, harmless
@@ -56,7 +56,7 @@ def escaped(words: str) -> str:
 
 def sweep() -> None:
     """Remove and list what killed runs left behind; every command that starts processes calls this first."""
-    words = leftovers.swept(leftovers.sweep())
+    words = leftovers.describe_sweep(leftovers.sweep())
     if words:
         err.print(escaped(words), style="dim")
 

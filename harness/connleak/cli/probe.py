@@ -12,9 +12,8 @@ import rich_click as click
 from connleak.cli import options
 from connleak.cli.output import err, escaped, sweep
 from connleak.plan.addresses import parse_host_port
-from connleak.recording.writer import point_latest
+from connleak.recording.folders import folder_for, point_latest
 from connleak.runner import instrument
-from connleak.runner.signals import folder_for
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import rich_click as click
 
 from connleak.model.errors import Error
-from connleak.recording.folders import named
+from connleak.recording.folders import follow_link
 from connleak.render.sanitize import harmless
 from connleak.runner import drawing, report
 
@@ -14,7 +14,7 @@ from connleak.runner import drawing, report
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
 def render(folders: tuple[str, ...]) -> None:
     """Draw growth.svg, growth.png and report.html of recordings again."""
-    for folder in map(named, folders):
+    for folder in map(follow_link, folders):
         report.judge_folder(folder)
         raise_problem(drawing.draw_run(folder))
         click.echo(harmless(f"{folder}/report.html"))

@@ -29,9 +29,9 @@ from connleak.model.verdict import Verdict
 from connleak.plan import project_file, trust
 from connleak.plan.options import RunOptions, Secrets
 from connleak.plan.resolve import resolve
-from connleak.recording.writer import point_latest
+from connleak.recording.folders import folder_for, point_latest
 from connleak.runner import drawing, report
-from connleak.runner.signals import folder_for, need_lab, terminating
+from connleak.runner.signals import need_lab, terminating
 
 INTERRUPTED = "interrupted: stopping all processes, then judging what was recorded; interrupt again to stop at once"
 

@@ -54,8 +54,6 @@ def row_of(target: Target) -> dict[str, object]:
     return {
         "name": target.name,
         "title": target.title,
-        "pattern": target.pattern,
-        "seeds": target.seeds,
         "variants": variants,
     }
 
@@ -84,13 +82,12 @@ def index_page(targets: list[Target]) -> str:
         f"{len(targets)} stories, {sum(len(target.variants) for target in targets)} variants. Written by"
         " `connleak list --markdown > targets/README.md`; each is run by `connleak run TARGET:VARIANT`.",
         "",
-        "| target | what people see | pattern | variants and their verdicts |",
-        "|---|---|---|---|",
+        "| target | what people see | variants and their verdicts |",
+        "|---|---|---|",
     ]
     for target in targets:
         variants = ", ".join(f"{name} ({variant.expect})" for name, variant in target.variants.items())
-        pattern = ", ".join(map(str, target.pattern))
-        lines.append(f"| [{target.name}]({target.name}/README.md) | {target.title} | {pattern} | {variants} |")
+        lines.append(f"| [{target.name}]({target.name}/README.md) | {target.title} | {variants} |")
     return "\n".join(lines)
 
 

@@ -20,11 +20,11 @@ from connleak.model.outcomes import Outcome
 from connleak.model.plan import Plan
 from connleak.plan.options import Secrets
 from connleak.plan.watch import WatchOptions, watch_plan
-from connleak.recording import reader
-from connleak.recording.writer import point_latest
+from connleak.recording.folders import folder_for, point_latest
+from connleak.recording.format import json_line
 from connleak.render import watch_screen
 from connleak.runner import drawing, report
-from connleak.runner.signals import folder_for, terminating
+from connleak.runner.signals import terminating
 
 if TYPE_CHECKING:
     from connleak.runner.session import Run
@@ -153,7 +153,7 @@ def record_followed(plan: Plan, secrets: Secrets, folder: Path) -> None:
 def send(message: object) -> None:
     """Write a line of JSON to the process that follows this one."""
     try:
-        sys.stdout.write(reader.json_line(message))
+        sys.stdout.write(json_line(message))
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from connleak.corpus import archive as packing
-from connleak.corpus import grading as corpus
-from connleak.corpus.fingerprint import Signature, signature
+from connleak.corpus import archive, grading
+from connleak.corpus.fingerprint import Fingerprint, fingerprint_of
 from connleak.model.errors import Error
 from connleak.model.recording import Recording
 from connleak.model.struct import Struct
 from connleak.model.target import Target, Variant
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
-from connleak.recording import folders
-from connleak.recording import reader as recording
+from connleak.recording import folders, reader
+from connleak.recording.format import json_text
 from connleak.render import charts, guide
 from connleak.render.sanitize import first_line
 from connleak.runner import report as results
@@ -37,7 +36,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     sentence: str
     at_rest: tuple[int, ...]
     peak: int
-    signature: Signature
+    signature: Fingerprint
 
 
 def place(gallery: Path, target: str, variant: str) -> Path:
@@ -60,15 +59,15 @@ def record(
     problems = []
     for target, variant in wanted:
         name = f"{target.name}:{variant.name}"
-        folder = (source or work) / corpus.file_name(name, 0)
+        folder = (source or work) / grading.folder_name(name, 0)
         if source is None:
-            row = corpus.one(name, folder)
+            row = grading.run_variant(name, folder)
             wrong = row.problems
         else:
             wrong = tuple(taken_wrong(folder, variant, target))
         if not wrong:
             try:
-                packing.pack(folder, place(gallery, target.name, variant.name), root_of(folder))
+                archive.pack(folder, place(gallery, target.name, variant.name), root_of(folder))
             except Error as error:
                 wrong = (error.message,)
         told(name, "; ".join(wrong))
@@ -78,15 +77,15 @@ def record(
 
 def taken_wrong(folder: Path, variant: Variant, target: Target) -> list[str]:
     """Returns why a recording of a corpus that was run may not be taken: it is not there, or not as promised."""
-    if not folders.has(folder / "plan.json"):
+    if not folders.is_file(folder / "plan.json"):
         return [f"{folder} has no recording"]
     _, verdict = results.judge_folder(folder)
-    return list(corpus.problems(variant, verdict, Path(target.folder)))
+    return list(grading.problems_of(variant, verdict, Path(target.folder)))
 
 
 def root_of(folder: Path) -> Path:
     """Returns the folder that a recording's paths are named from: that of the targets it ran."""
-    return Path(recording.read_plan(folder).cwd).parent.parent
+    return Path(reader.read_plan(folder).cwd).parent.parent
 
 
 def render(gallery: Path, told: Callable[[str], None]) -> None:
@@ -114,7 +113,7 @@ def render(gallery: Path, told: Callable[[str], None]) -> None:
         verdicts = {name: verdict for name, (_, verdict) in runs.items()}
         chapters.append(guide.chapter(target, verdicts, story(target), diff))
         told(target.name)
-    folders.write(gallery / "gallery.json", recording.json_text({"variants": entries}), folders.SHARED)
+    folders.write(gallery / "gallery.json", json_text({"variants": entries}), folders.SHARED)
     folders.write(gallery / "README.md", guide.markdown(chapters), folders.SHARED)
     folders.write(gallery / "index.html", guide.page(chapters), folders.SHARED)
 
@@ -130,8 +129,8 @@ def remove_strangers(gallery: Path, targets: dict[str, Target]) -> None:
 
 def read(path: Path) -> tuple[Recording, Verdict]:
     """Returns a packed recording and its verdict."""
-    with packing.unpacked(path) as folder:
-        return recording.read(folder), packing.verdict_in(folder)
+    with archive.unpacked(path) as folder:
+        return reader.read(folder), archive.verdict_in(folder)
 
 
 def entry(target: Target, name: str, made: Recording, verdict: Verdict) -> Entry:
@@ -147,7 +146,7 @@ def entry(target: Target, name: str, made: Recording, verdict: Verdict) -> Entry
         sentence=first_line(verdict.sentence),
         at_rest=tuple(verdict.evidence.get("at_rest", ())),
         peak=verdict.evidence.get("peak", 0),
-        signature=signature(made, verdict),
+        signature=fingerprint_of(made, verdict),
     )
 
 

@@ -43,9 +43,9 @@ def parse_database(address: str, allowed: Sequence[str]) -> DatabaseAddress:
 
 def parse_postgres(address: str, allowed: Sequence[str]) -> DatabaseAddress:
     """Return psycopg's arguments for an address, with what libpq takes from the environment."""
-    from connleak.databases.postgres.libpq import resolved
+    from connleak.databases.postgres.libpq import with_environment
 
-    arguments = {"connect_timeout": 5, **resolved(parse_conninfo(address)), "application_name": "connleak"}
+    arguments = {"connect_timeout": 5, **with_environment(parse_conninfo(address)), "application_name": "connleak"}
     refuse_remote(hosts_of(arguments), allowed)
     return DatabaseAddress("postgresql", arguments)
 

@@ -13,7 +13,7 @@ from connleak.plan import catalog
 from connleak.plan.addresses import check_loopback_url
 from connleak.plan.locustfile import parse_request
 from connleak.plan.options import RunOptions
-from connleak.recording.redaction import REFERENCE, filled_in, secrets_typed, values_of
+from connleak.recording.redaction import REFERENCE, expand_references, find_secrets, referenced_secrets
 
 DEFAULT_USERS = 16
 EXAMPLE = "connleak run --app 'gunicorn app:app' --url http://127.0.0.1:8000"
@@ -131,7 +131,7 @@ def fill_in(text: str, option: str) -> str:
     for name in REFERENCE.findall(text):
         if name not in os.environ:
             raise Error(f"{option} references ${{{name}}}, and that variable is not set", f"export {name}=...")
-    return filled_in(text, os.environ)
+    return expand_references(text, os.environ)
 
 
 def secret_words(options: RunOptions) -> tuple[str, ...]:
@@ -140,7 +140,7 @@ def secret_words(options: RunOptions) -> tuple[str, ...]:
     pairs += [f"{name}: {value}" for name, value in options.header.items()]
     typed = [options.app or "", options.url or "", *options.setup, *options.request, *pairs]
     names = {name for text in typed for name in REFERENCE.findall(text)}
-    return tuple(sorted(secrets_typed(*typed) | values_of(names, os.environ)))
+    return tuple(sorted(find_secrets(*typed) | referenced_secrets(names, os.environ)))
 
 
 def existing_file(name: str, option: str) -> str:

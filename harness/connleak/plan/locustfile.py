@@ -9,7 +9,7 @@ import msgspec
 
 from connleak.model.errors import Error
 from connleak.model.plan import RequestSpec
-from connleak.recording.redaction import REFERENCE, hidden, replaced
+from connleak.recording.redaction import REFERENCE, redact_input, replace_secrets
 
 METHODS = ("get", "head", "options", "post", "put", "patch", "delete")
 FORM = re.compile(r"^(?:([A-Za-z]+)\s+)?(/\S*)(?:\s+(?!\*\d+$)(.+?))?(?:\s+\*(\d+))?$", re.S)
@@ -77,7 +77,7 @@ def parse_request(text: str) -> RequestSpec:
         method=method.upper(),
         path=path,
         body=match[3] or "",
-        name=hidden(path.partition("?")[0]),
+        name=redact_input(path.partition("?")[0]),
         weight=int(match[4] or 1),
     )
 
@@ -92,7 +92,9 @@ def with_references(requests: tuple[RequestSpec, ...]) -> tuple[tuple[RequestSpe
         return f"${{{name}}}"
 
     found = tuple(
-        msgspec.structs.replace(one, path=replaced(one.path, reference), body=replaced(one.body, reference))
+        msgspec.structs.replace(
+            one, path=replace_secrets(one.path, reference), body=replace_secrets(one.body, reference)
+        )
         for one in requests
     )
     return found, variables

@@ -17,7 +17,7 @@ from connleak.plan.database import database_plan
 from connleak.plan.fields import FIELDS, check_types
 from connleak.plan.options import RunOptions, Secrets
 from connleak.plan.target import target_plan
-from connleak.recording.redaction import hidden_value
+from connleak.recording.redaction import redact_value
 
 EXAMPLE = "connleak run missing_remove"
 COPIED = (
@@ -55,8 +55,8 @@ def resolve(options: RunOptions) -> tuple[Plan, Secrets]:
         master_bind=host_port(options.master_bind, "--master-bind"),
         remote=options.allow_remote,
         tool_version=__version__,
-        env={name: hidden_value(name, value) for name, value in options.env.items()},
-        headers={name: hidden_value(name, value) for name, value in options.header.items()},
+        env={name: redact_value(name, value) for name, value in options.env.items()},
+        headers={name: redact_value(name, value) for name, value in options.header.items()},
     )
     check_plan(made)
     env = {name: fill_in(value, "--env") for name, value in options.env.items()}

@@ -8,7 +8,7 @@ from connleak.model.plan import Database, Phases, Plan
 from connleak.plan import catalog
 from connleak.plan.app import existing_file
 from connleak.plan.options import RunOptions
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 
 
 def target_plan(options: RunOptions) -> Plan:

@@ -13,7 +13,7 @@ from pathlib import Path
 from connleak.model.errors import Error
 from connleak.plan.options import RunOptions
 from connleak.processes.cache import cache_folder
-from connleak.recording.redaction import hidden
+from connleak.recording.redaction import redact_input
 
 TRUST = "CONNLEAK_TRUST"
 """The variable that lists trusted files and folders of other users, separated by colons; `*`: all."""
@@ -71,7 +71,7 @@ def commands_of(options: RunOptions) -> Iterator[str]:
     for name in COMMANDS:
         given: str | tuple[str, ...] = getattr(options, name) or ()
         for command in [given] if isinstance(given, str) else given:
-            yield hidden(f"{name} = {command}")
+            yield redact_input(f"{name} = {command}")
 
 
 def show_first_time(path: Path, commands: Sequence[str]) -> bool:

@@ -19,14 +19,15 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from connleak.collectors.doors import is_own
-from connleak.collectors.messages import Count, Nonsense, decoded
 from connleak.locust_guard import ALLOWED
 from connleak.model.addresses import HostPort
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.struct import Struct
-from connleak.processes.supervisor import Child, Keeper, free_port, wait_until_ready
+from connleak.processes.decoding import Count, InvalidMessage, decode
+from connleak.processes.ports import free_port
+from connleak.processes.sockets import is_same_user
+from connleak.processes.supervisor import Child, Supervisor, wait_until_ready
 
 PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
 LOCUST = (sys.executable, "-P", "-m", "connleak.locust_guard")
@@ -65,7 +66,7 @@ _said = msgspec.json.Decoder(Said)
 class Load:
     """The load of a run; a context manager. Without a scenario every step is empty."""
 
-    def __init__(self, keeper: Keeper, plan: Plan, folder: Path, origin: float, env: Mapping[str, str]) -> None:
+    def __init__(self, keeper: Supervisor, plan: Plan, folder: Path, origin: float, env: Mapping[str, str]) -> None:
         self._keeper = keeper
         self._plan = plan
         self._folder = folder
@@ -204,7 +205,7 @@ class Load:
             if not ready:
                 return False
             channel, _ = self._listener.accept()
-            if not is_own(channel):
+            if not is_same_user(channel):
                 channel.close()
                 return False
             self._channel = channel
@@ -235,9 +236,9 @@ class Load:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         try:
             if len(self._buffer) > LONGEST:
-                raise Nonsense(f"a line of more than {LONGEST} bytes")
-            return [decoded(_said, line) for line in lines]
-        except Nonsense as error:
+                raise InvalidMessage(f"a line of more than {LONGEST} bytes")
+            return [decode(_said, line) for line in lines]
+        except InvalidMessage as error:
             told = f"what Locust said could not be understood: {error}"
             raise Error(told, f"less {self._folder / 'locust.log'}", exit_code=4) from None
 

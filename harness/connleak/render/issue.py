@@ -9,7 +9,7 @@ from connleak.judging.facts import Facts
 from connleak.judging.rates import spoken
 from connleak.model.recording import Recording
 from connleak.model.verdict import Finding, Verdict
-from connleak.recording.redaction import without_passwords
+from connleak.recording.redaction import redact_passwords
 from connleak.render import series
 from connleak.render.excerpts import Excerpts
 from connleak.render.page import again
@@ -48,7 +48,7 @@ def issue(recording: Recording, verdict: Verdict, excerpts: Excerpts) -> str:
         f"Sensitivity: {verdict.sensitivity.get('text', 'not known')}.",
         "</details>",
     ]
-    return without_passwords("\n".join(lines)).translate(CONTROLS) + "\n"
+    return redact_passwords("\n".join(lines)).translate(CONTROLS) + "\n"
 
 
 def headline(recording: Recording, verdict: Verdict) -> str:

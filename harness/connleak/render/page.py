@@ -16,7 +16,7 @@ from connleak.model.comparison import Comparison
 from connleak.model.plan import Plan
 from connleak.model.recording import Recording, Request
 from connleak.model.verdict import Finding, Verdict
-from connleak.recording.redaction import without_passwords
+from connleak.recording.redaction import redact_passwords
 from connleak.render import comparison as compared
 from connleak.render.charts.drawing import DARK, cleaned, converter, inks
 from connleak.render.excerpts import Excerpts
@@ -37,7 +37,7 @@ def filled(template: str, **facts: Any) -> str:
     script = facts.pop("library", "")  # a megabyte, and nobody's secret
     place = f"/* {secrets.token_hex(16)} */"
     page = environment.get_template(template).render(library=place, **facts)
-    return without_passwords(page.translate(CONTROLS)).replace(place, script)
+    return redact_passwords(page.translate(CONTROLS)).replace(place, script)
 
 
 def report(recording: Recording, verdict: Verdict, charts: Specs, excerpts: Excerpts, script: str) -> str:

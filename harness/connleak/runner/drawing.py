@@ -19,7 +19,7 @@ from connleak.model.comparison import Comparison
 from connleak.model.errors import Error
 from connleak.model.struct import Struct
 from connleak.model.verdict import Verdict
-from connleak.recording import reader as recording
+from connleak.recording import reader
 from connleak.render.sanitize import first_line, harmless
 from connleak.runner import report as results
 
@@ -83,7 +83,7 @@ def drawn(job: Job, *, again: str, seconds: float = SECONDS) -> Error | None:
         return could_not(f"the process that draws ended by {signal.Signals(-done.returncode).name}", again)
     try:
         told = msgspec.json.decode(done.stdout, type=Failure)
-    except recording.DAMAGED:
+    except reader.DAMAGED:
         said = done.stderr.decode("utf-8", errors="replace").strip().splitlines()
         return could_not(harmless(said[-1] if said else f"exit code {done.returncode}", 300), again)
     return Error(told.message, told.hint or again, exit_code=told.exit_code)
@@ -102,14 +102,14 @@ def make(job: Job) -> None:
     try:
         if job.comparison:
             folder = Path(job.comparison)
-            found = recording.read_json(folder / "compare.json", Comparison, "")
-            diffs = recording.read_json(folder / "differences.json", dict[str, str], "")
+            found = reader.read_json(folder / "compare.json", Comparison, "")
+            diffs = reader.read_json(folder / "differences.json", dict[str, str], "")
             runs = {name: [results.judged(place) for place in arm] for name, arm in places.items()}
             results.render_comparison(folder, found, runs, diffs)
             return
         for folder in places[""]:
-            verdict = recording.read_json(folder / "verdict.json", Verdict, "")
-            results.render_folder(folder, recording.read(folder), verdict)
+            verdict = reader.read_json(folder / "verdict.json", Verdict, "")
+            results.render_folder(folder, reader.read(folder), verdict)
     except OSError as error:
         raise Error(f"the report is not whole: {error.strerror}", "", exit_code=COULD_NOT) from None
 

@@ -19,9 +19,8 @@ from connleak.model.struct import Struct
 from connleak.plan import catalog
 from connleak.plan.options import RunOptions
 from connleak.plan.resolve import resolve
-from connleak.processes.supervisor import Keeper, wait_until_done
-from connleak.recording import folders
-from connleak.recording import reader as recording
+from connleak.processes.supervisor import Supervisor, wait_until_done
+from connleak.recording import folders, reader
 from connleak.runner import report as results
 from connleak.runner.record import record
 from connleak.runner.report import Judged
@@ -93,7 +92,7 @@ def revisions(refs: tuple[str, ...], options: RunOptions) -> Iterator[list[Conte
     top = Path(git(cwd, "rev-parse", "--show-toplevel"))
     kept = Path(top, git(top, "rev-parse", "--git-common-dir")) / "worktrees"
     arms = []
-    with Keeper() as keeper:
+    with Supervisor() as keeper:
         for number, ref in enumerate(refs):
             tree = keeper.scratch / f"{keeper.scratch.name}-{number}"  # git registers it by this name, nobody else's
             keeper.remove_at_end(kept / tree.name)
@@ -104,7 +103,7 @@ def revisions(refs: tuple[str, ...], options: RunOptions) -> Iterator[list[Conte
         yield arms
 
 
-def check_out(keeper: Keeper, top: Path, tree: Path, ref: str) -> None:
+def check_out(keeper: Supervisor, top: Path, tree: Path, ref: str) -> None:
     """Makes a work tree of a revision; git has children, which would outlive it if we ended it ourselves."""
     git(top, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", said=f"there is no revision {ref}")
     argv = ["git", "-C", str(top), "worktree", "add", "--detach", str(tree), ref]
@@ -211,17 +210,17 @@ def read_arms(arms: dict[str, list[Path]]) -> dict[str, list[Judged]]:
 
 def is_recorded(name: str) -> bool:
     """Tells whether a word of the command line is a folder of a run or of a comparison."""
-    return any(folders.has(folders.named(name) / file) for file in ("plan.json", "compare.json"))
+    return any(folders.is_file(folders.follow_link(name) / file) for file in ("plan.json", "compare.json"))
 
 
 def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
     """Returns arms of run folders: those of a comparison's folder, or the folders grouped by what they ran."""
     if len(names) == 1:
-        place = folders.named(names[0])
-        kept = recording.read_json(place / "compare.json", Comparison, HINT)
+        place = folders.follow_link(names[0])
+        kept = reader.read_json(place / "compare.json", Comparison, HINT)
         return {arm.name: [folders.child(place, Path(run.folder).name) for run in arm.runs] for arm in kept.arms}
-    places = {name: folders.named(name) for name in names}
-    plans = {name: recording.read_plan(place) for name, place in places.items()}
+    places = {name: folders.follow_link(name) for name in names}
+    plans = {name: reader.read_plan(place) for name, place in places.items()}
     whose = {name: f"{made.target}:{made.variant}" for name, made in plans.items()}
     if len(set(whose.values())) < 2:
         return {name: [place] for name, place in places.items()}

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from connleak import judging as judge
-from connleak.collectors.framing import listener, need_secret
+from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases import environment as own_app
@@ -29,9 +29,10 @@ from connleak.plan.options import Secrets
 from connleak.processes.app import App, Elsewhere
 from connleak.processes.load import Load
 from connleak.processes.services import open_services
-from connleak.processes.supervisor import Keeper
-from connleak.recording import reader as recording
-from connleak.recording.redaction import scrub, secrets_in, without
+from connleak.processes.sockets import listen_tcp
+from connleak.processes.supervisor import Supervisor
+from connleak.recording import reader
+from connleak.recording.redaction import redact, redact_logs, secret_values
 from connleak.recording.writer import Writer
 from connleak.runner.log_patterns import REFUSALS, TOO_MANY, words_in
 from connleak.runner.machine import machine
@@ -62,9 +63,9 @@ def record(plan: Plan, secrets: Secrets, folder: Path, report: Report) -> None:
     """Leaves a recording in `folder`; raises Error when nothing could be run, with all processes ended."""
     run = Run(plan, folder, report)
     folder = run.folder
-    run.secrets |= secrets_in({**os.environ, **secrets.env}, secrets.headers) | set(secrets.words)
+    run.secrets |= secret_values({**os.environ, **secrets.env}, secrets.headers) | set(secrets.words)
     with contextlib.ExitStack() as parts:
-        parts.callback(scrub, folder, run.secrets)  # the last: when nobody writes there any more
+        parts.callback(redact_logs, folder, run.secrets)  # the last: when nobody writes there any more
         run.writer = parts.enter_context(Writer(folder, plan, machine()))
         try:
             open_parts(run, parts.enter_context(closing(run)), secrets)
@@ -73,11 +74,11 @@ def record(plan: Plan, secrets: Secrets, folder: Path, report: Report) -> None:
             except Unusable:
                 raise
             except Error as error:  # the app or the load ended on the way: what there is can be judged
-                run.note("run", without(error.message, run.secrets))
+                run.note("run", redact(error.message, run.secrets))
         except KeyboardInterrupt:
             run.note("run", f"interrupted in phase {run.phase} of cycle {run.cycle}", interrupted=True)
         except Error as error:
-            error.message = without(error.message, run.secrets)  # a log's last lines may be in it
+            error.message = redact(error.message, run.secrets)  # a log's last lines may be in it
             run.note("run", error.message)
             raise
         finally:
@@ -106,7 +107,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, secrets: Secrets) -> None:
     plan = run.plan
     run.begin("start", 0)
     show(run)
-    keeper = run.keeper = parts.enter_context(Keeper())
+    keeper = run.keeper = parts.enter_context(Supervisor())
     services = parts.enter_context(open_services(keeper, plan.services, run.folder))
     here = bool(plan.app)
     if here:
@@ -127,7 +128,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, secrets: Secrets) -> None:
         run_sql(run.server, Path(plan.sql))
     run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
     if plan.listen:
-        far = listener(plan.listen.host, plan.listen.port)
+        far = listen_tcp(plan.listen.host, plan.listen.port)
         run.collector.listen(far, need_secret(), plan)
     environment = told | (own_app.filled(secrets.env, run.server) if own else secrets.env)
     if plan.probe != "off":
@@ -159,11 +160,11 @@ def wait_for_apps(run: Run) -> None:
     """Returns once the probes of as many other hosts have come as are expected; raises Error when they do not."""
     run.phase = "apps"
     deadline = time.monotonic() + COMING
-    assert run.collector.far is not None
+    assert run.collector.relays is not None
     while len({peer.host for peer in run.collector.living() if peer.host}) < run.plan.expect_apps:
         show(run)
         if time.monotonic() > deadline:
-            came = ", ".join(run.collector.far.hosts()) or "none"
+            came = ", ".join(run.collector.relays.hosts()) or "none"
             raise Error(
                 f"{run.plan.expect_apps} hosts with an app were expected within {COMING:.0f} s; there came: {came}",
                 f"connleak probe --collector {run.plan.listen} -- COMMAND, on each of them",
@@ -194,7 +195,7 @@ def start_load(run: Run, parts: contextlib.ExitStack) -> None:
 
 def is_ours(run: Run, backend: Backend) -> bool:
     """Tells whether a session on a shared server is the app's: by name, by the probe's word, or by its port."""
-    return backend.application_name == run.server.app_name or run.collector.knows(backend.pid) or run.app.owns(backend)
+    return backend.application_name == run.server.app_name or run.collector.saw(backend.pid) or run.app.owns(backend)
 
 
 def begin_baseline(run: Run) -> None:
@@ -207,7 +208,7 @@ def begin_baseline(run: Run) -> None:
         version=server.version,
         max_connections=server.max_connections,
         reserved=server.reserved,
-        ours=server.ours,
+        ours=server.own_server,
         own_database=server.own_database,
     )
 
@@ -233,7 +234,7 @@ def goes_on(run: Run) -> bool:
     run.more = max(0, plan.cycles - done)
     if done < min(2, plan.cycles):
         return True
-    read = recording.read(run.folder)
+    read = reader.read(run.folder)
     if plan.early_stop and done >= 2 and judge.is_settled(read):
         if run.more or plan.sensitivity:
             run.note("run", f"stopped after cycle {done} of {plan.cycles}: more could not change the verdict")
@@ -302,7 +303,7 @@ def one_cycle(run: Run, cycle: int) -> None:
 
 def saw_sessions(run: Run) -> bool:
     """Tells whether the server has shown any session of the app so far, or counted one too short to be seen."""
-    facts = Facts(recording.read(run.folder))
+    facts = Facts(reader.read(run.folder))
     return short_sessions(facts) > 0 or any(sample.backends for sample in facts.recording.samples)
 
 

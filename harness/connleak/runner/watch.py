@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from connleak.collectors.framing import listener, need_secret
+from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases.registry import reader_of, watched
@@ -31,8 +31,9 @@ from connleak.model.verdict import HolderRow, Verdict
 from connleak.plan.options import Secrets
 from connleak.processes.app import Elsewhere
 from connleak.processes.load import Load
-from connleak.processes.supervisor import Keeper
-from connleak.recording.downsampling import window_at
+from connleak.processes.sockets import listen_tcp
+from connleak.processes.supervisor import Supervisor
+from connleak.recording.downsampling import window_length
 from connleak.recording.writer import Writer
 from connleak.runner.machine import machine
 from connleak.runner.record import begin_baseline, wait_until_settled
@@ -44,8 +45,8 @@ JUDGE = """
 import sys
 from pathlib import Path
 import msgspec
-from connleak import judging as judge; from connleak.recording import reader as recording
-sys.stdout.buffer.write(msgspec.json.encode(judge.judge(recording.read(Path(sys.argv[1])))))
+from connleak import judging as judge; from connleak.recording import reader
+sys.stdout.buffer.write(msgspec.json.encode(judge.judge(reader.read(Path(sys.argv[1])))))
 """
 SHARE = 0.05
 """The part of the time that judging may take: the longer the recording, the less often."""
@@ -83,7 +84,7 @@ def opened(plan: Plan, secrets: Secrets, folder: Path) -> Iterator[Run]:
     with contextlib.ExitStack() as parts:
         run.writer = parts.enter_context(Writer(run.folder, plan, machine()))
         run.begin("start", 0)
-        keeper = run.keeper = parts.enter_context(Keeper())
+        keeper = run.keeper = parts.enter_context(Supervisor())
         assert secrets.database is not None
         run.server = watched(secrets.database, plan.remote)
         run.secrets |= {run.server.password} - {""}
@@ -91,7 +92,7 @@ def opened(plan: Plan, secrets: Secrets, folder: Path) -> Iterator[Run]:
         run.load = Load(keeper, plan, run.folder, run.origin, {})
         run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
         if plan.listen:
-            run.collector.listen(listener(plan.listen.host, plan.listen.port), need_secret(), plan)
+            run.collector.listen(listen_tcp(plan.listen.host, plan.listen.port), need_secret(), plan)
         reader = reader_of(run.server, run.origin)
         run.sampler = parts.enter_context(
             Sampler(reader, run.writer, run.origin, plan.sample_every, window=plan.window)
@@ -133,7 +134,7 @@ def one_window(run: Run, view: View, ends: float) -> None:
     """Looks on for one window, with the holder tables of its begin and its end; later ones last longer."""
     run.begin("watch", run.cycle + 1)
     take_snapshot(run, "watch", run.cycle)
-    deadline = min(ends, time.monotonic() + window_at(run.plan.window, run.now()))
+    deadline = min(ends, time.monotonic() + window_length(run.plan.window, run.now()))
     for _ in ticks(run, TICK):
         view.show()
         if time.monotonic() >= deadline:
@@ -253,7 +254,7 @@ class View:
             levels=self.levels,
             longest_transaction=round(max(0.0, sample.t - min(begun)), 1) if begun else 0.0,
             growth=round((self.levels[-1] - self.levels[0]) / hours, 1) if hours else 0.0,
-            hosts=tuple(run.collector.far.hosts()) if run.collector.far else (),
+            hosts=tuple(run.collector.relays.hosts()) if run.collector.relays else (),
             processes=len(run.collector.living()),
             holders=self.holders(),
             verdict=self.verdict,
