@@ -14,7 +14,8 @@ from itertools import combinations
 from pathlib import Path
 
 import lab
-from connleak import comparing, judging
+from connleak import judging
+from connleak.comparing import compare
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.plan.options import RunOptions
@@ -59,4 +60,4 @@ def others(
 
 def answer(runs: Runs) -> str:
     """Return the outcome of comparing the odd with the even runs."""
-    return comparing.compare({"one": runs[::2], "one again": runs[1::2]}).outcome
+    return compare({"one": runs[::2], "one again": runs[1::2]}).outcome

@@ -35,7 +35,7 @@ from connleak.recording import reader
 from connleak.recording.downsampling import window_length
 from connleak.recording.format import PhaseLine
 from connleak.recording.writer import Writer
-from connleak.render.charts.drawing import altair, to_svg
+from connleak.render.charts.vega import altair, to_svg
 from connleak.runner import report
 
 SIZES = {

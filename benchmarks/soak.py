@@ -29,7 +29,7 @@ from typing import Any
 
 import psutil
 from connleak.processes.ports import free_port
-from connleak.render.charts.drawing import altair, to_svg
+from connleak.render.charts.vega import altair, to_svg
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from nemeses.__main__ import write_into

@@ -79,7 +79,7 @@ def compare(
     """Compare variants, run in turn (`"missing_remove:buggy", "fixed"`), or run folders; see docs/comparing.md."""
     if arms and all(experiment.is_recorded(name) for name in arms):
         return compare_runs(experiment.read_arms(experiment.named_folders(arms)))
-    need_lab("locust")
+    need_lab("locust", comparing=True)
     leftovers.sweep()
     chosen = experiment.contenders(arms, msgspec.structs.replace(options or RunOptions(), all_cycles=True))
     folder = empty_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-compare-"))

@@ -28,7 +28,7 @@ PROPERTY = "connection_leaks"
 SECTION = "connections left behind"
 
 
-class Left(NamedTuple):
+class CheckedOut(NamedTuple):
     """A connection that is checked out: the stack of its checkout, innermost first, and the server's session number."""
 
     sites: tuple[str, ...]
@@ -59,16 +59,16 @@ class Watch:
         self.probe.state.this_process().events.clear()  # without a collector they are never sent
         self.before = self.numbers()
 
-    def left(self, numbers: set[int]) -> list[Left]:
+    def outstanding(self, numbers: set[int]) -> list[CheckedOut]:
         """Return those of the numbered checkouts that have not ended; if there are any, run the garbage collector."""
-        mine = [number for number in numbers if not self.is_djangos(number)]
+        mine = [number for number in numbers if not self.is_kept_by_django(number)]
         rows = {number: row for number in mine if (row := self.row(number)) is not None}
         if rows:
             gc.collect()
         out = self.numbers()
         return [row if number in out else row._replace(collected=True) for number, row in rows.items()]
 
-    def row(self, number: int) -> Left | None:
+    def row(self, number: int) -> CheckedOut | None:
         checkout = self.probe.state.this_process().checkouts.get(number)
         if checkout is None:
             return None
@@ -77,16 +77,16 @@ class Watch:
         for file, line, function in self.probe.stacks.resolve(checkout.frames):
             name = os.path.relpath(file, here) if Path(file).is_relative_to(here) else file
             sites.append(f"{name}:{line} in {function}")
-        return Left(tuple(sites), checkout.connection.backend, checkout.connection.source)
+        return CheckedOut(tuple(sites), checkout.connection.backend, checkout.connection.source)
 
-    def is_djangos(self, number: int) -> bool:
+    def is_kept_by_django(self, number: int) -> bool:
         """Return whether a checkout is the connection that Django keeps for a thread until it closes it."""
         database = sys.modules.get("django.db")
         checkout = self.probe.state.this_process().checkouts.get(number)
         if database is None or checkout is None:
             return False
         state = self.probe.state.this_process()
-        keys = {key for key, known in state.connections.items() if known is checkout.connection}
+        keys = {key for key, record in state.connections.items() if record is checkout.connection}
         kept = (getattr(one, "connection", None) for one in database.connections.all(initialized_only=True))
         return bool(keys & {id(raw) for raw in kept if raw is not None})
 
@@ -147,7 +147,7 @@ class Connections:
         self._watch = watch
         self._before = watch.numbers()
 
-    def out(self) -> list[Left]:
+    def out(self) -> list[CheckedOut]:
         """Return the connections checked out since the test began and not returned."""
         taken = self._watch.numbers() - self._before - self._watch.exempt
         return [row for number in sorted(taken) if (row := self._watch.row(number)) is not None]
@@ -188,7 +188,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, A
     marker = item.get_closest_marker("connection_leaks")
     if watch is None or call.when != "teardown" or not (marker or for_all(item.config)):
         return report
-    left = watch.left(watch.numbers() - watch.before - watch.exempt)
+    left = watch.outstanding(watch.numbers() - watch.before - watch.exempt)
     limit = marker.kwargs.get("limit", marker.args[0] if marker.args else 0) if marker else 0
     if len(left) > limit:
         count = f"{len(left)} connection{'s' if len(left) > 1 else ''}"

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from connleak.comparing.conclusion import NAMES
+from connleak.comparing.conclusion import COSTS
 from connleak.processes.ports import free_port
 from support.cli import command, connleak
 
@@ -25,12 +25,12 @@ def test_the_fix_is_found_and_the_wrong_ones_are_told_for_what_they_are(tmp_path
     arms = ("missing_remove:buggy", "wrong_commit_only", "wrong_bigger_pool", "fixed")
     code, found, said = compare(*arms, "--rounds", "2", "--limit", "1", "--out", str(tmp_path / "out"))
     # what the bug keeps it need not take: on an idle machine the fix is really slower, and the answer says so
-    costs = [e["metric"] for e in found["effects"] if e["arm"] == "fixed" and e["worse"] and e["metric"] in NAMES]
+    costs = [e["metric"] for e in found["effects"] if e["arm"] == "fixed" and e["worse"] and e["metric"] in COSTS]
     assert (code, found["outcome"]) == ((1, "worse") if costs else (0, "fixed")), said
-    assert all(f" in {NAMES[metric]}" in found["conclusion"] for metric in costs)
+    assert all(f" in {COSTS[metric]}" in found["conclusion"] for metric in costs)
     states = {arm["name"]: arm["state"] for arm in found["arms"]}
     assert states == {"buggy": "broken", "wrong_commit_only": "broken", "wrong_bigger_pool": "broken", "fixed": "sound"}
-    assert "buggy.py:27" in found["conclusion"] and "fixed gives everything back" in found["conclusion"]
+    assert "buggy.py:27" in found["conclusion"] and "fixed returns every connection" in found["conclusion"]
     assert [line.split()[2] for line in said.splitlines() if line.startswith("round")] == [
         *(a.split(":")[-1] for a in arms)
     ] * 2

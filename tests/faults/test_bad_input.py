@@ -15,6 +15,7 @@ import shutil
 import socket
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import msgspec
 import pytest
@@ -40,11 +41,11 @@ from connleak.recording import reader
 from connleak.recording.redaction import redact_passwords
 from connleak.recording.writer import Writer
 from connleak.render import page, text
-from connleak.render import sarif as machines
 from connleak.render import watch_screen as live
-from connleak.render.excerpts import excerpts_of
+from connleak.render.github import workflow_commands
 from connleak.render.issue import issue
 from connleak.runner import report as results
+from connleak.runner.source_lines import excerpts_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -94,7 +95,7 @@ def judged(folder: Path, outcome: str) -> None:
     except Error as error:
         assert error.message and error.hint
         return
-    failed = [check.why for check in verdict.checks if "this check failed" in check.why]
+    failed = [check.detail for check in verdict.checks if "this check failed" in check.detail]
     assert not failed, failed[0]
     wrong = "clean" if outcome == "leak" else "leak"
     assert verdict.outcome != wrong, (outcome, verdict.sentence)
@@ -155,7 +156,7 @@ def test_a_recording_whose_lines_are_swapped_doubled_or_broken(kept, tmp_path_fa
         verdict = judge.judge(reader.read(work))
     except Error:
         return
-    assert not [check for check in verdict.checks if "this check failed" in check.why]
+    assert not [check for check in verdict.checks if "this check failed" in check.detail]
 
 
 @slow
@@ -175,7 +176,7 @@ def test_a_recording_with_a_number_that_cannot_be(kept, tmp_path_factory, number
         verdict = judge.judge(reader.read(work))
     except Error:
         return
-    failed = [check.why for check in verdict.checks if "this check failed" in check.why]
+    failed = [check.detail for check in verdict.checks if "this check failed" in check.detail]
     assert not failed, failed[0]
 
 
@@ -414,7 +415,7 @@ def test_data_never_becomes_a_tag_a_control_code_or_markup(words: str, other: st
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b]", said), ascii(said)
 
     xml = results.in_format("junit", [(made, verdict)], [Path("x")], False)
-    machines.ElementTree.fromstring(xml.partition("?>")[2])
+    ElementTree.fromstring(xml.partition("?>")[2])
     json.loads(results.in_format("sarif", [(made, verdict)], [Path("x")], False))
-    for line in machines.workflow_commands(made, verdict, Path("/nowhere")):
+    for line in workflow_commands(made, verdict, "/nowhere"):
         assert "\n" not in line and "\r" not in line and line.startswith("::")

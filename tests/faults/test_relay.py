@@ -279,4 +279,4 @@ def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path:
             wait_until(lambda: read(tmp_path / "run").notes, "a note")
     check = observers_lived(Facts(read(tmp_path / "run")))
     assert check.outcome == "inconclusive"
-    assert "relay on web1 stopped" in check.why and "MemoryError" in check.why
+    assert "relay on web1 stopped" in check.detail and "MemoryError" in check.detail

@@ -32,7 +32,7 @@ PROSE = frozenset(
         "sentence",
         "findings.claim",
         "findings.rate.method",
-        "checks.why",
+        "checks.detail",
         "sensitivity.text",
         "exhaustion.text",
         "exhaustion.time.text",

@@ -24,7 +24,7 @@ from connleak.cli.main import main
 from connleak.corpus import archive as packing
 from connleak.recording import reader
 from connleak.render import charts
-from connleak.runner import drawing
+from connleak.runner import chart_process
 
 MB = 1 << 20
 DATA, DRAWING = 500 * MB, 1500 * MB
@@ -79,10 +79,10 @@ def commands(reports: list[str], *, drawn: bool, large: bool) -> list[list[str]]
     return found + (more if drawn else [])
 
 
-def drawn_here(job: drawing.Job, **_: object) -> object:
+def drawn_here(job: chart_process.Job, **_: object) -> object:
     """Draw in this process, so that the library starts once for all charts of a recording."""
-    failure = drawing.attempt(job)
-    return failure and drawing.Error(failure.message, failure.hint or "-", exit_code=failure.exit_code)
+    failure = chart_process.attempt(job)
+    return failure and chart_process.Error(failure.message, failure.hint or "-", exit_code=failure.exit_code)
 
 
 def unpack(path: Path) -> None:
@@ -144,7 +144,7 @@ def undrawn() -> Iterator[None]:
 
 
 def work(places: list[str]) -> None:
-    drawing.drawn = drawn_here
+    chart_process.run_child = drawn_here
     for place in places:
         child = os.fork()
         if child == 0:

@@ -34,8 +34,8 @@ class Probe:
         self.socket.send(json.dumps(message).encode())
 
     def events(self, count: int = 1) -> None:
-        taken = [value for number in range(1, count + 1) for value in (number, number, 7, number, 1, 0, 1)]
-        self.say(stacks={0: [["/srv/app.py", 3, "view"]]}, requests={1: "GET /"}, checkouts=taken, checkins=[],
+        checkouts = [value for number in range(1, count + 1) for value in (number, number, 7, number, 1, 0, 1)]
+        self.say(stacks={0: [["/srv/app.py", 3, "view"]]}, requests={1: "GET /"}, checkouts=checkouts, checkins=[],
                  collected=[], events=[], out=count, waiting=0, dropped=0, threadless=False)  # fmt: skip
 
     def answer(self) -> None:

@@ -21,7 +21,7 @@ def check(verdict: Verdict, name: str) -> Check:
 def found(made: Recording, kind: str) -> list[dict]:
     """Return the findings of a kind as plain figures, without the address of their explanation."""
     verdict = judge.judge(made)
-    assert not any("this check failed" in check.why for check in verdict.checks), verdict.checks
+    assert not any("this check failed" in check.detail for check in verdict.checks), verdict.checks
     every = golden.figures_of(verdict).get("findings", [])
     return [
         {name: value for name, value in finding.items() if name not in ("docs", "kind")}

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from connleak.corpus import archive as packing
 from connleak.model.errors import Error
-from connleak.runner import drawing
+from connleak.runner import chart_process
 from connleak.runner import report as results
 from support.cli import connleak
 from support.paths import RECORDINGS
@@ -26,22 +26,22 @@ def script(text: str) -> list[str]:
 
 
 UNCLEAN = script("""
-    from connleak.runner import drawing
-    from connleak.render.charts import drawing as charts
-    charts.cleaned = lambda value, *_: value
-    drawing.main()
+    from connleak.runner import chart_process
+    from connleak.render.charts import style
+    style.cleaned = lambda value, *_: value
+    chart_process.main()
     """)
 KILLED = script("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
 SLOW = script("""
     import time
-    from connleak.runner import drawing
-    drawing.make = lambda job: print("here", flush=True) or time.sleep(100)
-    drawing.main()
+    from connleak.runner import chart_process
+    chart_process.make = lambda job: print("here", flush=True) or time.sleep(100)
+    chart_process.main()
     """)
 GREEDY = script("""
-    from connleak.runner import drawing
-    drawing.make = lambda job: bytes(2 * drawing.MEMORY)
-    drawing.main()
+    from connleak.runner import chart_process
+    chart_process.make = lambda job: bytes(2 * chart_process.MEMORY)
+    chart_process.main()
     """)
 
 
@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_control_character_is_cleaned_and_drawn(folder: Path) -> None:
-    assert drawing.draw_run(folder) is None
+    assert chart_process.draw_run(folder) is None
     assert "missing?remove" in (folder / "growth.svg").read_text()
     assert (folder / "growth.png").read_bytes().startswith(b"\x89PNG")
 
@@ -69,10 +69,10 @@ def test_a_control_character_is_cleaned_and_drawn(folder: Path) -> None:
 def test_a_process_that_cannot_draw_is_told_and_none_stays(
     child: list[str], words: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "CHILD", child)
+    monkeypatch.setattr(chart_process, "CHILD", child)
     before = set(psutil.Process().children(recursive=True))
-    job = drawing.Job(folders={"": (str(folder),)})
-    problem = drawing.drawn(job, again="connleak render x", seconds=1 if child is SLOW else 60)
+    job = chart_process.Job(folders={"": (str(folder),)})
+    problem = chart_process.run_child(job, rerun="connleak render x", seconds=1 if child is SLOW else 60)
     assert problem is not None
     assert problem.message.startswith("the charts could not be drawn: ") and words in problem.message
     assert (problem.hint, problem.exit_code) == ("connleak render x", 4)
@@ -82,16 +82,16 @@ def test_a_process_that_cannot_draw_is_told_and_none_stays(
 def test_the_page_is_there_when_the_library_that_draws_the_pictures_ends_its_process(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "CHILD", UNCLEAN)
-    assert drawing.draw_run(folder) is not None
+    monkeypatch.setattr(chart_process, "CHILD", UNCLEAN)
+    assert chart_process.draw_run(folder) is not None
     assert "LEAK" in (folder / "report.html").read_text()
 
 
 DRAWS = """
     from pathlib import Path
-    from connleak.runner import drawing
+    from connleak.runner import chart_process
     from connleak.cli.main import main
-    drawing.CHILD = {child!r}
+    chart_process.CHILD = {child!r}
     main(["render", {folder!r}])
     """
 
@@ -115,11 +115,11 @@ def test_what_draws_takes_no_module_from_the_working_folder(
 ) -> None:
     (tmp_path / "altair.py").write_text("raise SystemExit('the working folder was asked')")
     monkeypatch.chdir(tmp_path)
-    assert drawing.draw_run(folder) is None
+    assert chart_process.draw_run(folder) is None
 
 
 def test_what_is_no_recording_is_an_error_of_its_own(tmp_path: Path) -> None:
-    problem = drawing.draw_chart("growth", [tmp_path / "nothing"], tmp_path / "x.svg", "light")
+    problem = chart_process.draw_chart("growth", [tmp_path / "nothing"], tmp_path / "x.svg", "light")
     assert isinstance(problem, Error) and "is not a recording" in problem.message and problem.exit_code == 2
 
 

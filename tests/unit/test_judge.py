@@ -150,7 +150,7 @@ def test_opens_beyond_pool_size_are_no_churn_but_are_told() -> None:
     events = tuple(Event(4.0 * k + 1.5, "connect", PROCESS, pool=1, overflow=True) for k in range(3) for _ in range(80))
     verdict = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events))
     assert verdict.outcome == "clean"
-    assert "overflow churn" in check(verdict, "churn").why
+    assert "overflow churn" in check(verdict, "churn").detail
 
 
 def test_a_session_that_no_pool_and_no_holder_knows_is_orphaned() -> None:
@@ -167,7 +167,7 @@ def test_an_unknown_session_of_a_process_without_probe_proves_nothing() -> None:
     )
     verdict = judge.judge(msgspec.structs.replace(made, snapshots=snapshots))
     assert verdict.outcome == "inconclusive"
-    assert "probe absent in pid 7 (python -I job.py)" in check(verdict, "orphaned").why
+    assert "probe absent in pid 7 (python -I job.py)" in check(verdict, "orphaned").detail
 
 
 def test_what_only_the_garbage_collector_returns_is_collected_with_its_rate() -> None:
@@ -304,7 +304,7 @@ def test_evidence_that_cannot_carry_a_clean_is_inconclusive_and_says_why(spoil, 
     assert judge.judge(made).outcome == "clean"
     verdict = judge.judge(spoil(made))
     assert verdict.outcome == "inconclusive"
-    assert words in check(verdict, name).why
+    assert words in check(verdict, name).detail
 
 
 def test_a_helper_process_without_a_session_may_come_and_go() -> None:
@@ -326,7 +326,7 @@ def test_a_server_that_is_full_at_rest_is_never_clean() -> None:
     made = recording([idle(97)] * 3, pools=[[pool(size=100, idle=tuple(range(1, 98)))]] * 3)
     verdict = judge.judge(made)
     assert verdict.outcome == "inconclusive"
-    assert "full at rest" in check(verdict, "ceiling").why
+    assert "full at rest" in check(verdict, "ceiling").detail
 
 
 def test_a_check_that_raises_makes_the_verdict_inconclusive_with_its_traceback(monkeypatch) -> None:
@@ -336,7 +336,7 @@ def test_a_check_that_raises_makes_the_verdict_inconclusive_with_its_traceback(m
     monkeypatch.setattr(judge, "CHECKS", (("broken", broken),))
     verdict = judge.judge(recording([[]] * 3))
     assert verdict.outcome == "inconclusive"
-    assert "ZeroDivisionError: division of a check" in check(verdict, "broken").why
+    assert "ZeroDivisionError: division of a check" in check(verdict, "broken").detail
 
 
 def test_a_recording_that_broke_off_at_once_is_inconclusive() -> None:

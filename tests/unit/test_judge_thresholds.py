@@ -346,7 +346,7 @@ def test_every_second_request_that_opens_a_connection_is_churn() -> None:
 def test_overflow_is_told_from_fifty_in_a_thousand_requests_on() -> None:
     def told(overflow: int) -> bool:
         made = recording([idle(1)] * 3, pools=POOLED, events=opening(1, overflow=overflow))
-        return "overflow churn" in check(judge.judge(made), "churn").why
+        return "overflow churn" in check(judge.judge(made), "churn").detail
 
     assert (told(4), told(5)) == (False, True)
 
@@ -356,7 +356,8 @@ def test_churn_takes_two_cycles_and_what_the_first_opened_is_none() -> None:
     assert kinds(judge.judge(recording([idle(1)] * 3, pools=POOLED, events=first))) == []
     assert kinds(judge.judge(recording([idle(1)] * 2, pools=POOLED[:2], events=opening(50)[:100]))) == ["churn"]
     assert (
-        "not judged" in check(judge.judge(recording([idle(1)], pools=POOLED[:1], events=opening(90)[:90])), "churn").why
+        "not judged"
+        in check(judge.judge(recording([idle(1)], pools=POOLED[:1], events=opening(90)[:90])), "churn").detail
     )
 
 

@@ -67,7 +67,7 @@ def test_a_sampler_that_stops_before_the_end_leaves_nothing_that_could_be_called
     early = msgspec.structs.replace(whole, samples=tuple(s for s in whole.samples if s.t < last - 3.5))
     verdict = judge.judge(early)
     assert (verdict.outcome, check(verdict, "sampler").outcome) == ("inconclusive", "inconclusive")
-    assert f"from {early.samples[-1].t:.1f} s on" in check(verdict, "sampler").why
+    assert f"from {early.samples[-1].t:.1f} s on" in check(verdict, "sampler").detail
 
 
 def with_stop(made: Recording) -> Recording:
@@ -104,7 +104,7 @@ def test_a_session_of_a_host_whose_relay_is_gone_is_nobodys_only_as_far_as_we_kn
     events = (opened, Event(8.0, "bye", there))
     verdict = judge.judge(msgspec.structs.replace(whole, events=events, snapshots=snapshots))
     assert verdict.outcome == "inconclusive", verdict.sentence
-    assert "process 100 of host 1 tells nothing any more" in check(verdict, "orphaned").why
+    assert "process 100 of host 1 tells nothing any more" in check(verdict, "orphaned").detail
 
 
 def test_words_in_a_note_decide_nothing() -> None:

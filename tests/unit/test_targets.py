@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from connleak.cli.targets import index_page, story_of
-from connleak.corpus.grading import MARKED
 from connleak.model.outcomes import KINDS, OUTCOMES
 from connleak.model.target import Target, Variant
 from connleak.plan import catalog
@@ -49,7 +48,7 @@ def test_a_leak_has_its_line_marked_and_nothing_else_has(target: Target, variant
     source = Path(target.folder, f"{variant.module}.py").read_text(encoding="utf-8")
     others = {v.expect for v in target.variants.values() if v.module == variant.module}
     named = variant.expect == "leak" and (
-        not variant.kinds or any(kind in MARKED for kind in (*variant.kinds, *variant.may))
+        not variant.kinds or any(KINDS[kind].at_line for kind in (*variant.kinds, *variant.may))
     )
     assert ("# leak:" in source) == (named or "leak" in others)
 

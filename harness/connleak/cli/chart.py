@@ -10,7 +10,7 @@ from connleak.cli import options
 from connleak.cli.render import raise_problem
 from connleak.recording.folders import follow_link
 from connleak.render.sanitize import harmless
-from connleak.runner import drawing, report
+from connleak.runner import chart_process, report
 
 
 @click.command()
@@ -33,5 +33,5 @@ def chart(kind: str, folders: tuple[str, ...], out: str | None, theme: str) -> N
     """
     places = [follow_link(name) for name in folders]
     path = Path(out) if out else places[0] / f"{kind}.svg"
-    raise_problem(drawing.draw_chart(kind, places, path, theme))
+    raise_problem(chart_process.draw_chart(kind, places, path, theme))
     click.echo(harmless(str(path)))

@@ -16,7 +16,7 @@ from connleak.judging import suppressions
 from connleak.plan import project_file
 from connleak.plan.resolve import resolve
 from connleak.recording import folders
-from connleak.runner import drawing, report
+from connleak.runner import chart_process, report
 
 
 @click.command(epilog=exit_codes())
@@ -43,5 +43,7 @@ def check(given: dict[str, Any], strict: bool, out: str | None, form: str) -> No
     for style, words in suppressions.summary(passed):
         err.print(escaped(words), style=style)
     annotate_github(runs, folder)
-    draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html   junit: {folder}/junit.xml", form)
+    draw_after(
+        lambda: chart_process.draw_run(folder), f"report: {folder}/report.html   junit: {folder}/junit.xml", form
+    )
     sys.exit(exit_code(passed.verdict.outcome, "", strict))

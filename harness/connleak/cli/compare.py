@@ -21,7 +21,7 @@ from connleak.model.plan import Plan
 from connleak.plan.options import RunOptions
 from connleak.recording.folders import empty_folder, folder_for, follow_link
 from connleak.render import comparison
-from connleak.runner import drawing, report
+from connleak.runner import chart_process, report
 from connleak.runner.signals import need_lab, terminating
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def compare(
     from connleak.runner import experiment
 
     recorded = bool(names) and "app" not in given and all(experiment.is_recorded(name) for name in names)
-    need_lab("none" if recorded else "locust")
+    need_lab("none" if recorded else "locust", comparing=True)
     diffs: dict[str, str] = {}
     if recorded:
         arms = experiment.read_arms(experiment.named_folders(names))
@@ -91,7 +91,7 @@ def compare(
     show_comparison(found, form)
     if place:
         shown = f"report: {place}/compare.html   charts: {place}/overlay.svg, {place}/multiples.svg"
-        draw_after(lambda: drawing.draw_comparison(place, arms), shown, form)
+        draw_after(lambda: chart_process.draw_comparison(place, arms), shown, form)
     sys.exit(found.exit_code)
 
 

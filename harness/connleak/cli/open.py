@@ -10,7 +10,7 @@ from connleak.cli.render import raise_problem
 from connleak.model.errors import Error
 from connleak.recording.folders import follow_link
 from connleak.render.sanitize import harmless
-from connleak.runner import drawing, report
+from connleak.runner import chart_process, report
 
 REPORTS = Path("reports")
 
@@ -38,5 +38,5 @@ def page_of(folder: Path) -> Path:
     page = report.page_in(folder)
     if page is None:
         report.judge_folder(folder)
-        raise_problem(drawing.draw_run(folder))
+        raise_problem(chart_process.draw_run(folder))
     return page or folder / "report.html"

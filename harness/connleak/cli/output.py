@@ -20,8 +20,8 @@ from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.processes import leftovers
 from connleak.recording.format import json_text
-from connleak.render import sarif as machines
 from connleak.render import text
+from connleak.render.github import workflow_commands
 from connleak.render.sanitize import escaped_json, harmless
 from connleak.runner import report as results
 
@@ -121,8 +121,8 @@ def annotate_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None
     """In a GitHub workflow, add the verdict to the step's summary, and annotate the lines of its findings."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
-    root = Path(os.environ.get("GITHUB_WORKSPACE", "."))
-    for line in (line for read, verdict in runs for line in machines.workflow_commands(read, verdict, root)):
+    root = str(Path(os.environ.get("GITHUB_WORKSPACE", ".")).resolve())
+    for line in (line for read, verdict in runs for line in workflow_commands(read, verdict, root)):
         click.echo(line, err=True)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:

@@ -7,7 +7,7 @@ import rich_click as click
 from connleak.model.errors import Error
 from connleak.recording.folders import follow_link
 from connleak.render.sanitize import harmless
-from connleak.runner import drawing, report
+from connleak.runner import chart_process, report
 
 
 @click.command()
@@ -16,7 +16,7 @@ def render(folders: tuple[str, ...]) -> None:
     """Draw growth.svg, growth.png and report.html of recordings again."""
     for folder in map(follow_link, folders):
         report.judge_folder(folder)
-        raise_problem(drawing.draw_run(folder))
+        raise_problem(chart_process.draw_run(folder))
         click.echo(harmless(f"{folder}/report.html"))
 
 

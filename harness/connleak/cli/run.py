@@ -30,7 +30,7 @@ from connleak.plan import project_file, trust
 from connleak.plan.options import RunOptions, Secrets
 from connleak.plan.resolve import resolve
 from connleak.recording.folders import folder_for, point_latest
-from connleak.runner import drawing, report
+from connleak.runner import chart_process, report
 from connleak.runner.signals import need_lab, terminating
 
 INTERRUPTED = "interrupted: stopping all processes, then judging what was recorded; interrupt again to stop at once"
@@ -56,7 +56,9 @@ def run(target: str | None, given: dict[str, Any], strict: bool, out: str | None
     runs = [(recording, verdict)]
     show_verdicts(form, runs, [folder], strict)
     annotate_github(runs, folder)
-    draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html   chart: {folder}/growth.svg", form)
+    draw_after(
+        lambda: chart_process.draw_run(folder), f"report: {folder}/report.html   chart: {folder}/growth.svg", form
+    )
     sys.exit(exit_code(verdict.outcome, plan.expect, strict))
 
 

@@ -23,7 +23,7 @@ from connleak.plan.watch import WatchOptions, watch_plan
 from connleak.recording.folders import folder_for, point_latest
 from connleak.recording.format import json_line
 from connleak.render import watch_screen
-from connleak.runner import drawing, report
+from connleak.runner import chart_process, report
 from connleak.runner.signals import terminating
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def conclude(folder: Path, form: str) -> Outcome:
         recording, verdict = report.judge_own(folder)
     if form:
         show_verdicts(form, [(recording, verdict)], [folder], False)
-        draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html", form)
-    elif problem := drawing.draw_run(folder):
+        draw_after(lambda: chart_process.draw_run(folder), f"report: {folder}/report.html", form)
+    elif problem := chart_process.draw_run(folder):
         warn(problem)
     return verdict.outcome
 

@@ -68,7 +68,7 @@ class Collector:
         self.connections.__exit__()
         self._writer.append("events", *self._checkouts.outstanding())
         if self._checkouts.left_out:
-            text = f"{self._checkouts.left_out} checkouts that were returned within {SHORT:.0f} s are not recorded"
+            text = f"{self._checkouts.left_out} checkouts of less than {SHORT:.0f} s are not recorded"
             self.connections.note(text)
 
     # the current state

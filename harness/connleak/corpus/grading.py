@@ -16,6 +16,7 @@ import psutil
 from msgspec.structs import replace
 
 from connleak.model.errors import Error
+from connleak.model.outcomes import KINDS
 from connleak.model.struct import Struct
 from connleak.model.target import Target, Variant
 from connleak.model.verdict import Finding, Verdict
@@ -25,9 +26,6 @@ from connleak.plan.resolve import resolve
 from connleak.processes.threads import Supervised
 from connleak.runner import report
 from connleak.runner.record import record
-
-MARKED = ("held", "growth", "collected", "orphaned", "lock-held")
-"""Kinds of findings whose line a target marks with `# leak:`."""
 
 
 class Graded(Struct, frozen=True, kw_only=True):
@@ -165,7 +163,7 @@ def problems_of(variant: Variant, verdict: Verdict, folder: Path) -> Iterator[st
     yield from (f"{kind} is not expected" for kind in kinds if kind not in (*variant.kinds, *variant.may))
     if variant.expect == "leak":
         for finding in verdict.findings:
-            if finding.kind in MARKED and not is_at_marked_line(finding, folder):
+            if KINDS[finding.kind].at_line and not is_at_marked_line(finding, folder):
                 site = finding.sites[0] if finding.sites else "no line"
                 yield f"{finding.kind} is at {site}, which has no # leak: mark"
 

@@ -99,7 +99,7 @@ def gate(verdict: Verdict, known: Iterable[Known], today: datetime.date) -> Gate
 def without(check: Check, gone: set[str]) -> Check:
     """Returns a check as it would have ended without the findings of the kinds that are gone."""
     if check.name in gone and check.outcome in ("leak", "fault", "strained"):
-        return msgspec.structs.replace(check, outcome="clean", why=f"known: {check.why}")
+        return msgspec.structs.replace(check, outcome="clean", detail=f"known: {check.detail}")
     return check
 
 

@@ -42,11 +42,15 @@ OUTCOMES: dict[Outcome, OutcomeRow] = {
 
 
 class Kind(Struct, frozen=True, kw_only=True):
-    """A kind of finding: the outcome that it gives, and a title; `at_line` is true if it names the checkout's line."""
+    """A kind of finding: the outcome that it gives, and a title.
+
+    `at_line` is true if it names the checkout's line, `from_log` if its evidence is the app's log.
+    """
 
     outcome: Outcome
     title: str
     at_line: bool = False
+    from_log: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -56,7 +60,7 @@ KINDS: dict[str, Kind] = {
     "collected": Kind(outcome="leak", title="checkouts returned only by the garbage collector", at_line=True),
     "lock-held": Kind(outcome="leak", title="advisory locks on returned connections", at_line=True),
     "shared": Kind(outcome="fault", title="one session used by two processes, threads or tasks"),
-    "refused": Kind(outcome="fault", title="driver errors caused by misuse of a connection"),
+    "refused": Kind(outcome="fault", title="driver errors caused by misuse of a connection", from_log=True),
     "lost-slots": Kind(outcome="fault", title="pool slots without a connection"),
     "exhausted": Kind(outcome="strained", title="pool timeouts"),
     "over-budget": Kind(outcome="strained", title="pools that exceed max_connections"),

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from connleak import comparing as compare
+from connleak.comparing import compare
+from connleak.comparing.conditions import format_condition
 from connleak.corpus.selection import call_git
 from connleak.model.comparison import Comparison
 from connleak.model.errors import Error
@@ -142,7 +143,7 @@ def run_rounds(
     began = time.monotonic()
     number = 0
     try:
-        while number < rounds or (not compare.compare(done).clear and lasts(began, number, limit)):
+        while number < rounds or (not compare(done).clear and lasts(began, number, limit)):
             number += 1
             for index, arm in enumerate(arms, 1):  # fix/a and fix-a are two
                 place = folder / f"{number}-{index}-{arm.name.replace('/', '-').replace(':', '-').replace(' ', '-')}"
@@ -231,7 +232,7 @@ def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
 
 
 def need_alike(comparison: Comparison, allowed: bool) -> None:
-    """Raises Error when the runs are so unlike that their figures say nothing about each other."""
-    forbidden = compare.refusal(list(comparison.unlike))
+    """Raise Error if the conditions of the runs differ so that their figures cannot be compared."""
+    forbidden = [format_condition(condition) for condition in comparison.differing_conditions if condition.forbids]
     if forbidden and not allowed:
         raise Error(f"these runs cannot be compared: {'; '.join(forbidden)}", "connleak compare ... --allow-unlike")

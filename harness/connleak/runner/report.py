@@ -23,11 +23,12 @@ from connleak.processes.cache import build_once, cache_folder
 from connleak.recording import folders, reader
 from connleak.recording.format import json_text
 from connleak.recording.redaction import redact_passwords
-from connleak.render import charts, issue, page, series
+from connleak.render import charts, issue, junit, page, sarif, series
 from connleak.render import comparison as compared
-from connleak.render import sarif as machines
-from connleak.render.excerpts import Excerpts, bounded, excerpts_of
+from connleak.render.excerpts import Excerpts, bounded
+from connleak.render.rerun import rerun_command
 from connleak.render.sanitize import first_line, harmless
+from connleak.runner.source_lines import excerpts_of
 
 INDEXED = 500
 """Runs that the index shows, the newest."""
@@ -121,10 +122,10 @@ def write_pictures(stem: Path, spec: dict[str, Any]) -> None:
 def in_format(form: str, runs: list[Judged], folders: list[Path], strict: bool) -> str:
     """Returns verdicts as an issue's draft (md), JUnit XML or SARIF."""
     if form == "junit":
-        return redact_passwords(machines.junit(runs, strict))
+        return redact_passwords(junit.junit(runs, strict))
     if form == "sarif":
-        root = Path(os.environ.get("GITHUB_WORKSPACE", "."))
-        return redact_passwords(json_text(machines.sarif(runs, root.resolve())))
+        root = Path(os.environ.get("GITHUB_WORKSPACE", ".")).resolve()
+        return redact_passwords(json_text(sarif.sarif(runs, str(root))))
     return "\n".join(
         issue.issue(read, verdict, excerpts(folder)) for (read, verdict), folder in zip(runs, folders, strict=True)
     )
@@ -146,15 +147,15 @@ def keep_comparison(
 def render_comparison(folder: Path, found: Comparison, runs: dict[str, list[Judged]], diffs: dict[str, str]) -> None:
     """Writes compare.html and the charts of a comparison, and the reports of its runs that are not there yet."""
     first = next(iter(runs.values()))[0][0]
-    heading = f"{first.plan.target}: {compared.spoken(list(runs))}"
-    words = compared.lines(found.conclusion)
+    heading = f"{first.plan.target}: {compared.format_list(list(runs))}"
+    words = compared.subtitle(found.conclusion)
     still = {
         "overlay": charts.overlay_chart(runs, f"{heading}: {found.outcome}", words),
         "multiples": charts.multiples_chart(runs, heading),
     }
     live = {**still, "overlay": charts.overlay_chart(runs, heading, words, interactive=True)}
     links = {run.folder: relative(folder, Path(run.folder)) for arm in found.arms for run in arm.runs}
-    html = page.comparison(found, heading, live, diffs, links, page.again(first.plan), kept_library())
+    html = page.comparison(found, heading, live, diffs, links, rerun_command(first.plan), kept_library())
     folders.write(folder / "compare.html", html)
     for read, verdict in (run for made in runs.values() for run in made):
         if not folders.is_file(Path(read.folder, "report.html")):
@@ -175,7 +176,7 @@ def draw(kind: str, places: list[Path], path: Path, theme: str) -> None:
     if len(places) > 1 and kind not in ("overlay", "multiples"):
         raise Error(f"chart {kind} takes one recording, not {len(places)}", "connleak chart overlay FOLDER...")
     runs = {name: [(read, judge.judge(read))] for name, read in named(places).items()}
-    heading = compared.spoken(list(runs))
+    heading = compared.format_list(list(runs))
     spec = chart_of(kind, runs, heading, live=path.suffix == ".html")
     data: str | bytes = page.chart(heading, spec, kept_library()) if path.suffix == ".html" else ""
     data = data or charts.to_svg(spec, theme)
@@ -258,7 +259,7 @@ def index_row(folder: Path) -> dict[str, object] | None:
         if folders.is_file(folder / "compare.json"):
             found = reader.read_json(folder / "compare.json", Comparison, "")
             told = {"outcome": found.outcome, "sentence": harmless(found.conclusion, SHOWN)}
-            names = harmless(compared.spoken([arm.name for arm in found.arms]), SHOWN)
+            names = harmless(compared.format_list([arm.name for arm in found.arms]), SHOWN)
             href = link(folder.name, "compare.html")
             return {**told, "href": href, "name": f"comparison: {names}", "when": when(folder), "spark": "", "peak": 0}
         verdict = reader.read_json(folder / "verdict.json", Verdict, "")

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from connleak.model.errors import Error
 
 
-def need_lab(load: str) -> None:
-    """Raises Error with what to install when the packages for running are missing."""
+def need_lab(load: str, *, comparing: bool = False) -> None:
+    """Raise Error with the command to install them if packages for running, or for comparing, are missing."""
     from importlib.util import find_spec
 
     needed = {"altair": "altair", "vl_convert": "vl-convert-python"} | ({"locust": "locust"} if load != "none" else {})
+    needed |= {"scipy": "scipy"} if comparing else {}
     missing = [package for module, package in needed.items() if find_spec(module) is None]
     if missing:
+        purpose = "comparing" if comparing else "running"
         raise Error(
-            f"running needs {', '.join(missing)}, not installed here", "pip install 'connleak[lab]'", exit_code=4
+            f"{purpose} needs {', '.join(missing)}, not installed here", "pip install 'connleak[lab]'", exit_code=4
         )
 
 

@@ -1,14 +1,15 @@
-"""What differs between runs besides what is compared: load, machine, server, versions. Pure."""
+"""Conditions that should be the same in every compared run: load, machine, server, versions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePath
 
 from connleak.judging.facts import Facts
+from connleak.model.comparison import DifferingCondition
 from connleak.model.recording import Recording
 
-REFUSED = (
+FORBIDDING = (
     "scenario",
     "users",
     "load",
@@ -19,15 +20,15 @@ REFUSED = (
     "seed",
     "cores",
 )
-"""What makes figures of two runs say nothing about each other."""
+"""Conditions without which the figures of two runs cannot be compared."""
 
 
 def conditions(recording: Recording) -> dict[str, str]:
-    """Returns what ought to be the same in every run, by name."""
+    """Return the values of all conditions by name."""
     plan, machine = recording.plan, recording.machine
     server = Facts(recording).server
     return {
-        "scenario": Path(plan.scenario).stem,
+        "scenario": PurePath(plan.scenario).stem,
         "users": str(plan.users),
         "load": plan.load,
         "listens": plan.listens,
@@ -50,20 +51,21 @@ def conditions(recording: Recording) -> dict[str, str]:
     }
 
 
-def unlike(arms: dict[str, list[Recording]]) -> Iterator[str]:
-    """Yields what differs between the runs, with the values and whose they are."""
+def differing_conditions(arms: dict[str, list[Recording]]) -> Iterator[DifferingCondition]:
+    """Yield each condition that has several values, with the arms that have each of them."""
     found = {name: [conditions(recording) for recording in recordings] for name, recordings in arms.items()}
     names = dict.fromkeys(key for rows in found.values() for row in rows for key in row)
     for name in names:
-        whose: dict[str, list[str]] = {}
+        arms_by_value: dict[str, list[str]] = {}
         for arm, rows in found.items():
-            for value in {row.get(name, "") for row in rows}:
-                whose.setdefault(value, []).append(arm)
-        if len(whose) > 1:
-            told = "; ".join(f"{value or 'none'} ({', '.join(arms)})" for value, arms in whose.items())
-            yield f"{name}: {told}"
+            for value in dict.fromkeys(row.get(name, "") for row in rows):
+                arms_by_value.setdefault(value, []).append(arm)
+        if len(arms_by_value) > 1:
+            values = {value: tuple(arms) for value, arms in arms_by_value.items()}
+            yield DifferingCondition(name=name, values=values, forbids=name in FORBIDDING)
 
 
-def refusal(told: list[str]) -> list[str]:
-    """Returns those of the differences that forbid a comparison."""
-    return [words for words in told if words.split(":")[0] in REFUSED]
+def format_condition(condition: DifferingCondition) -> str:
+    """Return a differing condition as `users: 4 (buggy); 9 (fixed)`."""
+    values = (f"{value or 'none'} ({', '.join(arms)})" for value, arms in condition.values.items())
+    return f"{condition.name}: {'; '.join(values)}"

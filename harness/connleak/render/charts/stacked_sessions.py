@@ -1,6 +1,6 @@
-"""The growth chart: sessions stacked by state over time, cycles shaded, limits as lines, the request rate beneath.
+"""The growth chart: sessions stacked by state over time, loads shaded, limits as lines, the request rate beneath.
 
-One description (Vega-Lite, made with Altair) gives SVG, PNG and the interactive page.
+One Vega-Lite description, made with Altair, gives the SVG, the PNG and the interactive page.
 """
 
 from __future__ import annotations
@@ -12,36 +12,24 @@ from connleak.judging.rates import compact
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.render import series
-from connleak.render.charts.drawing import (
-    ALARM,
-    COLOURS,
-    DIM,
-    FAINT,
-    INK,
-    SHADE,
-    altair,
-    legend_choice,
-    live,
-    time_axis,
-    zoom,
-)
+from connleak.render.charts.style import ALARM, COLOURS, DIM, FAINT, INK, SHADE
+from connleak.render.charts.vega import altair, legend_choice, time_axis, with_single_views, zoom
 from connleak.render.sanitize import first_line, harmless
 
 WIDTH, HEIGHT, RATE_HEIGHT = 760, 300, 70
-MARK = {"leak": "LEAK", "fault": "FAULT", "strained": "STRAINED", "inconclusive": "INCONCLUSIVE", "clean": "CLEAN"}
 
 
 def growth_chart(recording: Recording, verdict: Verdict, *, interactive: bool = False) -> dict[str, Any]:
-    """Returns the Vega-Lite description of the growth chart."""
+    """Return the Vega-Lite description of the growth chart."""
     alt = altair()
     begin, end = series.span(recording)
     rows = series.sessions(recording)
     rate = series.request_rate(recording)
-    what = unit_of(recording)
+    unit = session_unit(recording)
     chosen = legend_choice(alt, "state") if interactive else None
     layers = [
         *shades(alt, recording, begin, end, last=not rate),
-        area(alt, rows, begin, end, what, last=not rate, chosen=chosen),
+        area(alt, rows, begin, end, unit, last=not rate, chosen=chosen),
     ]
     layers += [*limits(alt, rows, verdict, begin), *server_behind(alt, recording), *answer(alt, verdict, end)]
     upper = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
@@ -54,31 +42,31 @@ def growth_chart(recording: Recording, verdict: Verdict, *, interactive: bool = 
         .properties(title=title(alt, recording, verdict))
     )
     spec: dict[str, Any] = chart.to_dict(validate=False)
-    return live(spec) if interactive else spec
+    return with_single_views(spec) if interactive else spec
 
 
 UNITS = {"sqlite": "open handles of the file", "pgbouncer": "clients of the pooler"}
-"""What a session is, where it is no server's."""
+"""Axis titles for the kinds of database whose sessions are not server sessions."""
 
 
-def unit_of(recording: Recording) -> str:
-    """Returns what is counted, as the axis says it."""
+def session_unit(recording: Recording) -> str:
+    """Return the axis title of the session count."""
     return UNITS.get(recording.plan.database.kind, "sessions on the server")
 
 
 def title(alt: Any, recording: Recording, verdict: Verdict) -> Any:
-    """Returns the title: what was run and the outcome, and the sentence beneath."""
+    """Return the chart's title, target and outcome, with the verdict's sentence beneath."""
     plan = recording.plan
     lines = textwrap.wrap(first_line(harmless(verdict.sentence)), 118)[:3]
     return alt.TitleParams(
-        f"{plan.target}:{plan.variant}: {MARK[verdict.outcome]}",
+        f"{plan.target}:{plan.variant}: {verdict.outcome.upper()}",
         subtitle=lines,
         offset=10,
     )
 
 
 def server_behind(alt: Any, recording: Recording) -> list[Any]:
-    """Returns the sessions of the server behind a pooler as a line with its name."""
+    """Return the sessions of the server behind a pooler as a labelled line."""
     rows = series.behind(recording)
     if not rows:
         return []
@@ -93,16 +81,16 @@ def area(
     rows: list[dict[str, float]],
     begin: float,
     end: float,
-    what: str | None,
+    unit: str | None,
     *,
     last: bool,
     top: float = 0.0,
     used: list[str] | None = None,
     chosen: Any = None,
 ) -> Any:
-    """Returns the sessions, stacked by state; a level holds until the next sample. Above it is room for the answer.
+    """Return the sessions stacked by state, in steps from sample to sample, with space for the answer above.
 
-    `top` and `used` are the axis's end and the states where charts share them; `chosen` those picked in a live chart.
+    `top` and `used` are the axis's end and its states where charts share them; `chosen` is a live chart's selection.
     """
     used = used or [state for state in series.STATES if any(row[state] for row in rows)] or ["idle"]
     most = max((sum(row[state] for state in series.STATES) for row in rows), default=1) or 1
@@ -116,7 +104,7 @@ def area(
             y=alt.Y(
                 "sessions:Q",
                 stack="zero",
-                title=what,
+                title=unit,
                 axis=alt.Axis(tickMinStep=1),
                 scale=alt.Scale(domain=[0, top or ceiling(most)], nice=False),
             ),
@@ -134,12 +122,12 @@ def area(
 
 
 def ceiling(most: float) -> float:
-    """Returns the top of the sessions' axis: room for the answer, and two sessions must not look like many."""
+    """Return the top of the session axis: space for the answer, and at least 10, so that two sessions look few."""
     return max(10.0, 1.22 * most)
 
 
 def shades(alt: Any, recording: Recording, begin: float, end: float, *, last: bool = False) -> list[Any]:
-    """Returns the loads as shaded stretches with their names."""
+    """Return each load as a shaded, labelled interval."""
     rows = series.loads(recording)
     if not rows:
         return []
@@ -151,10 +139,10 @@ def shades(alt: Any, recording: Recording, begin: float, end: float, *, last: bo
 
 
 def limits(alt: Any, rows: list[dict[str, float]], verdict: Verdict, begin: float) -> list[Any]:
-    """Returns lines for what the pools may keep and for max_connections, when these are near what was seen."""
+    """Return lines at the pools' idle limit and at max_connections, where these are on the axis."""
     top = ceiling(max((sum(row[state] for state in series.STATES) for row in rows), default=1))
     budget, most = verdict.evidence.get("budget"), verdict.evidence.get("max_connections")
-    lines = [(budget, f"the pools may keep {budget}"), (most, f"max_connections {most}")]
+    lines = [(budget, f"idle limit of the pools: {budget}"), (most, f"max_connections: {most}")]
     found = [{"y": level, "label": label, "t": begin} for level, label in lines if level and level <= top]
     if not found:
         return []
@@ -165,19 +153,19 @@ def limits(alt: Any, rows: list[dict[str, float]], verdict: Verdict, begin: floa
 
 
 def answer(alt: Any, verdict: Verdict, end: float, size: int = 14) -> list[Any]:
-    """Returns the answer written on the chart: the rate or the bound, and the line of code."""
+    """Return the answer as text on the chart: the rate or its bound, and the line of code."""
     if not verdict.findings:
         return []
     finding = verdict.findings[0]
-    words = [finding.kind]
+    parts = [finding.kind]
     if finding.rate and not finding.bounded_by:
-        words = [f"+{compact(finding.rate.value)} per {finding.rate.per}"]
+        parts = [f"+{compact(finding.rate.value)} per {finding.rate.per}"]
     elif finding.bounded_by:
-        words = [f"{finding.kind}: {len(finding.backends)}" if finding.backends else finding.kind]
-        words.append(f"bounded by {finding.bounded_by}")
+        parts = [f"{finding.kind}: {len(finding.backends)}" if finding.backends else finding.kind]
+        parts.append(f"bounded by {finding.bounded_by}")
     if finding.sites:
-        words.append(f"{finding.sites[0].file}:{finding.sites[0].line}")
-    row = {"t": round(end, 1), "text": ", ".join(words)}
+        parts.append(f"{finding.sites[0].file}:{finding.sites[0].line}")
+    row = {"t": round(end, 1), "text": ", ".join(parts)}
     mark = alt.Chart(alt.Data(values=[row])).mark_text(
         align="right", baseline="top", dx=-6, dy=18, fontSize=size, fontWeight="bold", color=ALARM
     )
@@ -185,14 +173,14 @@ def answer(alt: Any, verdict: Verdict, end: float, size: int = 14) -> list[Any]:
 
 
 def rates(alt: Any, rows: list[dict[str, Any]], begin: float, end: float) -> Any:
-    """Returns the request rate, answered and failed."""
+    """Return the request rate, answered and failed, as a chart."""
     return (
         alt.Chart(alt.Data(values=rows))
         .mark_rect(clip=True)
         .encode(
             x=time_axis(alt, begin, end, last=True),
             x2="to:Q",
-            y=alt.Y("rate:Q", title=["requests", "a second"], axis=alt.Axis(tickCount=3)),
+            y=alt.Y("rate:Q", title=["requests", "per second"], axis=alt.Axis(tickCount=3)),
             y2="zero:Q",
             color=alt.Color(
                 "outcome:N",

@@ -1,4 +1,4 @@
-"""What the lifelines, the ages and the two sides are drawn from: each session's states, each checkout's stretch."""
+"""Intervals for the lifelines and ages charts: each session's states, each checkout's time out of the pool."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ from connleak.model.recording import Recording, Sample
 from connleak.render import series
 
 MOST = 500
-"""Sessions that are drawn at most, those that lived longest."""
+"""Maximum sessions drawn; the longest-lived are kept."""
 CELLS = 60_000
-"""Sessions times moments that are looked at at first, so that a long and large recording draws in time."""
+"""Sessions times samples examined at first, which bounds the time for a long recording of many sessions."""
 BARS = 6000
-"""Stretches that are drawn at most; above that, fewer moments are looked at."""
+"""Maximum intervals drawn; above it, fewer samples are examined."""
 AGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0, 10_800.0, 36_000.0)
-"""Upper ends of the ages' steps, in seconds; the last step has none."""
+"""Upper ends of the age steps, in seconds; the last step has none."""
 MOMENTS = 120
-LOOKS = 2000
+"""Points in time at which ages are counted."""
+LIFETIME_SAMPLES = 2000
+"""Samples from which lifetimes are taken; a session that lived between two of them is not drawn."""
 
 
 def lifelines(recording: Recording, guilty: set[int]) -> tuple[list[dict[str, Any]], int]:
-    """Returns (rows {row, session, state, from, to, line, left}, how many shorter-lived sessions are left out).
+    """Return (rows {row, session, state, from, to, line, left}, number of shorter-lived sessions without rows).
 
-    A row is a stretch in which a session kept its state; `line` is the line that took it last before the stretch
-    ended; `left` tells of sessions that were not given back. Rows are numbered by the order of opening.
+    A row is an interval in which a session kept its state. `line` is the site of its latest checkout before the
+    interval's end, `left` is 1 for the sessions in `guilty`, and `row` numbers the sessions in order of opening.
     """
     begin, end = series.span(recording)
     samples = [sample for sample in recording.samples if begin <= sample.t <= end]
-    lived = lives(samples)
-    longest = sorted(lived, key=lambda key: lived[key][0] - lived[key][1])[:MOST]
-    order = {key: number for number, key in enumerate(sorted(longest, key=lambda key: (lived[key][0], key)))}
+    lifetimes = lifetimes_of(samples)
+    longest = sorted(lifetimes, key=lambda key: lifetimes[key][0] - lifetimes[key][1])[:MOST]
+    order = {key: number for number, key in enumerate(sorted(longest, key=lambda key: (lifetimes[key][0], key)))}
     points = max(60, CELLS // max(1, len(order)))
-    rows = stretches_of_states(series.thin(samples, points), order)
+    rows = state_intervals(series.thin(samples, points), order)
     while len(rows) > BARS and points > 8:
         points //= 2
-        rows = stretches_of_states(series.thin(samples, points), order)
+        rows = state_intervals(series.thin(samples, points), order)
     taken = Facts(recording).by_backend
     lines = {pid: [e for e in events if e.kind == "checkout" and e.site] for pid, events in taken.items()}
     times = {pid: [event.t for event in events] for pid, events in lines.items()}
@@ -46,23 +48,20 @@ def lifelines(recording: Recording, guilty: set[int]) -> tuple[list[dict[str, An
         row["line"] = str(lines[row["session"]][at].site) if at >= 0 else ""
         row["left"] = int(row["session"] in guilty)
         row["from"], row["to"] = round(row["from"], 2), round(row["to"], 2)
-    return rows, len(lived) - len(longest)
+    return rows, len(lifetimes) - len(longest)
 
 
-def lives(samples: list[Sample]) -> dict[tuple[int, float], list[float]]:
-    """Returns each session's (pid, begin) with the first and the last moment at which it was seen.
-
-    Of a long recording about LOOKS samples are looked at: what lived between two of them is not drawn.
-    """
-    lived: dict[tuple[int, float], list[float]] = {}
-    for sample in [*samples[:: max(1, len(samples) // LOOKS)], *samples[-1:]]:
+def lifetimes_of(samples: list[Sample]) -> dict[tuple[int, float], list[float]]:
+    """Return the first and the last time at which each session, (pid, begin), was seen."""
+    lifetimes: dict[tuple[int, float], list[float]] = {}
+    for sample in [*samples[:: max(1, len(samples) // LIFETIME_SAMPLES)], *samples[-1:]]:
         for backend in sample.backends:
-            lived.setdefault((backend.pid, backend.started), [sample.t, sample.t])[1] = sample.t
-    return lived
+            lifetimes.setdefault((backend.pid, backend.started), [sample.t, sample.t])[1] = sample.t
+    return lifetimes
 
 
-def stretches_of_states(samples: list[Sample], order: dict[tuple[int, float], int]) -> list[dict[str, Any]]:
-    """Returns the stretches in which each of the sessions kept its state, as some samples show them."""
+def state_intervals(samples: list[Sample], order: dict[tuple[int, float], int]) -> list[dict[str, Any]]:
+    """Return the intervals in which each session of `order` kept its state, as the given samples show them."""
     rows: list[dict[str, Any]] = []
     open_: dict[tuple[int, float], dict[str, Any]] = {}
     for sample in samples:
@@ -85,8 +84,8 @@ def stretches_of_states(samples: list[Sample], order: dict[tuple[int, float], in
     return rows
 
 
-def stretches(recording: Recording) -> list[tuple[float, float]]:
-    """Returns when each checkout began and ended; without a probe each transaction, as the server saw it."""
+def outstanding_intervals(recording: Recording) -> list[tuple[float, float]]:
+    """Return (begin, end) of each checkout; without a probe, of each transaction as the server shows it."""
     _, end = series.span(recording)
     began: dict[tuple[int, int], float] = {}
     found = []
@@ -108,14 +107,14 @@ def stretches(recording: Recording) -> list[tuple[float, float]]:
 
 
 def ages(recording: Recording) -> list[dict[str, Any]]:
-    """Returns rows {t, to, age, count}: how many checkouts of an age's step were out at each of MOMENTS moments."""
+    """Return rows {t, to, step, age, count}: the checkouts outstanding at each of MOMENTS times, by age."""
     begin, end = series.span(recording)
     width = (end - begin) / MOMENTS or 1.0
     moments = [begin + (moment + 1) * width for moment in range(MOMENTS)]
-    steps = [[0] * (MOMENTS + 1) for _ in range(len(AGES) + 1)]  # by how much the count changes at each moment
-    for start, stop in stretches(recording):
+    steps = [[0] * (MOMENTS + 1) for _ in range(len(AGES) + 1)]  # change of the count at each moment
+    for start, stop in outstanding_intervals(recording):
         at, end_at = bisect_right(moments, start), bisect_right(moments, stop)
-        while at < end_at:  # a step of age at a time: the moments that it lasts
+        while at < end_at:  # one age step per turn, for the moments that it lasts
             step = bisect_right(AGES, moments[at] - start)
             older = bisect_left(moments, start + AGES[step], at) if step < len(AGES) else end_at
             until = max(at + 1, min(older, end_at))
@@ -138,36 +137,15 @@ def ages(recording: Recording) -> list[dict[str, Any]]:
 
 
 def age(step: int) -> str:
-    """Returns a step's name: `under 0.1 s`, `1 s to 3 s`, `3 h to 10 h`."""
+    """Return an age step's label: `under 0.1 s`, `1 s to 3 s`, `3 h to 10 h`."""
     if step == 0:
-        return f"under {length(AGES[0])}"
+        return f"under {age_limit(AGES[0])}"
     if step == len(AGES):
-        return f"over {length(AGES[-1])}"
-    return f"{length(AGES[step - 1])} to {length(AGES[step])}"
+        return f"over {age_limit(AGES[-1])}"
+    return f"{age_limit(AGES[step - 1])} to {age_limit(AGES[step])}"
 
 
-def length(seconds: float) -> str:
+def age_limit(seconds: float) -> str:
     if seconds >= 3600:
         return f"{seconds / 3600:g} h"
     return f"{seconds / 60:.0f} min" if seconds >= 300 else f"{seconds:g} s"
-
-
-def sides(recording: Recording) -> list[dict[str, Any]]:
-    """Returns rows {t, count, side}: the server's sessions, what the app has open, and what its callers have out."""
-    begin, end = series.span(recording)
-    kept = series.thin([sample for sample in recording.samples if begin <= sample.t <= end], series.POINTS)
-    steps = {"connect": ("open", 1), "close": ("open", -1), "checkout": ("out", 1), "checkin": ("out", -1)}
-    events = sorted((e for e in recording.events if e.kind in steps), key=lambda event: event.t)
-    level = {"open": 0, "out": 0}
-    rows = []
-    at = 0
-    for sample in kept:
-        while at < len(events) and events[at].t <= sample.t:
-            name, step = steps[events[at].kind]
-            level[name] += step
-            at += 1
-        found = {"sessions on the server": len(sample.backends)}
-        if events:
-            found |= {"open in the app": level["open"], "checked out in the app": level["out"]}
-        rows += [{"t": round(sample.t, 2), "count": count, "side": side} for side, count in found.items()]
-    return rows
