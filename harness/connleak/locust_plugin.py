@@ -38,6 +38,8 @@ REFUSED = "connleak_refused"
 """The mark on the row of a request that we refused: the host that it was to go to."""
 OURS = "connleak:"
 """How an error begins that connleak wrote, and no other."""
+UNSENT = ("ConnectionRefused", "refused", "RetriesExceeded")
+"""Parts of a client's error for a request that never reached the app."""
 LONGEST = 255
 """Characters of a host's name, as DNS has it."""
 KINDS = 1000
@@ -124,10 +126,13 @@ def row_of(seconds: float, name: str, method: str, exception: Any) -> dict[str, 
         refused = hosts.refused_host(exception)
         if refused:
             row["error"] = hosts.refusal(refused[:LONGEST])
+            row["unsent"] = True
             row[REFUSED] = refused
         else:
             text = redact(str(exception), SECRETS)
             row["error"] = (f"the app: {text}" if text.startswith(OURS) else text)[:300]
+            if any(words in text[:300] for words in UNSENT):
+                row["unsent"] = True
     return row
 
 

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from connleak.judging.facts import is_unsent
 from connleak.model.errors import Error
 from connleak.processes import load as parts
 from connleak.processes.load import Load
@@ -121,8 +120,7 @@ def test_hosts_that_the_app_names_are_bounded_and_only_those_that_were_refused_a
     assert said.elsewhere.refused == {"real.example": 1}
     assert max(said.elsewhere.redirects.values()) >= 3000, "all hosts of one beginning, or beyond those told apart"
     rows = [json.loads(line) for line in (tmp_path / "requests.jsonl").read_text().splitlines()]
-    errors = [row["error"] for row in rows if "error" in row]
-    assert [is_unsent(error) for error in errors] == [True, False, False]
+    assert ["unsent" in row for row in rows if "error" in row] == [True, False, False]
     assert {name for row in rows for name in row if name.startswith("connleak")} == set()
 
 

@@ -1,4 +1,4 @@
-"""`connleak check`: a run for CI, with known leaks accepted until a date."""
+"""`connleak check`: a run for CI, with suppressed findings."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from connleak.runner import chart_process, report
 def check(given: dict[str, Any], strict: bool, out: str | None, form: str) -> None:
     """Run the app of connleak.toml, and pass or fail a build.
 
-    A leak that connleak.toml lists as [[known]], with a reason and a date, passes until that date. junit.xml and
-    connleak.sarif are written into the run's folder; in a GitHub workflow, the step's summary and annotations, too.
-    Relative paths are relative to the current directory; in connleak.toml, to that file.
+    A finding that connleak.toml lists under [[suppressions]], with a reason and an expiry date, passes until that date.
+    junit.xml and connleak.sarif are written into the run's folder; in a GitHub workflow, the step's summary and
+    annotations, too. Relative paths are relative to the current directory; in connleak.toml, to that file.
     """
-    known = project_file.known(Path.cwd())
+    suppressed = project_file.suppressions(Path.cwd())
     plan, secrets = resolve(with_project_file(given))
     folder, recording, verdict = run_once(plan, secrets, out)
-    passed = suppressions.gate(verdict, known, datetime.date.today())
+    passed = suppressions.gate(verdict, suppressed, datetime.date.today())
     runs = [(recording, passed.verdict)]
     folders.write_json(folder / "gate.json", passed)
     for name, format_ in (("junit.xml", "junit"), ("connleak.sarif", "sarif")):

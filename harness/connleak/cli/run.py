@@ -24,7 +24,7 @@ from connleak.cli.output import (
 from connleak.cli.progress import progress
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
-from connleak.model.recording import Recording
+from connleak.model.recording import NoteCode, Recording
 from connleak.model.verdict import Verdict
 from connleak.plan import project_file, trust
 from connleak.plan.options import RunOptions, Secrets
@@ -97,7 +97,7 @@ def run_once(plan: Plan, secrets: Secrets, out: str | None) -> tuple[Path, Recor
         message = f"stopped; {folder} contains what was recorded until then"
         raise Error(message, f"connleak judge {folder}", exit_code=130) from None
     for note in recording.notes:
-        if note.facts.get("told"):
+        if note.code == NoteCode.SERVER_SETUP:
             err.print(escaped(note.text), style="dim")
     return folder, recording, verdict
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from connleak.model.addresses import HostPort
 from connleak.model.struct import Seconds, Struct
 
-FORMAT = 1
+FORMAT = 2
 """Version of the recording's folder; raised when an older reader would misread a newer recording."""
 
 

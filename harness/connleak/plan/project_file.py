@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from connleak.judging.suppressions import Known, known_of
+from connleak.judging.suppressions import Suppression, suppressions_of
 from connleak.model.errors import Error
 from connleak.plan.catalog import nearest
 from connleak.plan.fields import FIELDS, expectation
@@ -21,8 +21,8 @@ from connleak.plan.trust import need_own
 
 NAME = "connleak.toml"
 HINT = "connleak init"
-KNOWN = "known"
-"""The key of the leaks that `connleak check` accepts; it is not an option of a run."""
+SUPPRESSIONS = "suppressions"
+"""The key of the findings that `connleak check` lets pass; it is not an option of a run."""
 KEYS = {name: field for field in FIELDS if field.option.in_file for name in field.names}
 """The keys of the file, and the option that each sets."""
 LARGEST = 1_000_000
@@ -37,10 +37,10 @@ def read(folder: Path) -> tuple[Path, RunOptions] | None:
     return (found[0], options_of(found[1], found[0])) if found else None
 
 
-def known(folder: Path) -> tuple[Known, ...]:
-    """Return the known leaks that the nearest project file lists."""
+def suppressions(folder: Path) -> tuple[Suppression, ...]:
+    """Return the suppressions of the nearest project file."""
     found = found_from(folder)
-    return known_of(found[1].get(KNOWN, []), found[0]) if found else ()
+    return suppressions_of(found[1].get(SUPPRESSIONS, []), found[0]) if found else ()
 
 
 def found_from(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -101,7 +101,7 @@ def options_of(table: dict[str, Any], path: Path) -> RunOptions:
     """Return the options that connleak's table in a file sets; raise Error for an unknown key or a wrong value."""
     given: dict[str, Any] = {}
     for key, value in table.items():
-        if key == KNOWN:
+        if key == SUPPRESSIONS:
             continue
         name = key.replace("-", "_")
         if name not in KEYS:

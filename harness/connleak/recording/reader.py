@@ -11,10 +11,11 @@ import msgspec
 
 from connleak.model.errors import Error
 from connleak.model.plan import FORMAT, Plan
-from connleak.model.recording import Event, Machine, Note, Phase, Recording, Request, Site, Snapshot
-from connleak.recording import delta, folders
+from connleak.model.recording import Event, Machine, Note, NoteCode, Phase, Recording, Request, Site, Snapshot
+from connleak.recording import delta, folders, upgrade
 from connleak.recording.downsampling import sample_interval
 from connleak.recording.format import EventLine, PhaseLine, SampleLine, StackLine
+from connleak.recording.upgrade import with_present_names
 
 DAMAGED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """Errors of decoding bytes that are not JSON of the expected type."""
@@ -26,11 +27,12 @@ def read(folder: Path) -> Recording:
     plan = read_plan(folder)
     unreadable: dict[str, int] = {}
 
-    def lines(name: str, kind: type[T]) -> Iterator[T]:
+    def stored(name: str, kind: type[T], /) -> Iterator[T]:
         return read_lines(folder / f"{name}.jsonl", kind, unreadable)
 
+    lines = upgrade.current(plan.format, stored)
     stacks = {line.id: tuple(Site(*frame) for frame in line.stack) for line in lines("stacks", StackLine)}
-    notes = [msgspec.structs.replace(note, facts=typed(note.facts)) for note in lines("notes", Note)]
+    notes = list(lines("notes", Note))
     samples = delta.decode(lines("samples", SampleLine), folder / "samples.jsonl", default_interval(plan))
     recording = Recording(
         folder=str(folder),
@@ -44,7 +46,7 @@ def read(folder: Path) -> Recording:
         format=plan.format,
     )
     for name, count in unreadable.items():
-        notes.append(Note(t=0.0, about="run", text=f"{count} line(s) of {name}.jsonl could not be read"))
+        notes.append(Note(0.0, NoteCode.LINES_UNREADABLE, f"{count} line(s) of {name}.jsonl could not be read"))
     return msgspec.structs.replace(recording, notes=tuple(notes))
 
 
@@ -64,21 +66,6 @@ def read_machine(folder: Path) -> Machine:
         return read_json(folder / "machine.json", Machine, "")
     except Error:
         return Machine()
-
-
-FORMER_NAMES = {"asks": "requests", "budget": "max_idle_connections"}
-"""Fields of a plan under the names that they had before."""
-HOST_PORTS = ("listen", "master_bind")
-
-
-def with_present_names(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored plan's fields by their present names and types: addresses were HOST:PORT."""
-    found = {FORMER_NAMES.get(name, name): value for name, value in raw.items()}
-    for name in HOST_PORTS:
-        if isinstance(found.get(name), str):
-            host, _, port = found[name].rpartition(":")
-            found[name] = {"host": host.strip("[]") or "127.0.0.1", "port": int(port)} if port else None
-    return found
 
 
 def read_plan(folder: Path) -> Plan:
@@ -108,7 +95,7 @@ def need_known_format(version: object, path: Path, command: str) -> None:
             f"{path} has format {version}, which is newer than this connleak can read ({FORMAT})",
             "pip install --upgrade connleak",
         )
-    if version != FORMAT:
+    if version not in (1, FORMAT):
         raise Error(f"{path} has format {version}, which this connleak cannot read (it reads {FORMAT})", command)
 
 
@@ -149,10 +136,9 @@ def phases_of(lines: list[PhaseLine]) -> Iterator[Phase]:
 
 
 FACTS: dict[str, type] = {
-    **dict.fromkeys(("kind", "version", "words", "canary"), str),
-    **dict.fromkeys(("max_connections", "reserved", "out", "waiting", "requests", "estimated", "count"), int),
+    **dict.fromkeys(("kind", "version"), str),
+    **dict.fromkeys(("max_connections", "reserved", "out", "waiting", "requests"), int),
     **dict.fromkeys(("ours", "own_database", "settled", "cut"), int),
-    "others": dict,
 }
 """Types of the facts that the judge reads; a bool is an int."""
 

@@ -6,13 +6,20 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from connleak.model.recording import NoteCode
 from connleak.probe.agent.drivers import ERRORS
 
-REFUSALS = (*ERRORS, "concurrent operations are not permitted")
-"""The errors of the drivers that the probe knows; the last one is SQLAlchemy's."""
+CLOSED = "server closed the connection unexpectedly"
+REFUSALS = dict.fromkeys((*ERRORS, "concurrent operations are not permitted"), NoteCode.DRIVER_ERROR) | {
+    CLOSED: NoteCode.CONNECTION_CLOSED
+}
+"""The errors of the drivers that the probe knows and SQLAlchemy's, with the code of the note on each."""
 
 TOO_MANY = " 53300 "
 """PostgreSQL's SQLSTATE for `too many connections`, as our server's log_line_prefix (%e) writes it."""
+
+LOGS = {"app.log": REFUSALS, "postgres.log": {TOO_MANY: NoteCode.TOO_MANY_CONNECTIONS}}
+"""The phrases that are looked for in each log, with the code of the note on them."""
 
 LARGEST = 64 << 20
 

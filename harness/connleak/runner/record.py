@@ -13,17 +13,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from connleak import judging as judge
 from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases import environment as own_app
 from connleak.databases.registry import open_database, reader_of, run_sql, watched
+from connleak.judging import judge
 from connleak.judging.audit import short_sessions
 from connleak.judging.facts import Facts
+from connleak.judging.stopping import is_settled, requests_for, requests_landed
 from connleak.model.errors import Error, Unusable
 from connleak.model.plan import Plan
-from connleak.model.recording import Backend, Recording
+from connleak.model.recording import Backend, NoteCode, NoteFacts, Recording
 from connleak.plan import locustfile, openapi
 from connleak.plan.options import Secrets
 from connleak.processes.app import App, Elsewhere
@@ -34,7 +35,7 @@ from connleak.processes.supervisor import Supervisor
 from connleak.recording import reader
 from connleak.recording.redaction import redact, redact_logs, secret_values
 from connleak.recording.writer import Writer
-from connleak.runner.log_patterns import REFUSALS, TOO_MANY, words_in
+from connleak.runner.log_patterns import LOGS, words_in
 from connleak.runner.machine import machine
 from connleak.runner.session import (
     PROBE_ANSWERS,
@@ -74,12 +75,12 @@ def record(plan: Plan, secrets: Secrets, folder: Path, report: Report) -> None:
             except Unusable:
                 raise
             except Error as error:  # the app or the load ended on the way: what there is can be judged
-                run.note("run", redact(error.message, run.secrets))
+                run.note_error(error)
         except KeyboardInterrupt:
-            run.note("run", f"interrupted in phase {run.phase} of cycle {run.cycle}", interrupted=True)
+            run.note(NoteCode.INTERRUPTED, f"interrupted in phase {run.phase} of cycle {run.cycle}")
         except Error as error:
             error.message = redact(error.message, run.secrets)  # a log's last lines may be in it
-            run.note("run", error.message)
+            run.note_error(error)
             raise
         finally:
             if hasattr(run, "keeper"):
@@ -99,7 +100,7 @@ def closing(run: Run) -> Iterator[contextlib.ExitStack]:
         try:
             parts.close()
         except Error as error:
-            run.note("end", f"{error.message}; {error.hint}")
+            run.note(NoteCode.CLEANUP_FAILED, f"{error.message}; {error.hint}")
 
 
 def open_parts(run: Run, parts: contextlib.ExitStack, secrets: Secrets) -> None:
@@ -144,7 +145,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, secrets: Secrets) -> None:
     if plan.listens == "load":
         run.load.wait_until_ready()
     for text in run.server.notes:
-        run.note("database", text, told=True)
+        run.note(NoteCode.SERVER_SETUP, text)
     if isinstance(run.app, App):
         own_app.set_up(keeper, plan, run.app, run.folder)
         parts.enter_context(run.app)
@@ -184,7 +185,7 @@ def start_load(run: Run, parts: contextlib.ExitStack) -> None:
         document = own_app.read_document(plan.openapi, plan.remote)
         requests, variables = openapi.requests_from_openapi(document, budget), set()
         for text in budget.notes():
-            run.note("load", text)
+            run.note(NoteCode.LOAD_LIMITED, text)
     if requests:
         path = run.folder / "locustfile.py"
         origin = "--openapi" if plan.openapi else "--request"
@@ -235,9 +236,10 @@ def goes_on(run: Run) -> bool:
     if done < min(2, plan.cycles):
         return True
     read = reader.read(run.folder)
-    if plan.early_stop and done >= 2 and judge.is_settled(read):
+    if plan.early_stop and done >= 2 and is_settled(read):
         if run.more or plan.sensitivity:
-            run.note("run", f"stopped after cycle {done} of {plan.cycles}: more could not change the verdict")
+            text = f"stopped after cycle {done} of {plan.cycles}: more could not change the verdict"
+            run.note(NoteCode.STOPPED_EARLY, text)
         return False
     return wants_more(run, read) if plan.sensitivity else run.more > 0
 
@@ -245,16 +247,16 @@ def goes_on(run: Run) -> bool:
 def wants_more(run: Run, read: Recording) -> bool:
     """Tells whether the asked sensitivity takes more requests; lengthens the loads to what is left."""
     plan, done = run.plan, run.cycle
-    needed, had = judge.requests_for(plan.sensitivity), judge.requests_landed(read)
+    needed, had = requests_for(plan.sensitivity), requests_landed(read)
     why = ""
     if had >= needed and (plan.early_stop or not run.more):
         why = f"{had} requests are enough for the sensitivity that was asked"
     elif run.now() > plan.limit:
         why = f"{had} of {needed} requests when --limit {plan.limit:g} was over"
-    elif not run.more and judge.judge(read).outcome == "leak":
+    elif not run.more and judge(read).outcome == "leak":
         why = "a leak was found"
     if why:
-        run.note("run", f"stopped after cycle {done}: {why}")
+        run.note(NoteCode.STOPPED_EARLY, f"stopped after cycle {done}: {why}")
         return False
     left = 1.05 * max(0, needed - had) * run.loaded / max(1, had)
     run.load_seconds = min(STRETCH, max(plan.phases.load, left / max(1, run.more)))
@@ -276,11 +278,12 @@ def one_cycle(run: Run, cycle: int) -> None:
     run.loaded += run.load_seconds
     if plan.canary and cycle == 1:
         planted = run.collector.plant()
-        run.note("run", f"canary: {planted or 'none could be planted'}", canary=planted)
+        text = f"canary: {planted or 'none could be planted'}"
+        run.note(NoteCode.CANARY, text, NoteFacts(canary=planted or ""))
     facts = run.load.stop()
     if facts.get("estimated"):
         words = "requests are of workers without connleak's plug-in: their moments are known to three seconds"
-        run.note("load", f"{facts['estimated']} {words}", estimated=facts["estimated"])
+        run.note(NoteCode.REQUESTS_ESTIMATED, f"{facts['estimated']} {words}", NoteFacts(count=facts["estimated"]))
     run.begin("drain", cycle, cut=facts.get("cut", False), requests=facts.get("requests", 0))
     if plan.load == "none":  # a job-only app has no requests to drain: its jobs go on
         began = run.now()
@@ -337,9 +340,10 @@ def longest_pool_timeout(run: Run) -> float:
 
 def note_words(run: Run) -> None:
     """Notes what the app's and the server's log say of sessions that were refused or misused."""
-    for about, name, phrases in (("app", "app.log", REFUSALS), ("database", "postgres.log", (TOO_MANY,))):
+    for name, phrases in LOGS.items():
         for phrase, count in words_in(run.folder / name, phrases).items():
-            run.note(about, f"{name} says {count} times: {phrase.strip()}", words=phrase, count=count)
+            text = f"{name} says {count} times: {phrase.strip()}"
+            run.note(phrases[phrase], text, NoteFacts(phrase=phrase, count=count))
 
 
 def note_elsewhere(run: Run) -> None:
@@ -350,7 +354,7 @@ def note_elsewhere(run: Run) -> None:
         if found:
             allow = f"; if it is yours to load: --allow-remote {next(iter(found))}" if kind == "refused" else ""
             text = f"{sum(found.values())} {words}: {', '.join(found)}{allow}"
-            run.note("load", text, elsewhere=found)
+            run.note(NoteCode.REQUESTS_WITHHELD, text, NoteFacts(elsewhere=found))
 
 
 def collect(run: Run) -> None:
@@ -360,6 +364,7 @@ def collect(run: Run) -> None:
         return
     _, silent = run.collector.collect()
     if silent:
-        run.note("probe", f"collect unavailable in {silent} process(es): their probe's thread does not run")
+        text = f"collect unavailable in {silent} process(es): their probe's thread does not run"
+        run.note(NoteCode.COLLECT_UNAVAILABLE, text)
     pass_time(run, PROBE_ANSWERS)
     take_snapshot(run, "collect", run.cycle)

@@ -13,9 +13,9 @@ from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Server
 from connleak.judging.holders import rows_of
-from connleak.model.errors import Error
+from connleak.model.errors import Error, ProcessEnded
 from connleak.model.plan import Plan
-from connleak.model.recording import Note, Process, Snapshot
+from connleak.model.recording import NO_FACTS, Note, NoteCode, NoteFacts, Process, Snapshot
 from connleak.model.struct import Struct
 from connleak.model.verdict import Table
 from connleak.processes.app import App, Elsewhere
@@ -85,8 +85,12 @@ class Run:
             self.sampler.thins = name in UNDER_LOAD
         self.writer.append("phases", PhaseLine(self.now() if at is None else at, name, cycle, facts))
 
-    def note(self, about: str, text: str, **facts: object) -> None:
-        self.writer.append("notes", Note(self.now(), about, redact(text, self.secrets), facts))
+    def note(self, code: NoteCode, text: str, facts: NoteFacts = NO_FACTS) -> None:
+        self.writer.append("notes", Note(self.now(), code, redact(text, self.secrets), facts))
+
+    def note_error(self, error: Error) -> None:
+        code = NoteCode.PROCESS_ENDED if isinstance(error, ProcessEnded) else NoteCode.RUN_FAILED
+        self.note(code, error.message)
 
 
 def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:

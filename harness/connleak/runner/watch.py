@@ -26,6 +26,7 @@ from connleak.databases.registry import reader_of, watched
 from connleak.judging.holders import rows_of
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
+from connleak.model.recording import NoteCode
 from connleak.model.struct import Struct
 from connleak.model.verdict import HolderRow, Verdict
 from connleak.plan.options import Secrets
@@ -45,8 +46,8 @@ JUDGE = """
 import sys
 from pathlib import Path
 import msgspec
-from connleak import judging as judge; from connleak.recording import reader
-sys.stdout.buffer.write(msgspec.json.encode(judge.judge(reader.read(Path(sys.argv[1])))))
+from connleak.judging import judge; from connleak.recording import reader
+sys.stdout.buffer.write(msgspec.json.encode(judge(reader.read(Path(sys.argv[1])))))
 """
 SHARE = 0.05
 """The part of the time that judging may take: the longer the recording, the less often."""
@@ -99,13 +100,13 @@ def opened(plan: Plan, secrets: Secrets, folder: Path) -> Iterator[Run]:
         )
         parts.enter_context(answering(run))
         for text in run.server.notes:
-            run.note("database", text)
+            run.note(NoteCode.SERVER_SETUP, text)
         try:
             yield run
         except KeyboardInterrupt:
             pass  # the way to end it
         except Error as error:
-            run.note("run", error.message)
+            run.note_error(error)
             raise
         finally:
             note_stopped(run)
