@@ -136,3 +136,21 @@ UPGRADES: dict[str, tuple[type[Struct], Callable[[Any], Struct]]] = {
     "requests": (Request, request),
 }
 """By file: the type of a line in format 1, and the function that upgrades it."""
+
+
+FORMER_NAMES = {"asks": "requests", "budget": "max_idle_connections"}
+"""Fields of a plan under the names that they had before."""
+HOST_PORTS = ("listen", "master_bind")
+LONGEST_PORT = 5
+"""Digits of a TCP port."""
+
+
+def with_present_names(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored plan's fields by their present names and types: addresses were HOST:PORT."""
+    found = {FORMER_NAMES.get(name, name): value for name, value in raw.items()}
+    for name in HOST_PORTS:
+        if isinstance(found.get(name), str):
+            host, _, port = found[name].rpartition(":")
+            port = port[:LONGEST_PORT]
+            found[name] = {"host": host.strip("[]") or "127.0.0.1", "port": int(port)} if port.isdecimal() else None
+    return found

@@ -19,7 +19,8 @@ from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.struct import Struct
 from connleak.plan import catalog
-from connleak.plan import resolve as plan
+from connleak.plan.options import RunOptions
+from connleak.plan.resolve import resolve
 from connleak.processes.supervisor import Supervisor, wait_until_done
 from connleak.recording import folders, reader
 from connleak.runner import report as results
@@ -42,7 +43,7 @@ class Contender(Struct, frozen=True, kw_only=True):
     """What one arm runs: its name, and the options that its plans are made of anew for each run (ports are taken)."""
 
     name: str
-    options: plan.Options
+    options: RunOptions
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -63,7 +64,7 @@ def unwatched(_: Plan) -> contextlib.AbstractContextManager[Callable[[Progress],
     return contextlib.nullcontext(lambda _: None)
 
 
-def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]:
+def contenders(names: tuple[str, ...], options: RunOptions) -> list[Contender]:
     """Returns the arms of variants: one target's all, or those named; a later name may be a bare variant's."""
     found: list[Contender] = []
     seen = Counter[str]()
@@ -86,7 +87,7 @@ def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]
 
 
 @contextlib.contextmanager
-def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Contender]]:
+def revisions(refs: tuple[str, ...], options: RunOptions) -> Iterator[list[Contender]]:
     """Yields the arms of revisions of the app, each in a work tree of its own; after a single one what is there."""
     again = next((ref for number, ref in enumerate(refs) if ref in refs[:number]), "")
     if again:
@@ -161,7 +162,7 @@ def run_rounds(
 
 def run_one(arm: Contender, arms: list[Contender], place: Path, watch: Watch) -> Judged:
     """Runs an arm once, and judges it. An interrupted run is no part of the experiment: KeyboardInterrupt."""
-    made, private = plan.resolve(arm.options)
+    made, private = resolve(arm.options)
     made = equal(made, arms)
     with watch(made) as report:
         record(made, private, place, report)

@@ -19,11 +19,11 @@ from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.relay_client import RelayClient
 from connleak.judging.holder_table import rows_of
+from connleak.model.addresses import HostPort
 from connleak.model.errors import Error
 from connleak.model.plan import Database, Phases, Plan
 from connleak.model.verdict import Table
 from connleak.probe import ENTRY
-from connleak.processes.sockets import host_and_port
 from connleak.processes.supervisor import Supervisor
 from connleak.processes.threads import stopped
 from connleak.recording.format import PhaseLine
@@ -92,13 +92,17 @@ def run_here(command: Sequence[str], folder: Path, probe: str, begun: Callable[[
                 writer.append("snapshots", collector.exhaustion_snapshot(0))
 
 
-def run_for(command: Sequence[str], address: str, name: str) -> int:
+def run_for(command: Sequence[str], address: HostPort, name: str) -> int:
     """Runs the command with a probe that speaks with a collector on another host; returns its exit code.
 
     Raises Error when there is no such collector: what to do then is for who starts it to say.
     """
     secret = need_secret()
-    with Supervisor() as keeper, RelayClient(keeper.scratch, host_and_port(address), secret, name) as relay, signals():
+    with (
+        Supervisor() as keeper,
+        RelayClient(keeper.scratch, (address.host, address.port), secret, name) as relay,
+        signals(),
+    ):
         return code_of(start(command, relay.environment()).wait())
 
 

@@ -25,13 +25,12 @@ from connleak.judging.stopping import is_settled, requests_for, requests_landed
 from connleak.model.errors import Error, Unusable
 from connleak.model.plan import Plan
 from connleak.model.recording import Backend, NoteCode, NoteFacts, Recording
-from connleak.plan import locustfile as made_load
-from connleak.plan import openapi
-from connleak.plan.resolve import Private
+from connleak.plan import locustfile, openapi
+from connleak.plan.options import Secrets
 from connleak.processes.app import App, Elsewhere
 from connleak.processes.load import Load
 from connleak.processes.services import open_services
-from connleak.processes.sockets import host_and_port, listen_tcp
+from connleak.processes.sockets import listen_tcp
 from connleak.processes.supervisor import Supervisor
 from connleak.recording import reader
 from connleak.recording.redaction import redact, redact_logs, secret_values
@@ -61,16 +60,16 @@ STRETCH = 20.0
 """Seconds that one load lasts at most when a sensitivity asks for many requests."""
 
 
-def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
+def record(plan: Plan, secrets: Secrets, folder: Path, report: Report) -> None:
     """Leaves a recording in `folder`; raises Error when nothing could be run, with all processes ended."""
     run = Run(plan, folder, report)
     folder = run.folder
-    run.secrets |= secret_values({**os.environ, **private.env}, private.headers) | set(private.secrets)
+    run.secrets |= secret_values({**os.environ, **secrets.env}, secrets.headers) | set(secrets.words)
     with contextlib.ExitStack() as parts:
         parts.callback(redact_logs, folder, run.secrets)  # the last: when nobody writes there any more
         run.writer = parts.enter_context(Writer(folder, plan, machine()))
         try:
-            open_parts(run, parts.enter_context(closing(run)), private)
+            open_parts(run, parts.enter_context(closing(run)), secrets)
             try:
                 walk(run)
             except Unusable:
@@ -104,7 +103,7 @@ def closing(run: Run) -> Iterator[contextlib.ExitStack]:
             run.note(NoteCode.CLEANUP_FAILED, f"{error.message}; {error.hint}")
 
 
-def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
+def open_parts(run: Run, parts: contextlib.ExitStack, secrets: Secrets) -> None:
     """Starts server, sampler, collector, app and load, as much side by side as they allow."""
     plan = run.plan
     run.begin("start", 0)
@@ -113,15 +112,16 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     services = parts.enter_context(open_services(keeper, plan.services, run.folder))
     here = bool(plan.app)
     if here:
-        run.server = parts.enter_context(open_database(keeper, plan, private.address, run.folder))
+        run.server = parts.enter_context(open_database(keeper, plan, secrets.database, run.folder))
     else:
-        run.server = watched(private.address, plan.remote)
+        assert secrets.database is not None, "an app on other hosts has its database at an address"
+        run.server = watched(secrets.database, plan.remote)
     run.secrets |= {run.server.password} - {""}
     told = run.server.environment() | services
     own = here and plan.target == "app"
     if own:
         told |= own_app.redirected(os.environ, run.server, own_app.scheme_for(plan))
-    run.load = Load(keeper, plan, run.folder, run.origin, told | {"REQUEST_HEADERS": json.dumps(private.headers)})
+    run.load = Load(keeper, plan, run.folder, run.origin, told | {"REQUEST_HEADERS": json.dumps(secrets.headers)})
     late = "://" in plan.openapi  # the app itself has the document
     if not late:
         start_load(run, parts)
@@ -129,9 +129,9 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
         run_sql(run.server, Path(plan.sql))
     run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
     if plan.listen:
-        far = listen_tcp(*host_and_port(plan.listen, "--listen"))
+        far = listen_tcp(plan.listen.host, plan.listen.port)
         run.collector.listen(far, need_secret(), plan)
-    environment = told | (own_app.filled(private.env, run.server) if own else private.env)
+    environment = told | (own_app.filled(secrets.env, run.server) if own else secrets.env)
     if plan.probe != "off":
         environment |= run.collector.environment(plan) | run.server.probe_environment()
     if plan.requirements or plan.python:
@@ -177,18 +177,19 @@ def wait_for_apps(run: Run) -> None:
 def start_load(run: Run, parts: contextlib.ExitStack) -> None:
     """Starts Locust, with the locustfile that was given or one that is made now of paths or an OpenAPI document."""
     plan = run.plan
-    asks, secrets = made_load.withheld(plan.asks)
+    requests, secrets = locustfile.with_references(plan.requests)
     run.load.secrets |= secrets
-    filled = made_load.variables_in(asks)  # those that the user named: a document reads no variable
+    variables = locustfile.references_in(requests)  # those that the user named: a document reads no variable
     if plan.openapi:
         budget = openapi.Budget()
-        asks, filled = openapi.asks_of(own_app.read_document(plan.openapi, plan.remote), budget), set()
+        document = own_app.read_document(plan.openapi, plan.remote)
+        requests, variables = openapi.requests_from_openapi(document, budget), set()
         for text in budget.notes():
             run.note(NoteCode.LOAD_LIMITED, text)
-    if asks:
+    if requests:
         path = run.folder / "locustfile.py"
-        origin = "--openapi" if plan.openapi else "--path"
-        path.write_text(made_load.locustfile(asks, path.name, origin, filled), encoding="utf-8")
+        origin = "--openapi" if plan.openapi else "--request"
+        path.write_text(locustfile.render(requests, path.name, origin, variables), encoding="utf-8")
         run.load.scenario = str(path)
     parts.enter_context(run.load)
 
