@@ -27,7 +27,7 @@ from connleak.collectors.relay_server import RelayServer
 from connleak.corpus import archive as packing
 from connleak.judging import judge
 from connleak.judging import suppressions as gate
-from connleak.judging.holders import holder_table
+from connleak.judging.holder_table import holder_table
 from connleak.model.errors import Error
 from connleak.model.recording import Machine, Site
 from connleak.plan import catalog

@@ -158,7 +158,7 @@ def test_a_skipped_check_is_neither_clean_nor_inconclusive_on_the_terminal_and_o
         Check("churn", "skipped", "needs a probe"),
         Check("growth", "skipped", "needs two cycles"),
     )
-    verdict = msgspec.structs.replace(judge.judge(made), checks=checks)
+    verdict = msgspec.structs.replace(judge(made), checks=checks)
     lines = text.answer(made.plan, verdict).plain.splitlines()
     assert lines[0].startswith(" CLEAN ")
     assert lines[-2:] == ["skipped, needs a probe: shared, churn", "skipped, needs two cycles: growth"]
@@ -184,7 +184,7 @@ CELLS += ["app.py:77 in listen", "SELECT 1"]
 
 
 def test_the_terminal_the_page_the_watch_and_locust_show_the_same_columns() -> None:
-    verdict = msgspec.structs.replace(judge.judge(leaking()), holders=(ROW,))
+    verdict = msgspec.structs.replace(judge(leaking()), holders=(ROW,))
     html = page.report(leaking(), verdict, {}, {}, "")
     titles = [column.title for column in holder_table.COLUMNS]
     assert "".join(f"<th>{title}</th>" for title in titles) in html
@@ -243,7 +243,7 @@ def test_a_lifeline_is_a_stretch_a_state_with_the_line_that_took_it_and_marks_wh
 
 def test_every_row_of_a_large_table_is_drawn() -> None:
     made = recording([[backend(n) for n in range(60)]] * 3)
-    spec = charts.lifelines_chart(made, judge.judge(made))
+    spec = charts.lifelines_chart(made, judge(made))
     svg = charts.to_svg(spec)
     drawn = {int(number) for number in re.findall(r"in order of opening: (\d+)", svg)}
     assert drawn == set(range(60))

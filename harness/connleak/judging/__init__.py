@@ -26,7 +26,7 @@ from connleak.judging.checks.shared import shared
 from connleak.judging.claims import sentence
 from connleak.judging.evidence import evidence, sensitivity_of
 from connleak.judging.facts import Facts
-from connleak.judging.holders import holder_table, postmortem
+from connleak.judging.holder_table import holder_table, postmortem
 from connleak.judging.projection import exhaustion
 from connleak.judging.stopping import is_settled, requests_for, requests_landed
 from connleak.model.outcomes import KINDS, OUTCOMES, Outcome

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
 from connleak.model.recording import Note, NoteCode, NoteFacts, Request, Words
 from connleak.model.struct import Seconds, Struct
+from connleak.recording.format import EventLine
 
 T = TypeVar("T")
-E = TypeVar("E", bound=Struct)
 
 
 class Lines(Protocol):
@@ -36,11 +36,10 @@ def current(version: int, lines: Lines) -> Lines:
         return lines
 
     def upgraded(name: str, kind: type[T], /) -> Iterator[T]:
-        if name == "notes":
-            return (note(row) for row in lines(name, FormatOneNote))  # type: ignore[misc]
-        upgrade: Callable[[Any], Any] | None = ROWS.get(name)
-        rows = lines(name, kind)
-        return map(upgrade, rows) if upgrade else rows
+        if name not in UPGRADES:
+            return lines(name, kind)
+        stored, upgrade = UPGRADES[name]
+        return cast("Iterator[T]", map(upgrade, lines(name, stored)))
 
     return upgraded
 
@@ -113,9 +112,9 @@ def facts_of(old: dict[str, Any]) -> dict[str, Any]:
 ACTION = re.compile(r"(\w+) in process \d+, opened in process \d+")
 
 
-def event(old: E) -> E:
+def event(old: EventLine) -> EventLine:
     """Return an event with the action that format 1 has in its detail."""
-    found = ACTION.match(old.detail) if old.kind == "shared" else None  # type: ignore[attr-defined]
+    found = ACTION.match(old.detail) if old.kind == "shared" else None
     return msgspec.structs.replace(old, action=found[1]) if found else old
 
 
@@ -131,7 +130,12 @@ def request(old: Request) -> Request:
     return msgspec.structs.replace(old, unsent=True) if unsent else old
 
 
-ROWS: dict[str, Callable[[Any], Any]] = {"events": event, "requests": request}
+UPGRADES: dict[str, tuple[type[Struct], Callable[[Any], Struct]]] = {
+    "notes": (FormatOneNote, note),
+    "events": (EventLine, event),
+    "requests": (Request, request),
+}
+"""By file: the type of a line in format 1, and the function that upgrades it."""
 
 
 FORMER_NAMES = {"asks": "requests", "budget": "max_idle_connections"}

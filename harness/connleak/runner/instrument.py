@@ -18,7 +18,7 @@ from connleak import __version__
 from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.relay_client import RelayClient
-from connleak.judging.holders import rows_of
+from connleak.judging.holder_table import rows_of
 from connleak.model.addresses import HostPort
 from connleak.model.errors import Error
 from connleak.model.plan import Database, Phases, Plan

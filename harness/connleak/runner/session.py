@@ -12,7 +12,7 @@ import msgspec
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Server
-from connleak.judging.holders import rows_of
+from connleak.judging.holder_table import rows_of
 from connleak.model.errors import Error, ProcessEnded
 from connleak.model.plan import Plan
 from connleak.model.recording import NO_FACTS, Note, NoteCode, NoteFacts, Process, Snapshot

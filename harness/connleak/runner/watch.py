@@ -23,7 +23,7 @@ from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases.registry import reader_of, watched
-from connleak.judging.holders import rows_of
+from connleak.judging.holder_table import rows_of
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.recording import NoteCode
