@@ -15,7 +15,6 @@ from connleak.model.recording import Event, Machine, Note, NoteCode, Phase, Reco
 from connleak.recording import delta, folders, upgrade
 from connleak.recording.downsampling import sample_interval
 from connleak.recording.format import EventLine, PhaseLine, SampleLine, StackLine
-from connleak.recording.upgrade import with_present_names
 
 DAMAGED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """Errors of decoding bytes that are not JSON of the expected type."""
@@ -81,7 +80,7 @@ def read_plan(folder: Path) -> Plan:
     try:
         raw = msgspec.json.decode(data, type=dict[str, Any])
         need_known_format(raw.get("format"), path, command)
-        return msgspec.convert(with_present_names(raw), Plan)
+        return msgspec.convert(upgrade.with_present_names(raw), Plan)
     except DAMAGED as error:
         raise Error(f"{path} is damaged: {error}", command) from None
 
