@@ -26,7 +26,7 @@ from locust.contrib.fasthttp import LocustUserAgent
 from locust.runners import MasterRunner, WorkerRunner
 
 from connleak.processes import hosts
-from connleak.recording.redaction import without
+from connleak.recording.redaction import redact
 
 FLUSH_EVERY = 0.2
 LAST_REPORT = 4.0
@@ -38,6 +38,8 @@ REFUSED = "connleak_refused"
 """The mark on the row of a request that we refused: the host that it was to go to."""
 OURS = "connleak:"
 """How an error begins that connleak wrote, and no other."""
+UNSENT = ("ConnectionRefused", "refused", "RetriesExceeded")
+"""Parts of a client's error for a request that never reached the app."""
 LONGEST = 255
 """Characters of a host's name, as DNS has it."""
 KINDS = 1000
@@ -121,13 +123,16 @@ def row_of(seconds: float, name: str, method: str, exception: Any) -> dict[str, 
     row = {"seconds": round(seconds, 4), "name": str(name)[:300], "method": str(method)[:40]}
     if exception is not None:
         row["ok"] = False
-        refused = hosts.refused_in(exception)
+        refused = hosts.refused_host(exception)
         if refused:
             row["error"] = hosts.refusal(refused[:LONGEST])
+            row["unsent"] = True
             row[REFUSED] = refused
         else:
-            text = without(str(exception), SECRETS)
+            text = redact(str(exception), SECRETS)
             row["error"] = (f"the app: {text}" if text.startswith(OURS) else text)[:300]
+            if any(words in text[:300] for words in UNSENT):
+                row["unsent"] = True
     return row
 
 
@@ -141,7 +146,7 @@ def keep_redirects_here(guard: hosts.Guard) -> None:
         response = open_url(agent, request)
         location = response.headers.get("location")
         if isinstance(location, str) and response.status_code in agent.redirect_response_codes:
-            setattr(response, ELSEWHERE, guard.elsewhere(request.url, location))
+            setattr(response, ELSEWHERE, guard.refused_redirect(request.url, location))
             if getattr(response, ELSEWHERE):
                 response.headers.discard("location")
         return response
@@ -149,7 +154,7 @@ def keep_redirects_here(guard: hosts.Guard) -> None:
     def get_redirect_target(session: Any, response: Any) -> str | None:
         location = target(session, response)
         if location is not None:
-            setattr(response, ELSEWHERE, guard.elsewhere(response.url, location))
+            setattr(response, ELSEWHERE, guard.refused_redirect(response.url, location))
         return None if getattr(response, ELSEWHERE, "") else location
 
     fast._urlopen, plain.get_redirect_target = urlopen, get_redirect_target

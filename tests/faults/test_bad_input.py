@@ -13,50 +13,46 @@ import random
 import re
 import shutil
 import socket
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from rich.console import Console
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-from build import backend, holder, pool, recording
-from connleak import judging as judge
+from connleak.cli.options import pairs
 from connleak.cli.output import escaped
-from connleak.collectors.framing import HEAD, Frames, host_and_port, packed, told
+from connleak.collectors.framing import HEAD, FrameReader, control_frame, frame
 from connleak.collectors.probe_collector import Collector
-from connleak.collectors.relay_server import Relays
+from connleak.collectors.relay_server import RelayServer
 from connleak.corpus import archive as packing
-from connleak.databases.mysql import external as foreign_mysql
-from connleak.databases.postgres import external as foreign_postgres
+from connleak.judging import judge
 from connleak.judging import suppressions as gate
-from connleak.judging.holders import holder_table
+from connleak.judging.holder_table import holder_table
 from connleak.model.errors import Error
 from connleak.model.recording import Machine, Site
 from connleak.plan import catalog
 from connleak.plan import project_file as project
-from connleak.plan.app import environment, headers, loopback_url
-from connleak.plan.locustfile import ask_of
-from connleak.plan.openapi import asks_of
-from connleak.plan.resolve import leaks_a_request, requests_a_second
-from connleak.recording import reader as recordings
-from connleak.recording.redaction import without_passwords
+from connleak.plan.addresses import check_loopback_url, parse_database, parse_host_port, parse_mysql, parse_postgres
+from connleak.plan.fields import FIELDS as OPTIONS
+from connleak.plan.locustfile import parse_request
+from connleak.plan.openapi import requests_from_openapi
+from connleak.plan.resolve import parse_request_rate, parse_sensitivity
+from connleak.recording import reader
+from connleak.recording.redaction import redact_passwords
 from connleak.recording.writer import Writer
 from connleak.render import page, text
-from connleak.render import sarif as machines
 from connleak.render import watch_screen as live
-from connleak.render.excerpts import excerpts_of
+from connleak.render.github import workflow_commands
 from connleak.render.issue import issue
 from connleak.runner import report as results
-
-pytestmark = pytest.mark.reproduction
+from connleak.runner.source_lines import excerpts_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from support.builders import backend, holder, pool, recording
+from support.paths import RECORDINGS
 
 TIMES = int(os.environ.get("CONNLEAK_FUZZ", "1"))
-GALLERY = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
 ANY = st.text(max_size=200)
 TAGS = """<script>alert(1)</script> <img/src=x/onerror=alert(1)> [/red] [bold]x ]]> --&gt; {{7*7}} </pre> ::error::x
 %0A::error::x |x| ' OR'1'='1"""
@@ -87,19 +83,19 @@ slow = settings(usual, max_examples=40 * TIMES)
 def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """(a recording's folder, its outcome): of a leak, and of an app that gives everything back."""
     folder = tmp_path_factory.mktemp("kept") / request.param
-    with packing.unpacked(GALLERY / f"{request.param}.tar.gz") as unpacked:
+    with packing.unpacked(RECORDINGS / f"{request.param}.tar.gz") as unpacked:
         shutil.copytree(unpacked, folder)
-    return folder, judge.judge(recordings.read(folder)).outcome
+    return folder, judge(reader.read(folder)).outcome
 
 
 def judged(folder: Path, outcome: str) -> None:
     """Reads and judges: an error with a hint, or a verdict that is not wrong and has no failed check."""
     try:
-        verdict = judge.judge(recordings.read(folder))
+        verdict = judge(reader.read(folder))
     except Error as error:
         assert error.message and error.hint
         return
-    failed = [check.why for check in verdict.checks if "this check failed" in check.why]
+    failed = [check.detail for check in verdict.checks if "this check failed" in check.detail]
     assert not failed, failed[0]
     wrong = "clean" if outcome == "leak" else "leak"
     assert verdict.outcome != wrong, (outcome, verdict.sentence)
@@ -133,7 +129,7 @@ def test_a_plan_cut_at_every_byte(kept, tmp_path: Path) -> None:
     for at in range(len(whole) - 1):
         (work / "plan.json").write_bytes(whole[:at])
         with pytest.raises(Error):
-            recordings.read_plan(work)
+            reader.read_plan(work)
 
 
 @slow
@@ -157,10 +153,10 @@ def test_a_recording_whose_lines_are_swapped_doubled_or_broken(kept, tmp_path_fa
         lines[a] = bytes(line)
     work = damaged(folder, tmp_path_factory.getbasetemp() / "lines", name, b"".join(lines))
     try:
-        verdict = judge.judge(recordings.read(work))
+        verdict = judge(reader.read(work))
     except Error:
         return
-    assert not [check for check in verdict.checks if "this check failed" in check.why]
+    assert not [check for check in verdict.checks if "this check failed" in check.detail]
 
 
 @slow
@@ -177,10 +173,10 @@ def test_a_recording_with_a_number_that_cannot_be(kept, tmp_path_factory, number
     changed = whole[: spot.start()] + json.dumps(number) + whole[spot.end() :]
     work = damaged(folder, tmp_path_factory.getbasetemp() / "numbers", name, changed.encode())
     try:
-        verdict = judge.judge(recordings.read(work))
+        verdict = judge(reader.read(work))
     except Error:
         return
-    failed = [check.why for check in verdict.checks if "this check failed" in check.why]
+    failed = [check.detail for check in verdict.checks if "this check failed" in check.detail]
     assert not failed, failed[0]
 
 
@@ -191,7 +187,7 @@ def test_junk_in_a_file_of_a_recording(tmp_path_factory, junk: bytes, name: str)
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(junk)
     with contextlib.suppress(Error):
-        recordings.read(folder)
+        reader.read(folder)
     (folder / name).unlink()
 
 
@@ -206,7 +202,7 @@ def test_any_text_as_target_toml_and_connleak_toml(tmp_path_factory, words: str)
     readers = (
         ("target.toml", lambda: catalog.read_target(folder / "target.toml")),
         ("connleak.toml", lambda: project.read(folder)),
-        ("connleak.toml", lambda: project.known(folder)),
+        ("connleak.toml", lambda: project.suppressions(folder)),
     )
     for name, read in readers:
         (folder / name).write_text(words, encoding="utf-8", errors="replace")
@@ -215,33 +211,38 @@ def test_any_text_as_target_toml_and_connleak_toml(tmp_path_factory, words: str)
         (folder / name).unlink()
 
 
-KEYS = st.sampled_from([*project.KEYS, "known", "nothing"])
+KEYS = st.sampled_from([*project.KEYS, "suppressions", "nothing"])
 
 
 @quick
 @given(table=st.dictionaries(KEYS, JSON, max_size=6))
 def test_any_values_in_connleak_toml(table: dict) -> None:
     with contextlib.suppress(Error):
-        project.checked({"app": "x", **table}, Path("/nowhere/connleak.toml"))
+        project.options_of({"app": "x", **table}, Path("/nowhere/connleak.toml"))
     with contextlib.suppress(Error):
-        gate.known_of(table.get("known", []), Path("/nowhere/connleak.toml"))
+        gate.suppressions_of(table.get("suppressions", []), Path("/nowhere/connleak.toml"))
 
 
 @quick
 @given(document=JSON)
 def test_any_openapi_document(document: object) -> None:
     with contextlib.suppress(Error):
-        asks_of({"paths": document})
+        requests_from_openapi({"paths": document})
     with contextlib.suppress(Error):
-        asks_of({"paths": {"/a/{b}": {"get": document, "post": {"parameters": document, "requestBody": document}}}})
+        requests_from_openapi(
+            {"paths": {"/a/{b}": {"get": document, "post": {"parameters": document, "requestBody": document}}}}
+        )
 
 
 @quick
 @given(words=WORDS | NUMBERS)
 def test_any_words_of_an_option(words: str) -> None:
-    for read in (ask_of, leaks_a_request, requests_a_second, host_and_port, foreign_postgres.parse_address,
-                 foreign_mysql.parse_address, lambda w: loopback_url(w, ()), lambda w: environment([w]),
-                 lambda w: headers([w]), lambda w: catalog.find(w)):  # fmt: skip
+    tables = [field for field in OPTIONS if field.option.separator]
+    readers = [parse_request, parse_sensitivity, parse_request_rate, lambda w: parse_host_port(w, "--listen"),
+               lambda w: parse_postgres(w, ()), lambda w: parse_mysql(w, ()), lambda w: parse_database(w, ()),
+               lambda w: check_loopback_url(w, "--url", ()), lambda w: catalog.find(w),
+               *(lambda w, field=field: dict(pairs(field, (w,))) for field in tables)]  # fmt: skip
+    for read in readers:
         with contextlib.suppress(Error):
             read(words)
 
@@ -256,7 +257,7 @@ def test_a_password_in_an_address_is_never_shown(secret: str, rest: str) -> None
         "mysql+pymysql://u:{}@127.0.0.1:3306/x?a=b",
         "redis://:{}@h",
     ):
-        assert secret not in without_passwords(f"{rest} {form.format(secret)} {rest}")
+        assert secret not in redact_passwords(f"{rest} {form.format(secret)} {rest}")
 
 
 # what comes over a socket
@@ -271,31 +272,31 @@ def collector(tmp_path_factory: pytest.TempPathFactory):
     ):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
-            assert made.lines.understood(ours, json.dumps({"hello": 4711, "token": made.lines.token}).encode())
+            assert made.connections.handle(ours, json.dumps({"hello": 4711, "token": made.connections.token}).encode())
             yield made, ours, folder / "run"
 
 
-TOLD = """hello token taken returned collected others out waiting dropped answer frozen rows final stacks requests t
-alone unwatched row planted"""
+MESSAGE_FIELDS = """hello token checkouts checkins collected events out waiting dropped answer first_exhaustion rows
+final stacks requests t threadless unwatched row planted"""
 FIELDS = st.dictionaries(
-    st.sampled_from(TOLD.split()),
+    st.sampled_from(MESSAGE_FIELDS.split()),
     JSON | st.lists(st.integers(-(2**70), 2**70), max_size=14),
     max_size=8,
 )
-OWN = st.fixed_dictionaries({}, optional={name: JSON for name in ("mac", "host", "word", "pong", "ports", "gone")})
+OWN = st.fixed_dictionaries({}, optional={name: JSON for name in ("mac", "host", "challenge", "pong", "ports", "gone")})
 
 
 @quick
 @given(message=st.one_of(FIELDS.map(lambda value: json.dumps(value).encode()), st.binary(max_size=200)))
 def test_any_message_of_a_process_that_said_hello(collector, message: bytes) -> None:
     made, line, _ = collector
-    made.lines.understood(line, message)
+    made.connections.handle(line, message)
     assert made.living(), "the process is still known"
 
 
 def test_what_such_a_process_left_can_be_read(collector) -> None:
     _, _, folder = collector
-    assert judge.judge(recordings.read(folder)).outcome == "inconclusive"
+    assert judge(reader.read(folder)).outcome == "inconclusive"
 
 
 @quick
@@ -306,18 +307,18 @@ def test_a_stranger_is_sent_away(collector, message: bytes) -> None:
     with ours, theirs:
         before = len(made.living())
         try:
-            token = json.loads(message).get("token") == made.lines.token
+            token = json.loads(message).get("token") == made.connections.token
         except (ValueError, AttributeError):
             token = False
         assert not token
-        made.lines.understood(ours, message)
+        made.connections.handle(ours, message)
         assert len(made.living()) == before
 
 
 @quick
 @given(stream=st.binary(max_size=400), cuts=st.lists(st.integers(1, 50), max_size=8))
 def test_any_stream_is_cut_into_frames_or_refused(stream: bytes, cuts: list[int]) -> None:
-    frames, found, rest = Frames(), [], stream
+    frames, found, rest = FrameReader(), [], stream
     try:
         for size in [*cuts, len(stream)]:
             found += frames.feed(rest[:size])
@@ -334,9 +335,9 @@ def test_any_stream_is_cut_into_frames_or_refused(stream: bytes, cuts: list[int]
     said=st.lists(
         st.one_of(
             st.binary(max_size=60),
-            st.tuples(st.integers(0, 3), st.binary(max_size=60)).map(lambda pair: packed(*pair)),
-            JSON.map(lambda value: packed(0, json.dumps(value).encode())),
-            OWN.map(lambda message: told(**message)),
+            st.tuples(st.integers(0, 3), st.binary(max_size=60)).map(lambda pair: frame(*pair)),
+            JSON.map(lambda value: frame(0, json.dumps(value).encode())),
+            OWN.map(lambda message: control_frame(**message)),
         ),
         max_size=6,
     )
@@ -345,7 +346,7 @@ def test_a_relay_without_the_secret_gets_nowhere(said: list[bytes]) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
-        relays = Relays(listener, "a secret of sixteen or more", {"probe": "pool"})
+        relays = RelayServer(listener, "a secret of sixteen or more", {"probe": "pool"})
         with socket.create_connection(listener.getsockname()) as stranger:
             connection = relays.accept()
             assert connection is not None
@@ -353,7 +354,7 @@ def test_a_relay_without_the_secret_gets_nowhere(said: list[bytes]) -> None:
                 stranger.sendall(data)
             stranger.shutdown(socket.SHUT_WR)
             while connection in relays.relays:
-                assert relays.receive(connection).said == []
+                assert relays.receive(connection).messages == []
             assert relays.hosts() == []
             connection.close()
 
@@ -398,10 +399,10 @@ PLAIN = "words"
 @given(words=WORDS, other=WORDS)
 def test_data_never_becomes_a_tag_a_control_code_or_markup(words: str, other: str) -> None:
     made = hostile(words, other)
-    verdict = judge.judge(made)
+    verdict = judge(made)
     report = page.report(made, verdict, {}, {}, "")
     usual = hostile(PLAIN, PLAIN)
-    assert sorted(tags(report)) == sorted(tags(page.report(usual, judge.judge(usual), {}, {}, "")))
+    assert sorted(tags(report)) == sorted(tags(page.report(usual, judge(usual), {}, {}, "")))
 
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, highlight=False, color_system=None)
@@ -414,7 +415,7 @@ def test_data_never_becomes_a_tag_a_control_code_or_markup(words: str, other: st
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b]", said), ascii(said)
 
     xml = results.in_format("junit", [(made, verdict)], [Path("x")], False)
-    machines.ElementTree.fromstring(xml.partition("?>")[2])
+    ElementTree.fromstring(xml.partition("?>")[2])
     json.loads(results.in_format("sarif", [(made, verdict)], [Path("x")], False))
-    for line in machines.workflow_commands(made, verdict, Path("/nowhere")):
+    for line in workflow_commands(made, verdict, "/nowhere"):
         assert "\n" not in line and "\r" not in line and line.startswith("::")

@@ -14,17 +14,19 @@ import psycopg
 import psycopg2
 import psycopg2.extensions
 import pytest
-from conftest import make_plan, wait_until
 from connleak.collectors.sampler import Sampler
-from connleak.databases.postgres.external import watched_database
-from connleak.databases.postgres.local import connect
+from connleak.databases.postgres.connection import connect
+from connleak.databases.postgres.external import watched_postgres
 from connleak.databases.postgres.reader import PostgresReader
 from connleak.databases.server import NotAnswering, Reading, Server
-from connleak.model.recording import Machine
-from connleak.plan.options import Private
+from connleak.model.recording import Machine, NoteCode
+from connleak.plan.addresses import parse_postgres
+from connleak.plan.watch import WatchOptions, watch_plan
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
-from connleak.runner.watch import opened, plan_of
+from connleak.runner.watch import opened
+from support.plans import server_plan
+from support.poll import wait_until
 
 
 def sampling(server: Server, writer: Writer, every: float) -> Sampler:
@@ -145,7 +147,7 @@ def test_it_comes_back_when_its_own_session_is_ended_and_says_so(server: Server,
             " WHERE application_name = 'connleak' AND pid <> pg_backend_pid()"
         )
         wait_until(lambda: sampler.taken > taken + 5, "it samples again")
-    assert any("did not answer" in note.text for note in read(writer.folder).notes)
+    assert any(note.code == NoteCode.SERVER_UNREACHABLE for note in read(writer.folder).notes)
 
 
 def test_it_only_reads(server: Server, writer: Writer, tmp_path: Path) -> None:
@@ -217,9 +219,9 @@ def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Serve
         admin.cursor().execute(f"CREATE DATABASE strange TEMPLATE template0 ENCODING '{encoding}' OWNER app")
     here = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
     address = f"postgresql://{server.user}:{server.password}@127.0.0.1:{server.port}/strange"
-    for seen_from, query in ((watched_database(address, ()), shown), (server, None)):
+    for seen_from, query in ((watched_postgres(parse_postgres(address, ()), ()), shown), (server, None)):
         with (
-            Writer(tmp_path / f"from-{seen_from.dbname}", make_plan(), Machine()) as writer,
+            Writer(tmp_path / f"from-{seen_from.dbname}", server_plan(), Machine()) as writer,
             psycopg.connect(**here, dbname="strange", client_encoding=encoding, autocommit=True) as session,
             sampling(seen_from, writer, 0.02) as sampler,
         ):
@@ -230,13 +232,14 @@ def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Serve
             (row,) = [row for row in sampler.latest.backends if row.pid == session.info.backend_pid]
         assert row.query.startswith("SELECT 1 -- ")
         assert query is None or row.query == f"SELECT 1 -- {query}"
-        notes = [note for note in read(tmp_path / f"from-{seen_from.dbname}").notes if note.about == "database"]
-        assert notes == []
+        codes = {note.code for note in read(tmp_path / f"from-{seen_from.dbname}").notes}
+        assert codes <= {NoteCode.SAMPLER_SUMMARY, NoteCode.SAMPLE_GAP}
 
 
 def test_a_watched_servers_password_is_in_no_note(server: Server, tmp_path: Path) -> None:
     address = server.url("postgresql")
-    with opened(plan_of(address, window=60, every=1), Private(address), tmp_path / "run") as run:
-        run.note("run", f"the driver said {server.password!r}")
+    plan, secrets = watch_plan(WatchOptions(address=address, window=60, every=1))
+    with opened(plan, secrets, tmp_path / "run") as run:
+        run.note(NoteCode.OTHER, f"the driver said {server.password!r}")
     written = (tmp_path / "run" / "notes.jsonl").read_text()
     assert "the driver said '***'" in written and server.password not in written

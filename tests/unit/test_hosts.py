@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
-from connleak.processes.hosts import Guard, Refused, is_here, refusal, refused_in
+from connleak.model.errors import Error
+from connleak.processes.hosts import Guard, Refused, is_local_address, is_loopback, refusal, refuse_remote, refused_host
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,7 @@ from connleak.processes.hosts import Guard, Refused, is_here, refusal, refused_i
     ],
 )  # fmt: skip
 def test_an_address_is_loopbacks_or_not(host: str, here: bool) -> None:
-    assert is_here(host) is here
+    assert is_local_address(host) is here
 
 
 @pytest.fixture
@@ -50,19 +52,19 @@ def test_names_of_the_hosts_file_are_looked_up_and_reached_where_they_are_here(g
     ],
 )  # fmt: skip
 def test_a_redirect_leads_elsewhere_or_not(guard: Guard, location: str, host: str) -> None:
-    assert guard.elsewhere("http://127.0.0.1:8000/a", location) == host
+    assert guard.refused_redirect("http://127.0.0.1:8000/a", location) == host
 
 
 def test_a_refusal_is_found_in_what_a_client_makes_of_it() -> None:
     refused = Refused("a.example")
     caused = OSError("no route")
     caused.__cause__ = refused
-    assert [refused_in(error) for error in (refused, caused, OSError(caused), URLError(refused))] == ["a.example"] * 4
-    assert refused_in(OSError(refusal("a.example"))) == "", "words that the app may have said"
-    assert refused_in(refusal("a.example")) == refused_in(None) == ""
+    assert [refused_host(error) for error in (refused, caused, OSError(caused), URLError(refused))] == ["a.example"] * 4
+    assert refused_host(OSError(refusal("a.example"))) == "", "words that the app may have said"
+    assert refused_host(refusal("a.example")) == refused_host(None) == ""
     caused.args = (caused,)
     caused.__cause__ = None
-    assert refused_in(caused) == ""
+    assert refused_host(caused) == ""
 
 
 GUARDED = """
@@ -108,7 +110,7 @@ for name, way in ways.items():
     try:
         way()
     except OSError as error:
-        if hosts.refused_in(error):
+        if hosts.refused_host(error):
             continue
     print("not refused:", name)
 server = socket.create_server(("127.0.0.1", 0))
@@ -130,3 +132,17 @@ def test_a_guarded_process_speaks_to_loopback_alone_whichever_way_it_tries(socke
         [sys.executable, "-c", GUARDED, sockets], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "done b'x'\n", done.stdout + done.stderr
+
+
+def test_a_name_that_only_a_resolver_finds_is_not_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One rule for the plan, the databases and the guard: the address or the hosts file; the network is not asked."""
+
+    def resolve(*_: object) -> list:
+        raise AssertionError("a resolver was asked")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert is_loopback("127.0.0.7") and is_loopback("::ffff:127.0.0.1") and is_loopback("LOCALHOST.")
+    assert not is_loopback("shop.internal") and not is_loopback("192.0.2.7")
+    with pytest.raises(Error, match=r"shop\.internal is not on this machine"):
+        refuse_remote(["127.0.0.1", "shop.internal"], ())
+    refuse_remote(["127.0.0.1", "shop.internal"], ("shop.internal",))

@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from build import plan, recording
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.errors import Error
-from connleak.model.recording import Note
-from connleak.plan.resolve import Options
-from connleak.recording.reader import json_text
+from connleak.model.recording import Note, NoteCode
+from connleak.plan.options import RunOptions
+from connleak.recording.format import json_text
 from connleak.runner import experiment
 from connleak.runner import report as results
+from support.builders import recording
+from support.plans import plan
 
 POOL = """
 import multiprocessing, os, sys
@@ -26,8 +27,8 @@ def one(name, folder):
 
 if __name__ == "__main__":
     multiprocessing.set_start_method("forkserver")  # the default of Python 3.14
-    corpus.one = one
-    rows = corpus.corpus(corpus.chosen("missing_remove:"), 1, 2, Path("."), lambda _: None)
+    corpus.run_variant = one
+    rows = corpus.run_corpus(corpus.choose("missing_remove:"), 1, 2, Path("."), lambda _: None)
     assert {row.outcome for row in rows} == {str(os.getpid())}, rows
 """
 
@@ -46,9 +47,9 @@ def test_arms_of_like_names_have_folders_of_their_own(tmp_path: Path, monkeypatc
             raise KeyboardInterrupt
         places.append(place)
         made = recording([[]])
-        return made, judge.judge(made)
+        return made, judge(made)
 
-    arms = [experiment.Contender(name=name, options=Options()) for name in ("fix/a", "fix-a")]
+    arms = [experiment.Contender(name=name, options=RunOptions()) for name in ("fix/a", "fix-a")]
     monkeypatch.setattr(experiment, "run_one", run_one)
     experiment.run_rounds(arms, tmp_path, 2, 60, lambda _: None, experiment.unwatched)
     assert len(set(places)) == 2
@@ -56,16 +57,16 @@ def test_arms_of_like_names_have_folders_of_their_own(tmp_path: Path, monkeypatc
 
 def test_a_revision_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     refs = ("HEAD", "main", "HEAD")
-    with pytest.raises(Error, match="HEAD is given twice"), experiment.revisions(refs, Options(cwd=str(tmp_path))):
+    with pytest.raises(Error, match="HEAD is given twice"), experiment.revisions(refs, RunOptions(cwd=str(tmp_path))):
         pass
 
 
-@pytest.mark.parametrize(("facts", "ends"), [({"interrupted": True}, True), ({}, False)])
-def test_the_fact_on_a_note_says_that_a_run_was_interrupted_not_its_words(
-    tmp_path: Path, facts: dict, ends: bool
+@pytest.mark.parametrize(("code", "ends"), [(NoteCode.INTERRUPTED, True), (NoteCode.SERVER_SETUP, False)])
+def test_the_code_of_a_note_says_that_a_run_was_interrupted_not_its_words(
+    tmp_path: Path, code: NoteCode, ends: bool
 ) -> None:
     (tmp_path / "plan.json").write_text(json_text(plan()))
-    note = Note(t=1.0, about="database", text="the server says: interrupted system call", facts=facts)
+    note = Note(1.0, code, "the server says: interrupted system call")
     (tmp_path / "notes.jsonl").write_text(" ".join(json_text(note).split()) + "\n")
     if ends:
         with pytest.raises(KeyboardInterrupt):

@@ -8,15 +8,19 @@ import json
 from pathlib import Path
 
 import pytest
-from build import backend, plan
-from connleak import judging as judge
+from connleak.judging import judge
+from connleak.model.addresses import HostPort
 from connleak.model.errors import Error
 from connleak.model.plan import FORMAT
-from connleak.model.recording import Machine, Note, Phase, Request, Sample, Site, Snapshot
+from connleak.model.recording import Machine, Note, NoteCode, Phase, Request, Sample, Site, Snapshot
 from connleak.processes.threads import Supervised
-from connleak.recording import reader as recording
-from connleak.recording.reader import EventLine, PhaseLine, SampleLine, StackLine, read
-from connleak.recording.writer import Writer, new_folder, point_latest
+from connleak.recording import delta, reader
+from connleak.recording.folders import new_folder, point_latest
+from connleak.recording.format import EventLine, PhaseLine, SampleLine, StackLine
+from connleak.recording.reader import read
+from connleak.recording.writer import Writer
+from support.builders import backend
+from support.plans import plan
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
         writer.append("events", EventLine(0.15, "checkout", 100, 1, 3, 7, 0))
         writer.append("snapshots", Snapshot(t=0.9, label="baseline", cycle=0))
         writer.append("requests", Request(1.2, 0.01, "/", ok=False, error="HTTP 500"))
-        writer.append("notes", Note(0.3, "probe", "something was off"))
+        writer.append("notes", Note(0.3, NoteCode.OTHER, "something was off"))
     return tmp_path / "run"
 
 
@@ -53,7 +57,7 @@ def test_a_recording_cut_at_any_byte_is_read_and_judged(folder: Path) -> None:
         for length in range(len(whole)):
             path.write_bytes(whole[:length])
             made = read(folder)
-            assert judge.judge(made).outcome == "inconclusive"
+            assert judge(made).outcome == "inconclusive"
         path.write_bytes(whole)
 
 
@@ -65,7 +69,11 @@ def test_lines_that_cannot_be_read_are_told(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "words"),
-    [(FORMAT + 1, "newer than this connleak understands"), (None, "names no format"), (0, "which this connleak")],
+    [
+        (FORMAT + 1, "newer than this connleak can read"),
+        (None, "has no format version"),
+        (0, "which this connleak cannot read"),
+    ],
 )
 def test_an_unknown_format_is_told(folder: Path, version: int | None, words: str) -> None:
     data = json.loads((folder / "plan.json").read_text())
@@ -76,7 +84,7 @@ def test_an_unknown_format_is_told(folder: Path, version: int | None, words: str
 
 
 def test_a_folder_without_plan_is_no_recording(tmp_path: Path) -> None:
-    with pytest.raises(Error, match="is no recording"):
+    with pytest.raises(Error, match="is not a recording"):
         read(tmp_path)
 
 
@@ -110,9 +118,9 @@ def test_on_a_full_disk_only_last_words_are_taken_and_nothing_raises_but_the_che
         writer.append("samples", SampleLine(t=0.3))
         with pytest.raises(Error, match=f"cannot write to {tmp_path}/run: No space left on device"):
             writer.check()
-        assert writer._spare.closed is False
-        writer.append("notes", Note(0.4, "run", "no room"))
-        assert writer._spare.closed  # its room is for these
+        assert writer._reserve.closed is False
+        writer.append("notes", Note(0.4, NoteCode.OTHER, "no room"))
+        assert writer._reserve.closed  # its room is for these
     made = read(tmp_path / "run")
     assert [sample.t for sample in made.samples] == [0.1]
     assert [note.text for note in made.notes] == ["no room"]
@@ -144,14 +152,16 @@ def test_nothing_stays_in_memory_of_what_was_written(tmp_path: Path) -> None:
 
 def test_a_thread_that_hung_until_after_the_end_stops_without_a_word(tmp_path: Path) -> None:
     with Writer(tmp_path / "run", plan(), Machine()) as writer:
-        writer.append("notes", Note(0.1, "run", "before"))
+        writer.append("notes", Note(0.1, NoteCode.OTHER, "before"))
     told: list[BaseException] = []
-    late = Supervised("sampler", lambda: writer.append("notes", Note(0.2, "run", "after")), lambda _, e: told.append(e))
+    late = Supervised(
+        "sampler", lambda: writer.append("notes", Note(0.2, NoteCode.OTHER, "after")), lambda _, e: told.append(e)
+    )
     late.start()
     late.join()
-    writer.append("notes", Note(0.3, "run", "after"))
+    writer.append("notes", Note(0.3, NoteCode.OTHER, "after"))
     assert not told and not late.failed and writer.failed is None
-    assert [note.text for note in recording.read(tmp_path / "run").notes] == ["before"]
+    assert [note.text for note in reader.read(tmp_path / "run").notes] == ["before"]
 
 
 def test_samples_that_refer_to_more_sessions_than_memory_has_are_an_error(tmp_path: Path, monkeypatch) -> None:
@@ -159,8 +169,26 @@ def test_samples_that_refer_to_more_sessions_than_memory_has_are_an_error(tmp_pa
     lines += [SampleLine(t=0.1 * n, rows=(backend(1, state="active" if n % 2 else "idle"),)) for n in range(1, 12)]
     with Writer(tmp_path / "run", plan(), Machine()) as writer:
         writer.append("samples", *lines)
-    monkeypatch.setattr(recording, "SESSIONS", 12_000)
-    assert len(recording.read(tmp_path / "run").samples) == 12
-    monkeypatch.setattr(recording, "SESSIONS", 11_999)
+    monkeypatch.setattr(delta, "MAX_ROWS", 12_000)
+    assert len(reader.read(tmp_path / "run").samples) == 12
+    monkeypatch.setattr(delta, "MAX_ROWS", 11_999)
     with pytest.raises(Error, match="more than 11,999 sessions"):
-        recording.read(tmp_path / "run")
+        reader.read(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [("", None), ("10.0.0.1:7700", HostPort("10.0.0.1", 7700)), ("7700", HostPort("127.0.0.1", 7700)), ("x:y", None)],
+)
+def test_a_plan_that_was_stored_under_former_names_is_read(
+    folder: Path, stored: str, expected: HostPort | None
+) -> None:
+    path = folder / "plan.json"
+    raw = json.loads(path.read_text())
+    for present, former in (("requests", "asks"), ("max_idle_connections", "budget")):
+        del raw[present]
+        raw[former] = {"asks": [{"method": "GET", "path": "/a", "name": "/a"}], "budget": 7}[former]
+    path.write_text(json.dumps({**raw, "listen": stored}))
+    found = reader.read_plan(folder)
+    assert [request.path for request in found.requests] == ["/a"]
+    assert (found.max_idle_connections, found.listen) == (7, expected)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 from connleak.model.errors import Error
 from connleak.plan import project_file as project
+from support.cli import connleak
 
 NOBODY = 65534
 as_root = pytest.mark.needs("root")
@@ -43,7 +42,7 @@ def read(folder: Path, uid: int | None = None) -> str:
     finally:
         os.seteuid(os.getuid())
     assert found is not None
-    return found[1]["app"]
+    return found[1].app or ""
 
 
 def test_ones_own_file_is_run(folder: Path) -> None:
@@ -62,7 +61,7 @@ def test_a_file_of_another_user_is_refused(folder: Path, name: str) -> None:
         read(folder)
     assert f"CONNLEAK_TRUST={folder / name} connleak run" in caught.value.hint
     with pytest.raises(Error, match="belongs to"):
-        project.known(folder / "inside")
+        project.suppressions(folder / "inside")
 
 
 @as_root
@@ -107,7 +106,7 @@ def test_root_takes_the_files_of_who_called_sudo(folder: Path, monkeypatch: pyte
 @pytest.mark.parametrize("name", ["", "connleak.toml"])
 def test_what_anybody_can_write_is_refused(folder: Path, name: str) -> None:
     (folder / name).chmod(0o777)
-    with pytest.raises(Error, match="can be written by anybody") as caught:
+    with pytest.raises(Error, match="is writable by every user") as caught:
         read(folder)
     assert caught.value.hint == f"chmod o-w {folder / name}"
 
@@ -128,17 +127,11 @@ def test_a_file_that_is_trusted_by_name_is_run(folder: Path, trust: str, monkeyp
         read(folder)
 
 
-def connleak(folder: Path, cache: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "connleak", *words]
-    env = os.environ | {"CONNLEAK_CACHE": str(cache)}
-    return subprocess.run(argv, capture_output=True, text=True, cwd=folder, env=env, timeout=60, check=False)
-
-
 @as_root
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_nothing_of_anothers_file_runs(folder: Path, tmp_path: Path, command: str) -> None:
     os.chown(folder / "connleak.toml", NOBODY, NOBODY)
-    done = connleak(folder / "inside", tmp_path, command)
+    done = connleak(command, cwd=folder / "inside", env={"CONNLEAK_CACHE": str(tmp_path)})
     assert done.returncode == 2 and "belongs to" in done.stderr and "CONNLEAK_TRUST=" in done.stderr
     assert sorted(path.name for path in folder.iterdir()) == ["connleak.toml", "inside"]
 
@@ -146,11 +139,11 @@ def test_nothing_of_anothers_file_runs(folder: Path, tmp_path: Path, command: st
 def test_what_a_file_runs_is_told_once_and_again_when_it_changes(folder: Path, tmp_path: Path) -> None:
     file = folder / "connleak.toml"
     file.write_text("app = 'env API_TOKEN=pl4nted true'\nsetup = ['touch set-up']\nurl = 'no address'\n")
-    first, second = (connleak(folder, tmp_path, "run").stderr for _ in range(2))
+    first, second = (connleak("run", cwd=folder, env={"CONNLEAK_CACHE": str(tmp_path)}).stderr for _ in range(2))
     assert "app = env API_TOKEN=*** true" in first and "setup = touch set-up" in first
     assert "setup" not in second and str(file.parent.name) in second
     file.write_text(file.read_text().replace("touch", "rm"))
-    assert "setup = rm set-up" in connleak(folder, tmp_path, "run").stderr
+    assert "setup = rm set-up" in connleak("run", cwd=folder, env={"CONNLEAK_CACHE": str(tmp_path)}).stderr
 
 
 CRAFTED = {

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from build import backend, plan
 from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Reading
 from connleak.model.recording import Backend, Machine
-from connleak.recording import reader as recording
+from connleak.recording import reader
 from connleak.recording.writer import Writer
 from connleak.runner.record import is_ours
+from support.builders import backend
+from support.plans import plan
 
 
 def named(pid: int, name: str, user: str = "app") -> Backend:
@@ -38,8 +39,8 @@ def sampled(folder: Path, rows: tuple[Backend, ...], belongs) -> tuple[set[int],
     folder.mkdir()
     with Writer(folder, plan(), Machine()) as writer, Sampler(Shown(*rows), writer, 0.0, 60.0, belongs):
         pass
-    made = recording.read(folder)
-    return {row.pid for sample in made.samples for row in sample.backends}, made.notes[-1].facts["others"]
+    made = reader.read(folder)
+    return {row.pid for sample in made.samples for row in sample.backends}, made.notes[-1].facts.others
 
 
 def test_on_a_server_of_the_apps_own_every_session_is_its_own(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_a_session_is_the_apps_by_its_name_by_the_probes_word_or_by_its_socket(
 ) -> None:
     run = SimpleNamespace(
         server=SimpleNamespace(app_name="connleak-app"),
-        collector=SimpleNamespace(knows=lambda pid: known and pid == 7),
+        collector=SimpleNamespace(saw=lambda pid: known and pid == 7),
         app=SimpleNamespace(owns=lambda row: owned and row.client_port == 40007),
     )
     assert is_ours(run, named(7, name)) is ours

@@ -23,9 +23,9 @@ from connleak.model.errors import Error, Unusable
 from connleak.model.plan import Plan
 from connleak.processes import hosts
 from connleak.processes.app import App, Elsewhere, words_of
-from connleak.processes.supervisor import Keeper, wait_until_done
+from connleak.processes.supervisor import Supervisor, wait_until_done
 from connleak.processes.threads import Supervised
-from connleak.recording.redaction import hidden
+from connleak.recording.redaction import redact_input
 
 SCHEME = {
     "postgresql": re.compile(r"^((?:postgres|postgresql|postgis|psql)(?:\+\w+)?)://", re.I),
@@ -108,12 +108,12 @@ def scheme_for(plan: Plan) -> str:
     return done.stdout.strip() if done.returncode == 0 else "postgresql"
 
 
-def set_up(keeper: Keeper, plan: Plan, app: App, folder: Path) -> None:
+def set_up(keeper: Supervisor, plan: Plan, app: App, folder: Path) -> None:
     """Runs the commands of --setup one after another, in the app's environment; raises Error with what one said."""
     for command in plan.setup:
         env = app.environment()
         child = keeper.start(
-            f"--setup {hidden(command)}",
+            f"--setup {redact_input(command)}",
             words_of(command, env),
             cwd=Path(plan.cwd),
             env=env,
@@ -135,7 +135,7 @@ def read_document(place: str, allowed: Sequence[str] = ()) -> dict[str, Any]:
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise Error(f"--openapi {place} cannot be read as JSON: {error}", hint, exit_code=4) from None
     if not isinstance(found, dict):
-        raise Error(f"--openapi {place} is no OpenAPI document", "connleak run ... --path /orders", exit_code=4)
+        raise Error(f"--openapi {place} is no OpenAPI document", "connleak run ... --request /orders", exit_code=4)
     return found
 
 
@@ -151,7 +151,7 @@ def fetched(url: str, allowed: Sequence[str]) -> bytes:
     for _ in range(REDIRECTS):
         status, location, data = got(url)
         if status in (301, 302, 303, 307, 308) and location:
-            host = guard.elsewhere(url, location)
+            host = guard.refused_redirect(url, location)
             if host or urlsplit(urljoin(url, location)).scheme != "http":
                 raise ValueError(f"it redirects to {host or location}, where it is not followed")
             url = urljoin(url, location)

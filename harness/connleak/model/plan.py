@@ -1,15 +1,16 @@
-"""What a run is asked to do."""
+"""A run as planned: the first file of its recording."""
 
 from __future__ import annotations
 
+from connleak.model.addresses import HostPort
 from connleak.model.struct import Seconds, Struct
 
-FORMAT = 1
-"""Version of the recording's folder; raised when a reader of the old one would misread the new one."""
+FORMAT = 2
+"""Version of the recording's folder; raised when an older reader would misread a newer recording."""
 
 
 class Database(Struct, frozen=True, kw_only=True):
-    """Where the database comes from; an address in it never holds a password."""
+    """Where the database comes from; it contains no address and no password."""
 
     source: str = "auto"
     kind: str = "postgresql"
@@ -17,11 +18,11 @@ class Database(Struct, frozen=True, kw_only=True):
     version: str = ""
     max_connections: int = 100
     settings: dict[str, str] = {}
-    """Of PgBouncer: what its configuration says other than ours."""
+    """Of PgBouncer: settings that override the defaults of its configuration."""
 
 
 class Phases(Struct, frozen=True, kw_only=True):
-    """How long each part of a run lasts, in seconds."""
+    """The length of each phase of a run, in seconds."""
 
     baseline: Seconds = 0.5
     load: Seconds = 1.5
@@ -30,8 +31,8 @@ class Phases(Struct, frozen=True, kw_only=True):
     quiet: Seconds = 1.0
 
 
-class Ask(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A request that a made load sends: `name` is what it is counted by."""
+class RequestSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A request of a generated load; `name` is its name in Locust's statistics."""
 
     method: str
     path: str
@@ -41,7 +42,7 @@ class Ask(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """Everything that is needed to run it again; the first thing that is written."""
+    """Everything that is needed to repeat a run, without its secrets."""
 
     target: str
     variant: str
@@ -59,11 +60,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     gc: str = "normal"
     canary: bool = False
     sensitivity: float = 0.0
-    """The leak rate per request down to which `clean` is asked for; 0 when it is not."""
+    """The leak rate per request that a `clean` verdict must exclude; 0: any."""
     limit: Seconds = 1800.0
-    """Seconds after which a run that is asked for a sensitivity begins no further cycle."""
-    budget: int | None = None
-    """Sessions that may be at rest, where no probe can say what the pools may keep."""
+    """With a sensitivity: seconds after which no further cycle starts."""
+    max_idle_connections: int | None = None
+    """Without a probe: how many idle connections the app's pools may keep."""
     load: str = "locust"
     listens: str = "http"
     services: tuple[str, ...] = ()
@@ -71,34 +72,34 @@ class Plan(Struct, frozen=True, kw_only=True):
     requirements: tuple[str, ...] = ()
     python: str = ""
     interpreter: str = ""
-    """The Python that an app of the user's own and its set-up run with; empty: the first on PATH."""
+    """The Python that the user's own app and its set-up commands run with; empty: the first on PATH."""
     setup: tuple[str, ...] = ()
-    """Commands that run before the app, in its environment."""
-    asks: tuple[Ask, ...] = ()
-    """What a made load asks for."""
+    """Commands that run before the app starts, in its environment."""
+    requests: tuple[RequestSpec, ...] = ()
+    """The requests of a generated load."""
     openapi: str = ""
-    """Where the document is that a made load is made of: a file, or an address of the app."""
+    """The OpenAPI document that the load is generated from: a file, or a URL of the app."""
     env: dict[str, str] = {}
     headers: dict[str, str] = {}
-    """Names of the headers that requests bear."""
+    """Headers of the generated requests, with `***` for secret values."""
     seed: int = 1
     expect: str = ""
     hours: Seconds = 0.0
-    """Hours for which the rate of requests is asked that would reach the wall; 0 when it is not."""
+    """Of a target: the hours until exhaustion in its story, from which a request rate is computed; 0: none."""
     at_rate: Seconds = 0.0
-    """Requests a second for which the time to exhaustion is asked; 0 when it is not."""
+    """Requests per second for which the time to exhaustion is estimated; 0: no estimate."""
     window: Seconds = 0.0
-    """Seconds of each window in which a server is watched whose load is not ours; 0 in a run."""
+    """Length of each window of a watched server, whose load connleak does not generate; 0 in a run."""
     workers: int = 0
-    """Locust workers of ours, beside a master."""
+    """Local Locust workers, in addition to a master."""
     expect_workers: int = 0
-    master_bind: str = ""
-    """HOST:PORT at which workers of other hosts find the master."""
+    master_bind: HostPort | None = None
+    """Where the Locust master listens for workers on other hosts."""
     expect_apps: int = 1
-    listen: str = ""
-    """HOST:PORT at which probes of other hosts come in."""
+    listen: HostPort | None = None
+    """Where probes on other hosts connect."""
     remote: tuple[str, ...] = ()
-    """Hosts other than this machine that may be loaded: each was named."""
+    """Hosts other than this machine that the user allowed."""
     argv: tuple[str, ...] = ()
     tool_version: str = ""
     format: int = FORMAT

@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from connleak.databases.postgres.libpq import SERVICES
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.recording import Backend
 from connleak.probe import ENTRY
-from connleak.processes.supervisor import Child, Keeper, wait_until_ready
+from connleak.processes.supervisor import Child, Supervisor, wait_until_ready
+from connleak.processes.variables import LIBPQ_SERVICE
 from connleak.processes.venv import environment
-from connleak.recording.redaction import filled_in, hidden
+from connleak.recording.redaction import expand_references, redact_input
 
 READY_PATH = "/connleak-is-it-up"
 """Asked for until any answer comes: a 404 is one, and shows that the app itself answers, not only its port."""
@@ -29,7 +29,7 @@ READY_PATH = "/connleak-is-it-up"
 class App:
     """The app under test; a context manager that ends it with all its workers."""
 
-    def __init__(self, keeper: Keeper, plan: Plan, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, keeper: Supervisor, plan: Plan, folder: Path, environment: Mapping[str, str]) -> None:
         self._keeper = keeper
         self._plan = plan
         self._log = folder / "app.log"
@@ -53,7 +53,7 @@ class App:
         plan = self._plan
         env = {**os.environ, **self._environment, "PYTHONUNBUFFERED": "1"}
         if "PGHOST" in self._environment:  # libpq would read a service's host before it
-            env = {name: value for name, value in env.items() if name not in SERVICES}
+            env = {name: value for name, value in env.items() if name not in LIBPQ_SERVICE}
         interpreter = Path(plan.interpreter or sys.executable)
         if plan.requirements or plan.python:
             interpreter = environment(plan.python, *plan.requirements)
@@ -79,7 +79,7 @@ class App:
             root = psutil.Process(self.child.pid)
             for process in [root, *root.children(recursive=True)]:
                 try:
-                    found[process.pid] = hidden(" ".join(process.cmdline()))[:200]
+                    found[process.pid] = redact_input(" ".join(process.cmdline()))[:200]
                 except psutil.Error:
                     continue
         except psutil.Error:
@@ -120,7 +120,7 @@ class Elsewhere:
 
 def words_of(command: str, env: Mapping[str, str]) -> list[str]:
     """Returns the words of a command, the variables of its environment in the place of each ${NAME}."""
-    return [filled_in(word, env) for word in shlex.split(command)]
+    return [expand_references(word, env) for word in shlex.split(command)]
 
 
 def answers(url: str) -> bool:

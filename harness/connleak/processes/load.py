@@ -19,14 +19,15 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from connleak.collectors.doors import is_own
-from connleak.collectors.framing import host_and_port
-from connleak.collectors.messages import Count, Nonsense, decoded
 from connleak.locust_guard import ALLOWED
+from connleak.model.addresses import HostPort
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.struct import Struct
-from connleak.processes.supervisor import Child, Keeper, free_port, wait_until_ready
+from connleak.processes.decoding import Count, InvalidMessage, decode
+from connleak.processes.ports import free_port
+from connleak.processes.sockets import is_same_user
+from connleak.processes.supervisor import Child, Supervisor, wait_until_ready
 
 PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
 LOCUST = (sys.executable, "-P", "-m", "connleak.locust_guard")
@@ -65,7 +66,7 @@ _said = msgspec.json.Decoder(Said)
 class Load:
     """The load of a run; a context manager. Without a scenario every step is empty."""
 
-    def __init__(self, keeper: Keeper, plan: Plan, folder: Path, origin: float, env: Mapping[str, str]) -> None:
+    def __init__(self, keeper: Supervisor, plan: Plan, folder: Path, origin: float, env: Mapping[str, str]) -> None:
         self._keeper = keeper
         self._plan = plan
         self._folder = folder
@@ -83,7 +84,7 @@ class Load:
         self.secrets: dict[str, str] = {}
         """Variables of a made locustfile, which is kept without them."""
         self._workers: list[Child] = []
-        self._bind = ("", 0)
+        self._bind = HostPort("127.0.0.1", 0)
 
     def __enter__(self) -> Load:
         if self._plan.load == "none":
@@ -134,7 +135,7 @@ class Load:
     def _environment(self) -> dict[str, str]:
         """Returns Locust's environment, without a proxy: what is loaded is near, and a proxy is not."""
         plan = self._plan
-        bind, _ = host_and_port(plan.master_bind, "--master-bind") if plan.master_bind else ("", 0)
+        bind = plan.master_bind.host if plan.master_bind else ""
         hosts = [host for host in (*plan.remote, urlsplit(plan.url).hostname, bind) if host]
         ours = {"CONNLEAK_SEED": str(plan.seed), "LOCUST_SKIP_UPDATE_CHECK": "1", ALLOWED: json.dumps(hosts)}
         ours["GEVENT_RESOLVER"] = "thread"  # c-ares would ask the network itself, past the guard
@@ -145,13 +146,12 @@ class Load:
         """Returns the words that make Locust a master, where the plan has workers."""
         if not (self._plan.workers or self._plan.expect_workers):
             return []
-        bind = self._plan.master_bind
-        self._bind = host_and_port(bind, "--master-bind") if bind else ("127.0.0.1", free_port())
-        host, port = self._bind
+        self._bind = self._plan.master_bind or HostPort("127.0.0.1", free_port())
+        host, port = self._bind.host, self._bind.port
         return ["--master", "--master-bind-host", host, "--master-bind-port", str(port)]
 
     def _worker(self, number: int) -> Child:
-        host, port = self._bind
+        host, port = self._bind.host, self._bind.port
         near = "127.0.0.1" if host in ("0.0.0.0", "*", "::") else host
         argv = [*LOCUST, "-f", f"{self.scenario},{PLUGIN}", "--worker"]
         argv += ["--master-host", near, "--master-port", str(port), "--loglevel", "INFO"]
@@ -205,7 +205,7 @@ class Load:
             if not ready:
                 return False
             channel, _ = self._listener.accept()
-            if not is_own(channel):
+            if not is_same_user(channel):
                 channel.close()
                 return False
             self._channel = channel
@@ -236,9 +236,9 @@ class Load:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         try:
             if len(self._buffer) > LONGEST:
-                raise Nonsense(f"a line of more than {LONGEST} bytes")
-            return [decoded(_said, line) for line in lines]
-        except Nonsense as error:
+                raise InvalidMessage(f"a line of more than {LONGEST} bytes")
+            return [decode(_said, line) for line in lines]
+        except InvalidMessage as error:
             told = f"what Locust said could not be understood: {error}"
             raise Error(told, f"less {self._folder / 'locust.log'}", exit_code=4) from None
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from connleak import comparing as compare
+from connleak.comparing import compare
+from connleak.comparing.conditions import format_condition
 from connleak.corpus.selection import call_git
 from connleak.model.comparison import Comparison
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.struct import Struct
 from connleak.plan import catalog
-from connleak.plan import resolve as plan
-from connleak.processes.supervisor import Keeper, wait_until_done
-from connleak.recording import folders
-from connleak.recording import reader as recording
+from connleak.plan.options import RunOptions
+from connleak.plan.resolve import resolve
+from connleak.processes.supervisor import Supervisor, wait_until_done
+from connleak.recording import folders, reader
 from connleak.runner import report as results
 from connleak.runner.record import record
 from connleak.runner.report import Judged
@@ -41,7 +43,7 @@ class Contender(Struct, frozen=True, kw_only=True):
     """What one arm runs: its name, and the options that its plans are made of anew for each run (ports are taken)."""
 
     name: str
-    options: plan.Options
+    options: RunOptions
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -62,9 +64,10 @@ def unwatched(_: Plan) -> contextlib.AbstractContextManager[Callable[[Progress],
     return contextlib.nullcontext(lambda _: None)
 
 
-def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]:
+def contenders(names: tuple[str, ...], options: RunOptions) -> list[Contender]:
     """Returns the arms of variants: one target's all, or those named; a later name may be a bare variant's."""
     found: list[Contender] = []
+    seen = Counter[str]()
     first, _ = catalog.find(names[0])
     if len(names) == 1 and ":" not in names[0]:
         variants = sorted(first.variants, key=lambda name: [name.startswith(rank) for rank in RANK].index(True))
@@ -73,7 +76,8 @@ def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]
         full = f"{first.name}:{name}" if ":" not in name and name in first.variants else name
         target, variant = catalog.find(full)
         short = variant.name if target.name == first.name else f"{target.name}:{variant.name}"
-        again = sum(arm.name.split(" again")[0] == short for arm in found)
+        again = seen[short]
+        seen[short] += 1
         arm = short if not again else f"{short} again" + (f" {again}" if again > 1 else "")
         found.append(Contender(name=arm, options=replace(options, target=f"{target.name}:{variant.name}")))
     if len(found) < 2:
@@ -83,7 +87,7 @@ def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]
 
 
 @contextlib.contextmanager
-def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Contender]]:
+def revisions(refs: tuple[str, ...], options: RunOptions) -> Iterator[list[Contender]]:
     """Yields the arms of revisions of the app, each in a work tree of its own; after a single one what is there."""
     again = next((ref for number, ref in enumerate(refs) if ref in refs[:number]), "")
     if again:
@@ -92,7 +96,7 @@ def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Con
     top = Path(git(cwd, "rev-parse", "--show-toplevel"))
     kept = Path(top, git(top, "rev-parse", "--git-common-dir")) / "worktrees"
     arms = []
-    with Keeper() as keeper:
+    with Supervisor() as keeper:
         for number, ref in enumerate(refs):
             tree = keeper.scratch / f"{keeper.scratch.name}-{number}"  # git registers it by this name, nobody else's
             keeper.remove_at_end(kept / tree.name)
@@ -103,7 +107,7 @@ def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Con
         yield arms
 
 
-def check_out(keeper: Keeper, top: Path, tree: Path, ref: str) -> None:
+def check_out(keeper: Supervisor, top: Path, tree: Path, ref: str) -> None:
     """Makes a work tree of a revision; git has children, which would outlive it if we ended it ourselves."""
     git(top, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", said=f"there is no revision {ref}")
     argv = ["git", "-C", str(top), "worktree", "add", "--detach", str(tree), ref]
@@ -142,7 +146,7 @@ def run_rounds(
     began = time.monotonic()
     number = 0
     try:
-        while number < rounds or (not compare.compare(done).clear and lasts(began, number, limit)):
+        while number < rounds or (not compare(done).clear and lasts(began, number, limit)):
             number += 1
             for index, arm in enumerate(arms, 1):  # fix/a and fix-a are two
                 place = folder / f"{number}-{index}-{arm.name.replace('/', '-').replace(':', '-').replace(' ', '-')}"
@@ -158,7 +162,7 @@ def run_rounds(
 
 def run_one(arm: Contender, arms: list[Contender], place: Path, watch: Watch) -> Judged:
     """Runs an arm once, and judges it. An interrupted run is no part of the experiment: KeyboardInterrupt."""
-    made, private = plan.resolve(arm.options)
+    made, private = resolve(arm.options)
     made = equal(made, arms)
     with watch(made) as report:
         record(made, private, place, report)
@@ -210,17 +214,17 @@ def read_arms(arms: dict[str, list[Path]]) -> dict[str, list[Judged]]:
 
 def is_recorded(name: str) -> bool:
     """Tells whether a word of the command line is a folder of a run or of a comparison."""
-    return any(folders.has(folders.named(name) / file) for file in ("plan.json", "compare.json"))
+    return any(folders.is_file(folders.follow_link(name) / file) for file in ("plan.json", "compare.json"))
 
 
 def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
     """Returns arms of run folders: those of a comparison's folder, or the folders grouped by what they ran."""
     if len(names) == 1:
-        place = folders.named(names[0])
-        kept = recording.read_json(place / "compare.json", Comparison, HINT)
+        place = folders.follow_link(names[0])
+        kept = reader.read_json(place / "compare.json", Comparison, HINT)
         return {arm.name: [folders.child(place, Path(run.folder).name) for run in arm.runs] for arm in kept.arms}
-    places = {name: folders.named(name) for name in names}
-    plans = {name: recording.read_plan(place) for name, place in places.items()}
+    places = {name: folders.follow_link(name) for name in names}
+    plans = {name: reader.read_plan(place) for name, place in places.items()}
     whose = {name: f"{made.target}:{made.variant}" for name, made in plans.items()}
     if len(set(whose.values())) < 2:
         return {name: [place] for name, place in places.items()}
@@ -231,7 +235,7 @@ def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
 
 
 def need_alike(comparison: Comparison, allowed: bool) -> None:
-    """Raises Error when the runs are so unlike that their figures say nothing about each other."""
-    forbidden = compare.refusal(list(comparison.unlike))
+    """Raise Error if the conditions of the runs differ so that their figures cannot be compared."""
+    forbidden = [format_condition(condition) for condition in comparison.differing_conditions if condition.forbids]
     if forbidden and not allowed:
         raise Error(f"these runs cannot be compared: {'; '.join(forbidden)}", "connleak compare ... --allow-unlike")

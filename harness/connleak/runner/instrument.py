@@ -15,17 +15,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from connleak import __version__
-from connleak.collectors.framing import host_and_port, need_secret
+from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
-from connleak.collectors.relay_client import Relay
-from connleak.judging.holders import rows_of
+from connleak.collectors.relay_client import RelayClient
+from connleak.judging.holder_table import rows_of
+from connleak.model.addresses import HostPort
 from connleak.model.errors import Error
 from connleak.model.plan import Database, Phases, Plan
 from connleak.model.verdict import Table
 from connleak.probe import ENTRY
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.processes.threads import stopped
-from connleak.recording.reader import PhaseLine
+from connleak.recording.format import PhaseLine
 from connleak.recording.writer import Writer
 from connleak.runner.control import Control
 from connleak.runner.machine import machine
@@ -64,7 +65,7 @@ def run_here(command: Sequence[str], folder: Path, probe: str, begun: Callable[[
     with contextlib.ExitStack() as parts:
         asked = parts.enter_context(signals())
         writer = parts.enter_context(Writer(folder, plan, machine(), only=LIVES_ON))
-        keeper = parts.enter_context(Keeper())
+        keeper = parts.enter_context(Supervisor())
         collector = parts.enter_context(Collector(writer, keeper.scratch, time.monotonic(), Path.cwd()))
         writer.append("phases", PhaseLine(collector.now(), "probe", 0, {}))
 
@@ -86,18 +87,22 @@ def run_here(command: Sequence[str], folder: Path, probe: str, begun: Callable[[
             if asked:
                 asked.clear()
                 snapshot()
-            if collector.frozen and not written:
+            if collector.first_exhaustion and not written:
                 written = True
-                writer.append("snapshots", collector.frozen_snapshot(0))
+                writer.append("snapshots", collector.exhaustion_snapshot(0))
 
 
-def run_for(command: Sequence[str], address: str, name: str) -> int:
+def run_for(command: Sequence[str], address: HostPort, name: str) -> int:
     """Runs the command with a probe that speaks with a collector on another host; returns its exit code.
 
     Raises Error when there is no such collector: what to do then is for who starts it to say.
     """
     secret = need_secret()
-    with Keeper() as keeper, Relay(keeper.scratch, host_and_port(address), secret, name) as relay, signals():
+    with (
+        Supervisor() as keeper,
+        RelayClient(keeper.scratch, (address.host, address.port), secret, name) as relay,
+        signals(),
+    ):
         return code_of(start(command, relay.environment()).wait())
 
 

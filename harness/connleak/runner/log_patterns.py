@@ -6,24 +6,20 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-REFUSALS = (
-    "SQLite objects created in a thread can only be used in that same thread",
-    "another operation is in progress",
-    "another command is already in progress",
-    "lost synchronization with server",
-    "decryption failed or bad record mac",
-    "PGRES_TUPLES_OK and no message from the libpq",
-    "server closed the connection unexpectedly",
-    "Packet sequence number wrong",
-    "Cannot operate on a closed database",
-    "cannot start a transaction within a transaction",
-    "cannot commit - no transaction is active",
-    "concurrent operations are not permitted",
-)
-"""The drivers' own words: sqlite3, asyncpg, psycopg, libpq, OpenSSL, PyMySQL; the last is SQLAlchemy's."""
+from connleak.model.recording import NoteCode
+from connleak.probe.agent.drivers import ERRORS
+
+CLOSED = "server closed the connection unexpectedly"
+REFUSALS = dict.fromkeys((*ERRORS, "concurrent operations are not permitted"), NoteCode.DRIVER_ERROR) | {
+    CLOSED: NoteCode.CONNECTION_CLOSED
+}
+"""The errors of the drivers that the probe knows and SQLAlchemy's, with the code of the note on each."""
 
 TOO_MANY = " 53300 "
 """PostgreSQL's SQLSTATE for `too many connections`, as our server's log_line_prefix (%e) writes it."""
+
+LOGS = {"app.log": REFUSALS, "postgres.log": {TOO_MANY: NoteCode.TOO_MANY_CONNECTIONS}}
+"""The phrases that are looked for in each log, with the code of the note on them."""
 
 LARGEST = 64 << 20
 

@@ -13,28 +13,29 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from connleak import judging as judge
-from connleak.collectors.framing import host_and_port, listener, need_secret
+from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases import environment as own_app
 from connleak.databases.registry import open_database, reader_of, run_sql, watched
+from connleak.judging import judge
 from connleak.judging.audit import short_sessions
 from connleak.judging.facts import Facts
+from connleak.judging.stopping import is_settled, requests_for, requests_landed
 from connleak.model.errors import Error, Unusable
 from connleak.model.plan import Plan
-from connleak.model.recording import Backend, Recording
-from connleak.plan import locustfile as made_load
-from connleak.plan import openapi
-from connleak.plan.resolve import Private
+from connleak.model.recording import Backend, NoteCode, NoteFacts, Recording
+from connleak.plan import locustfile, openapi
+from connleak.plan.options import Secrets
 from connleak.processes.app import App, Elsewhere
 from connleak.processes.load import Load
 from connleak.processes.services import open_services
-from connleak.processes.supervisor import Keeper
-from connleak.recording import reader as recording
-from connleak.recording.redaction import scrub, secrets_in, without
+from connleak.processes.sockets import listen_tcp
+from connleak.processes.supervisor import Supervisor
+from connleak.recording import reader
+from connleak.recording.redaction import redact, redact_logs, secret_values
 from connleak.recording.writer import Writer
-from connleak.runner.log_patterns import REFUSALS, TOO_MANY, words_in
+from connleak.runner.log_patterns import LOGS, words_in
 from connleak.runner.machine import machine
 from connleak.runner.session import (
     PROBE_ANSWERS,
@@ -59,27 +60,27 @@ STRETCH = 20.0
 """Seconds that one load lasts at most when a sensitivity asks for many requests."""
 
 
-def record(plan: Plan, private: Private, folder: Path, report: Report) -> None:
+def record(plan: Plan, secrets: Secrets, folder: Path, report: Report) -> None:
     """Leaves a recording in `folder`; raises Error when nothing could be run, with all processes ended."""
     run = Run(plan, folder, report)
     folder = run.folder
-    run.secrets |= secrets_in({**os.environ, **private.env}, private.headers) | set(private.secrets)
+    run.secrets |= secret_values({**os.environ, **secrets.env}, secrets.headers) | set(secrets.words)
     with contextlib.ExitStack() as parts:
-        parts.callback(scrub, folder, run.secrets)  # the last: when nobody writes there any more
+        parts.callback(redact_logs, folder, run.secrets)  # the last: when nobody writes there any more
         run.writer = parts.enter_context(Writer(folder, plan, machine()))
         try:
-            open_parts(run, parts.enter_context(closing(run)), private)
+            open_parts(run, parts.enter_context(closing(run)), secrets)
             try:
                 walk(run)
             except Unusable:
                 raise
             except Error as error:  # the app or the load ended on the way: what there is can be judged
-                run.note("run", without(error.message, run.secrets))
+                run.note_error(error)
         except KeyboardInterrupt:
-            run.note("run", f"interrupted in phase {run.phase} of cycle {run.cycle}", interrupted=True)
+            run.note(NoteCode.INTERRUPTED, f"interrupted in phase {run.phase} of cycle {run.cycle}")
         except Error as error:
-            error.message = without(error.message, run.secrets)  # a log's last lines may be in it
-            run.note("run", error.message)
+            error.message = redact(error.message, run.secrets)  # a log's last lines may be in it
+            run.note_error(error)
             raise
         finally:
             if hasattr(run, "keeper"):
@@ -99,27 +100,28 @@ def closing(run: Run) -> Iterator[contextlib.ExitStack]:
         try:
             parts.close()
         except Error as error:
-            run.note("end", f"{error.message}; {error.hint}")
+            run.note(NoteCode.CLEANUP_FAILED, f"{error.message}; {error.hint}")
 
 
-def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
+def open_parts(run: Run, parts: contextlib.ExitStack, secrets: Secrets) -> None:
     """Starts server, sampler, collector, app and load, as much side by side as they allow."""
     plan = run.plan
     run.begin("start", 0)
     show(run)
-    keeper = run.keeper = parts.enter_context(Keeper())
+    keeper = run.keeper = parts.enter_context(Supervisor())
     services = parts.enter_context(open_services(keeper, plan.services, run.folder))
     here = bool(plan.app)
     if here:
-        run.server = parts.enter_context(open_database(keeper, plan, private.address, run.folder))
+        run.server = parts.enter_context(open_database(keeper, plan, secrets.database, run.folder))
     else:
-        run.server = watched(private.address, plan.remote)
+        assert secrets.database is not None, "an app on other hosts has its database at an address"
+        run.server = watched(secrets.database, plan.remote)
     run.secrets |= {run.server.password} - {""}
     told = run.server.environment() | services
     own = here and plan.target == "app"
     if own:
         told |= own_app.redirected(os.environ, run.server, own_app.scheme_for(plan))
-    run.load = Load(keeper, plan, run.folder, run.origin, told | {"REQUEST_HEADERS": json.dumps(private.headers)})
+    run.load = Load(keeper, plan, run.folder, run.origin, told | {"REQUEST_HEADERS": json.dumps(secrets.headers)})
     late = "://" in plan.openapi  # the app itself has the document
     if not late:
         start_load(run, parts)
@@ -127,9 +129,9 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
         run_sql(run.server, Path(plan.sql))
     run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
     if plan.listen:
-        far = listener(*host_and_port(plan.listen, "--listen"))
+        far = listen_tcp(plan.listen.host, plan.listen.port)
         run.collector.listen(far, need_secret(), plan)
-    environment = told | (own_app.filled(private.env, run.server) if own else private.env)
+    environment = told | (own_app.filled(secrets.env, run.server) if own else secrets.env)
     if plan.probe != "off":
         environment |= run.collector.environment(plan) | run.server.probe_environment()
     if plan.requirements or plan.python:
@@ -143,7 +145,7 @@ def open_parts(run: Run, parts: contextlib.ExitStack, private: Private) -> None:
     if plan.listens == "load":
         run.load.wait_until_ready()
     for text in run.server.notes:
-        run.note("database", text, told=True)
+        run.note(NoteCode.SERVER_SETUP, text)
     if isinstance(run.app, App):
         own_app.set_up(keeper, plan, run.app, run.folder)
         parts.enter_context(run.app)
@@ -159,11 +161,11 @@ def wait_for_apps(run: Run) -> None:
     """Returns once the probes of as many other hosts have come as are expected; raises Error when they do not."""
     run.phase = "apps"
     deadline = time.monotonic() + COMING
-    assert run.collector.far is not None
+    assert run.collector.relays is not None
     while len({peer.host for peer in run.collector.living() if peer.host}) < run.plan.expect_apps:
         show(run)
         if time.monotonic() > deadline:
-            came = ", ".join(run.collector.far.hosts()) or "none"
+            came = ", ".join(run.collector.relays.hosts()) or "none"
             raise Error(
                 f"{run.plan.expect_apps} hosts with an app were expected within {COMING:.0f} s; there came: {came}",
                 f"connleak probe --collector {run.plan.listen} -- COMMAND, on each of them",
@@ -175,25 +177,26 @@ def wait_for_apps(run: Run) -> None:
 def start_load(run: Run, parts: contextlib.ExitStack) -> None:
     """Starts Locust, with the locustfile that was given or one that is made now of paths or an OpenAPI document."""
     plan = run.plan
-    asks, secrets = made_load.withheld(plan.asks)
+    requests, secrets = locustfile.with_references(plan.requests)
     run.load.secrets |= secrets
-    filled = made_load.variables_in(asks)  # those that the user named: a document reads no variable
+    variables = locustfile.references_in(requests)  # those that the user named: a document reads no variable
     if plan.openapi:
         budget = openapi.Budget()
-        asks, filled = openapi.asks_of(own_app.read_document(plan.openapi, plan.remote), budget), set()
+        document = own_app.read_document(plan.openapi, plan.remote)
+        requests, variables = openapi.requests_from_openapi(document, budget), set()
         for text in budget.notes():
-            run.note("load", text)
-    if asks:
+            run.note(NoteCode.LOAD_LIMITED, text)
+    if requests:
         path = run.folder / "locustfile.py"
-        origin = "--openapi" if plan.openapi else "--path"
-        path.write_text(made_load.locustfile(asks, path.name, origin, filled), encoding="utf-8")
+        origin = "--openapi" if plan.openapi else "--request"
+        path.write_text(locustfile.render(requests, path.name, origin, variables), encoding="utf-8")
         run.load.scenario = str(path)
     parts.enter_context(run.load)
 
 
 def is_ours(run: Run, backend: Backend) -> bool:
     """Tells whether a session on a shared server is the app's: by name, by the probe's word, or by its port."""
-    return backend.application_name == run.server.app_name or run.collector.knows(backend.pid) or run.app.owns(backend)
+    return backend.application_name == run.server.app_name or run.collector.saw(backend.pid) or run.app.owns(backend)
 
 
 def begin_baseline(run: Run) -> None:
@@ -206,7 +209,7 @@ def begin_baseline(run: Run) -> None:
         version=server.version,
         max_connections=server.max_connections,
         reserved=server.reserved,
-        ours=server.ours,
+        ours=server.own_server,
         own_database=server.own_database,
     )
 
@@ -232,10 +235,11 @@ def goes_on(run: Run) -> bool:
     run.more = max(0, plan.cycles - done)
     if done < min(2, plan.cycles):
         return True
-    read = recording.read(run.folder)
-    if plan.early_stop and done >= 2 and judge.is_settled(read):
+    read = reader.read(run.folder)
+    if plan.early_stop and done >= 2 and is_settled(read):
         if run.more or plan.sensitivity:
-            run.note("run", f"stopped after cycle {done} of {plan.cycles}: more could not change the verdict")
+            text = f"stopped after cycle {done} of {plan.cycles}: more could not change the verdict"
+            run.note(NoteCode.STOPPED_EARLY, text)
         return False
     return wants_more(run, read) if plan.sensitivity else run.more > 0
 
@@ -243,16 +247,16 @@ def goes_on(run: Run) -> bool:
 def wants_more(run: Run, read: Recording) -> bool:
     """Tells whether the asked sensitivity takes more requests; lengthens the loads to what is left."""
     plan, done = run.plan, run.cycle
-    needed, had = judge.requests_for(plan.sensitivity), judge.requests_landed(read)
+    needed, had = requests_for(plan.sensitivity), requests_landed(read)
     why = ""
     if had >= needed and (plan.early_stop or not run.more):
         why = f"{had} requests are enough for the sensitivity that was asked"
     elif run.now() > plan.limit:
         why = f"{had} of {needed} requests when --limit {plan.limit:g} was over"
-    elif not run.more and judge.judge(read).outcome == "leak":
+    elif not run.more and judge(read).outcome == "leak":
         why = "a leak was found"
     if why:
-        run.note("run", f"stopped after cycle {done}: {why}")
+        run.note(NoteCode.STOPPED_EARLY, f"stopped after cycle {done}: {why}")
         return False
     left = 1.05 * max(0, needed - had) * run.loaded / max(1, had)
     run.load_seconds = min(STRETCH, max(plan.phases.load, left / max(1, run.more)))
@@ -274,11 +278,12 @@ def one_cycle(run: Run, cycle: int) -> None:
     run.loaded += run.load_seconds
     if plan.canary and cycle == 1:
         planted = run.collector.plant()
-        run.note("run", f"canary: {planted or 'none could be planted'}", canary=planted)
+        text = f"canary: {planted or 'none could be planted'}"
+        run.note(NoteCode.CANARY, text, NoteFacts(canary=planted or ""))
     facts = run.load.stop()
     if facts.get("estimated"):
         words = "requests are of workers without connleak's plug-in: their moments are known to three seconds"
-        run.note("load", f"{facts['estimated']} {words}", estimated=facts["estimated"])
+        run.note(NoteCode.REQUESTS_ESTIMATED, f"{facts['estimated']} {words}", NoteFacts(count=facts["estimated"]))
     run.begin("drain", cycle, cut=facts.get("cut", False), requests=facts.get("requests", 0))
     if plan.load == "none":  # a job-only app has no requests to drain: its jobs go on
         began = run.now()
@@ -301,7 +306,7 @@ def one_cycle(run: Run, cycle: int) -> None:
 
 def saw_sessions(run: Run) -> bool:
     """Tells whether the server has shown any session of the app so far, or counted one too short to be seen."""
-    facts = Facts(recording.read(run.folder))
+    facts = Facts(reader.read(run.folder))
     return short_sessions(facts) > 0 or any(sample.backends for sample in facts.recording.samples)
 
 
@@ -335,9 +340,10 @@ def longest_pool_timeout(run: Run) -> float:
 
 def note_words(run: Run) -> None:
     """Notes what the app's and the server's log say of sessions that were refused or misused."""
-    for about, name, phrases in (("app", "app.log", REFUSALS), ("database", "postgres.log", (TOO_MANY,))):
+    for name, phrases in LOGS.items():
         for phrase, count in words_in(run.folder / name, phrases).items():
-            run.note(about, f"{name} says {count} times: {phrase.strip()}", words=phrase, count=count)
+            text = f"{name} says {count} times: {phrase.strip()}"
+            run.note(phrases[phrase], text, NoteFacts(phrase=phrase, count=count))
 
 
 def note_elsewhere(run: Run) -> None:
@@ -348,7 +354,7 @@ def note_elsewhere(run: Run) -> None:
         if found:
             allow = f"; if it is yours to load: --allow-remote {next(iter(found))}" if kind == "refused" else ""
             text = f"{sum(found.values())} {words}: {', '.join(found)}{allow}"
-            run.note("load", text, elsewhere=found)
+            run.note(NoteCode.REQUESTS_WITHHELD, text, NoteFacts(elsewhere=found))
 
 
 def collect(run: Run) -> None:
@@ -358,6 +364,7 @@ def collect(run: Run) -> None:
         return
     _, silent = run.collector.collect()
     if silent:
-        run.note("probe", f"collect unavailable in {silent} process(es): their probe's thread does not run")
+        text = f"collect unavailable in {silent} process(es): their probe's thread does not run"
+        run.note(NoteCode.COLLECT_UNAVAILABLE, text)
     pass_time(run, PROBE_ANSWERS)
     take_snapshot(run, "collect", run.cycle)

@@ -13,21 +13,22 @@ from urllib.parse import quote
 
 import msgspec
 
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.comparison import Comparison
 from connleak.model.errors import Error
-from connleak.model.recording import Recording
+from connleak.model.recording import NoteCode, Recording
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
 from connleak.processes.cache import build_once, cache_folder
-from connleak.recording import folders
-from connleak.recording import reader as recording
-from connleak.recording.redaction import without_passwords
-from connleak.render import charts, issue, page, series
+from connleak.recording import folders, reader
+from connleak.recording.format import json_text
+from connleak.recording.redaction import redact_passwords
+from connleak.render import charts, issue, junit, page, sarif, series
 from connleak.render import comparison as compared
-from connleak.render import sarif as machines
-from connleak.render.excerpts import Excerpts, bounded, excerpts_of
+from connleak.render.excerpts import Excerpts, bounded
+from connleak.render.rerun import rerun_command
 from connleak.render.sanitize import first_line, harmless
+from connleak.runner.source_lines import excerpts_of
 
 INDEXED = 500
 """Runs that the index shows, the newest."""
@@ -61,7 +62,7 @@ def judge_whole(folder: Path) -> Judged:
     The run keeps what it has and returns: without this, the next one would begin.
     """
     read, verdict = judge_own(folder)
-    if any(note.facts.get("interrupted") for note in read.notes):
+    if any(note.code == NoteCode.INTERRUPTED for note in read.notes):
         raise KeyboardInterrupt
     return read, verdict
 
@@ -71,26 +72,26 @@ def judged(folder: Path, at_rate: float = 0.0) -> Judged:
 
     `at_rate`, in requests a second, takes the place of the rate that the run asked a projection for.
     """
-    read = recording.read(folder)
+    read = reader.read(folder)
     if at_rate:
         read = msgspec.structs.replace(read, plan=msgspec.structs.replace(read.plan, at_rate=at_rate))
-    return read, judge.judge(read)
+    return read, judge(read)
 
 
 def keep_verdict(folder: Path, verdict: Verdict) -> None:
     """Writes verdict.json."""
-    recording.write_json(folder / "verdict.json", verdict)
+    folders.write_json(folder / "verdict.json", verdict)
 
 
 def keep_excerpts(folder: Path, read: Recording, verdict: Verdict) -> None:
     """Writes excerpts.json: the code that the verdict names, as it ran. Only for `judge_own`, see `excerpts_of`."""
-    recording.write_json(folder / "excerpts.json", excerpts_of(read.plan, verdict))
+    folders.write_json(folder / "excerpts.json", excerpts_of(read.plan, verdict))
 
 
 def excerpts(folder: Path) -> Excerpts:
     """Returns the code that was kept with a recording."""
     try:
-        return bounded(recording.read_json(folder / "excerpts.json", Excerpts, ""))
+        return bounded(reader.read_json(folder / "excerpts.json", Excerpts, ""))
     except Error:
         return {}
 
@@ -121,10 +122,10 @@ def write_pictures(stem: Path, spec: dict[str, Any]) -> None:
 def in_format(form: str, runs: list[Judged], folders: list[Path], strict: bool) -> str:
     """Returns verdicts as an issue's draft (md), JUnit XML or SARIF."""
     if form == "junit":
-        return without_passwords(machines.junit(runs, strict))
+        return redact_passwords(junit.junit(runs, strict))
     if form == "sarif":
-        root = Path(os.environ.get("GITHUB_WORKSPACE", "."))
-        return without_passwords(recording.json_text(machines.sarif(runs, root.resolve())))
+        root = Path(os.environ.get("GITHUB_WORKSPACE", ".")).resolve()
+        return redact_passwords(json_text(sarif.sarif(runs, str(root))))
     return "\n".join(
         issue.issue(read, verdict, excerpts(folder)) for (read, verdict), folder in zip(runs, folders, strict=True)
     )
@@ -134,11 +135,11 @@ def keep_comparison(
     folder: Path, found: Comparison, runs: dict[str, list[Judged]], diffs: dict[str, str]
 ) -> dict[str, str]:
     """Writes compare.json, compare.md and differences.json of a comparison; returns the differences."""
-    if not diffs and folders.has(folder / "differences.json"):
-        diffs = recording.read_json(folder / "differences.json", dict[str, str], "")
+    if not diffs and folders.is_file(folder / "differences.json"):
+        diffs = reader.read_json(folder / "differences.json", dict[str, str], "")
     diffs = diffs or of_variants(runs)
-    recording.write_json(folder / "differences.json", diffs)
-    recording.write_json(folder / "compare.json", found)
+    folders.write_json(folder / "differences.json", diffs)
+    folders.write_json(folder / "compare.json", found)
     folders.write(folder / "compare.md", compared.markdown(found))
     return diffs
 
@@ -146,18 +147,18 @@ def keep_comparison(
 def render_comparison(folder: Path, found: Comparison, runs: dict[str, list[Judged]], diffs: dict[str, str]) -> None:
     """Writes compare.html and the charts of a comparison, and the reports of its runs that are not there yet."""
     first = next(iter(runs.values()))[0][0]
-    heading = f"{first.plan.target}: {compared.spoken(list(runs))}"
-    words = compared.lines(found.conclusion)
+    heading = f"{first.plan.target}: {compared.format_list(list(runs))}"
+    words = compared.subtitle(found.conclusion)
     still = {
         "overlay": charts.overlay_chart(runs, f"{heading}: {found.outcome}", words),
         "multiples": charts.multiples_chart(runs, heading),
     }
     live = {**still, "overlay": charts.overlay_chart(runs, heading, words, interactive=True)}
     links = {run.folder: relative(folder, Path(run.folder)) for arm in found.arms for run in arm.runs}
-    html = page.comparison(found, heading, live, diffs, links, page.again(first.plan), kept_library())
+    html = page.comparison(found, heading, live, diffs, links, rerun_command(first.plan), kept_library())
     folders.write(folder / "compare.html", html)
     for read, verdict in (run for made in runs.values() for run in made):
-        if not folders.has(Path(read.folder, "report.html")):
+        if not folders.is_file(Path(read.folder, "report.html")):
             render_folder(Path(read.folder), read, verdict)
     for name, spec in still.items():
         write_pictures(folder / name, spec)
@@ -174,8 +175,8 @@ def draw(kind: str, places: list[Path], path: Path, theme: str) -> None:
         )
     if len(places) > 1 and kind not in ("overlay", "multiples"):
         raise Error(f"chart {kind} takes one recording, not {len(places)}", "connleak chart overlay FOLDER...")
-    runs = {name: [(read, judge.judge(read))] for name, read in named(places).items()}
-    heading = compared.spoken(list(runs))
+    runs = {name: [(read, judge(read))] for name, read in named(places).items()}
+    heading = compared.format_list(list(runs))
     spec = chart_of(kind, runs, heading, live=path.suffix == ".html")
     data: str | bytes = page.chart(heading, spec, kept_library()) if path.suffix == ".html" else ""
     data = data or charts.to_svg(spec, theme)
@@ -203,7 +204,7 @@ def chart_of(kind: str, runs: dict[str, list[Judged]], heading: str, *, live: bo
 
 def named(places: list[Path]) -> dict[str, Recording]:
     """Returns recordings by what they ran, by their folders' names where that is the same."""
-    reads = [recording.read(folder) for folder in places]
+    reads = [reader.read(folder) for folder in places]
     names = [f"{read.plan.target}:{read.plan.variant}" for read in reads]
     if len(set(names)) < len(names):
         names = [folder.name for folder in places]
@@ -212,7 +213,7 @@ def named(places: list[Path]) -> dict[str, Recording]:
 
 def page_in(folder: Path) -> Path | None:
     """Returns the page of a run's or a comparison's folder; None when it is not drawn yet."""
-    return next((folder / name for name in ("compare.html", "report.html") if folders.has(folder / name)), None)
+    return next((folder / name for name in ("compare.html", "report.html") if folders.is_file(folder / name)), None)
 
 
 def of_variants(runs: dict[str, list[Judged]]) -> dict[str, str]:
@@ -255,14 +256,14 @@ def write_index(reports: Path) -> Path:
 def index_row(folder: Path) -> dict[str, object] | None:
     """Returns what the index shows of a folder: None when it is neither a judged run nor a comparison."""
     try:
-        if folders.has(folder / "compare.json"):
-            found = recording.read_json(folder / "compare.json", Comparison, "")
+        if folders.is_file(folder / "compare.json"):
+            found = reader.read_json(folder / "compare.json", Comparison, "")
             told = {"outcome": found.outcome, "sentence": harmless(found.conclusion, SHOWN)}
-            names = harmless(compared.spoken([arm.name for arm in found.arms]), SHOWN)
+            names = harmless(compared.format_list([arm.name for arm in found.arms]), SHOWN)
             href = link(folder.name, "compare.html")
             return {**told, "href": href, "name": f"comparison: {names}", "when": when(folder), "spark": "", "peak": 0}
-        verdict = recording.read_json(folder / "verdict.json", Verdict, "")
-        plan = recording.read_plan(folder)
+        verdict = reader.read_json(folder / "verdict.json", Verdict, "")
+        plan = reader.read_plan(folder)
         spark = kept_spark(folder)
     except (Error, OSError):
         return None
@@ -280,9 +281,9 @@ def index_row(folder: Path) -> dict[str, object] | None:
 def kept_spark(folder: Path) -> str:
     """Returns the small curve of a run, drawn when it is not there yet or is none."""
     path = folder / "spark.txt"
-    drawn = folders.read_text(path) if folders.has(path) else None
+    drawn = folders.read_text(path) if folders.is_file(path) else None
     if drawn is None or not SPARK.fullmatch(drawn):
-        drawn = series.spark(recording.read(folder))
+        drawn = series.spark(reader.read(folder))
         with contextlib.suppress(OSError, Error):  # it is drawn anew the next time
             folders.write(path, drawn)
     return drawn

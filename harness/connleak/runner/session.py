@@ -12,18 +12,18 @@ import msgspec
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Server
-from connleak.judging.holders import rows_of
-from connleak.model.errors import Error
+from connleak.judging.holder_table import rows_of
+from connleak.model.errors import Error, ProcessEnded
 from connleak.model.plan import Plan
-from connleak.model.recording import Note, Process, Snapshot
+from connleak.model.recording import NO_FACTS, Note, NoteCode, NoteFacts, Process, Snapshot
 from connleak.model.struct import Struct
 from connleak.model.verdict import Table
 from connleak.processes.app import App, Elsewhere
 from connleak.processes.load import Load
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.processes.threads import stopped
-from connleak.recording.reader import PhaseLine
-from connleak.recording.redaction import without
+from connleak.recording.format import PhaseLine
+from connleak.recording.redaction import redact
 from connleak.recording.writer import Writer
 from connleak.runner.control import Control
 
@@ -67,7 +67,7 @@ class Run:
         """What must not stand in anything that is written or shown."""
         self.refusal_seen = False
         self.writer: Writer
-        self.keeper: Keeper
+        self.keeper: Supervisor
         self.server: Server
         self.collector: Collector
         self.app: App | Elsewhere
@@ -85,15 +85,19 @@ class Run:
             self.sampler.thins = name in UNDER_LOAD
         self.writer.append("phases", PhaseLine(self.now() if at is None else at, name, cycle, facts))
 
-    def note(self, about: str, text: str, **facts: object) -> None:
-        self.writer.append("notes", Note(self.now(), about, without(text, self.secrets), facts))
+    def note(self, code: NoteCode, text: str, facts: NoteFacts = NO_FACTS) -> None:
+        self.writer.append("notes", Note(self.now(), code, redact(text, self.secrets), facts))
+
+    def note_error(self, error: Error) -> None:
+        code = NoteCode.PROCESS_ENDED if isinstance(error, ProcessEnded) else NoteCode.RUN_FAILED
+        self.note(code, error.message)
 
 
 def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:
     """Asks all probes for their holders, adds the processes that have a session but no probe, and writes it."""
     collector = run.collector
-    snapshot = collector.frozen_snapshot(cycle) if label == "exhausted" else collector.snapshot(label, cycle)
-    owners = run.app.ports() | (collector.far.ports() if collector.far else {})
+    snapshot = collector.exhaustion_snapshot(cycle) if label == "exhausted" else collector.snapshot(label, cycle)
+    owners = run.app.ports() | (collector.relays.ports() if collector.relays else {})
     by_process: dict[int, list[int]] = {}
     for backend in run.sampler.latest.backends:
         owner = owners.get(backend.client_port or -1)
@@ -133,7 +137,7 @@ def ticks(run: Run, every: float) -> Iterator[None]:
         run.keeper.check()
         run.load.check()
         note_stopped(run)
-        if run.collector.frozen and not run.refusal_seen:
+        if run.collector.first_exhaustion and not run.refusal_seen:
             run.refusal_seen = True
             take_snapshot(run, "exhausted", run.cycle)
         if time.monotonic() - shown > 0.2:

@@ -19,21 +19,22 @@ from pathlib import Path
 
 import msgspec
 
-from connleak import __version__
-from connleak.collectors.framing import host_and_port, listener, need_secret
+from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases.registry import reader_of, watched
-from connleak.judging.holders import rows_of
+from connleak.judging.holder_table import rows_of
 from connleak.model.errors import Error
-from connleak.model.plan import Database, Phases, Plan
+from connleak.model.plan import Plan
+from connleak.model.recording import NoteCode
 from connleak.model.struct import Struct
 from connleak.model.verdict import HolderRow, Verdict
-from connleak.plan.resolve import Private
+from connleak.plan.options import Secrets
 from connleak.processes.app import Elsewhere
 from connleak.processes.load import Load
-from connleak.processes.supervisor import Keeper
-from connleak.recording.downsampling import window_at
+from connleak.processes.sockets import listen_tcp
+from connleak.processes.supervisor import Supervisor
+from connleak.recording.downsampling import window_length
 from connleak.recording.writer import Writer
 from connleak.runner.machine import machine
 from connleak.runner.record import begin_baseline, wait_until_settled
@@ -45,8 +46,8 @@ JUDGE = """
 import sys
 from pathlib import Path
 import msgspec
-from connleak import judging as judge; from connleak.recording import reader as recording
-sys.stdout.buffer.write(msgspec.json.encode(judge.judge(recording.read(Path(sys.argv[1])))))
+from connleak.judging import judge; from connleak.recording import reader
+sys.stdout.buffer.write(msgspec.json.encode(judge(reader.read(Path(sys.argv[1])))))
 """
 SHARE = 0.05
 """The part of the time that judging may take: the longer the recording, the less often."""
@@ -77,78 +78,35 @@ class Now(Struct, frozen=True, kw_only=True):
 Show = Callable[[Now], None]
 
 
-def plan_of(
-    address: str,
-    *,
-    window: float,
-    every: float,
-    listen: str = "",
-    allowed: tuple[str, ...] = (),
-    users: int = 1,
-    name: str = "watch",
-    argv: tuple[str, ...] = (),
-    budget: int | None = None,
-) -> Plan:
-    """Returns the plan of watching a server; raises Error for a value that makes no sense."""
-    for option, value in (("--window", window), ("--every", every)):
-        if not value > 0:
-            raise Error(f"{option} is {value:g}; it is a number of seconds above 0", "connleak watch --help")
-    if name == "watch" and window < 5 * every:
-        raise Error(
-            f"--window {window:g} has less than five reads of --every {every:g}", "connleak watch ... --every 1"
-        )
-    kind = "mysql" if address.startswith(("mysql", "mariadb")) else "postgresql"
-    return Plan(
-        target=name,
-        variant=kind,
-        app="",
-        cwd=str(Path.cwd()),
-        url="",
-        scenario="",
-        users=users,
-        phases=Phases(),
-        cycles=0,
-        database=Database(source="url", kind=kind),
-        probe="pool" if listen else "off",
-        sample_every=every,
-        load="none" if name == "watch" else "locust",
-        window=window if name == "watch" else 0.0,
-        budget=budget,
-        listen=listen,
-        remote=allowed,
-        argv=argv,
-        tool_version=__version__,
-    )
-
-
 @contextlib.contextmanager
-def opened(plan: Plan, private: Private, folder: Path) -> Iterator[Run]:
+def opened(plan: Plan, secrets: Secrets, folder: Path) -> Iterator[Run]:
     """Yields the run with its sampler and collector at work; however it ends, the recording can be read."""
     run = Run(plan, folder, lambda _: None)
     with contextlib.ExitStack() as parts:
         run.writer = parts.enter_context(Writer(run.folder, plan, machine()))
         run.begin("start", 0)
-        keeper = run.keeper = parts.enter_context(Keeper())
-        run.server = watched(private.address, plan.remote)
+        keeper = run.keeper = parts.enter_context(Supervisor())
+        assert secrets.database is not None
+        run.server = watched(secrets.database, plan.remote)
         run.secrets |= {run.server.password} - {""}
         run.app = Elsewhere()
         run.load = Load(keeper, plan, run.folder, run.origin, {})
         run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
         if plan.listen:
-            run.collector.listen(listener(*host_and_port(plan.listen, "--listen")), need_secret(), plan)
+            run.collector.listen(listen_tcp(plan.listen.host, plan.listen.port), need_secret(), plan)
         reader = reader_of(run.server, run.origin)
         run.sampler = parts.enter_context(
             Sampler(reader, run.writer, run.origin, plan.sample_every, window=plan.window)
         )
         parts.enter_context(answering(run))
         for text in run.server.notes:
-            run.note("database", text)
+            run.note(NoteCode.SERVER_SETUP, text)
         try:
             yield run
         except KeyboardInterrupt:
             pass  # the way to end it
         except Error as error:
-            run.note("run", error.message)
+            run.note_error(error)
             raise
         finally:
             note_stopped(run)
@@ -156,10 +114,10 @@ def opened(plan: Plan, private: Private, folder: Path) -> Iterator[Run]:
 
 
 def watch(
-    plan: Plan, private: Private, folder: Path, show: Show, *, until_leak: bool = False, seconds: float | None = None
+    plan: Plan, secrets: Secrets, folder: Path, show: Show, *, until_leak: bool = False, seconds: float | None = None
 ) -> None:
     """Leaves a recording in `folder`: until it is interrupted, a leak is certain, or the seconds are over."""
-    with opened(plan, private, folder) as run:
+    with opened(plan, secrets, folder) as run:
         begin_baseline(run)
         pass_time(run, plan.sample_every)
         ends = time.monotonic() + seconds if seconds else float("inf")
@@ -177,7 +135,7 @@ def one_window(run: Run, view: View, ends: float) -> None:
     """Looks on for one window, with the holder tables of its begin and its end; later ones last longer."""
     run.begin("watch", run.cycle + 1)
     take_snapshot(run, "watch", run.cycle)
-    deadline = min(ends, time.monotonic() + window_at(run.plan.window, run.now()))
+    deadline = min(ends, time.monotonic() + window_length(run.plan.window, run.now()))
     for _ in ticks(run, TICK):
         view.show()
         if time.monotonic() >= deadline:
@@ -185,9 +143,9 @@ def one_window(run: Run, view: View, ends: float) -> None:
     take_snapshot(run, "watch", run.cycle)
 
 
-def follow(plan: Plan, private: Private, folder: Path, show: Show, begun: Callable[[Run], None]) -> None:
+def follow(plan: Plan, secrets: Secrets, folder: Path, show: Show, begun: Callable[[Run], None]) -> None:
     """Leaves a recording in `folder` of a load that says on stdin when it begins and ends; see `Commands`."""
-    with opened(plan, private, folder) as run:
+    with opened(plan, secrets, folder) as run:
         begun(run)
         begin_baseline(run)
         take_snapshot(run, "baseline", 0)
@@ -297,7 +255,7 @@ class View:
             levels=self.levels,
             longest_transaction=round(max(0.0, sample.t - min(begun)), 1) if begun else 0.0,
             growth=round((self.levels[-1] - self.levels[0]) / hours, 1) if hours else 0.0,
-            hosts=tuple(run.collector.far.hosts()) if run.collector.far else (),
+            hosts=tuple(run.collector.relays.hosts()) if run.collector.relays else (),
             processes=len(run.collector.living()),
             holders=self.holders(),
             verdict=self.verdict,
