@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from connleak import __version__
 from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.relay_client import RelayClient
@@ -30,6 +29,7 @@ from connleak.recording.format import PhaseLine
 from connleak.recording.writer import Writer
 from connleak.runner.control import Control
 from connleak.runner.machine import machine
+from connleak.version import __version__
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGWINCH)
 TICK = 0.1
