@@ -30,6 +30,7 @@ Row = dict[str, Any]
 def plan(**changes: Any) -> Plan:
     """Returns a plan that only names things."""
     values: Row = {
+        "kind": "target",
         "target": "benchmark", "variant": "benchmark", "app": "", "cwd": "/", "url": "", "scenario": "", "users": 1,
         "phases": Phases(), "cycles": 1, "database": Database(),
     }  # fmt: skip

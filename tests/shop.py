@@ -53,6 +53,7 @@ LINE = 1 + SHOP.splitlines().index("    connection = engine.connect()")
 
 def plan_for(kind: str = "postgresql") -> Plan:
     return Plan(
+        kind="target",
         target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
         database=Database(kind=kind, max_connections=40),
     )  # fmt: skip

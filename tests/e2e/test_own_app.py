@@ -81,6 +81,7 @@ def run(shop: Path, out: Path, *words: str, keep: int) -> dict:
 def database(tmp_path: Path):
     """A server of somebody's, up before connleak comes: (an administrator's address, the server)."""
     plan = Plan(
+        kind="target",
         target="t", variant="v", app="", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
         database=Database(max_connections=60),
     )  # fmt: skip

@@ -27,6 +27,7 @@ from connleak.recording.writer import Writer
 pytestmark = pytest.mark.reproduction
 
 PLAN = Plan(
+    kind="target",
     target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
     database=Database(),
 )  # fmt: skip

@@ -274,6 +274,7 @@ def test_an_interrupted_comparison_of_revisions_leaves_nothing_itself(world: Wor
 def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], set[str]]]]:
     """Yields the address of somebody's PostgreSQL, and what tells which databases and roles of runs are on it."""
     plan = Plan(
+        kind="target",
         target="t", variant="v", app="", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
         database=Database(max_connections=60),
     )  # fmt: skip

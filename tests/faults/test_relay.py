@@ -29,6 +29,7 @@ from shop import SECRET, connleak, wait_for_port
 pytestmark = pytest.mark.reproduction
 
 PLAN = Plan(
+    kind="target",
     target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
     database=Database(),
 )  # fmt: skip

@@ -40,6 +40,7 @@ def kill():
 """
 TAIL = "\nprint('ready', flush=True)\nsys.stdin.read()\n"
 PLAN = Plan(
+    kind="target",
     target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
     database=Database(),
 )  # fmt: skip

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def make_plan(**changes: object) -> Plan:
     values: dict = {
+        "kind": "target",
         "target": "test", "variant": "test", "app": "true", "cwd": "/", "url": "", "scenario": "", "users": 1,
         "phases": Phases(), "cycles": 1, "database": Database(max_connections=20),
     }  # fmt: skip

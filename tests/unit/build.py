@@ -32,6 +32,7 @@ CYCLE = 4.0
 
 def plan(**changes: object) -> Plan:
     values: dict = {
+        "kind": "target",
         "target": "shop",
         "variant": "buggy",
         "app": "gunicorn app:app",
@@ -197,7 +198,15 @@ def watched(
             )
             for moment in (begin, begin + (length or WINDOW))
         ]
-    values = {"probe": "pool" if probed else "off", "app": "", "url": "", "load": "none", "window": WINDOW, "cycles": 0}
+    values = {
+        "kind": "watch",
+        "probe": "pool" if probed else "off",
+        "app": "",
+        "url": "",
+        "load": "none",
+        "window": WINDOW,
+        "cycles": 0,
+    }
     return Recording(
         folder="/nowhere",
         plan=plan(**{**values, "target": "watch", "sample_every": 0.2, **changes}),

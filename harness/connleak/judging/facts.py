@@ -101,7 +101,7 @@ class Facts:
     @property
     def watched(self) -> bool:
         """Whether a server was only looked at, under a load that is not ours and does not rest."""
-        return self.plan.window > 0
+        return self.plan.kind == "watch"
 
     @property
     def last(self) -> Rest | None:

@@ -45,7 +45,7 @@ def orphaned(facts: Facts) -> tuple[list[Finding], Check]:
 
 def is_strangers(facts: Facts, row: Backend) -> bool:
     """Tells whether a session may be of somebody whom no probe watches, where the server is not the app's alone."""
-    if facts.plan.app or facts.server.get("own_database"):
+    if facts.plan.kind in ("target", "app") or facts.server.get("own_database"):
         return False
     snapshot = facts.last.snapshot if facts.last else None
     probed = {port for process in (snapshot.processes if snapshot else ()) if process.probe for port in process.ports}

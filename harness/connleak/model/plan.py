@@ -1,11 +1,18 @@
-"""What a run is asked to do."""
+"""A run as planned: the first file of its recording."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from connleak.model.struct import Seconds, Struct
 
 FORMAT = 1
 """Version of the recording's folder; raised when a reader of the old one would misread the new one."""
+
+
+Kind = Literal["target", "app", "remote", "watch", "follow", "probe"]
+"""What a session is made of: a target of the corpus, an app of the user's, an app on other hosts, a live server that is
+watched, another tool's load that is followed, or a command with the probe alone. See runner/compose.py."""
 
 
 class Database(Struct, frozen=True, kw_only=True):
@@ -43,6 +50,7 @@ class Ask(Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """Everything that is needed to run it again; the first thing that is written."""
 
+    kind: Kind
     target: str
     variant: str
     app: str
@@ -64,8 +72,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Seconds after which a run that is asked for a sensitivity begins no further cycle."""
     budget: int | None = None
     """Sessions that may be at rest, where no probe can say what the pools may keep."""
-    load: str = "locust"
-    listens: str = "http"
+    load: Literal["locust", "none"] = "locust"
+    listens: Literal["http", "tcp", "load"] = "http"
+    """What answers: the app by HTTP or TCP, or the load, which the app calls."""
     services: tuple[str, ...] = ()
     sql: str = ""
     requirements: tuple[str, ...] = ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from connleak.model.recording import Outcome
 from connleak.model.struct import Struct
 
@@ -17,12 +19,12 @@ class Variant(Struct, frozen=True, kw_only=True):
     title: str = ""
     scenario: str
     serve: str
-    load: str = ""
+    load: Literal["", "none"] = ""
     probe: str = "pool"
     users: int
     load_seconds: float
     max_connections: int
-    listens: str = "http"
+    listens: Literal["http", "tcp", "load"] = "http"
     """What answers at the address: http, tcp (a protocol of its own), or load (the scenario, which the app calls)."""
     requirements: tuple[str, ...] = ()
     """Packages, in pip's words, of the environment of its own that it runs in; none: connleak's own."""

@@ -43,6 +43,7 @@ def app_plan(options: Options) -> Plan:
     made = bool(options.path or options.openapi)
     scenario = options.locustfile or ("" if made or not options.url else str(catalog.scenario("steady_load")))
     return Plan(
+        kind="app" if words else "remote",
         target="app",
         variant=Path(words[0]).name if words else "elsewhere",
         app=options.app or "",

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from connleak.model.errors import Error
-from connleak.model.plan import FORMAT, Plan
+from connleak.model.plan import FORMAT, Kind, Plan
 from connleak.model.recording import (
     Backend,
     Event,
@@ -178,9 +178,26 @@ def read_plan(folder: Path) -> Plan:
             )
         if version != FORMAT:
             raise Error(f"{path} has format {version}, which this connleak ({FORMAT}) does not read", again)
-        return msgspec.json.decode(data, type=Plan)
+        return plan_of(msgspec.json.decode(data, type=dict[str, Any]))
     except DAMAGED as error:
         raise Error(f"{path} is damaged: {error}", again) from None
+
+
+def plan_of(fields: dict[str, Any]) -> Plan:
+    """Return the plan that plan.json holds; one of an older connleak has no kind."""
+    return msgspec.convert({"kind": kind_of_old_plan(fields), **fields}, Plan)
+
+
+def kind_of_old_plan(fields: dict[str, Any]) -> Kind:
+    """Derive the kind of a plan that was written before plans had one."""
+    kinds: tuple[tuple[object, Kind], ...] = (
+        (fields.get("window"), "watch"),
+        (fields.get("target") == "probe" and fields.get("load") == "none", "probe"),
+        (fields.get("target") == "locust" and not fields.get("app"), "follow"),
+        (not fields.get("app"), "remote"),
+        (fields.get("target") == "app", "app"),
+    )
+    return next((kind for found, kind in kinds if found), "target")
 
 
 def read_lines(path: Path, kind: type[T], bad: dict[str, int]) -> Iterator[T]:

@@ -39,6 +39,7 @@ LIVES_ON = ("snapshots", "stacks", "phases", "notes")
 def plan_of(command: Sequence[str], probe: str) -> Plan:
     """Returns the plan of a command that is only watched from inside."""
     return Plan(
+        kind="probe",
         target="probe",
         variant=Path(command[0]).name,
         app=" ".join(command),

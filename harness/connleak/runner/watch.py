@@ -99,6 +99,7 @@ def plan_of(
         )
     kind = "mysql" if address.startswith(("mysql", "mariadb")) else "postgresql"
     return Plan(
+        kind="watch" if name == "watch" else "follow",
         target=name,
         variant=kind,
         app="",
