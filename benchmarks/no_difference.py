@@ -34,7 +34,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
         for number in range(24 if full else 8):
             folder = Path(tempfile.mkdtemp(prefix="connleak-same-"))
             made, private = plan.resolve(plan.Options(target=name, early_stop=False))
-            record(made, private, folder, lambda _: None)
+            record(made, private, folder)
             read = recording.read(folder)
             shutil.rmtree(folder)
             done.append((read, judge.judge(read)))

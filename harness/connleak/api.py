@@ -53,7 +53,7 @@ def run(target: str | None = None, *, out: str | None = None, **options: Any) ->
     need_lab(made.load)
     leftovers.sweep()
     folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-run-"))
-    record(made, private, folder, lambda _: None)
+    record(made, private, folder)
     _, verdict = results.judge_own(folder)
     return Result(folder=str(folder), verdict=verdict)
 

@@ -24,7 +24,11 @@ from connleak.model.recording import Machine
 from connleak.plan.options import Private
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
-from connleak.runner.watch import opened, plan_of
+from connleak.runner.compose import compose
+from connleak.runner.journal import closing, ending, open_journal
+from connleak.runner.opening import open_session
+from connleak.runner.parts import NO_CALLBACKS
+from connleak.runner.watch import plan_of
 
 
 def sampling(server: Server, writer: Writer, every: float) -> Sampler:
@@ -236,7 +240,14 @@ def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Serve
 
 def test_a_watched_servers_password_is_in_no_note(server: Server, tmp_path: Path) -> None:
     address = server.url("postgresql")
-    with opened(plan_of(address, window=60, every=1), Private(address), tmp_path / "run") as run:
-        run.note("run", f"the driver said {server.password!r}")
+    plan, private = plan_of(address, window=60, every=1), Private(address)
+    made = compose(plan, private)
+    with (
+        open_journal(plan, private, tmp_path / "run", made.files) as journal,
+        closing(journal) as parts,
+        ending(journal),
+    ):
+        session = open_session(made, journal, parts, NO_CALLBACKS)
+        session.note("run", f"the driver said {server.password!r}")
     written = (tmp_path / "run" / "notes.jsonl").read_text()
     assert "the driver said '***'" in written and server.password not in written

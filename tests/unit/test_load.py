@@ -15,13 +15,17 @@ from build import plan
 from connleak.collectors.framing import local_listener
 from connleak.judging.facts import is_unsent
 from connleak.model.errors import Error
-from connleak.processes import load as parts
-from connleak.processes.load import Load
+from connleak.processes import locust_load as parts
+from connleak.processes.locust_load import Locustfile, LocustLoad
+
+
+def made(supervisor, folder) -> LocustLoad:
+    return LocustLoad(supervisor, plan(), folder, 0.0, {}, lambda: Locustfile("steady_load.py"))
 
 
 def test_the_word_that_the_users_have_stopped_is_heard_whichever_read_it_comes_with(tmp_path) -> None:
     ours, theirs = socket.socketpair()
-    load = Load(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), plan(), tmp_path, 0.0, {})
+    load = made(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), tmp_path)
     load._child, load._channel = object(), ours
     read = load._read
     load._read = lambda timeout: read(max(timeout, 0.05))  # so that each read waits for one message
@@ -37,7 +41,7 @@ def test_the_word_that_the_users_have_stopped_is_heard_whichever_read_it_comes_w
     peer.start()
     with ours:
         for _ in range(5):
-            assert load.stop()["requests"] == 7
+            assert load.stop().requests == 7
     peer.join()
 
 
@@ -47,15 +51,15 @@ def test_the_sockets_are_their_owners_alone_whatever_the_umask(tmp_path) -> None
         keeper = SimpleNamespace(
             scratch=tmp_path, start=lambda *_, **__: object(), need=lambda _: None, stop=lambda *_, **__: None
         )
-        with Load(keeper, plan(), tmp_path, 0.0, {}), local_listener(tmp_path / "probe.sock"):
+        with made(keeper, tmp_path), local_listener(tmp_path / "probe.sock"):
             modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("*.sock")}
     finally:
         os.umask(before)
     assert modes == {"load.sock": 0o600, "probe.sock": 0o600}
 
 
-def connected(folder, channel: socket.socket) -> Load:
-    load = Load(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), plan(), folder, 0.0, {})
+def connected(folder, channel: socket.socket) -> LocustLoad:
+    load = made(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), folder)
     load._child, load._channel = object(), channel
     return load
 
@@ -69,7 +73,7 @@ def test_a_set_up_that_took_long_is_no_silence_of_locusts(tmp_path) -> None:
         assert load._connected()
         load.check()
         load._heard -= 2 * parts.SILENT
-        with pytest.raises(Error, match="said nothing"):
+        with pytest.raises(Error, match="sent no message"):
             load.check()
 
 
@@ -80,7 +84,7 @@ def test_half_a_line_is_no_silence(tmp_path) -> None:
     with ours, theirs:
         load._heard -= 2 * parts.SILENT
         theirs.sendall(b'{"say":')
-        load.check(1.0)
+        load._receive(1.0)
 
 
 PLUGIN = """
@@ -117,7 +121,7 @@ def test_hosts_that_the_app_names_are_bounded_and_only_those_that_were_refused_a
         [parts.sys.executable, "-c", PLUGIN], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    said = msgspec.json.decode(done.stdout.splitlines()[-1], type=parts.Said)
+    said = msgspec.json.decode(done.stdout.splitlines()[-1], type=parts.Message)
     assert said.elsewhere.refused == {"real.example": 1}
     assert max(said.elsewhere.redirects.values()) >= 3000, "all hosts of one beginning, or beyond those told apart"
     rows = [json.loads(line) for line in (tmp_path / "requests.jsonl").read_text().splitlines()]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from build import plan
 from connleak.databases import environment as own_app
-from connleak.databases.environment import filled, first_traceback, need_answers, redirected
+from connleak.databases.environment import filled, redirected
 from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.model.plan import Ask
@@ -17,6 +17,7 @@ from connleak.plan.app import headers
 from connleak.plan.locustfile import ask_of, locustfile
 from connleak.plan.openapi import asks_of
 from connleak.plan.resolve import Options, resolve
+from connleak.runner.preflight import first_traceback, need_answers
 
 SERVER = Server(
     source="embedded", version="18", max_connections=100, reserved=3, host="127.0.0.1", port=5555, user="app",
@@ -127,12 +128,11 @@ def test_an_app_that_answers_with_errors_is_told_with_its_first_traceback(tmp_pa
     assert first_traceback(tmp_path / "app.log")[-1] == "KeyError: 'x'"
     good = '{"t":1,"name":"/"}\n'
     bad = '{"t":1,"name":"/","ok":false,"error":"500 Server Error"}\n'
-    plan, _ = resolve(Options(app="true", url="http://127.0.0.1:1"))
     (tmp_path / "requests.jsonl").write_text(good * 8 + bad * 2)
-    need_answers(plan, tmp_path)
+    need_answers(tmp_path)
     (tmp_path / "requests.jsonl").write_text(good * 7 + bad * 3)
-    with pytest.raises(Error, match=r"(?s)3 of the first 10 answers are server errors.*KeyError: 'x'"):
-        need_answers(plan, tmp_path)
+    with pytest.raises(Error, match=r"(?s)3 of the first 10 responses are server errors.*KeyError: 'x'"):
+        need_answers(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -50,13 +50,14 @@ def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, 
     """Runs a plan with its progress shown; returns the folder, what is in it, and the verdict."""
     need_lab(made.load)
     sweep()
+    from connleak.runner.parts import Callbacks
     from connleak.runner.record import record
 
     folder = folder_for(out, f"{made.target}-{made.variant}")
     try:
         with terminating(lambda: err.print(INTERRUPTED, style="yellow")):
             with progress(err, made) as report:
-                record(made, private, folder, report)
+                record(made, private, folder, Callbacks(progress=report))
             if not out:
                 point_latest(folder)
             with err.status("judging"):

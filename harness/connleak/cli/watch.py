@@ -25,7 +25,6 @@ from connleak.recording.writer import point_latest
 from connleak.render import text
 from connleak.render import watch_screen as live
 from connleak.runner import drawing, holders
-from connleak.runner import instrument as attach
 from connleak.runner import report as results
 from connleak.runner.signals import folder_for, terminating, without_secrets
 
@@ -60,7 +59,9 @@ def watch(
     It makes no load and changes nothing: one connection, read-only. Without URL, DATABASE_URL is taken, so that no
     password stands on a command line. It records as it goes; Ctrl-C ends it with the verdict.
     """
-    from connleak.runner import watch as watching
+    from connleak.runner.parts import Callbacks
+    from connleak.runner.record import record
+    from connleak.runner.watch import plan_of
 
     address = url or os.environ.get("DATABASE_URL", "")
     if not address:
@@ -69,17 +70,18 @@ def watch(
     argv = tuple(without_secrets(sys.argv[1:]))
     sweep()
     name = "locust" if follow else "watch"
-    plan = watching.plan_of(address, allowed=allowed, argv=argv, name=name, **given)
+    plan = plan_of(
+        address, allowed=allowed, argv=argv, name=name, seconds=seconds or 0.0, until_leak=until_leak, **given
+    )
     folder = folder_for(out, f"{plan.target}-{plan.variant}")
     private = Private(address=address)
     if follow:
         with terminating():
-            watching.follow(
-                plan, private, folder, tell, lambda run: tell({"folder": str(run.folder), "origin": run.origin})
-            )
+            opened = Callbacks(moment=tell, opened=lambda place, origin: tell({"folder": str(place), "origin": origin}))
+            record(plan, private, folder, opened)
     else:
         with terminating(), shown() as show:
-            watching.watch(plan, private, folder, show, until_leak=until_leak, seconds=seconds)
+            record(plan, private, folder, Callbacks(moment=show))
     if not out:
         point_latest(folder)
     with err.status("judging"):
@@ -96,14 +98,16 @@ def watch(
 
 def watched(address: str, seconds: float, allowed: tuple[str, ...]) -> Path:
     """Returns the folder of a recording that is made now, of three windows of the database at an address."""
-    from connleak.runner import watch as watching
+    from connleak.runner.parts import Callbacks
+    from connleak.runner.record import record
+    from connleak.runner.watch import plan_of
 
     sweep()
     window = seconds / 3.5
-    plan = watching.plan_of(address, window=window, every=min(1.0, window / 10), allowed=allowed)
+    plan = plan_of(address, window=window, every=min(1.0, window / 10), allowed=allowed, seconds=seconds)
     folder = folder_for(None, f"{plan.target}-{plan.variant}")
     with terminating(), shown() as show:
-        watching.watch(plan, Private(address=address), folder, show, seconds=seconds)
+        record(plan, Private(address=address), folder, Callbacks(moment=show))
     return folder
 
 
@@ -149,9 +153,11 @@ def probe(command: tuple[str, ...], probe: str, out: str | None, collector: str 
 
     Its exit code is the command's. SIGUSR2 has a holder table written; so does the first caller who is turned away.
     """
+    from connleak.runner import instrument
+
     sweep()
     if collector:
-        sys.exit(attach.run_for(command, collector, name or socket.gethostname()))
+        sys.exit(instrument.run_relayed(command, collector, name or socket.gethostname()))
     folder = folder_for(out, f"probe-{Path(command[0]).name}")
     if not out:
         point_latest(folder)
@@ -159,7 +165,7 @@ def probe(command: tuple[str, ...], probe: str, out: str | None, collector: str 
     def begun() -> None:
         err.print(escaped(f"connleak: pid {os.getpid()}; who has what: connleak holders {folder}"), style="dim")
 
-    sys.exit(attach.run_here(command, folder, probe, begun))
+    sys.exit(instrument.run_local(command, folder, probe, begun))
 
 
 @click.command("holders")

@@ -137,7 +137,7 @@ def one(name: str, folder: Path) -> Graded:
     folder.mkdir(mode=0o700, parents=True)
     try:
         made, private = plan.resolve(plan.Options(target=name))
-        record(made, private, folder, lambda _: None)
+        record(made, private, folder)
         _, verdict = results.judge_whole(folder)
     except Error as error:
         return replace(row, problems=(error.message,), seconds=round(time.monotonic() - began, 1))

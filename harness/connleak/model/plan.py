@@ -97,7 +97,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     at_rate: Seconds = 0.0
     """Requests a second for which the time to exhaustion is asked; 0 when it is not."""
     window: Seconds = 0.0
-    """Seconds of each window in which a server is watched whose load is not ours; 0 in a run."""
+    """Seconds of each window of a watch."""
+    seconds: Seconds = 0.0
+    """Seconds after which a watch ends; 0: when it is interrupted."""
+    until_leak: bool = False
+    """Whether a watch ends as soon as a leak or fault is certain."""
     workers: int = 0
     """Locust workers of ours, beside a master."""
     expect_workers: int = 0

@@ -22,9 +22,9 @@ from connleak.processes.supervisor import Keeper, wait_until_done
 from connleak.recording import folders
 from connleak.recording import reader as recording
 from connleak.runner import report as results
+from connleak.runner.parts import Callbacks, Progress
 from connleak.runner.record import record
 from connleak.runner.report import Judged
-from connleak.runner.session import Progress
 
 HINT = "connleak compare missing_remove:buggy missing_remove:fixed"
 RANK = ("buggy", "wrong", "control", "fixed")
@@ -161,7 +161,7 @@ def run_one(arm: Contender, arms: list[Contender], place: Path, watch: Watch) ->
     made, private = plan.resolve(arm.options)
     made = equal(made, arms)
     with watch(made) as report:
-        record(made, private, place, report)
+        record(made, private, place, Callbacks(progress=report))
     return results.judge_whole(place)
 
 

@@ -1,12 +1,12 @@
-"""What drivers and servers say when a session is misused or refused, looked for in their logs."""
+"""Messages of drivers and servers about sessions that were misused or refused, counted in the logs."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-REFUSALS = (
+DRIVER_ERRORS = (
     "SQLite objects created in a thread can only be used in that same thread",
     "another operation is in progress",
     "another command is already in progress",
@@ -20,16 +20,18 @@ REFUSALS = (
     "cannot commit - no transaction is active",
     "concurrent operations are not permitted",
 )
-"""The drivers' own words: sqlite3, asyncpg, psycopg, libpq, OpenSSL, PyMySQL; the last is SQLAlchemy's."""
+"""Messages of sqlite3, asyncpg, psycopg, libpq, OpenSSL and PyMySQL; the last is SQLAlchemy's."""
 
 TOO_MANY = " 53300 "
-"""PostgreSQL's SQLSTATE for `too many connections`, as our server's log_line_prefix (%e) writes it."""
+"""PostgreSQL's SQLSTATE for `too many connections`, as log_line_prefix (%e) writes it on a server of the run."""
 
 LARGEST = 64 << 20
+"""Bytes of a log that are searched."""
+LOGS = (("app", "app.log", DRIVER_ERRORS), ("database", "postgres.log", (TOO_MANY,)))
 
 
-def words_in(log: Path, phrases: Iterable[str]) -> dict[str, int]:
-    """Returns how many lines of a log hold each phrase, of its first 64 MB, those that none holds left out."""
+def count_matches(log: Path, phrases: Iterable[str]) -> dict[str, int]:
+    """Return {phrase: lines that contain it} of the first 64 MB of a log, without phrases that do not occur."""
     found: Counter[str] = Counter()
     wanted = [(phrase, phrase.encode()) for phrase in phrases]
     try:
@@ -43,3 +45,10 @@ def words_in(log: Path, phrases: Iterable[str]) -> dict[str, int]:
     except OSError:
         return {}
     return dict(found)
+
+
+def record_log_errors(folder: Path, note: Callable[..., None]) -> None:
+    """Write notes on the driver and server errors in a session's logs."""
+    for about, name, phrases in LOGS:
+        for phrase, count in count_matches(folder / name, phrases).items():
+            note(about, f"{name} has {count} times: {phrase.strip()}", words=phrase, count=count)

@@ -1,0 +1,97 @@
+"""The phases and notes of a session, on the recording's clock and without its secrets; how a session ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from connleak.model.errors import Error
+from connleak.model.plan import Plan
+from connleak.model.recording import Note
+from connleak.plan.resolve import Private
+from connleak.processes.threads import stopped
+from connleak.recording.reader import PhaseLine
+from connleak.recording.redaction import scrub, secrets_in, without
+from connleak.recording.writer import Writer
+from connleak.runner.host import host
+from connleak.runner.log_patterns import record_log_errors
+
+
+class Journal:
+    """What a session writes down of itself: its phases and notes."""
+
+    def __init__(self, plan: Plan, folder: Path, secrets: set[str]) -> None:
+        self.plan = plan
+        self.folder = folder.resolve()  # the children have working folders of their own
+        self.secrets = secrets
+        """Values that no file and no message may contain."""
+        self.origin = time.monotonic()
+        self.phase = "start"
+        self.cycle = 0
+        self.stopped: deque[tuple[str, BaseException]] = deque()
+        """Threads that an exception ended, with the exception; the supervisor's own list once there is one."""
+        self.writer: Writer
+
+    def now(self) -> float:
+        """Return the moment in seconds of the recording."""
+        return round(time.monotonic() - self.origin, 4)
+
+    def begin(self, phase: str, cycle: int, at: float | None = None, **facts: object) -> None:
+        """Write the start of a phase, which ends the one before it."""
+        self.phase, self.cycle = phase, cycle
+        self.writer.append("phases", PhaseLine(self.now() if at is None else at, phase, cycle, facts))
+
+    def note(self, about: str, text: str, **facts: object) -> None:
+        """Write a note."""
+        self.writer.append("notes", Note(self.now(), about, without(text, self.secrets), facts))
+
+    def note_stopped_threads(self) -> None:
+        """Write a note for each thread that an exception has ended since the last call."""
+        while self.stopped:
+            thread, error = self.stopped.popleft()
+            self.writer.append("notes", stopped(self.now(), thread, error))
+
+
+@contextlib.contextmanager
+def open_journal(plan: Plan, private: Private, folder: Path, files: Collection[str]) -> Iterator[Journal]:
+    """Open the recording in `folder`; replace the session's secrets in all its files when they are closed."""
+    known = secrets_in({**os.environ, **private.env}, private.headers) | set(private.secrets)
+    journal = Journal(plan, folder, known)
+    with contextlib.ExitStack() as stack:
+        stack.callback(scrub, journal.folder, journal.secrets)  # the last one: no process writes there any more
+        journal.writer = stack.enter_context(Writer(journal.folder, plan, host(), only=files))
+        yield journal
+
+
+@contextlib.contextmanager
+def closing(journal: Journal) -> Iterator[contextlib.ExitStack]:
+    """Yield the stack of the session's parts; what fails while they close is a note with the command to type."""
+    parts = contextlib.ExitStack()
+    try:
+        yield parts
+    finally:
+        try:
+            parts.close()
+        except Error as error:
+            journal.note("end", f"{error.message}; {error.hint}")
+
+
+@contextlib.contextmanager
+def ending(journal: Journal) -> Iterator[None]:
+    """Note an interruption or an error, and write the end of the last phase before the parts are closed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        journal.note("run", f"interrupted in phase {journal.phase} of cycle {journal.cycle}", interrupted=True)
+    except Error as error:
+        error.message = without(error.message, journal.secrets)  # it may quote the last lines of a log
+        journal.note("run", error.message)
+        raise
+    finally:
+        journal.note_stopped_threads()
+        journal.begin("end", journal.cycle)
+        record_log_errors(journal.folder, journal.note)
