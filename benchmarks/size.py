@@ -34,6 +34,7 @@ from connleak.recording.downsampling import window_at
 from connleak.recording.reader import PhaseLine
 from connleak.recording.writer import Writer
 from connleak.render.charts.drawing import altair, to_svg
+from connleak.runner import index
 from connleak.runner import report as results
 from connleak.runner.watch import plan_of
 
@@ -242,9 +243,9 @@ def runs(size: int, seconds: float, folder: Path) -> lab.Row:
         run.mkdir(parents=True)
         for name in ("plan.json", "verdict.json", "samples.jsonl", "phases.jsonl", "machine.json"):
             shutil.copy(made / name, run / name)
-    results.write_index(reports)  # the first draws a small chart for each
+    index.write_index(reports)  # the first draws a small chart for each
     before, began = memory(), time.process_time()
-    page = results.write_index(reports)
+    page = index.write_index(reports)
     return {"seconds": time.process_time() - began, "memory_mb": memory() - before,
             "megabytes": page.stat().st_size / 1e6}  # fmt: skip
 

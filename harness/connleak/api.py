@@ -29,7 +29,8 @@ from connleak.recording import folders
 from connleak.recording import reader as recording
 from connleak.runner import experiment
 from connleak.runner import report as results
-from connleak.runner.signals import need_lab, own_folder
+from connleak.runner.requirements import need_lab
+from connleak.runner.signals import own_folder
 
 __all__ = ["Result", "compare", "judge", "read", "run", "to_pandas", "to_polars"]
 

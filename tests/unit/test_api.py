@@ -31,7 +31,7 @@ def test_what_is_wrong_is_an_error_with_a_hint(tmp_path: Path) -> None:
         api.read(tmp_path)
     with pytest.raises(Error, match="there is no target"):
         api.run("nothing_such")
-    with pytest.raises(Error, match="one thing alone"):
+    with pytest.raises(Error, match="takes two variants or more"):
         api.compare("missing_remove:fixed")
 
 

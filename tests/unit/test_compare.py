@@ -143,7 +143,7 @@ def test_arms_are_variants_in_the_order_of_the_story_or_as_named_and_twins_have_
     assert [n for n in names if n.startswith("wrong")] == names[1:3]
     twins = experiment.contenders(("missing_remove:fixed", "fixed", "fixed"), Options())
     assert [arm.name for arm in twins] == ["fixed", "fixed again", "fixed again 2"]
-    with pytest.raises(Error, match="one thing alone"):
+    with pytest.raises(Error, match="takes two variants or more"):
         experiment.contenders(("missing_remove:fixed",), Options())
     with pytest.raises(Error, match="differ in listens"):
         experiment.contenders(("missing_remove:fixed", "tcp_mysql:fixed"), Options())
@@ -151,7 +151,7 @@ def test_arms_are_variants_in_the_order_of_the_story_or_as_named_and_twins_have_
 
 def test_all_arms_get_one_load() -> None:
     arms = experiment.contenders(("teardown_raises:buggy", "wrong_after_request"), Options())
-    plans = [experiment.equal(resolve(arm.options)[0], arms) for arm in arms]
+    plans = [experiment.with_shared_load(resolve(arm.options)[0], arms) for arm in arms]
     assert len({(p.scenario, p.users, p.phases, p.probe, p.database.max_connections) for p in plans}) == 1
 
 

@@ -91,7 +91,7 @@ PLUGIN = """
 import locust
 import json
 from connleak.processes import hosts
-from connleak.locust_plugin import Requests, row_of
+from connleak.locust_requests import Requests, row_of
 log = Requests("requests.jsonl", 0.0)
 for number in range(3000):
     log.write(0.0, row_of(0.1, "/", "GET", None) | {"connleak_elsewhere": "a" * 400 + str(number)})
@@ -109,8 +109,8 @@ for make in (wrapped, lambda: (_ for _ in ()).throw(ConnectionError(said)),
     except OSError as error:
         log.write(0.0, row_of(0.1, "/", "GET", error))
 log.file.close()
-from connleak.locust_plugin import Load
-load = Load.__new__(Load)
+from connleak.locust_plugin import LoadControl
+load = LoadControl.__new__(LoadControl)
 load.log = log
 print(json.dumps({"say": "status", **load.counts()}))
 """

@@ -9,7 +9,7 @@ import pytest
 from connleak.corpus.grading import chosen
 from connleak.corpus.selection import AREAS, changed_files, drawn, touched
 from connleak.model.errors import Error
-from connleak.runner.experiment import git
+from connleak.runner.revisions import git
 
 CLONE = Path(__file__).parents[2]
 

@@ -23,9 +23,10 @@ from connleak.plan import trust
 from connleak.recording import folders
 from connleak.recording import reader as recording
 from connleak.recording.writer import point_latest
-from connleak.runner import drawing
+from connleak.runner import drawing, index
 from connleak.runner import report as results
-from connleak.runner.signals import folder_for, need_lab, terminating, without_secrets
+from connleak.runner.requirements import need_lab
+from connleak.runner.signals import folder_for, terminating, without_secrets
 
 INTERRUPTED = "interrupted: ends all that runs, then judges what there is; once more to stop at once"
 MISSING = "run takes a target, --app, or a connleak.toml here or above"
@@ -66,7 +67,7 @@ def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, 
                     results.keep_verdict(folder, verdict)
                     results.keep_excerpts(folder, read, verdict)
                     if not out:
-                        results.write_index(folder.parent)
+                        index.write_index(folder.parent)
     except KeyboardInterrupt:
         told = f"stopped at once; what was recorded until then is in {folder}"
         raise Error(told, f"connleak judge {folder}", exit_code=130) from None

@@ -26,9 +26,10 @@ from connleak.recording import folders
 from connleak.recording import reader as recording
 from connleak.recording.folders import named
 from connleak.render import comparison as compared
-from connleak.runner import drawing
+from connleak.runner import drawing, index
 from connleak.runner import report as results
-from connleak.runner.signals import folder_for, need_lab, own_folder, terminating, without_secrets
+from connleak.runner.requirements import need_lab
+from connleak.runner.signals import folder_for, own_folder, terminating, without_secrets
 
 COMPARED = """
 \b
@@ -98,7 +99,7 @@ def selected(expression: str, since: str | None, draw: int | None) -> list[tuple
     """Return the variants to run: those that -k names, and of them those that --since and --draw leave."""
     from connleak.corpus import grading as grades
     from connleak.corpus import selection
-    from connleak.runner import experiment
+    from connleak.runner.revisions import git
 
     pairs = grades.chosen(expression)
     if since is None:
@@ -106,7 +107,7 @@ def selected(expression: str, since: str | None, draw: int | None) -> list[tuple
             raise Error("--draw needs --since: what it draws is added to what changed", "connleak corpus --since main")
         return pairs
     files = selection.changed_files(catalog.corpus(), since)
-    head = experiment.git(catalog.corpus(), "rev-parse", "HEAD")
+    head = git(catalog.corpus(), "rev-parse", "HEAD")
     left = selection.drawn(pairs, files, draw or 0, head)
     if not left:
         raise Error(f"no variant changed since {since}", f"connleak corpus --since {since} --draw 60")
@@ -192,7 +193,7 @@ def compare(
         if place:
             results.keep_comparison(place, found, arms, diffs)
             if place.parent == Path("reports"):
-                results.write_index(place.parent)
+                index.write_index(place.parent)
     show_comparison(found, form)
     if place:
         shown = f"report: {place}/compare.html   charts: {place}/overlay.svg, {place}/multiples.svg"

@@ -35,7 +35,7 @@ from connleak.plan import catalog
 from connleak.plan import resolve as plan
 from connleak.recording.folders import named
 from connleak.render.sanitize import harmless
-from connleak.runner import drawing
+from connleak.runner import drawing, index
 from connleak.runner import report as results
 from connleak.runner.signals import without_secrets
 
@@ -190,7 +190,7 @@ def open_(which: str | None, only_print: bool) -> None:
     if which is None:
         if not reports.is_dir():
             raise Error("there are no runs here yet: no folder reports/", "connleak run missing_remove")
-        page = results.write_index(reports)
+        page = index.write_index(reports)
     else:
         page = page_of(named(reports / which if (reports / which).is_dir() else which))
     click.echo(harmless(str(page)))
