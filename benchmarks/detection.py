@@ -18,7 +18,7 @@ from pathlib import Path
 
 import lab
 from connleak.plan import catalog
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 
 RATES = (100, 1000, 10000)
 APP = """
@@ -41,7 +41,7 @@ def view():
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yields {one_in, run, outcome, seconds, requests} and {variant, outcome, expect}; goes on behind what is there."""
+    """Yield {one_in, run, outcome, seconds, requests} and {variant, outcome, expect}, after the results so far."""
     runs = dict.fromkeys(RATES, 20) if full else {100: 1, 1000: 1, 10000: 1}
     done = Counter(row["one_in"] for row in have if "one_in" in row)
     with tempfile.TemporaryDirectory() as name:
@@ -53,7 +53,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
 
 
 def leaking(folder: Path, one_in: int) -> lab.Row:
-    """Returns how a run on the leaking app ended; the time is from the first load to the end of the run."""
+    """Return how a run on the leaking app ended; the time is from the first load to the end of the run."""
     port = free_port()
     argv = [
         "--app", f"{sys.executable} -m gunicorn -k gthread --threads 8 -b 127.0.0.1:{port} shop:app",
@@ -69,7 +69,7 @@ def leaking(folder: Path, one_in: int) -> lab.Row:
 
 
 def false_alarms(wanted: int, done: int) -> Iterator[lab.Row]:
-    """Yields short runs of what does not leak, variant after variant."""
+    """Yield short runs of what does not leak, variant after variant."""
     variants = [
         (f"{target.name}:{variant.name}", variant.expect)
         for target in catalog.targets().values()
@@ -84,7 +84,7 @@ def false_alarms(wanted: int, done: int) -> Iterator[lab.Row]:
 
 
 def run(folder: Path, *words: str) -> tuple[lab.Row, list[lab.Row], Counter[str]]:
-    """Returns the verdict of a run by the command line, its phases, and how many events of each kind it had."""
+    """Return the verdict of a run by the command line, its phases, and how many events of each kind it had."""
     out = folder / f"run-{time.monotonic()}"
     argv = [sys.executable, "-m", "connleak", "run", *words, "--json", "--out", str(out)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)

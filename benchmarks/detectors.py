@@ -19,7 +19,7 @@ from pathlib import Path
 import lab
 from connleak.model.recording import Recording
 from connleak.plan import catalog
-from connleak.recording import reader as recording
+from connleak.recording import reader
 from detection import run
 
 WORDS = (b"garbage collector is trying to clean up", b"QueuePool limit of size")
@@ -27,7 +27,7 @@ QUICK = ("missing_remove:buggy", "missing_remove:fixed", "listen_held:fixed", "p
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yields {variant, expect, connleak: outcome, and for each detector the seconds to its alarm or null}."""
+    """Yield {variant, expect, connleak: outcome, and for each detector the seconds to its alarm or null}."""
     done = Counter(row["variant"] for row in have)
     names = [f"{target.name}:{name}" for target in catalog.targets().values() for name in target.variants]
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +40,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
 def one(folder: Path, name: str) -> lab.Row:
     verdict, *_ = run(folder, name)
     out = max(folder.glob("run-*"), key=lambda path: path.stat().st_mtime)
-    read = recording.read(out)
+    read = reader.read(out)
     begin = next(phase.begin for phase in read.phases if phase.name == "load")
     _, variant = catalog.find(name)
     alarms = {
@@ -60,7 +60,7 @@ def one(folder: Path, name: str) -> lab.Row:
 
 
 def held_longer(read: Recording, seconds: float) -> float | None:
-    """Returns when the first checkout of a pool had been out that long."""
+    """Return when the first checkout of a pool had been out that long."""
     taken = {(e.process, e.checkout): e.t for e in read.events if e.kind == "checkout" and e.pool}
     returned = {(e.process, e.checkout): e.t for e in read.events if e.kind == "checkin"}
     end = read.samples[-1].t
@@ -69,7 +69,7 @@ def held_longer(read: Recording, seconds: float) -> float | None:
 
 
 def still_used(read: Recording) -> float | None:
-    """Returns the end of the quiet window when a pool's gauge of used connections is above zero there."""
+    """Return the end of the quiet window when a pool's gauge of used connections is above zero there."""
     quiet = next((phase for phase in read.phases if phase.name == "quiet"), None)
     if quiet is None:
         return None
@@ -79,13 +79,13 @@ def still_used(read: Recording) -> float | None:
 
 
 def warned(out: Path, read: Recording) -> float | None:
-    """Returns the end of the run when SQLAlchemy's own words are in the app's log."""
+    """Return the end of the run when SQLAlchemy's own words are in the app's log."""
     log = (out / "app.log").read_bytes()
     return read.samples[-1].t if any(words in log for words in WORDS) else None
 
 
 def more_than_before(read: Recording) -> float | None:
-    """Returns the end of the quiet window when the server has more sessions then than before the first load."""
+    """Return the end of the quiet window when the server has more sessions then than before the first load."""
     quiet = next((phase for phase in read.phases if phase.name == "quiet"), None)
     baseline = next(phase for phase in read.phases if phase.name == "baseline")
     if quiet is None or quiet.end is None:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: parts without a run around them, results that are appended, intervals of ratios."""
+"""Helpers of the benchmarks: parts without a run around them, results that are appended, intervals of ratios."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from connleak.databases.postgres.local import open_postgres
+from connleak.databases.postgres import open_postgres
 from connleak.databases.server import Server
 from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import Machine
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.recording.writer import Writer
 
 HERE = Path(__file__).parent
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 def plan(**changes: Any) -> Plan:
-    """Returns a plan that only names things."""
+    """Return a plan with placeholder values."""
     values: Row = {
         "kind": "target",
         "target": "benchmark", "variant": "benchmark", "app": "", "cwd": "/", "url": "", "scenario": "", "users": 1,
@@ -38,12 +38,12 @@ def plan(**changes: Any) -> Plan:
 
 
 @contextmanager
-def server(folder: Path, max_connections: int = 100) -> Iterator[tuple[Keeper, Server]]:
-    """Yields a keeper and a PostgreSQL of its own."""
-    with Keeper() as keeper:
+def server(folder: Path, max_connections: int = 100) -> Iterator[tuple[Supervisor, Server]]:
+    """Yield a supervisor and a PostgreSQL of its own."""
+    with Supervisor() as supervisor:
         made = plan(database=Database(max_connections=max_connections))
-        with open_postgres(keeper, made, "", folder) as opened:
-            yield keeper, opened
+        with open_postgres(supervisor, made, "", folder) as opened:
+            yield supervisor, opened
 
 
 @contextmanager
@@ -53,13 +53,13 @@ def writer(folder: Path) -> Iterator[Writer]:
 
 
 def load(name: str) -> list[Row]:
-    """Returns the results so far of a benchmark."""
+    """Return the results so far of a benchmark."""
     path = RESULTS / f"{name}.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def append(name: str, row: Row) -> None:
-    """Adds a result, with when and where it was measured."""
+    """Append a result with the time and place of its measurement."""
     RESULTS.mkdir(exist_ok=True)
     where = {"at": time.strftime("%Y-%m-%d %H:%M"), "commit": commit(), "cores": os.cpu_count()}
     with (RESULTS / f"{name}.jsonl").open("a") as file:
@@ -74,7 +74,7 @@ def commit() -> str:
 
 
 def ratio(on: list[float], off: list[float], draws: int = 4000) -> tuple[float, float, float]:
-    """Returns the geometric mean of pairwise ratios with its 95 % interval (percentile bootstrap over the pairs)."""
+    """Return the geometric mean of pairwise ratios with its 95 % interval (percentile bootstrap over the pairs)."""
     logs = [math.log(a / b) for a, b in zip(on, off, strict=True)]
     dice = random.Random(1)
     means = sorted(statistics.fmean(dice.choices(logs, k=len(logs))) for _ in range(draws))

@@ -1,7 +1,7 @@
-"""6. What a long and large recording costs to draw: 30 hours, 500 sessions at the end, read every ten seconds.
+"""6. The cost of drawing a long and large recording: 30 hours, 500 sessions at the end, read every ten seconds.
 
 The generator writes a recording's folder as a run would: a pool of 240 that works by day, and one session in three
-minutes and a half that never comes home, until the server is full.
+minutes and a half that is never returned, until the server is full.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lab
-from connleak import judging as judge
+from connleak import judging
 from connleak.model.plan import Database, Phases, Plan
-from connleak.model.recording import Backend, Machine, Request
-from connleak.recording import reader as recording
-from connleak.recording.reader import EventLine, PhaseLine, SampleLine, StackLine
+from connleak.model.recording import Backend, Machine, Request, Sample
+from connleak.recording import delta, reader
+from connleak.recording.format import EventLine, PhaseLine, StackLine
 from connleak.recording.writer import Writer
 from connleak.render import charts
-from connleak.runner import report as results
+from connleak.runner import report
 
 HOURS, EVERY, POOL, FULL = 30, 10.0, 240, 500
 CHARTS = ("growth", "lifelines", "ages", "sides", "overlay", "multiples")
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yields {what, seconds, megabytes} for reading, judging, each chart as SVG, and the whole page."""
+    """Yield {what, seconds, megabytes} for reading, judging, each chart as SVG, and the whole page."""
     with tempfile.TemporaryDirectory(prefix="connleak-long-") as scratch:
         folder = Path(scratch, "run")
         generate(folder)
         began = time.monotonic()
-        read = recording.read(folder)
+        read = reader.read(folder)
         yield {"what": "reading", "seconds": time.monotonic() - began, "megabytes": size(folder)}
         began = time.monotonic()
-        verdict = judge.judge(read)
+        verdict = judging.judge(read)
         yield {"what": "judging", "seconds": time.monotonic() - began, "megabytes": 0.0}
         runs = {"one": [(read, verdict)], "two": [(read, verdict)]}
         makers = {
@@ -50,9 +50,9 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
             began = time.monotonic()
             svg = charts.to_svg(makers[name]())
             yield {"what": f"{name}.svg", "seconds": time.monotonic() - began, "megabytes": len(svg) / 1e6}
-        results.kept_library()
+        report.kept_library()
         began = time.monotonic()
-        results.render_folder(folder, recording.read(folder), verdict)
+        report.render_folder(folder, reader.read(folder), verdict)
         page = (folder / "report.html").stat().st_size / 1e6
         yield {"what": "report.html and growth.png", "seconds": time.monotonic() - began, "megabytes": page}
 
@@ -62,7 +62,7 @@ def size(folder: Path) -> float:
 
 
 def generate(folder: Path, hours: float = HOURS, every: float = EVERY) -> None:
-    """Writes such a recording into a folder."""
+    """Write the recording into a folder."""
     chance = random.Random(1)
     end = hours * 3600
     phases = Phases(baseline=60, load=end / 3 - 120, quiet=60)
@@ -86,6 +86,7 @@ def generate(folder: Path, hours: float = HOURS, every: float = EVERY) -> None:
             writer.append("phases", line)
         writer.append("stacks", StackLine(0, (("app.py", 31, "listen"),)))
         before: dict[int, Backend] = {}
+        encoder = delta.Encoder()
         leaked: list[tuple[int, float]] = []
         step = end / (FULL - POOL)
         for number in range(int(end / every)):
@@ -103,17 +104,13 @@ def generate(folder: Path, hours: float = HOURS, every: float = EVERY) -> None:
                 pid: before[pid] if pid in before and before[pid].state == row.state else row
                 for pid, row in now.items()
             }
-            rows = tuple(row for pid, row in kept.items() if before.get(pid) is not row)
-            writer.append(
-                "samples",
-                SampleLine(t=t, full=number % 360 == 0, rows=tuple(kept.values()) if number % 360 == 0 else rows),
-            )
+            writer.append("samples", encoder.encode(Sample(t, tuple(kept.values())), full=number % 360 == 0))
             before = kept
             writer.append("requests", Request(t, chance.expovariate(10), "/", "GET", chance.random() > 0.01))
 
 
 def session(chance: random.Random, pid: int, t: float) -> Backend:
-    """Returns a pooled session as the server shows it: mostly idle, busier by day."""
+    """Return a pooled session as the server shows it: mostly idle, busier by day."""
     by_day = 0.05 + 0.25 * (8 < t / 3600 % 24 < 20)
     drawn = chance.random()
     state = "active" if drawn < by_day / 3 else "idle in transaction" if drawn < by_day else "idle"
@@ -121,7 +118,7 @@ def session(chance: random.Random, pid: int, t: float) -> Backend:
 
 
 def walk(end: float) -> Iterator[PhaseLine]:
-    """Yields the phases of three long cycles."""
+    """Yield the phases of three long cycles."""
     yield PhaseLine(0.0, "start", 0)
     yield PhaseLine(1.0, "baseline", 0, {"max_connections": FULL, "reserved": 3})
     for cycle in (1, 2, 3):

@@ -1,8 +1,8 @@
-"""How much of the judge the tests pin: which small changes of its code turn a test or a golden verdict red.
+"""Measure how much of the judge the tests pin: which small changes of its code fail a test or a golden verdict.
 
-Each mutant changes one thing in one file of judge/: a comparison, `and`/`or`, a number (halved or doubled), a `not`, or
-a returned constant. It is tried in a fork: first the judge's unit tests, then the golden verdicts. What stands in an
-f-string is for people and stays. Survivors are listed.
+Each mutant changes one thing in one file of judging/: a comparison, `and`/`or`, a number (halved or doubled), a `not`,
+or a returned constant. It runs in a fork: first the judge's unit tests, then the golden verdicts. f-strings are prose
+and stay unchanged. Survivors are listed.
 
     python benchmarks/mutants.py [--sample N | --all] [--keep]
 """
@@ -28,19 +28,19 @@ from pathlib import Path
 import connleak
 import lab
 import pytest
-from connleak.corpus import archive as packing
+from connleak.corpus import archive
 from connleak.model.recording import Recording
-from connleak.recording import reader as recording
+from connleak.recording import reader
 
 ROOT = Path(__file__).parents[1]
-JUDGE = ROOT / "harness" / "connleak" / "judge"
+JUDGING = ROOT / "harness" / "connleak" / "judging"
 sys.path.insert(0, str(ROOT / "tests"))
 golden = importlib.import_module("golden")
 
 Recordings = dict[str, Recording]
 Verdicts = dict[str, dict[str, object]]
 PATIENCE = 120
-"""Seconds after which a mutant that does not end counts as killed."""
+"""Seconds after which a mutant that is still running counts as killed."""
 SWAPPED = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
     **{ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And},
@@ -49,7 +49,7 @@ SWAPPED = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: the number of its node in its file, which of the node's changes, and how it is told."""
+    """One change: its file, the number of its node there, which of the node's changes it is, and its description."""
 
     file: str
     node: int
@@ -59,7 +59,7 @@ class Mutant:
 
 
 def changes_of(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """Yields what a node may become, each with its kind."""
+    """Yield the changed forms of a node, each with its kind."""
     if isinstance(node, ast.Compare):
         for number, operator in enumerate(node.ops):
             changed = copy.deepcopy(node)
@@ -79,7 +79,7 @@ def changes_of(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 
 
 def nodes_of(tree: ast.AST) -> list[ast.AST]:
-    """Returns the nodes that may be changed, in order: none within an f-string or an annotation."""
+    """Return the nodes that may be changed, in order: none within an f-string or an annotation."""
     found: list[ast.AST] = []
 
     def visit(node: ast.AST) -> None:
@@ -96,20 +96,21 @@ def nodes_of(tree: ast.AST) -> list[ast.AST]:
 
 
 def mutants() -> list[Mutant]:
-    """Returns every mutant of the judge, in order."""
+    """Return every mutant of the judge, in order."""
     found = []
-    for path in sorted(JUDGE.glob("*.py")):
+    for path in sorted(JUDGING.rglob("*.py")):
         for number, node in enumerate(nodes_of(ast.parse(path.read_text()))):
             for change, (kind, new) in enumerate(changes_of(node)):
                 if ast.unparse(new) != ast.unparse(node):
-                    text = f"{path.name}:{node.lineno}: {ast.unparse(node)} -> {ast.unparse(new)}"  # type: ignore[attr-defined]
-                    found.append(Mutant(path.stem, number, change, kind, text))
+                    file = str(path.relative_to(JUDGING))
+                    text = f"{file}:{node.lineno}: {ast.unparse(node)} -> {ast.unparse(new)}"  # type: ignore[attr-defined]
+                    found.append(Mutant(file, number, change, kind, text))
     return found
 
 
 def mutated(mutant: Mutant) -> ast.Module:
-    """Returns the tree of a mutant's file with its change."""
-    tree = ast.parse((JUDGE / f"{mutant.file}.py").read_text())
+    """Return the syntax tree of a mutant's file with its change."""
+    tree = ast.parse((JUDGING / mutant.file).read_text())
     target = nodes_of(tree)[mutant.node]
     new = list(changes_of(target))[mutant.change][1]
 
@@ -121,32 +122,32 @@ def mutated(mutant: Mutant) -> ast.Module:
 
 
 def install(mutant: Mutant | None, scratch: Path) -> None:
-    """Has the judge imported anew from a copy, in which the mutant's file is changed."""
-    shutil.copytree(JUDGE, scratch / "judge", ignore=shutil.ignore_patterns("__pycache__"))
+    """Import the judge again from a copy with the mutant's change."""
+    shutil.copytree(JUDGING, scratch / "judging", ignore=shutil.ignore_patterns("__pycache__"))
     if mutant:
-        (scratch / "judge" / f"{mutant.file}.py").write_text(ast.unparse(mutated(mutant)))
+        (scratch / "judging" / mutant.file).write_text(ast.unparse(mutated(mutant)))
     for name in [name for name in sys.modules if name.startswith("connleak.judging")]:
         del sys.modules[name]
     connleak.__path__.insert(0, str(scratch))
-    connleak.judge = importlib.import_module("connleak.judging")
+    connleak.judging = importlib.import_module("connleak.judging")
 
 
 def killer_of(tests: Path, stored: Recordings, verdicts: Verdicts) -> str:
-    """Returns what turns red under the judge as it is now: unit, golden, or none."""
+    """Return what fails with the judge as it is now: unit, golden, or none."""
     files = [*sorted(tests.glob("test_judge*.py")), tests / "test_rates.py"]
     if pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", *map(str, files)]) != 0:
         return "unit"
     about = ("kept", "known_wrong")
     for name, made in stored.items():
         reviewed = {field: value for field, value in verdicts[name].items() if field not in about}
-        if any(golden.differences(reviewed, golden.figures_of(connleak.judge.judge(made)))):
+        if any(golden.differences(reviewed, golden.figures_of(connleak.judging.judge(made)))):
             return "golden"
     return "none"
 
 
 def tried(mutant: Mutant | None, tests: Path, stored: Recordings, verdicts: Verdicts) -> str:
-    """Returns what kills a mutant, found in a fork; `time` when it ends the fork, or does not end."""
-    reader, writer = os.pipe()
+    """Try a mutant in a fork, and return what kills it; `time` when the fork ends early or not in time."""
+    incoming, outgoing = os.pipe()
     with tempfile.TemporaryDirectory(prefix="mutant-") as scratch:
         pid = os.fork()
         if pid == 0:
@@ -156,35 +157,35 @@ def tried(mutant: Mutant | None, tests: Path, stored: Recordings, verdicts: Verd
             os.dup2(quiet, 2)
             try:
                 install(mutant, Path(scratch))
-                told = killer_of(tests, stored, verdicts)
+                killer = killer_of(tests, stored, verdicts)
             except BaseException:  # it cannot even be imported, or raises where the judge must not
-                told = "unit"
-            os.write(writer, told.encode())
+                killer = "unit"
+            os.write(outgoing, killer.encode())
             os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader) as answer:
-            told = answer.read() or "time"
+        os.close(outgoing)
+        with os.fdopen(incoming) as answer:
+            killer = answer.read() or "time"
         os.waitpid(pid, 0)
-    return told
+    return killer
 
 
 def judged_anew(verdicts: Verdicts) -> Recordings:
-    """Returns the stored recordings that have a golden verdict and can be judged anew."""
+    """Return the stored recordings that have a golden verdict and can be judged again."""
     found = {}
     for name, path in golden.recordings().items():
         if name in verdicts and not verdicts[name].get("kept"):
-            with packing.unpacked(path) as folder:
-                found[name] = recording.read(folder)
+            with archive.unpacked(path) as folder:
+                found[name] = reader.read(folder)
     return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sample", type=int, default=240, help="mutants that are tried (default: 240)")
-    parser.add_argument("--seed", type=int, default=1, help="of the choice of them (default: 1)")
+    parser.add_argument("--sample", type=int, default=240, help="number of mutants to try (default: 240)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the sample (default: 1)")
     parser.add_argument("--all", action="store_true", help="try every mutant")
-    parser.add_argument("--tests", type=Path, default=ROOT / "tests" / "unit", help="where the unit tests are")
-    parser.add_argument("--without-golden", action="store_true", help="the unit tests alone")
+    parser.add_argument("--tests", type=Path, default=ROOT / "tests" / "unit", help="the folder of the unit tests")
+    parser.add_argument("--without-golden", action="store_true", help="run the unit tests only")
     parser.add_argument("--keep", action="store_true", help="append the share to benchmarks/results/mutants.jsonl")
     given = parser.parse_args()
     every = mutants()
@@ -192,7 +193,7 @@ def main() -> int:
     verdicts = {} if given.without_golden else golden.stored()
     stored = judged_anew(verdicts)
     if tried(None, given.tests, stored, verdicts) != "none":
-        print("the judge is red without a mutant: make that green first", file=sys.stderr)
+        print("the judge fails its tests without a mutant: make them pass first", file=sys.stderr)
         return 2
     began, killers = time.monotonic(), Counter[str]()
     for number, mutant in enumerate(chosen, 1):
@@ -203,7 +204,7 @@ def main() -> int:
         if number % 20 == 0:
             print(f"{number} of {len(chosen)}, {dict(killers)}, {time.monotonic() - began:.0f} s", flush=True)
     share = 1 - killers["none"] / len(chosen)
-    print(f"{share:.1%} of {len(chosen)} mutants killed ({dict(killers)}), of {len(every)} that there are")
+    print(f"{share:.1%} of {len(chosen)} mutants killed out of {len(every)} ({dict(killers)})")
     if given.keep:
         lab.append("mutants", {"tried": len(chosen), "of": len(every), "killed": round(share, 3), **killers})
     return 0

@@ -14,12 +14,12 @@ from itertools import combinations
 from pathlib import Path
 
 import lab
-from connleak import comparing as compare
-from connleak import judging as judge
+from connleak import judging
+from connleak.comparing import compare
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
-from connleak.plan import resolve as plan
-from connleak.recording import reader as recording
+from connleak.plan.resolve import Options, resolve
+from connleak.recording import reader
 from connleak.runner.record import record
 
 VARIANTS = ("missing_remove:buggy", "missing_remove:fixed")
@@ -28,16 +28,16 @@ Runs = list[tuple[Recording, Verdict]]
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yields {variant, run, outcome, comparisons, different, kinds}: of the comparisons that a further run makes."""
+    """Yield {variant, run, outcome, comparisons, different, kinds}: of the comparisons that a further run makes."""
     for name in (*VARIANTS, "engine_per_request:buggy", "pool_events:control") if full else VARIANTS:
         done: Runs = []
         for number in range(24 if full else 8):
             folder = Path(tempfile.mkdtemp(prefix="connleak-same-"))
-            made, private = plan.resolve(plan.Options(target=name, early_stop=False))
+            made, private = resolve(Options(target=name, early_stop=False))
             record(made, private, folder)
-            read = recording.read(folder)
+            read = reader.read(folder)
             shutil.rmtree(folder)
-            done.append((read, judge.judge(read)))
+            done.append((read, judging.judge(read)))
             found = [answer(done[-2 * rounds :]) for rounds in ROUNDS if len(done) >= 2 * rounds]
             found += [answer([*chosen, done[-1]]) for chosen in others(done)]
             yield {
@@ -53,10 +53,10 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
 def others(
     done: Runs,
 ) -> list[Runs]:
-    """Returns the choices of five earlier runs out of the last eight, in their order."""
+    """Return the choices of five earlier runs out of the last eight, in their order."""
     return [list(chosen) for chosen in combinations(done[-9:-1], 5)] if len(done) >= 6 else []
 
 
 def answer(runs: Runs) -> str:
-    """Returns what the comparison of the odd with the even runs says."""
-    return compare.compare({"one": runs[::2], "one again": runs[1::2]}).outcome
+    """Return the outcome of comparing the odd with the even runs."""
+    return compare({"one": runs[::2], "one again": runs[1::2]}).outcome

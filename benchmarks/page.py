@@ -13,7 +13,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
 def write() -> None:
-    """Writes every table anew."""
+    """Write every table anew."""
     text = PAGE.read_text(encoding="utf-8")
     for name, table in TABLES.items():
         rows = lab.load(name)
@@ -48,7 +48,7 @@ def middle(rows: list[lab.Row], key: str, **wanted: object) -> float | None:
 
 
 def probe_cost(rows: list[lab.Row]) -> str:
-    """Returns what is above no probe, in microseconds: of the fastest blocks, and of all pairs."""
+    """Return what is above no probe, in microseconds: of the fastest blocks, and of all pairs."""
     ways = ("probe", "OpenTelemetry", "echo_pool", "extract_stack")
     table = []
     for version in ("1.4.54", "2.0.58", "2.1.9"):
@@ -65,7 +65,7 @@ def probe_cost(rows: list[lab.Row]) -> str:
 
 
 def throughput(rows: list[lab.Row]) -> str:
-    """Returns on / off of each figure with its interval."""
+    """Return on / off of each figure with its interval."""
     table = []
     pairs = sorted({row["pair"] for row in rows})
     by = {(row["pair"], row["way"]): row for row in rows}
@@ -164,7 +164,7 @@ def detectors(rows: list[lab.Row]) -> str:
 
 
 def long_recording(rows: list[lab.Row]) -> str:
-    """Returns the medians over all measurements, in the order of drawing."""
+    """Return the medians over all measurements, in the order of drawing."""
     names = dict.fromkeys(row["what"] for row in rows)
     table = []
     for name in names:
@@ -184,7 +184,7 @@ def no_difference(rows: list[lab.Row]) -> str:
 
 
 def size(rows: list[lab.Row]) -> str:
-    """Returns each cost at its sizes, with the power of the size with which it grows; draws them, too."""
+    """Return each cost at its sizes, with the power of the size with which it grows; draws them, too."""
     import size as measured_size
 
     latest = {(row["what"], row["size"]): row for row in rows}

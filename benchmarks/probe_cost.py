@@ -1,4 +1,4 @@
-"""1. What a checkout and its checkin cost with the probe, beside no probe and what people use today.
+"""1. The cost of a checkout and its checkin with the probe, beside no probe and what people use today.
 
 Each way runs in a process of its own, interleaved, on SQLAlchemy's QueuePool over SQLite in memory, so that little but
 the pool is timed; the app's line lies `depth` frames of plumbing above the pool, so about depth + 8 frames are walked.
@@ -20,7 +20,7 @@ from pathlib import Path
 import lab
 from connleak.collectors.probe_collector import Collector
 from connleak.probe import ENTRY
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.processes.venv import environment
 
 VERSIONS = ("1.4.54", "2.0.58", "2.1.9")
@@ -64,13 +64,13 @@ print(json.dumps([1e6 * (time.perf_counter() - began) / pairs, 1e6 * min(blocks)
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yields {sqlalchemy, way, depth, mean, best} in microseconds a pair, a row a process."""
+    """Yield {sqlalchemy, way, depth, mean, best} in microseconds a pair, a row a process."""
     rounds, pairs = (9, 10000) if full else (2, 5000)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        keeper = stack.enter_context(Keeper())
+        supervisor = stack.enter_context(Supervisor())
         writer = stack.enter_context(lab.writer(folder))
-        collector = stack.enter_context(Collector(writer, keeper.scratch, time.monotonic(), folder))
+        collector = stack.enter_context(Collector(writer, supervisor.scratch, time.monotonic(), folder))
         (folder / "app.py").write_text(SCRIPT)
         pythons = {version: interpreter(version) for version in VERSIONS}
         for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""Runs the benchmarks, appends their results to benchmarks/results/, and writes their tables into docs/performance.md.
+"""Run the benchmarks, appends their results to benchmarks/results/, and writes their tables into docs/performance.md.
 
     python benchmarks/run.py [--full] [NAME ...]
 

@@ -1,4 +1,4 @@
-"""3. What a sample costs server and client at 10 to 2000 sessions, beside pg_activity 3.6 on the same server.
+"""3. The cost of a sample on server and client at 10 to 2000 sessions, beside pg_activity 3.6 on the same server.
 
 The sessions are idle, in a process of their own. The sampler runs ten times a second in a process of its own,
 pg_activity twice a second (its fastest) in a pseudo-terminal. CPU is the system's count for the process and for its
@@ -37,7 +37,7 @@ kept = [psycopg2.connect(os.environ["DATABASE_URL"].replace("+psycopg2", "")) fo
 print("ready", flush=True)
 sys.stdin.read()
 """
-OURS = """
+SAMPLER = """
 import json, sys, time, pickle, os, psutil
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
@@ -50,12 +50,12 @@ reader = PostgresReader(server, origin)
 with lab.writer(Path(sys.argv[2])) as writer, Sampler(reader, writer, origin, 0.1) as sampler:
     backend = psutil.Process(sampler._reader._connection.info.backend_pid)
     time.sleep(1)
-    mine, theirs, taken = time.process_time(), sum(backend.cpu_times()[:2]), sampler.taken
+    client, backends, taken = time.process_time(), sum(backend.cpu_times()[:2]), sampler.taken
     time.sleep(float(sys.argv[3]))
     taken = sampler.taken - taken
     print(json.dumps({
-        "client_ms": 1000 * (time.process_time() - mine) / taken,
-        "server_ms": 1000 * (sum(backend.cpu_times()[:2]) - theirs) / taken,
+        "client_ms": 1000 * (time.process_time() - client) / taken,
+        "server_ms": 1000 * (sum(backend.cpu_times()[:2]) - backends) / taken,
         "memory_mb": psutil.Process().memory_info().rss / 1e6,
         "samples": taken, "listed": len(sampler.latest.backends),
     }))
@@ -63,7 +63,7 @@ with lab.writer(Path(sys.argv[2])) as writer, Sampler(reader, writer, origin, 0.
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yields {sessions, way, client_ms, server_ms, memory_mb, samples} a sample, and {way, listed, of}."""
+    """Yield {sessions, way, client_ms, server_ms, memory_mb, samples} a sample, and {way, listed, of}."""
     activity = environment("", "pg_activity==3.6.2", "psycopg2-binary").parent / "pg_activity"
     seconds, rounds = (10.0, 3) if full else (5.0, 1)
     with ExitStack() as stack:
@@ -72,16 +72,16 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
         for _ in range(rounds):
             for level in LEVELS:
                 with sessions(server, level):
-                    yield {"sessions": level, "way": "connleak", **ours(server, folder, seconds)}
-                    yield {"sessions": level, "way": "pg_activity", **theirs(server, activity, seconds)}
+                    yield {"sessions": level, "way": "connleak", **sampler_row(server, folder, seconds)}
+                    yield {"sessions": level, "way": "pg_activity", **activity_row(server, activity, seconds)}
         with sessions(server, 200):
-            yield {"way": "connleak", "of": 200, "listed": ours(server, folder, 2.0)["listed"]}
+            yield {"way": "connleak", "of": 200, "listed": sampler_row(server, folder, 2.0)["listed"]}
             yield {"way": "pg_activity", "of": 200, "listed": listed(server, activity, folder)}
 
 
 @contextmanager
 def sessions(server: Server, count: int) -> Iterator[None]:
-    """Keeps so many idle sessions open."""
+    """Keep idle sessions open."""
     env = {**os.environ, **server.environment()}
     argv = [sys.executable, "-c", OPEN, str(count)]
     with subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -102,17 +102,17 @@ def count_of(server: Server) -> int:
     return int(count)
 
 
-def ours(server: Server, folder: Path, seconds: float) -> lab.Row:
+def sampler_row(server: Server, folder: Path, seconds: float) -> lab.Row:
     import pickle
 
-    argv = [sys.executable, "-c", OURS, str(lab.HERE), str(folder / f"ours-{time.monotonic()}"), str(seconds)]
+    argv = [sys.executable, "-c", SAMPLER, str(lab.HERE), str(folder / f"sampler-{time.monotonic()}"), str(seconds)]
     done = subprocess.run(argv, input=pickle.dumps(server), capture_output=True, check=True)
     return dict(json.loads(done.stdout))
 
 
 @contextmanager
 def activity_running(server: Server, program: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs pg_activity in a pseudo-terminal whose output is read and thrown away."""
+    """Run pg_activity in a pseudo-terminal whose output is read and thrown away."""
     admin = server.admin
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
@@ -141,7 +141,7 @@ def activity_running(server: Server, program: Path, *words: str) -> Iterator[sub
         os.close(master)
 
 
-def theirs(server: Server, program: Path, seconds: float) -> lab.Row:
+def activity_row(server: Server, program: Path, seconds: float) -> lab.Row:
     with activity_running(server, program) as process:
         time.sleep(3)
         client = psutil.Process(process.pid)
@@ -172,7 +172,7 @@ def backends_named(server: Server, name: str) -> list[int]:
 
 
 def listed(server: Server, program: Path, folder: Path) -> int:
-    """Returns how many of the sessions pg_activity writes into its file."""
+    """Return how many of the sessions pg_activity writes into its file."""
     path = folder / "activity.csv"
     with activity_running(server, program, "--output", str(path)):
         time.sleep(4)

@@ -1,4 +1,4 @@
-"""8. What size costs: sessions, probed processes, events a second, hours, runs in a folder, each at several sizes.
+"""8. The cost of size: sessions, probed processes, events a second, hours, runs in a folder, each at several sizes.
 
 Every size is measured in a process of its own, so that its memory is its own. Nothing may grow faster than its size:
 the table gives the power with which each cost grows, and docs/size.svg draws it.
@@ -20,22 +20,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
+import connleak
 import lab
 import long_recording
 import msgspec
-from connleak import judging as judge
+from connleak import judging
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Reading
 from connleak.model.plan import Database
 from connleak.model.recording import Backend, Holder, Machine, Pool, Process, Recording, Site, Snapshot
-from connleak.recording import reader as recording
-from connleak.recording.downsampling import window_at
-from connleak.recording.reader import PhaseLine
+from connleak.recording import reader
+from connleak.recording.downsampling import window_length
+from connleak.recording.format import PhaseLine
 from connleak.recording.writer import Writer
-from connleak.render.charts.drawing import altair, to_svg
-from connleak.runner import index
-from connleak.runner import report as results
+from connleak.render.charts.vega import altair, to_svg
+from connleak.runner import index, report
 from connleak.runner.watch import plan_of
 
 SIZES = {
@@ -69,7 +69,7 @@ time.sleep(2)
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yields {what, size, seconds, memory_mb, megabytes, ...}: the cost of a second, or of the whole."""
+    """Yield {what, size, seconds, memory_mb, megabytes, ...}: the cost of a second, or of the whole."""
     for what, sizes in SIZES.items():
         for size in sizes if full else sizes[:2]:
             seconds = ENDURED if full and what == "events a second" and size == max(sizes) else 10.0
@@ -79,22 +79,22 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
 
 
 def sessions(size: int, seconds: float, folder: Path) -> lab.Row:
-    """Returns what a second of ten samples costs client and server."""
+    """Return the cost of ten samples, taken in a second, for client and server."""
     import sampler_cost
 
     with lab.server(folder, max_connections=size + 50) as (_, server), sampler_cost.sessions(server, size):
-        row = sampler_cost.ours(server, folder, seconds)
+        row = sampler_cost.sampler_row(server, folder, seconds)
     cost = 10 * (row["client_ms"] + row["server_ms"]) / 1000
     return {"seconds": cost, "memory_mb": row["memory_mb"], "rate": row["samples"] / seconds, "listed": row["listed"]}
 
 
 def probed(processes: int, each: float, seconds: float, folder: Path) -> lab.Row:
-    """Returns what a second of so many probes costs the collector, and whether it took in all that they told."""
+    """Return the cost of the probes for the collector a second, and whether it received all their events."""
     began_with = memory()
-    with lab.server(folder, max_connections=processes + 50) as (keeper, server), lab.writer(folder) as writer:
-        with Collector(writer, keeper.scratch, time.monotonic(), folder) as collector:
+    with lab.server(folder, max_connections=processes + 50) as (supervisor, server), lab.writer(folder) as writer:
+        with Collector(writer, supervisor.scratch, time.monotonic(), folder) as collector:
             env = {**os.environ, **server.environment(), **collector.environment(lab.plan())}
-            env["PYTHONPATH"] = str(Path(recording.__file__).parent / "probe" / "entry")
+            env["PYTHONPATH"] = str(Path(connleak.__file__).parent / "probe" / "entry")
             argv = [sys.executable, "-c", APP, str(processes), str(each), str(seconds)]
             with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as app:
                 while len(collector.living()) < processes:
@@ -113,7 +113,7 @@ def probed(processes: int, each: float, seconds: float, folder: Path) -> lab.Row
         written = folder / "run"
         size = sum(path.stat().st_size for path in written.iterdir()) / 1e6
     began = time.process_time()
-    read = recording.read(written)
+    read = reader.read(written)
     reading = time.process_time() - began
     return {
         "seconds": cost, "memory_mb": memory() - began_with, "megabytes": size, "made": 2 * made,
@@ -124,7 +124,7 @@ def probed(processes: int, each: float, seconds: float, folder: Path) -> lab.Row
 
 
 def left_out(read: Recording) -> int:
-    """Returns the checkouts that were counted and left out."""
+    """Return the checkouts that were counted and left out."""
     found = [note.text for note in read.notes if "were left out" in note.text]
     return int(found[0].split()[0]) if found else 0
 
@@ -170,14 +170,14 @@ def row_at(pid: int, t: float, state: str) -> Backend:
 
 
 def hours(size: int, seconds: float, folder: Path) -> lab.Row:
-    """Returns what reading and judging a watch of so many hours costs, read ten times a second by a faked clock."""
+    """Return the cost of reading and judging a watch of many hours, sampled ten times a second by a fake clock."""
     crowd, plan = Crowd(), plan_of("postgresql://127.0.0.1/shop", window=60.0, every=0.1)
     plan = msgspec.structs.replace(plan, database=Database(source="url", max_connections=500), probe="pool")
     site = Site("shop.py", 31, "listen")
     pool = Pool(process=100, pool=1, kind="QueuePool", size=100, max_overflow=10, created=0.1, used=True,
                 idle=tuple(range(1001, 1100)), checked_out=1)  # fmt: skip
     holder = Holder(process=100, checkout=1, backend=1000, since=0.5, site=site, stack=(site,), thread=1, pool=1)
-    told = (Process(process=100, probe=True, armed=True),)
+    armed = (Process(process=100, probe=True, armed=True),)
     with Writer(folder / "run", plan, Machine()) as writer, mock.patch("connleak.collectors.sampler.time") as clock:
         clock.monotonic = lambda: crowd.t
         sampler = Sampler(crowd, writer, 0.0, 0.1, window=60.0)
@@ -191,8 +191,8 @@ def hours(size: int, seconds: float, folder: Path) -> lab.Row:
                     if number > cycle:
                         writer.append("phases", PhaseLine(crowd.t, "watch", number))
                     writer.append("snapshots", Snapshot(t=crowd.t, label="watch", cycle=number, holders=(holder,),
-                                                        pools=(pool,), processes=told))  # fmt: skip
-                cycle, ends = cycle + 1, crowd.t + window_at(60.0, crowd.t)
+                                                        pools=(pool,), processes=armed))  # fmt: skip
+                cycle, ends = cycle + 1, crowd.t + window_length(60.0, crowd.t)
             sampler._sample()
         writer.append("phases", PhaseLine(crowd.t, "end", cycle))
     return read_and_judged(folder / "run", crowd)
@@ -206,11 +206,11 @@ def read_and_judged(folder: Path, crowd: Crowd) -> lab.Row:
 
 
 def judged(folder: Path) -> lab.Row:
-    """Returns what reading and judging a folder costs, and how many sessions open and close in it."""
+    """Return the cost of reading and judging a folder, and how many sessions open and close in it."""
     before, began = memory(), time.process_time()
-    read = recording.read(folder)
+    read = reader.read(folder)
     reading = time.process_time() - began
-    verdict = judge.judge(read)
+    verdict = judging.judge(read)
     spent = time.process_time() - began
     seen: set[int] = set()
     closed = 0
@@ -234,10 +234,10 @@ def judged(folder: Path) -> lab.Row:
 
 
 def runs(size: int, seconds: float, folder: Path) -> lab.Row:
-    """Returns what the index over a folder of so many runs costs."""
+    """Return the cost of the index over a folder of many runs."""
     reports, made = folder / "reports", folder / "made"
     long_recording.generate(made, hours=0.1)
-    results.judge_folder(made)
+    report.judge_folder(made)
     for number in range(size):
         run = reports / f"20260101-{number:06d}-missing_remove-buggy"
         run.mkdir(parents=True)
@@ -260,7 +260,7 @@ COSTS = {
 
 
 def drawn(rows: list[lab.Row]) -> str:
-    """Returns the chart of cost against size as SVG: a panel for each, both axes logarithmic, a dashed line for n."""
+    """Return the chart of cost against size as SVG: a panel for each, both axes logarithmic, a dashed line for n."""
     alt = altair()
     panels = []
     for what, words in COSTS.items():
@@ -289,12 +289,12 @@ def drawn(rows: list[lab.Row]) -> str:
 
 
 def memory() -> float:
-    """Returns the most memory that this process has had, in MB."""
+    """Return the most memory that this process has had, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
 def power(rows: list[lab.Row], key: str) -> float:
-    """Returns the power of the size with which a cost grows, by least squares over their logarithms."""
+    """Return the power of the size with which a cost grows, by least squares over their logarithms."""
     points = [(math.log(row["size"]), math.log(max(row[key], 1e-6))) for row in rows]
     x, y = (sum(column) / len(points) for column in zip(*points, strict=True))
     return sum((a - x) * (b - y) for a, b in points) / sum((a - x) ** 2 for a, _ in points)

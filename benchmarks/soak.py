@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from connleak.processes.supervisor import free_port
-from connleak.render.charts.drawing import altair, to_svg
+from connleak.processes.ports import free_port
+from connleak.render.charts.vega import altair, to_svg
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from nemeses.__main__ import write_into
@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def soak(seconds: float, dice: random.Random) -> list[dict[str, Any]]:
-    """Returns {t, who, memory, descriptors, threads} rows, and {t, event} rows of what was done meanwhile."""
+    """Return {t, who, memory, descriptors, threads} rows, and {t, event} rows of what was done meanwhile."""
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
@@ -133,7 +133,7 @@ def soak(seconds: float, dice: random.Random) -> list[dict[str, Any]]:
 
 
 def verdict_of(said: str) -> str:
-    """Returns the outcome in what `connleak watch --json` said beside its progress."""
+    """Return the outcome in what `connleak watch --json` said beside its progress."""
     with suppress(ValueError):
         return str(json.JSONDecoder().raw_decode(said[said.index("{\n") :])[0]["outcome"])
     return said[-300:]
@@ -146,7 +146,7 @@ def row_of(t: float, name: str, process: psutil.Process) -> dict[str, Any]:
 
 
 def disturb(dice: random.Random, server: Postgres, probe: subprocess.Popen[str]) -> str:
-    """Does something to the shop or its server; returns what."""
+    """Do something to the shop or its server; returns what."""
     what = dice.choice(("restart", "kill -9", "new workers", "sessions ended"))
     if what in ("restart", "kill -9"):
         server.stop(signal.SIGINT if what == "restart" else signal.SIGKILL)
@@ -166,7 +166,7 @@ def disturb(dice: random.Random, server: Postgres, probe: subprocess.Popen[str])
 
 
 def ask(url: str, stop: threading.Event) -> None:
-    """Asks for a page again and again, whatever comes back."""
+    """Ask for a page again and again, whatever comes back."""
     while not stop.wait(0.04):
         with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=5) as answer:
             answer.read()
@@ -182,7 +182,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def flatness(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns, for each process and figure, the medians of the second and the last quarter, and whether it is flat."""
+    """Return, for each process and figure, the medians of the second and the last quarter, and whether it is flat."""
     last = max(row["t"] for row in rows)
     found = []
     for who in dict.fromkeys(row["who"] for row in rows if "who" in row):
@@ -212,7 +212,7 @@ def told(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[str]:
 
 
 def chart(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the chart: memory above, descriptors below, a line for each process, a rule for each disturbance."""
+    """Return the chart: memory above, descriptors below, a line for each process, a rule for each disturbance."""
     alt = altair()
     names = list(dict.fromkeys(row["who"] for row in rows if "who" in row))
     lines = [{**row, "t": row["t"] / 60} for row in rows if "who" in row]

@@ -1,4 +1,4 @@
-"""2. What watching costs a real app: Flask behind gunicorn on PostgreSQL, everything on against everything off.
+"""2. The cost of watching a real app: Flask behind gunicorn on PostgreSQL, everything on against everything off.
 
 On is the probe in the app, the collector, and the sampler at ten a second; off is the app alone. Both apps are up on
 one server; short stretches of load go to the one and to the other in turns, the order alternating, and are compared in
@@ -23,30 +23,31 @@ from pathlib import Path
 import lab
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
-from connleak.databases.postgres.local import run_sql
+from connleak.databases.postgres.connection import run_sql
 from connleak.databases.postgres.reader import PostgresReader
 from connleak.plan import catalog
 from connleak.probe import ENTRY
 from connleak.processes.app import answers
-from connleak.processes.supervisor import Keeper, free_port, wait_until_ready
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor, wait_until_ready
 
 CLIENTS = 8
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yields {pair, way, rate, p50, p99}: requests a second, and milliseconds."""
+    """Yield {pair, way, rate, p50, p99}: requests a second, and milliseconds."""
     pairs, seconds = (200, 1.5) if full else (24, 1.0)
     first = max((row["pair"] for row in have), default=0) + 1
     target = Path(catalog.targets()["missing_remove"].folder)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        keeper, server = stack.enter_context(lab.server(folder))
+        supervisor, server = stack.enter_context(lab.server(folder))
         writer = stack.enter_context(lab.writer(folder))
         run_sql(server, target / "schema.sql")
-        collector = stack.enter_context(Collector(writer, keeper.scratch, time.monotonic(), target))
-        off = start(keeper, folder, target, server.environment())
+        collector = stack.enter_context(Collector(writer, supervisor.scratch, time.monotonic(), target))
+        off = start(supervisor, folder, target, server.environment())
         on = start(
-            keeper, folder, target, {**server.environment(), **collector.environment(), "PYTHONPATH": str(ENTRY)}
+            supervisor, folder, target, {**server.environment(), **collector.environment(), "PYTHONPATH": str(ENTRY)}
         )
         for pair in range(first, first + pairs):
             for way in ("on", "off") if pair % 2 else ("off", "on"):
@@ -60,28 +61,28 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
                 yield {"pair": pair, "way": way, "rate": len(times) / seconds, "p50": 1e3 * middle, "p99": 1e3 * last}
 
 
-def start(keeper: Keeper, folder: Path, target: Path, environment: dict[str, str]) -> int:
-    """Starts the app and warms it; returns its port."""
+def start(supervisor: Supervisor, folder: Path, target: Path, environment: dict[str, str]) -> int:
+    """Start the app and warms it; returns its port."""
     port = free_port()
     argv = [
         sys.executable, "-m", "gunicorn", "-w", "2", "-k", "gthread", "--threads", "4", "-b", f"127.0.0.1:{port}",
         "fixed:app",
     ]  # fmt: skip
-    app = keeper.start("the app", argv, cwd=target, env={**os.environ, **environment}, log=folder / f"{port}.log")
-    wait_until_ready(keeper, app, lambda: answers(f"http://127.0.0.1:{port}"), 30)
+    app = supervisor.start("the app", argv, cwd=target, env={**os.environ, **environment}, log=folder / f"{port}.log")
+    wait_until_ready(supervisor, app, lambda: answers(f"http://127.0.0.1:{port}"), 30)
     driver(port, 2.0)
     return port
 
 
 def driver(port: int, seconds: float) -> list[float]:
-    """Drives the app from a process of its own, as Locust would."""
+    """Drive the app from a process of its own, as Locust would."""
     argv = [sys.executable, __file__, str(port), str(seconds)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     return list(json.loads(done.stdout))
 
 
 async def drive(port: int, seconds: float) -> list[float]:
-    """Returns how long each request took."""
+    """Return how long each request took."""
     times: list[float] = []
     until = time.monotonic() + seconds
 

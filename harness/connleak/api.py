@@ -25,12 +25,11 @@ from connleak.model.struct import Struct
 from connleak.model.verdict import Verdict
 from connleak.plan import resolve as plan
 from connleak.processes import leftovers
-from connleak.recording import folders
-from connleak.recording import reader as recording
+from connleak.recording import folders, reader
+from connleak.recording.folders import empty_folder
 from connleak.runner import experiment
 from connleak.runner import report as results
 from connleak.runner.requirements import need_lab
-from connleak.runner.signals import own_folder
 
 __all__ = ["Result", "compare", "judge", "read", "run", "to_pandas", "to_polars"]
 
@@ -53,7 +52,7 @@ def run(target: str | None = None, *, out: str | None = None, **options: Any) ->
     made, private = plan.resolve(plan.Options(target=target, **options))
     need_lab(made.load)
     leftovers.sweep()
-    folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-run-"))
+    folder = empty_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-run-"))
     record(made, private, folder)
     _, verdict = results.judge_own(folder)
     return Result(folder=str(folder), verdict=verdict)
@@ -61,7 +60,7 @@ def run(target: str | None = None, *, out: str | None = None, **options: Any) ->
 
 def read(folder: str | Path) -> Recording:
     """Returns the recording in a folder; raises connleak.model.Error when it is none."""
-    return recording.read(folders.named(folder))
+    return reader.read(folders.follow_link(folder))
 
 
 def judge(run_or_recording: str | Path | Recording) -> Verdict:
@@ -74,10 +73,10 @@ def compare(*arms: str, out: str | None = None, rounds: int = 3, limit: float = 
     """Compares variants, run in turn (`"missing_remove:buggy", "fixed"`), or run folders; see docs/comparing.md."""
     if arms and all(experiment.is_recorded(name) for name in arms):
         return compare_runs(experiment.read_arms(experiment.named_folders(arms)))
-    need_lab("locust")
+    need_lab("locust", comparing=True)
     leftovers.sweep()
     chosen = experiment.contenders(arms, plan.Options(early_stop=False, **options))
-    folder = own_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-compare-"))
+    folder = empty_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-compare-"))
     return compare_runs(experiment.run_rounds(chosen, folder, rounds, limit, lambda _: None, experiment.unwatched))
 
 

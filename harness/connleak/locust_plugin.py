@@ -42,7 +42,7 @@ def keep_redirects_here(guard: hosts.Guard) -> None:
         response = open_url(agent, request)
         location = response.headers.get("location")
         if isinstance(location, str) and response.status_code in agent.redirect_response_codes:
-            setattr(response, ELSEWHERE, guard.elsewhere(request.url, location))
+            setattr(response, ELSEWHERE, guard.refused_redirect(request.url, location))
             if getattr(response, ELSEWHERE):
                 response.headers.discard("location")
         return response
@@ -50,7 +50,7 @@ def keep_redirects_here(guard: hosts.Guard) -> None:
     def get_redirect_target(session: Any, response: Any) -> str | None:
         location = target(session, response)
         if location is not None:
-            setattr(response, ELSEWHERE, guard.elsewhere(response.url, location))
+            setattr(response, ELSEWHERE, guard.refused_redirect(response.url, location))
         return None if getattr(response, ELSEWHERE, "") else location
 
     fast._urlopen, plain.get_redirect_target = urlopen, get_redirect_target

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from connleak.processes import hosts
-from connleak.recording.redaction import without
+from connleak.recording.redaction import redact
 
 HOSTS = 20
 """Other hosts that are reported."""
@@ -102,11 +102,11 @@ def row_of(seconds: float, name: str, method: str, exception: Any) -> dict[str, 
     row = {"seconds": round(seconds, 4), "name": str(name)[:300], "method": str(method)[:40]}
     if exception is not None:
         row["ok"] = False
-        refused = hosts.refused_in(exception)
+        refused = hosts.refused_host(exception)
         if refused:
             row["error"] = hosts.refusal(refused[:LONGEST])
             row[REFUSED] = refused
         else:
-            text = without(str(exception), SECRETS)
+            text = redact(str(exception), SECRETS)
             row["error"] = (f"the app: {text}" if text.startswith(OURS) else text)[:300]
     return row

@@ -7,19 +7,16 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
-from build import backend, holder, pool, recording
-from connleak import comparing as compare
 from connleak import judging as judge
+from connleak.comparing import compare
 from connleak.model.recording import Note, Request, Site
 from connleak.render import charts, page
 from connleak.runner import report as results
+from support.builders import backend, holder, pool, recording
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -86,7 +83,7 @@ def test_the_chart_is_drawn_and_the_verdict_is_text(report: Path, tmp_path: Path
     html = dom_of(report, tmp_path / "profile")
     assert "+40.0 per 1000 requests, app.py:31" in drawn(html, "chart")
     assert "sessions on the server" in drawn(html, "chart")
-    assert "12 sessions, by opening" in drawn(html, "lifelines")
+    assert "12 sessions, in order of opening" in drawn(html, "lifelines")
     text = re.sub(r"<svg.*?</svg>", "", without_scripts(html), flags=re.S)
     assert "LEAK" in text and "12 connections still held" in text
     label = re.search(r'id="chart"[^>]*aria-label="([^"]+)"', html)
@@ -205,7 +202,7 @@ def test_code_in_the_page_would_be_seen(report: Path, tmp_path: Path) -> None:
 @pytest.mark.needs("chromium")
 def test_the_comparison_is_drawn_with_its_conclusion_as_text(tmp_path: Path) -> None:
     arms = {"buggy": [leaking()] * 3, "fixed": [clean()] * 3}
-    found = compare.compare(arms)
+    found = compare(arms)
     live = {
         "overlay": charts.overlay_chart(arms, "two", [], interactive=True),
         "multiples": charts.multiples_chart(arms, "two"),
@@ -223,7 +220,7 @@ def test_the_comparison_is_drawn_with_its_conclusion_as_text(tmp_path: Path) -> 
     path.write_text(html, encoding="utf-8")
     shown = dom_of(path, tmp_path / "profile")
     assert "buggy: leak" in drawn(shown, "overlay") and "fixed: CLEAN" in drawn(shown, "multiples")
-    assert "gives everything back in all 3 rounds" in without_scripts(shown)
+    assert "returns every connection in all 3 rounds" in without_scripts(shown)
     assert "+&lt;b&gt;" in shown
 
 

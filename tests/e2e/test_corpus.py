@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import pytest
-from connleak.corpus.grading import problems
+from connleak.corpus.grading import problems_of
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
-from needs_programs import OF_DATABASE, need
-
-pytestmark = pytest.mark.reproduction
+from support.cli import VERDICTS, connleak
+from support.needs_programs import OF_DATABASE, need
 
 VARIANTS = [
     ("missing_remove", "buggy"),
@@ -43,14 +40,13 @@ def test_a_variant_gets_the_verdict_that_its_target_promises(target: str, varian
     verdict = run(f"{target}:{variant}", out)
     promised = catalog.targets()[target].variants[variant]
     folder = Path(catalog.targets()[target].folder)
-    found = list(problems(promised, msgspec.convert(verdict, Verdict), folder))
+    found = list(problems_of(promised, msgspec.convert(verdict, Verdict), folder))
     assert found == [], json.dumps(verdict, indent=1)[:4000]
 
 
 def run(name: str, out: Path) -> dict:
     """Runs a variant by the command line and returns its verdict."""
-    argv = [sys.executable, "-m", "connleak", "run", name, "--json", "--out", str(out)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=180)
-    assert done.returncode in (0, 1, 3), done.stderr
+    done = connleak("run", name, "--json", "--out", str(out))
+    assert done.returncode in VERDICTS, done.stderr
     assert (out / "verdict.json").read_text() == done.stdout
     return json.loads(done.stdout)

@@ -1,8 +1,7 @@
-"""Every command in the README and the docs: its options exist, and it is run, here or by the test that is named."""
+"""Commands in the README and the docs: each has the options that it is given, and some run here as they stand."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -13,11 +12,13 @@ import click
 import pytest
 from connleak.cli.main import main
 from connleak.corpus import archive as packing
+from support.cli import connleak
+from support.paths import ROOT
 
-pytestmark = pytest.mark.reproduction
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "tests/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 COMMAND = re.compile(
     r"^ +(?:- (?:run: )?)?((?:connleak|make|pip install|pytest|locust) .*|python3 -m venv.*|export .*)$"
 )
@@ -26,29 +27,11 @@ HERE = (
     r"|holders$|render reports/latest$|doctor$|init$"
 )
 """Run here as they stand, in a folder with a recording."""
-ELSEWHERE = {
-    r"connleak run (missing_remove|listen_held):\w+$": "test_smoke.py::test_the_fix_is_clean",
-    r"connleak run --app 'gunicorn.*--url": "test_three_apps.py::test_a_flask_app",
-    r"connleak run$": "test_sources.py::test_run_without_words",
-    r"connleak run --url .*--listen": "test_machines.py::test_two_load_hosts",
-    r"connleak compare .*--git-ref": "test_compare.py::git-ref",
-    r"connleak compare ": "test_compare.py::test_",
-    r"connleak corpus": "test_corpus.py::corpus",
-    r"connleak check": "test_sources.py::test_a_builds_gate",
-    r"connleak watch .*--listen": "test_live.py::test_the_line_of_an_app_that_somebody_else_runs",
-    r"connleak watch": "test_live.py::test_without_a_probe_an_open_transaction",
-    r"connleak probe --collector": "test_live.py::test_the_line_of_an_app_that_somebody_else_runs",
-    r"connleak probe --": "test_live.py::test_a_command_with_the_probe_alone",
-    r"connleak diagnose postgresql": "test_live.py::test_a_live_database_is_diagnosed",
-    r"connleak new-target": "../unit/test_skeleton.py::new_target",
-    r"connleak gallery": "../unit/test_gallery.py::gallery",
-    r"locust -f load.py --worker": "test_machines.py::test_two_load_hosts",
-    r"locust --connleak-db": "test_locust.py::test_headless",
-    r"pytest --connection-leaks": "test_suites.py::test_under_xdist",
+HELP = {
+    "pytest": ("-m", "pytest", "-p", "connleak.pytest_plugin", "--help"),
+    "locust": ("-c", "import locust.argument_parser as p, connleak.locust_plugin; p.get_parser().print_help()"),
 }
-"""Run by a test, of the file and with the words that stand behind ::."""
-CI = r"pip install|python3 -m venv|export CONNLEAK_SECRET"
-"""What .ci/run does with the wheel, or the shell itself."""
+"""Python's arguments that print the options of other programs with connleak's plug-ins."""
 
 
 def commands() -> list[tuple[str, str]]:
@@ -59,7 +42,7 @@ def commands() -> list[tuple[str, str]]:
             match = COMMAND.match(line)
             if match:
                 words = re.sub(r"\s{3,}[^-\s].*$| +#.*$", "", match[1]).strip()
-                found.append((page.name, re.sub(r"\s+", " ", words)))
+                found.append((str(page.relative_to(ROOT)), re.sub(r"\s+", " ", words)))
     return sorted(set(found))
 
 
@@ -68,7 +51,10 @@ ALL = commands()
 
 def test_there_are_commands_on_each_page_that_should_have_some() -> None:
     pages = {page for page, _ in ALL}
-    assert {"README.md", "quickstart.md", "your-own-app.md", "in-ci.md", "live.md", "comparing.md"} <= pages
+    assert {
+        "README.md",
+        *(f"docs/{name}.md" for name in ("quickstart", "your-own-app", "in-ci", "live", "comparing")),
+    } <= pages
     assert len(ALL) > 50
 
 
@@ -80,18 +66,19 @@ def test_its_words_are_options_and_arguments_of_the_command(page: str, command: 
     found.make_context(name, list(args), parent=click.Context(main, info_name="connleak"))
 
 
-@pytest.mark.parametrize(("page", "command"), ALL)
-def test_it_is_run_by_a_test(page: str, command: str) -> None:
-    if command.startswith("make "):
-        target = command.split()[1]
-        assert f"\n{target}:" in (ROOT / "Makefile").read_text(), f"{page}: make has no {target}"
-        return
-    if re.match(CI, command) or re.match(f"connleak (?:{HERE})", command):
-        return
-    where = next((test for pattern, test in ELSEWHERE.items() if re.match(pattern, command)), None)
-    assert where is not None, f"{page}: no test is known to run: {command}"
-    file, _, words = where.partition("::")
-    assert words in (Path(__file__).parent / file).read_text(), f"{where} is no longer there"
+@pytest.mark.parametrize(("page", "command"), [row for row in ALL if row[1].startswith("make ")])
+def test_make_has_the_target(page: str, command: str) -> None:
+    done = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{page}: {done.stderr}"
+
+
+@pytest.mark.parametrize(("page", "command"), [row for row in ALL if row[1].split()[0] in HELP])
+def test_another_program_has_the_options_with_the_plug_in(page: str, command: str) -> None:
+    program, *words = shlex.split(command)
+    argv = [sys.executable, *HELP[program]]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    known = set(re.findall(r"--?[a-z][\w-]*", done.stdout))
+    assert {word for word in words if word.startswith("-")} <= known, f"{page}: {done.stderr}"
 
 
 RUN_HERE = sorted({command for _, command in ALL if re.match(f"connleak (?:{HERE})", command)})
@@ -112,15 +99,6 @@ def test_it_runs(command: str, sandbox: Path) -> None:
     words = shlex.split(command)[1:] + (["--print"] if command.startswith("connleak open") else [])
     if words == ["init"]:
         (sandbox / "connleak.toml").unlink(missing_ok=True)
-    argv = [sys.executable, "-m", "connleak", *words]
-    done = subprocess.run(
-        argv,
-        cwd=sandbox,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "COLUMNS": "120"},
-    )
+    done = connleak(*words, cwd=sandbox, env={"COLUMNS": "120"})
     assert done.returncode == (1 if words[0] == "judge" else 0), done.stderr
     assert done.stdout.strip()

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import psutil
-import pytest
 from connleak.plan import catalog
-
-pytestmark = pytest.mark.reproduction
-
-
-def connleak(*words: str, timeout: float = 180) -> dict:
-    """Runs a command with --json; returns the document."""
-    argv = [sys.executable, "-m", "connleak", *words, "--json"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout)
-    assert done.returncode in (0, 1, 3), done.stderr
-    return json.loads(done.stdout)
+from support.cli import command, connleak_json
+from support.poll import wait_until
 
 
 def marked(path: Path, mark: str) -> int:
@@ -30,7 +18,7 @@ def marked(path: Path, mark: str) -> int:
 
 
 def test_missing_removes_holders_are_its_sessions_in_transaction_with_line_request_and_thread(tmp_path: Path) -> None:
-    verdict = connleak("run", "missing_remove:buggy", "--out", str(tmp_path / "run"))
+    verdict = connleak_json("run", "missing_remove:buggy", "--out", str(tmp_path / "run"))
     held = verdict["findings"][0]
     line = marked(Path(catalog.targets()["missing_remove"].folder, "buggy.py"), "# leak:")
     assert sorted(row["backend"] for row in verdict["holders"]) == held["backends"]
@@ -43,7 +31,7 @@ def test_missing_removes_holders_are_its_sessions_in_transaction_with_line_reque
 
 
 def test_listen_helds_holders_are_idle_sessions_opened_past_any_pool(tmp_path: Path) -> None:
-    verdict = connleak("run", "listen_held:buggy", "--out", str(tmp_path / "run"))
+    verdict = connleak_json("run", "listen_held:buggy", "--out", str(tmp_path / "run"))
     line = marked(Path(catalog.targets()["listen_held"].folder, "buggy.py"), "# leak:")
     rows = verdict["holders"]
     assert rows and sorted(row["backend"] for row in rows) == verdict["findings"][0]["backends"]
@@ -51,12 +39,12 @@ def test_listen_helds_holders_are_idle_sessions_opened_past_any_pool(tmp_path: P
         assert (row["site"]["line"], row["site"]["function"], row["source"]) == (line, "events", "direct")
         assert (row["state"], row["query"]) == ("idle", "LISTEN news")
         assert "transaction_for" not in row
-    again = connleak("holders", str(tmp_path / "run"), "--at", "quiet")
+    again = connleak_json("holders", str(tmp_path / "run"), "--at", "quiet")
     assert again["holders"] == rows
 
 
 def test_what_a_cancelled_query_left_is_orphaned_with_the_process_that_has_its_socket(tmp_path: Path) -> None:
-    verdict = connleak("run", "cancelled_query:buggy", "--out", str(tmp_path / "run"))
+    verdict = connleak_json("run", "cancelled_query:buggy", "--out", str(tmp_path / "run"))
     orphaned = next(finding for finding in verdict["findings"] if finding["kind"] == "orphaned")
     assert re.search(r"process \d+ has \d+ of their sockets", orphaned["claim"])
     assert "pg_sleep" in orphaned["claim"]
@@ -65,7 +53,7 @@ def test_what_a_cancelled_query_left_is_orphaned_with_the_process_that_has_its_s
 
 
 def test_a_session_that_forked_workers_share_is_told_with_its_opener_and_the_line(tmp_path: Path) -> None:
-    verdict = connleak("run", "fork_gunicorn_preload:buggy", "--out", str(tmp_path / "run"))
+    verdict = connleak_json("run", "fork_gunicorn_preload:buggy", "--out", str(tmp_path / "run"))
     shared = next(finding for finding in verdict["findings"] if finding["kind"] == "shared")
     line = marked(Path(catalog.targets()["fork_gunicorn_preload"].folder, "buggy.py"), "    with engine.connect()")
     assert (shared["sites"][0]["line"], shared["sites"][0]["function"]) == (line, "price")
@@ -75,17 +63,17 @@ def test_a_session_that_forked_workers_share_is_told_with_its_opener_and_the_lin
 
 def test_a_running_app_is_asked_for_its_holders_without_stopping_it(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    argv = [sys.executable, "-m", "connleak", "run", "missing_remove:buggy", "--all-cycles", "--out", str(out)]
+    argv = command("run", "missing_remove:buggy", "--all-cycles", "--out", str(out))
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    deadline = time.monotonic() + 30
-    while '"drain"' not in (out / "phases.jsonl").read_text() if (out / "phases.jsonl").exists() else True:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    now = connleak("holders", str(out))
+    phases = out / "phases.jsonl"
+    wait_until(
+        lambda: phases.exists() and '"drain"' in phases.read_text(), "the run drains", timeout=30, process=process
+    )
+    now = connleak_json("holders", str(out))
     assert now["at"] == "now" and 0 < len(now["holders"]) <= 16
     assert {row["site"]["function"] for row in now["holders"]} == {"list_users"}
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 1 and " LEAK " in printed
-    assert connleak("holders", str(out))["at"] == "quiet"
+    assert connleak_json("holders", str(out))["at"] == "quiet"
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(out) in " ".join(p.info["cmdline"] or [])]
     assert signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL

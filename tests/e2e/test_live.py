@@ -15,26 +15,27 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from connleak.databases.postgres.local import connect
+from connleak.databases.postgres.connection import connect
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
-from connleak.processes.supervisor import Keeper, free_port
-from shop import LINE, SECRET, Shop, connleak, opened, plan_for, wait_for_port
-
-pytestmark = pytest.mark.reproduction
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor
+from support.cli import command
+from support.poll import wait_for_port, wait_until
+from support.shop import LINE, SECRET, Shop, opened, shop_plan
 
 QUICK = ["--window", "2", "--every", "0.2"]
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with Keeper() as keeper, open_database(keeper, plan_for(), "", tmp_path) as opened:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan(), "", tmp_path) as opened:
         yield opened
 
 
 def watch(folder: Path, *words: str, env: dict[str, str] | None = None) -> tuple[int, dict, str]:
     """Returns (exit code, verdict, stderr) of a watch."""
-    argv = connleak("watch", *words, "--json", "--out", str(folder / "watch"))
+    argv = command("watch", *words, "--json", "--out", str(folder / "watch"))
     done = subprocess.run(
         argv, capture_output=True, text=True, timeout=90, check=False, env={**os.environ, **(env or {})}
     )
@@ -45,7 +46,7 @@ def watch(folder: Path, *words: str, env: dict[str, str] | None = None) -> tuple
 def listening(server: Server, folder: Path, *words: str) -> tuple[subprocess.Popen[str], int]:
     """Returns a watch that takes in probes, and its port; its verdict is on stdout."""
     port = free_port()
-    argv = connleak("watch", server.url(), *QUICK, *words, "--json", "--out", str(folder / "watch"))
+    argv = command("watch", server.url(), *QUICK, *words, "--json", "--out", str(folder / "watch"))
     argv += ["--listen", f"127.0.0.1:{port}"]
     watcher = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, **SECRET})
     wait_for_port(port)
@@ -55,7 +56,7 @@ def listening(server: Server, folder: Path, *words: str) -> tuple[subprocess.Pop
 def test_a_live_app_that_gives_everything_back_is_clean(server: Server, tmp_path: Path) -> None:
     """With its requests going on all the time: what is out at a moment is not held."""
     watcher, port = listening(server, tmp_path, "--for", "9")
-    probed = Shop(tmp_path, server, connleak("probe", "--collector", f"127.0.0.1:{port}", "--"), SECRET)
+    probed = Shop(tmp_path, server, command("probe", "--collector", f"127.0.0.1:{port}", "--"), SECRET)
     with opened(probed) as shop:
         for _ in range(3):
             shop.visit("/ok", 0.01)
@@ -66,7 +67,7 @@ def test_a_live_app_that_gives_everything_back_is_clean(server: Server, tmp_path
 
 def test_the_line_of_an_app_that_somebody_else_runs(server: Server, tmp_path: Path) -> None:
     watcher, port = listening(server, tmp_path, "--for", "40", "--until-leak")
-    before = connleak("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--")
+    before = command("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--")
     with opened(Shop(tmp_path, server, before, SECRET)) as shop:
         shop.visit("/ok", 0.02)
         shop.visit("/keep", 0.7)
@@ -154,7 +155,7 @@ def test_it_changes_nothing_and_says_only_what_reads(server: Server, tmp_path: P
 def test_mariadb_is_watched_too(tmp_path: Path) -> None:
     import pymysql
 
-    with Keeper() as keeper, open_database(keeper, plan_for("mysql"), "", tmp_path) as server:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan("mysql"), "", tmp_path) as server:
         app = pymysql.connect(
             host=server.host, port=server.port, user=server.user, password=server.password, database=server.dbname
         )
@@ -172,7 +173,7 @@ def test_mariadb_is_watched_too(tmp_path: Path) -> None:
 
 
 def test_interrupted_it_judges_what_there_is(server: Server, tmp_path: Path) -> None:
-    argv = connleak("watch", server.url(), *QUICK, "--json", "--out", str(tmp_path / "watch"))
+    argv = command("watch", server.url(), *QUICK, "--json", "--out", str(tmp_path / "watch"))
     watcher = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     time.sleep(9)
     watcher.send_signal(signal.SIGINT)
@@ -197,7 +198,7 @@ def test_a_watch_refuses_a_host_that_was_not_named(tmp_path: Path) -> None:
 def test_a_relay_with_another_secret_is_sent_away(server: Server, tmp_path: Path, env: dict, words: str) -> None:
     watcher, port = listening(server, tmp_path, "--for", "4")
     plain = {name: value for name, value in os.environ.items() if name != "CONNLEAK_SECRET"}
-    argv = connleak("probe", "--collector", f"127.0.0.1:{port}", "--", "true")
+    argv = command("probe", "--collector", f"127.0.0.1:{port}", "--", "true")
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, env={**plain, **env})
     watcher.communicate(timeout=30)
     assert done.returncode in (2, 4)
@@ -206,30 +207,27 @@ def test_a_relay_with_another_secret_is_sent_away(server: Server, tmp_path: Path
 
 def test_a_command_with_the_probe_alone(server: Server, tmp_path: Path) -> None:
     out = tmp_path / "probe"
-    shop = Shop(tmp_path, server, connleak("probe", "--out", str(out), "--"))
+    shop = Shop(tmp_path, server, command("probe", "--out", str(out), "--"))
     with opened(shop):
         shop.ask("/keep")
         shop.ask("/ok")
-        asked = subprocess.run(connleak("holders", str(out), "--json"), capture_output=True, text=True, check=True)
+        asked = subprocess.run(command("holders", str(out), "--json"), capture_output=True, text=True, check=True)
         [row] = json.loads(asked.stdout)["holders"]
         assert (row["site"]["file"], row["site"]["function"]) == ("shop.py", "keep")
         before = (out / "snapshots.jsonl").stat().st_size
         shop.process.send_signal(signal.SIGUSR2)
-        deadline = time.monotonic() + 10
-        while (out / "snapshots.jsonl").stat().st_size == before:
-            assert time.monotonic() < deadline, "no table was written"
-            time.sleep(0.05)
+        wait_until(lambda: (out / "snapshots.jsonl").stat().st_size != before, "a table is written")
     assert not (out / "events.jsonl").exists(), "an app that runs for weeks writes no events"
 
 
 def test_a_commands_exit_code_and_signals_are_its_own(tmp_path: Path) -> None:
-    argv = connleak("probe", "--out", str(tmp_path / "a"), "--", sys.executable, "-c", "import sys; sys.exit(7)")
+    argv = command("probe", "--out", str(tmp_path / "a"), "--", sys.executable, "-c", "import sys; sys.exit(7)")
     assert subprocess.run(argv, check=False, timeout=30, stderr=subprocess.DEVNULL).returncode == 7
     script = (
         "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n"
         "print('up', flush=True)\ntime.sleep(60)"
     )
-    argv = connleak("probe", "--out", str(tmp_path / "b"), "--", sys.executable, "-c", script)
+    argv = command("probe", "--out", str(tmp_path / "b"), "--", sys.executable, "-c", script)
     child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert child.stdout is not None and child.stdout.readline() == "up\n"
     child.send_signal(signal.SIGTERM)
@@ -240,7 +238,7 @@ def test_a_commands_exit_code_and_signals_are_its_own(tmp_path: Path) -> None:
 def test_a_live_database_is_diagnosed(server: Server, tmp_path: Path) -> None:
     with opened(Shop(tmp_path, server, [])) as shop:
         shop.ask("/keep")
-        argv = connleak("diagnose", server.url(), "--for", "8", "--json")
+        argv = command("diagnose", server.url(), "--for", "8", "--json")
         done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     told = json.loads(done.stdout)
     assert told["outcome"] == "leak", done.stderr

@@ -17,13 +17,15 @@ from pathlib import Path
 import pytest
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
-from connleak.processes.supervisor import Keeper, free_port
-from connleak.recording import reader as recording
-from shop import LINE, SECRET, Shop, connleak, opened, plan_for, wait_for_port
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor
+from connleak.recording import reader
+from support.cli import command
+from support.paths import HARNESS
+from support.poll import wait_for_port
+from support.shop import LINE, SECRET, Shop, opened, shop_plan
 
-pytestmark = pytest.mark.reproduction
-
-PLUGIN = Path(recording.__file__).parent / "locust_plugin.py"
+PLUGIN = HARNESS / "connleak" / "locust_plugin.py"
 CHROMIUM = shutil.which("chromium")
 LOAD = """
 from locust import FastHttpUser, constant, task
@@ -45,7 +47,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with Keeper() as keeper, open_database(keeper, plan_for(), "", tmp_path) as opened_server:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan(), "", tmp_path) as opened_server:
         yield opened_server
 
 
@@ -74,7 +76,7 @@ class Locust:
 
 def shop_for(locust: Locust, server: Server, folder: Path, port: int) -> Shop:
     """The app comes up behind Locust, which has the collector."""
-    before = connleak("probe", "--collector", f"127.0.0.1:{locust.listen}", "--name", "web1", "--")
+    before = command("probe", "--collector", f"127.0.0.1:{locust.listen}", "--name", "web1", "--")
     return Shop(folder, server, before, SECRET, port)
 
 
@@ -126,7 +128,7 @@ def test_the_tab_shows_the_chart_moving_and_who_has_what(server: Server, tmp_pat
     finally:
         child.terminate()
         child.wait(60)
-    assert recording.read(locust.out).phases, "SIGTERM leaves a readable recording"
+    assert reader.read(locust.out).phases, "SIGTERM leaves a readable recording"
 
 
 def test_headless_it_exports_and_ends_with_the_verdicts_exit_code(server: Server, tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_headless_it_exports_and_ends_with_the_verdicts_exit_code(server: Server
     assert json.loads((tmp_path / "told_connections.json").read_text())["outcome"] == "leak"
     page = (tmp_path / "page.html").read_text()
     assert '<section id="connleak"' in page and "<svg" in page.rpartition('<section id="connleak"')[2]
-    read = recording.read(locust.out)
+    read = reader.read(locust.out)
     counted = requests_counted(tmp_path)
     assert len(read.requests) == counted, "each request is in the recording"
 
@@ -163,7 +165,7 @@ def test_master_and_workers_record_once_and_all_requests(server: Server, tmp_pat
         code = child.wait(90)
     said = locust.log.read_text()
     assert code == 1 and said.count("connleak: LEAK") == 1, said
-    read = recording.read(locust.out)
+    read = reader.read(locust.out)
     assert not any("estimated" in note.facts for note in read.notes)
     counted = requests_counted(tmp_path)
     assert counted > 100

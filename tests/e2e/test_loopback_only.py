@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from connleak.processes.supervisor import free_port
-from connleak.recording import reader as recording
+from connleak.model.recording import Recording
+from connleak.processes.ports import free_port
+from connleak.recording import reader
+from support.cli import command
 
-pytestmark = [pytest.mark.reproduction, pytest.mark.needs("namespaces", "root")]
+pytestmark = pytest.mark.needs("namespaces", "root")
 
 SPACE = f"connleak-loop-{os.getpid()}"
 RESOLVER, PROXY = "198.51.100.53", "198.51.100.9"
@@ -179,13 +181,13 @@ def test_the_counter_sees_what_leaves(space: list[str]) -> None:
     assert sum(frame.startswith("86dd") for frame in seen) == 1 and len(seen) >= 3, seen
 
 
-def run(space: list[str], folder: Path, *words: str) -> tuple[list[str], str, recording.Recording]:
+def run(space: list[str], folder: Path, *words: str) -> tuple[list[str], str, Recording]:
     """Returns (the frames that left, what was printed, the recording) of a run in the namespace."""
     (folder / "shop.py").write_text(APP)
     (folder / "load.py").write_text(LOAD)
     port = free_port()
     argv = [
-        *space, sys.executable, "-m", "connleak", "run",
+        *space, *command("run"),
         "--app", f"{sys.executable} -m flask --app shop run --port {port}", "--url", f"http://127.0.0.1:{port}",
         "--cwd", str(folder), "--users", "4", "--cycles", "2", "--load", "1.5", "--out", str(folder / "run"),
         *[word.replace("PORT", str(port)) for word in words],
@@ -197,7 +199,7 @@ def run(space: list[str], folder: Path, *words: str) -> tuple[list[str], str, re
     left = frames.end()
     said = done.stdout + done.stderr
     assert (folder / "run" / "plan.json").exists(), said
-    return left, said, recording.read(folder / "run")
+    return left, said, reader.read(folder / "run")
 
 
 def test_a_made_load_follows_no_redirect_away_and_asks_no_address_of_a_document(

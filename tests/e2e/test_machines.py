@@ -14,15 +14,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from connleak.databases.accounts import server_account
 from connleak.databases.postgres.binaries import find_programs, reachable_programs, template_data
-from connleak.databases.postgres.local import connect
+from connleak.databases.postgres.connection import connect
 from connleak.model.recording import HOST
-from connleak.recording import reader as recording
-from needs_programs import need
-from shop import LINE, SECRET, SHOP
-
-pytestmark = pytest.mark.reproduction
+from connleak.processes.accounts import server_account
+from connleak.recording import reader
+from support.cli import command
+from support.needs_programs import need
+from support.poll import wait_until
+from support.shop import LINE, SECRET, SHOP
 
 BRIDGE = "connleak0"
 NET = "10.231.7"
@@ -154,13 +154,13 @@ def test_two_load_hosts_two_app_hosts_and_one_database_make_one_recording(databa
     env = {**os.environ, **SECRET, "SHOP_DB": database}
     out = tmp_path / "run"
     argv = [
-        sys.executable, "-m", "connleak", "run", "--url", f"http://{ADDRESS['app1']}:8000", "--locustfile", "load.py",
+        *command("run"), "--url", f"http://{ADDRESS['app1']}:8000", "--locustfile", "load.py",
         "--postgres", database, "--listen", f"{HERE}:7700", "--expect-apps", "2", "--expect-workers", "2",
         "--master-bind", f"{HERE}:5599", "--users", "8", "--load", "4", "--cycles", "3", "--json", "--out", str(out),
         *[word for address in ADDRESS.values() for word in ("--allow-remote", address)],
     ]  # fmt: skip
     apps = [
-        on(host, "unshare", "--time", "--monotonic", str(ahead), sys.executable, "-m", "connleak", "probe",
+        on(host, "unshare", "--time", "--monotonic", str(ahead), *command("probe"),
            "--collector", f"{HERE}:7700", "--name", host, "--",
            sys.executable, "-m", "flask", "--app", "shop", "run", "--host", ADDRESS[host], "--port", "8000")
         for host, ahead in AHEAD.items()
@@ -168,11 +168,8 @@ def test_two_load_hosts_two_app_hosts_and_one_database_make_one_recording(databa
     master = ["--worker", "--master-host", HERE, "--master-port", "5599"]
     loads = [on(host, sys.executable, "-m", "locust", "-f", "load.py", *master) for host in ("load1", "load2")]
     runner = subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
-    while not (out / "events.jsonl").exists():  # it listens a moment later
-        assert time.monotonic() < deadline and runner.poll() is None
-        time.sleep(0.1)
-    time.sleep(1)
+    wait_until((out / "events.jsonl").exists, "the run records", timeout=30, process=runner)
+    time.sleep(1)  # it listens a moment later
     with started(*apps, *loads, folder=tmp_path, env=env):
         said, _ = runner.communicate(timeout=180)
     logs = "\n".join(path.read_text()[-1500:] for path in tmp_path.glob("host*.log"))
@@ -182,7 +179,7 @@ def test_two_load_hosts_two_app_hosts_and_one_database_make_one_recording(databa
     assert (found["kind"], found["sites"][0]["file"], found["sites"][0]["line"]) == ("held", "shop.py", LINE), verdict
     assert {row["host"] for row in verdict["holders"]} == {"app2"}
 
-    read = recording.read(out)
+    read = reader.read(out)
     hosts = {process.host: process.process // HOST for process in read.snapshots[-1].processes}
     assert sorted(hosts) == ["app1", "app2"], "one recording has both"
     assert sum(request.name == "/ok" for request in read.requests) > 100

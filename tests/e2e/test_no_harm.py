@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from nemeses.server import Postgres
+from support.cli import connleak
+from support.nemeses.server import Postgres
 
-pytestmark = [pytest.mark.reproduction, pytest.mark.needs("postgresql", "root")]
+pytestmark = pytest.mark.needs("postgresql", "root")
 OWN = r'"?(connleak_[a-z0-9_]+)"?'
 MAKES = (
     rf"CREATE ROLE {OWN} ",
@@ -61,10 +60,9 @@ def test_it_only_reads_but_for_a_database_of_its_own_and_touches_nobody(somebody
         cursor.execute("CREATE TABLE mine AS SELECT 1 AS number")
         cursor.execute("SELECT pg_backend_pid(), pg_current_wal_lsn()")
         pid, _ = cursor.fetchone()
-        done = subprocess.run(
-            [sys.executable, "-m", "connleak", "run", "missing_remove:buggy", "--json", "--postgres", somebodys.address,
-             "--out", str(tmp_path / "run")], capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = connleak(
+            "run", "missing_remove:buggy", "--json", "--postgres", somebodys.address, "--out", str(tmp_path / "run")
+        )
         assert json.loads(done.stdout)["outcome"] == "leak", done.stderr
         cursor.execute("SELECT pg_backend_pid(), number FROM mine")
         assert cursor.fetchone() == (pid, 1)
@@ -85,10 +83,10 @@ def test_it_only_reads_but_for_a_database_of_its_own_and_touches_nobody(somebody
 
 def test_the_connection_that_only_looks_may_not_write_and_waits_for_nothing(somebodys: Postgres) -> None:
     """The sampler's own session, with a superuser's rights, asked to write."""
-    from connleak.databases.postgres.external import watched_database
+    from connleak.databases.postgres.external import watched_postgres
     from connleak.databases.postgres.reader import PostgresReader
 
-    reader = PostgresReader(watched_database(somebodys.address, ()), 0.0)
+    reader = PostgresReader(watched_postgres(somebodys.address, ()), 0.0)
     reader.read(full=True)
     with reader._connection.cursor() as cursor:
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):

@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from connleak.processes.supervisor import free_port
-
-pytestmark = pytest.mark.reproduction
+from connleak.processes.ports import free_port
 
 APP = """
 import os, sys
@@ -36,16 +34,16 @@ app.run(port=int(sys.argv[1]), threaded=True)
 """
 WITH = """
 import sys
-from connleak.runner import drawing
+from connleak.runner import chart_process
 from connleak.cli.main import main
-drawing.CHILD = [sys.executable, "-c", {child!r}]
+chart_process.CHILD = [sys.executable, "-c", {child!r}]
 main()
 """
 UNDRAWN = {
     "killed": ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL"),
     "aborted": ("import os; os.abort()", "ended by SIGABRT"),
     "without its library": (
-        "import sys; sys.modules['altair'] = None; from connleak.runner import drawing; drawing.main()",
+        "import sys; sys.modules['altair'] = None; from connleak.runner import chart_process; chart_process.main()",
         "charts need the packages altair",
     ),
 }

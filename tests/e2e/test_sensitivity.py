@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from connleak.processes.supervisor import free_port
-
-pytestmark = pytest.mark.reproduction
+from connleak.processes.ports import free_port
+from support.cli import connleak_json
 
 
-def connleak(folder: Path, *words: str) -> dict:
-    argv = [sys.executable, "-m", "connleak", "run", *words, "--json", "--out", str(folder / "run")]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=180)
-    assert done.returncode in (0, 1, 3), done.stderr
-    return json.loads(done.stdout)
+def run(folder: Path, *words: str) -> dict:
+    return connleak_json("run", *words, "--out", str(folder / "run"))
 
 
 def check(verdict: dict, name: str) -> list:
@@ -25,7 +18,7 @@ def check(verdict: dict, name: str) -> list:
 
 
 def test_a_healthy_run_with_a_canary_ends_when_the_asked_sensitivity_is_reached(tmp_path: Path) -> None:
-    verdict = connleak(tmp_path, "missing_remove:fixed", "--sensitivity", "1/300", "--canary")
+    verdict = run(tmp_path, "missing_remove:fixed", "--sensitivity", "1/300", "--canary")
     assert verdict["outcome"] == "clean", verdict
     assert check(verdict, "canary")[1] == "clean" and "the planted leak was seen" in check(verdict, "canary")[2]
     assert len(verdict["evidence"]["requests"]) == 2
@@ -34,14 +27,14 @@ def test_a_healthy_run_with_a_canary_ends_when_the_asked_sensitivity_is_reached(
 
 
 def test_loads_are_lengthened_for_a_sensitivity_that_takes_many_requests(tmp_path: Path) -> None:
-    verdict = connleak(tmp_path, "missing_remove:fixed", "--sensitivity", "1/3000")
+    verdict = run(tmp_path, "missing_remove:fixed", "--sensitivity", "1/3000")
     assert verdict["outcome"] == "clean", verdict
     assert verdict["sensitivity"]["requests"] >= 9000
     assert max(verdict["evidence"]["requests"]) > 1.5 * verdict["evidence"]["requests"][0]
 
 
 def test_a_sensitivity_that_was_not_reached_within_the_limit_is_inconclusive(tmp_path: Path) -> None:
-    verdict = connleak(tmp_path, "missing_remove:fixed", "--sensitivity", "1/100000", "--limit", "1")
+    verdict = run(tmp_path, "missing_remove:fixed", "--sensitivity", "1/100000", "--limit", "1")
     assert verdict["outcome"] == "inconclusive"
     assert "of the 300000 requests reached the app that 1/100000 takes" in verdict["sentence"]
 
@@ -68,14 +61,14 @@ def test_an_app_in_which_no_leak_can_be_planted_is_inconclusive(tmp_path: Path) 
     (tmp_path / "plain.py").write_text(WITHOUT_SITE)
     app = f"{sys.executable} -I plain.py {port}"  # -I: no probe comes in
     words = ("--app", app, "--url", f"http://127.0.0.1:{port}", "--cwd", str(tmp_path), "--users", "2")
-    verdict = connleak(tmp_path, *words, "--canary", "--cycles", "2", "--load", "0.5")
+    verdict = run(tmp_path, *words, "--canary", "--cycles", "2", "--load", "0.5")
     assert verdict["outcome"] == "inconclusive"
     assert "no leak could be planted" in check(verdict, "canary")[2]
 
 
 def test_without_its_collector_an_app_keeps_what_the_collector_would_have_brought_back(tmp_path: Path) -> None:
     for mode, held in (("off", True), ("eager", False)):
-        verdict = connleak(tmp_path / mode, "close_only_on_success:buggy", "--gc", mode, "--all-cycles")
+        verdict = run(tmp_path / mode, "close_only_on_success:buggy", "--gc", mode, "--all-cycles")
         kinds = [finding["kind"] for finding in verdict["findings"]]
         assert ("held" in kinds) == held, (mode, verdict["findings"])
         assert verdict["outcome"] == "leak" and "collected" in kinds

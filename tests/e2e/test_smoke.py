@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
-pytestmark = pytest.mark.reproduction
-
-
-def connleak(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "connleak", *words], capture_output=True, text=True, timeout=timeout, check=False
-    )
+from support.cli import connleak
 
 
 def test_the_bug_is_a_leak_at_its_line_and_the_report_is_written(tmp_path: Path) -> None:

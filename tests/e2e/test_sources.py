@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from connleak.plan import catalog
-from connleak.processes.supervisor import free_port
-from connleak.recording import reader as recording
-from shop import connleak
-
-pytestmark = pytest.mark.reproduction
+from connleak.processes.ports import free_port
+from connleak.recording import reader
+from support.cli import command, connleak
+from support.poll import wait_until
 
 SHOP = """
 import os
@@ -52,19 +49,18 @@ def containers() -> set[str]:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_no_container_is_left_when_a_run_in_one_is_ended(number: int, phase: str, tmp_path: Path) -> None:
     before = containers()
-    argv = connleak("run", "missing_remove:buggy", "--postgres", "docker:postgres:15", "--json")
+    argv = command("run", "missing_remove:buggy", "--postgres", "docker:postgres:15", "--json")
     victim = subprocess.Popen([*argv, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     phases = tmp_path / "run" / "phases.jsonl"
-    deadline = time.monotonic() + 60
-    while not (phases.exists() and f'"{phase}"' in phases.read_text() and containers() - before):
-        assert time.monotonic() < deadline and victim.poll() is None
-        time.sleep(0.05)
+    wait_until(
+        lambda: phases.exists() and f'"{phase}"' in phases.read_text() and containers() - before,
+        f"the container's run is in {phase}",
+        timeout=60,
+        process=victim,
+    )
     victim.send_signal(number)
     victim.communicate(timeout=60)
-    deadline = time.monotonic() + 30
-    while containers() - before:
-        assert time.monotonic() < deadline, "a container is left"
-        time.sleep(0.2)
+    wait_until(lambda: not containers() - before, "the container is removed", timeout=30)
 
 
 def variants() -> list[str]:
@@ -75,14 +71,12 @@ def variants() -> list[str]:
 @pytest.mark.parametrize("variant", variants())
 def test_every_variant_of_missing_remove_in_a_container(variant: str, tmp_path: Path) -> None:
     expected = catalog.targets()["missing_remove"].variants[variant]
-    argv = connleak("run", f"missing_remove:{variant}", "--postgres", "docker:postgres:15", "--json")
-    done = subprocess.run(
-        [*argv, "--out", str(tmp_path / "run")], capture_output=True, text=True, timeout=120, check=False
-    )
+    words = ("--postgres", "docker:postgres:15", "--json", "--out", str(tmp_path / "run"))
+    done = connleak("run", f"missing_remove:{variant}", *words)
     verdict = json.loads(done.stdout)
     assert verdict["outcome"] == expected.expect, (verdict["sentence"], done.stderr)
     assert set(expected.kinds) <= {finding["kind"] for finding in verdict["findings"]}
-    read = recording.read(tmp_path / "run")
+    read = reader.read(tmp_path / "run")
     assert read.phases[1].facts["version"].startswith("15.")
 
 
@@ -90,11 +84,10 @@ def run(folder: Path, *words: str, keep: int = 0) -> tuple[int, dict, Path]:
     """Returns (exit code, verdict, the run's folder) of a run of the little shop."""
     (folder / "shop.py").write_text(SHOP.replace("KEEP", str(keep)))
     port = free_port()
-    argv = connleak(
+    done = connleak(
         "run", "--app", f"{sys.executable} -m flask --app shop run --port {port}", "--url", f"http://127.0.0.1:{port}",
         "--cwd", str(folder), "--users", "5", "--cycles", "2", "--json", "--out", str(folder / "run"), *words,
     )  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout), folder / "run"
 
@@ -115,13 +108,13 @@ def test_an_app_of_ones_own_on_mariadb_and_behind_pgbouncer(
     if keep:
         found = verdict["findings"][0]
         assert (found["sites"][0]["line"], len(found["backends"])) == (LINE, 3)
-    assert recording.read(folder).plan.database.kind == {"--mysql": "mysql", "--pgbouncer": "pgbouncer"}[source[0]]
+    assert reader.read(folder).plan.database.kind == {"--mysql": "mysql", "--pgbouncer": "pgbouncer"}[source[0]]
 
 
 def test_with_workers_of_ours_each_request_is_recorded(tmp_path: Path) -> None:
     code, verdict, folder = run(tmp_path, "--workers", "2", "--load", "3")
     assert (code, verdict["outcome"]) == (0, "clean"), verdict["sentence"]
-    read = recording.read(folder)
+    read = reader.read(folder)
     drains = [phase.facts["requests"] for phase in read.phases if phase.name == "drain"]
     assert drains[-1] == len(read.requests) > 50
     assert not any("estimated" in note.facts for note in read.notes)
@@ -152,13 +145,11 @@ def test_a_builds_gate(until: str, code: int, tmp_path: Path) -> None:
     (tmp_path / "connleak.toml").write_text(PROJECT.format(python=sys.executable, port=free_port()) + known)
     summary = tmp_path / "summary.md"
     env = {
-        **os.environ,
         "GITHUB_ACTIONS": "true",
         "GITHUB_STEP_SUMMARY": str(summary),
         "GITHUB_WORKSPACE": str(tmp_path),
     }
-    argv = connleak("check", "--json", "--out", "out")
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, env=env)
+    done = connleak("check", "--json", "--out", "out", cwd=tmp_path, env=env)
     assert done.returncode == code, done.stderr
     root = ElementTree.parse(tmp_path / "out" / "junit.xml").getroot()
     assert bool(root.findall(".//failure")) == bool(code)
@@ -173,7 +164,7 @@ def test_a_builds_gate(until: str, code: int, tmp_path: Path) -> None:
 def test_run_without_words_does_what_the_project_says(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP.replace("KEEP", "0"))
     (tmp_path / "connleak.toml").write_text(PROJECT.format(python=sys.executable, port=free_port()))
-    done = subprocess.run(connleak("run"), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = connleak("run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "CLEAN" in done.stdout and "connleak.toml says" in done.stderr
     assert (tmp_path / "reports" / "latest" / "report.html").exists()

@@ -7,13 +7,10 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
 from connleak.corpus import archive as packing
 from connleak.processes.venv import environment
+from support.paths import HARNESS, RECORDINGS
 
-pytestmark = pytest.mark.reproduction
-
-HARNESS = str(Path(__file__).parents[2] / "harness")
 PACKAGES = ("pytest", "pytest-xdist", "pytest-asyncio", "pytest-django", "django", "sqlalchemy[asyncio]", "aiosqlite")
 MANY = """
 import pytest
@@ -141,7 +138,7 @@ def test_under_xdist_exactly_the_leaking_tests_fail_on_whichever_worker(tmp_path
     leaked, said = run(tmp_path, "--connection-leaks", "-n", "3")
     assert leaked == {f"test_number[{n}]" for n in (5, 11, 17, 23)}, said
     assert "4 leaked" in said
-    assert re.search(r"taken at test_shop.py:\d+ in test_number", said), "the workers' sections arrive"
+    assert re.search(r"checked out at test_shop.py:\d+ in test_number", said), "the workers' sections arrive"
 
 
 def test_with_pytest_asyncio_tasks_and_fixtures(tmp_path: Path) -> None:
@@ -186,10 +183,15 @@ print(int(pandas["sessions"].max()), int(polars["out"].max()), pandas["t"].is_mo
 def test_a_recording_becomes_a_frame_of_the_notebooks_own_library(tmp_path: Path) -> None:
     base = ("click", "jinja2", "msgspec", "platformdirs", "psutil", "psycopg[binary]", "rich")
     python = environment("", "pandas", "polars", *base)
-    with packing.unpacked(Path(HARNESS).parent / "reports/gallery/recordings/missing_remove-buggy.tar.gz") as folder:
+    with packing.unpacked(RECORDINGS / "missing_remove-buggy.tar.gz") as folder:
         argv = [str(python), "-c", FRAMES, str(folder)]
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "PYTHONPATH": HARNESS}
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(HARNESS)},
         )
     assert done.returncode == 0, done.stderr
     sessions, out, rising = done.stdout.split()

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
 from connleak.processes.venv import environment
-
-pytestmark = pytest.mark.reproduction
+from support.cli import connleak
 
 FLASK = """
 import os
@@ -150,11 +146,10 @@ def line_of(text: str) -> int:
 
 
 def run(folder: Path, out: Path, port: int, *words: str, code: int = 1) -> dict:
-    argv = [
-        sys.executable, "-m", "connleak", "run", "--cwd", str(folder), "--url", f"http://127.0.0.1:{port}",
-        "--users", "4", "--cycles", "2", "--load", "1.5", "--json", "--out", str(out), *words,
-    ]  # fmt: skip
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
+    done = connleak(
+        "run", "--cwd", str(folder), "--url", f"http://127.0.0.1:{port}", "--users", "4", "--cycles", "2", "--load",
+        "1.5", "--json", "--out", str(out), *words, timeout=180,
+    )  # fmt: skip
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout) if done.stdout else {"error": done.stderr}
 

@@ -17,16 +17,19 @@ import pytest
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
 from connleak.model.errors import Error
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.runner import control, holders
-from shop import connleak, plan_for
-
-pytestmark = pytest.mark.reproduction
+from support.cli import command
+from support.poll import wait_until
+from support.shop import shop_plan
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Keeper() as keeper, open_database(keeper, plan_for(), "", tmp_path_factory.mktemp("server")) as opened:
+    with (
+        Supervisor() as supervisor,
+        open_database(supervisor, shop_plan(), "", tmp_path_factory.mktemp("server")) as opened,
+    ):
         yield opened
 
 
@@ -43,14 +46,11 @@ def words_of(kind: str, server: Server) -> tuple[list[str], int]:
 def started(kind: str, server: Server, folder: Path) -> tuple[subprocess.Popen, int]:
     (first, *rest), code = words_of(kind, server)
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    return subprocess.Popen(connleak(first, "--out", str(folder), *rest), text=True, **pipes), code
+    return subprocess.Popen(command(first, "--out", str(folder), *rest), text=True, **pipes), code
 
 
 def wait_until_it_can_be_asked(folder: Path) -> None:
-    deadline = time.monotonic() + 20
-    while not (folder / "control.json").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until((folder / "control.json").exists, "it can be asked", timeout=20)
 
 
 @pytest.mark.parametrize("kind", ["run", "watch", "probe"])

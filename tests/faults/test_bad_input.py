@@ -13,23 +13,17 @@ import random
 import re
 import shutil
 import socket
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from rich.console import Console
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-from build import backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.cli.output import escaped
-from connleak.collectors.framing import HEAD, Frames, host_and_port, packed, told
+from connleak.collectors.framing import HEAD, FrameReader, control_frame, frame
 from connleak.collectors.probe_collector import Collector
-from connleak.collectors.relay_server import Relays
+from connleak.collectors.relay_server import RelayServer
 from connleak.corpus import archive as packing
 from connleak.databases.mysql import external as foreign_mysql
 from connleak.databases.postgres import external as foreign_postgres
@@ -43,20 +37,23 @@ from connleak.plan.app import environment, headers, loopback_url
 from connleak.plan.locustfile import ask_of
 from connleak.plan.openapi import asks_of
 from connleak.plan.resolve import leaks_a_request, requests_a_second
-from connleak.recording import reader as recordings
-from connleak.recording.redaction import without_passwords
+from connleak.processes.sockets import host_and_port
+from connleak.recording import reader
+from connleak.recording.redaction import redact_passwords
 from connleak.recording.writer import Writer
 from connleak.render import page, text
-from connleak.render import sarif as machines
 from connleak.render import watch_screen as live
-from connleak.render.excerpts import excerpts_of
+from connleak.render.github import workflow_commands
 from connleak.render.issue import issue
 from connleak.runner import report as results
-
-pytestmark = pytest.mark.reproduction
+from connleak.runner.source_lines import excerpts_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from support.builders import backend, holder, pool, recording
+from support.paths import RECORDINGS
 
 TIMES = int(os.environ.get("CONNLEAK_FUZZ", "1"))
-GALLERY = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
 ANY = st.text(max_size=200)
 TAGS = """<script>alert(1)</script> <img/src=x/onerror=alert(1)> [/red] [bold]x ]]> --&gt; {{7*7}} </pre> ::error::x
 %0A::error::x |x| ' OR'1'='1"""
@@ -87,19 +84,19 @@ slow = settings(usual, max_examples=40 * TIMES)
 def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """(a recording's folder, its outcome): of a leak, and of an app that gives everything back."""
     folder = tmp_path_factory.mktemp("kept") / request.param
-    with packing.unpacked(GALLERY / f"{request.param}.tar.gz") as unpacked:
+    with packing.unpacked(RECORDINGS / f"{request.param}.tar.gz") as unpacked:
         shutil.copytree(unpacked, folder)
-    return folder, judge.judge(recordings.read(folder)).outcome
+    return folder, judge.judge(reader.read(folder)).outcome
 
 
 def judged(folder: Path, outcome: str) -> None:
     """Reads and judges: an error with a hint, or a verdict that is not wrong and has no failed check."""
     try:
-        verdict = judge.judge(recordings.read(folder))
+        verdict = judge.judge(reader.read(folder))
     except Error as error:
         assert error.message and error.hint
         return
-    failed = [check.why for check in verdict.checks if "this check failed" in check.why]
+    failed = [check.detail for check in verdict.checks if "this check failed" in check.detail]
     assert not failed, failed[0]
     wrong = "clean" if outcome == "leak" else "leak"
     assert verdict.outcome != wrong, (outcome, verdict.sentence)
@@ -133,7 +130,7 @@ def test_a_plan_cut_at_every_byte(kept, tmp_path: Path) -> None:
     for at in range(len(whole) - 1):
         (work / "plan.json").write_bytes(whole[:at])
         with pytest.raises(Error):
-            recordings.read_plan(work)
+            reader.read_plan(work)
 
 
 @slow
@@ -157,10 +154,10 @@ def test_a_recording_whose_lines_are_swapped_doubled_or_broken(kept, tmp_path_fa
         lines[a] = bytes(line)
     work = damaged(folder, tmp_path_factory.getbasetemp() / "lines", name, b"".join(lines))
     try:
-        verdict = judge.judge(recordings.read(work))
+        verdict = judge.judge(reader.read(work))
     except Error:
         return
-    assert not [check for check in verdict.checks if "this check failed" in check.why]
+    assert not [check for check in verdict.checks if "this check failed" in check.detail]
 
 
 @slow
@@ -177,10 +174,10 @@ def test_a_recording_with_a_number_that_cannot_be(kept, tmp_path_factory, number
     changed = whole[: spot.start()] + json.dumps(number) + whole[spot.end() :]
     work = damaged(folder, tmp_path_factory.getbasetemp() / "numbers", name, changed.encode())
     try:
-        verdict = judge.judge(recordings.read(work))
+        verdict = judge.judge(reader.read(work))
     except Error:
         return
-    failed = [check.why for check in verdict.checks if "this check failed" in check.why]
+    failed = [check.detail for check in verdict.checks if "this check failed" in check.detail]
     assert not failed, failed[0]
 
 
@@ -191,7 +188,7 @@ def test_junk_in_a_file_of_a_recording(tmp_path_factory, junk: bytes, name: str)
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(junk)
     with contextlib.suppress(Error):
-        recordings.read(folder)
+        reader.read(folder)
     (folder / name).unlink()
 
 
@@ -256,7 +253,7 @@ def test_a_password_in_an_address_is_never_shown(secret: str, rest: str) -> None
         "mysql+pymysql://u:{}@127.0.0.1:3306/x?a=b",
         "redis://:{}@h",
     ):
-        assert secret not in without_passwords(f"{rest} {form.format(secret)} {rest}")
+        assert secret not in redact_passwords(f"{rest} {form.format(secret)} {rest}")
 
 
 # what comes over a socket
@@ -271,31 +268,31 @@ def collector(tmp_path_factory: pytest.TempPathFactory):
     ):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
-            assert made.lines.understood(ours, json.dumps({"hello": 4711, "token": made.lines.token}).encode())
+            assert made.connections.handle(ours, json.dumps({"hello": 4711, "token": made.connections.token}).encode())
             yield made, ours, folder / "run"
 
 
-TOLD = """hello token taken returned collected others out waiting dropped answer frozen rows final stacks requests t
-alone unwatched row planted"""
+MESSAGE_FIELDS = """hello token checkouts checkins collected events out waiting dropped answer first_exhaustion rows
+final stacks requests t threadless unwatched row planted"""
 FIELDS = st.dictionaries(
-    st.sampled_from(TOLD.split()),
+    st.sampled_from(MESSAGE_FIELDS.split()),
     JSON | st.lists(st.integers(-(2**70), 2**70), max_size=14),
     max_size=8,
 )
-OWN = st.fixed_dictionaries({}, optional={name: JSON for name in ("mac", "host", "word", "pong", "ports", "gone")})
+OWN = st.fixed_dictionaries({}, optional={name: JSON for name in ("mac", "host", "challenge", "pong", "ports", "gone")})
 
 
 @quick
 @given(message=st.one_of(FIELDS.map(lambda value: json.dumps(value).encode()), st.binary(max_size=200)))
 def test_any_message_of_a_process_that_said_hello(collector, message: bytes) -> None:
     made, line, _ = collector
-    made.lines.understood(line, message)
+    made.connections.handle(line, message)
     assert made.living(), "the process is still known"
 
 
 def test_what_such_a_process_left_can_be_read(collector) -> None:
     _, _, folder = collector
-    assert judge.judge(recordings.read(folder)).outcome == "inconclusive"
+    assert judge.judge(reader.read(folder)).outcome == "inconclusive"
 
 
 @quick
@@ -306,18 +303,18 @@ def test_a_stranger_is_sent_away(collector, message: bytes) -> None:
     with ours, theirs:
         before = len(made.living())
         try:
-            token = json.loads(message).get("token") == made.lines.token
+            token = json.loads(message).get("token") == made.connections.token
         except (ValueError, AttributeError):
             token = False
         assert not token
-        made.lines.understood(ours, message)
+        made.connections.handle(ours, message)
         assert len(made.living()) == before
 
 
 @quick
 @given(stream=st.binary(max_size=400), cuts=st.lists(st.integers(1, 50), max_size=8))
 def test_any_stream_is_cut_into_frames_or_refused(stream: bytes, cuts: list[int]) -> None:
-    frames, found, rest = Frames(), [], stream
+    frames, found, rest = FrameReader(), [], stream
     try:
         for size in [*cuts, len(stream)]:
             found += frames.feed(rest[:size])
@@ -334,9 +331,9 @@ def test_any_stream_is_cut_into_frames_or_refused(stream: bytes, cuts: list[int]
     said=st.lists(
         st.one_of(
             st.binary(max_size=60),
-            st.tuples(st.integers(0, 3), st.binary(max_size=60)).map(lambda pair: packed(*pair)),
-            JSON.map(lambda value: packed(0, json.dumps(value).encode())),
-            OWN.map(lambda message: told(**message)),
+            st.tuples(st.integers(0, 3), st.binary(max_size=60)).map(lambda pair: frame(*pair)),
+            JSON.map(lambda value: frame(0, json.dumps(value).encode())),
+            OWN.map(lambda message: control_frame(**message)),
         ),
         max_size=6,
     )
@@ -345,7 +342,7 @@ def test_a_relay_without_the_secret_gets_nowhere(said: list[bytes]) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
-        relays = Relays(listener, "a secret of sixteen or more", {"probe": "pool"})
+        relays = RelayServer(listener, "a secret of sixteen or more", {"probe": "pool"})
         with socket.create_connection(listener.getsockname()) as stranger:
             connection = relays.accept()
             assert connection is not None
@@ -353,7 +350,7 @@ def test_a_relay_without_the_secret_gets_nowhere(said: list[bytes]) -> None:
                 stranger.sendall(data)
             stranger.shutdown(socket.SHUT_WR)
             while connection in relays.relays:
-                assert relays.receive(connection).said == []
+                assert relays.receive(connection).messages == []
             assert relays.hosts() == []
             connection.close()
 
@@ -414,7 +411,7 @@ def test_data_never_becomes_a_tag_a_control_code_or_markup(words: str, other: st
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b]", said), ascii(said)
 
     xml = results.in_format("junit", [(made, verdict)], [Path("x")], False)
-    machines.ElementTree.fromstring(xml.partition("?>")[2])
+    ElementTree.fromstring(xml.partition("?>")[2])
     json.loads(results.in_format("sarif", [(made, verdict)], [Path("x")], False))
-    for line in machines.workflow_commands(made, verdict, Path("/nowhere")):
+    for line in workflow_commands(made, verdict, "/nowhere"):
         assert "\n" not in line and "\r" not in line and line.startswith("::")

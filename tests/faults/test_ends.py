@@ -6,14 +6,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
-
-pytestmark = pytest.mark.reproduction
+from support.cli import command
+from support.poll import wait_until
 
 
 class Victim:
@@ -22,7 +21,7 @@ class Victim:
     def __init__(self, out: Path, *words: str) -> None:
         self.out = out
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "connleak", *words, "--out", str(out)],
+            command(*words, "--out", str(out)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -64,9 +63,7 @@ def wait_until_gone(folders: set[Path]) -> set[Path]:
 @pytest.mark.parametrize(("number", "jobs"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2)])
 def test_an_interrupted_corpus_begins_no_further_run_and_leaves_nothing(tmp_path: Path, number: int, jobs: int) -> None:
     victim = Victim(tmp_path / "runs", "corpus", "-k", "missing_remove", "--jobs", str(jobs))
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(list(victim.out.glob("*/requests.jsonl"))) < jobs:
-        time.sleep(0.1)
+    wait_until(lambda: len(list(victim.out.glob("*/requests.jsonl"))) >= jobs, f"{jobs} runs have requests", timeout=60)
     family = victim.family()
     folders = victim.folders(family)
     begun = {path.name for path in victim.out.iterdir()}

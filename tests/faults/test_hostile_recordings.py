@@ -18,13 +18,13 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-import hostile
 from connleak.corpus import archive as packing
+from support import hostile
+from support.cli import command
+from support.hostile_archives import ARCHIVES
+from support.paths import RECORDINGS, TESTS
 
-GALLERY = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
-WORKER = Path(__file__).with_name("hostile_worker.py")
+WORKER = TESTS / "support" / "hostile_worker.py"
 SECONDS = 10.0
 SPEAKING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Characters that must not reach a terminal or a page."""
@@ -36,7 +36,7 @@ def make_place(root: Path) -> hostile.Place:
     root.mkdir()
     hostile.make_victim(place.victim)
     for name, folder in (("buggy", place.folder), ("fixed", root / "reports" / "20251231-000000-good")):
-        with packing.unpacked(GALLERY / f"missing_remove-{name}.tar.gz") as unpacked:
+        with packing.unpacked(RECORDINGS / f"missing_remove-{name}.tar.gz") as unpacked:
             shutil.copytree(unpacked, folder)
     return place
 
@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
     for name, attack in hostile.ATTACKS.items():
         places[name] = make_place(root / name)
         attack(places[name])
-    for name, archive in hostile.ARCHIVES.items():
+    for name, archive in ARCHIVES.items():
         places[name] = hostile.Place(root / name)
         (root / name / "reports").mkdir(parents=True)
         hostile.make_victim(places[name].victim)
@@ -89,7 +89,7 @@ def files_of(place: hostile.Place) -> dict[Path, bytes]:
     return found
 
 
-@pytest.mark.parametrize("name", [*hostile.ATTACKS, *hostile.ARCHIVES])
+@pytest.mark.parametrize("name", [*hostile.ATTACKS, *ARCHIVES])
 def test_a_hostile_recording_gets_a_clear_answer_and_nothing_else(made, name: str) -> None:
     places, before = made
     place = places[name]
@@ -109,7 +109,7 @@ def test_a_hostile_recording_gets_a_clear_answer_and_nothing_else(made, name: st
         assert hostile.SECRET.encode() not in data, path
         if path.suffix == ".html" and path.name != "elsewhere.html":
             check_page(path, data.decode())
-    if name in hostile.ARCHIVES:
+    if name in ARCHIVES:
         assert [row["code"] for row in rows] == [2]
 
 
@@ -123,7 +123,7 @@ def test_the_commands_as_a_person_types_them(tmp_path: Path) -> None:
     drawing = (["render", one], ["chart", "lifelines", one], ["open", "--print"])
     for argv, code in ((["judge", one], 1), *((argv, 0) for argv in drawing)):
         done = subprocess.run(
-            [sys.executable, "-m", "connleak", *argv],
+            command(*argv),
             cwd=place.root, capture_output=True, encoding="utf-8", timeout=300, check=False,
         )  # fmt: skip
         said = done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""kill -9 of connleak, its keeper, both, or all of its process group, at any moment: the next start leaves nothing.
+"""kill -9 of connleak, its supervisor, both, or all of its process group, at any moment: the next start leaves nothing.
 
 CONNLEAK_KILLS=all tries every victim at every moment, with CONNLEAK_SEED as the seed of the moments.
 """
@@ -22,17 +22,19 @@ from pathlib import Path
 
 import psutil
 import pytest
-from connleak.databases.postgres.local import connect, open_postgres
-from connleak.model.plan import Database, Phases, Plan
-from connleak.processes.supervisor import Keeper, free_port
-from nemeses.arena import segments
+from connleak.databases.postgres import open_postgres
+from connleak.databases.postgres.connection import connect
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor
+from support.cli import command
+from support.nemeses.arena import segments
+from support.plans import server_plan
+from support.poll import wait_until
 
-pytestmark = pytest.mark.reproduction
-CONNLEAK = [sys.executable, "-m", "connleak"]
-VICTIMS = ("connleak", "keeper", "both", "group")
+VICTIMS = ("connleak", "supervisor", "both", "group")
 MOMENTS = ("start", "load", "rest", "quiet", "judging")
 SOME = (
-    ("connleak", "start"), ("both", "start"), ("keeper", "load"), ("both", "load"), ("connleak", "rest"),
+    ("connleak", "start"), ("both", "start"), ("supervisor", "load"), ("both", "load"), ("connleak", "rest"),
     ("both", "quiet"), ("group", "quiet"), ("connleak", "judging"),
 )  # fmt: skip
 ALL = bool(os.environ.get("CONNLEAK_KILLS"))
@@ -58,7 +60,7 @@ class World:
 
     def start(self, *words: str) -> None:
         self.process = subprocess.Popen(
-            [*CONNLEAK, *words, "--out", str(self.out)],
+            command(*words, "--out", str(self.out)),
             env=self.env, cwd=self.home, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
         )  # fmt: skip
@@ -75,7 +77,7 @@ class World:
             self.named |= {Path(thing["path"]) for thing in things if "path" in thing}
         return family
 
-    def keepers(self) -> list[psutil.Process]:
+    def supervisors(self) -> list[psutil.Process]:
         found = []
         for process in self.look():
             with contextlib.suppress(psutil.Error):
@@ -96,16 +98,20 @@ class World:
             return any(f'"{name}"' in path.read_text() for path in self.home.glob("out/**/phases.jsonl"))
         return False
 
-    def kill(self, victim: str) -> None:
-        keepers = self.keepers()
-        if victim in ("keeper", "both"):
-            for keeper in keepers:
+    def kill(self, victim: str, *, next_run_follows: bool = False) -> None:
+        """Kill, and wait for the end; a comparison that lost one run's supervisor starts the next run: interrupt it."""
+        supervisors = self.supervisors()
+        if victim in ("supervisor", "both"):
+            for supervisor in supervisors:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    keeper.kill()
+                    supervisor.kill()
         if victim in ("connleak", "both"):
             self.process.kill()
         if victim == "group":
             os.killpg(self.process.pid, signal.SIGKILL)
+        if next_run_follows:
+            time.sleep(self.random.uniform(0, 5))
+            self.process.send_signal(signal.SIGINT)
         self.process.communicate(timeout=30)
 
     def interrupt(self, *numbers: int) -> None:
@@ -118,7 +124,7 @@ class World:
 
     def next_start(self) -> None:
         """Removes what is left, as each start does."""
-        done = subprocess.run([*CONNLEAK, "doctor", "--clean"], env=self.env, capture_output=True, text=True)
+        done = subprocess.run(command("doctor", "--clean"), env=self.env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def remains(self) -> list[str]:
@@ -157,7 +163,7 @@ def test_a_killed_run(world: World, victim: str, moment: str) -> None:
     world.wait_for(moment)
     world.kill(victim)
     if victim in ("connleak", "group"):
-        world.leaves_nothing()  # its keeper sees to that, and no next start is needed
+        world.leaves_nothing()  # its supervisor sees to that, and no next start is needed
     world.next_start()
     world.leaves_nothing()
 
@@ -216,7 +222,7 @@ def git(repository: Path, *words: str) -> str:
 
 
 SOON, LATE = 0.3, 3.0
-SOME_REVISIONS = (("connleak", LATE), ("keeper", LATE), ("both", SOON), ("both", LATE), ("group", SOON))
+SOME_REVISIONS = (("connleak", LATE), ("supervisor", LATE), ("both", SOON), ("both", LATE), ("group", SOON))
 
 
 @pytest.mark.parametrize(
@@ -234,11 +240,9 @@ def test_a_killed_comparison_of_revisions(world: World, victim: str, seconds: fl
     words = ["--app", f"{sys.executable} shop.py", "--cwd", str(repository), "--url", f"http://127.0.0.1:{port}"]
     before = sorted(repository.rglob("*"))
     world.start("compare", *words, "--env", f"APP_PORT={port}", "--git-ref", "HEAD~1", "--git-ref", "HEAD")
-    deadline = time.monotonic() + 30
-    while not list(repository.glob(".git/worktrees/*")):
-        assert time.monotonic() < deadline and world.process.poll() is None, world.process.stderr.read()
+    wait_until(lambda: list(repository.glob(".git/worktrees/*")), "a work tree", timeout=30, process=world.process)
     time.sleep(world.random.uniform(0, seconds))
-    world.kill(victim)
+    world.kill(victim, next_run_follows=victim == "supervisor")
     if victim != "both":
         world.leaves_nothing()
     world.next_start()
@@ -261,9 +265,7 @@ def test_an_interrupted_comparison_of_revisions_leaves_nothing_itself(world: Wor
     words = ["--app", f"{sys.executable} shop.py", "--cwd", str(repository), "--url", "http://127.0.0.1:1"]
     before = sorted(repository.rglob("*"))
     world.start("compare", *words, "--git-ref", "HEAD", "--git-ref", "main")
-    deadline = time.monotonic() + 30
-    while not list(repository.glob(".git/worktrees/*")):
-        assert time.monotonic() < deadline and world.process.poll() is None, world.process.stderr.read()
+    wait_until(lambda: list(repository.glob(".git/worktrees/*")), "a work tree", timeout=30, process=world.process)
     world.look()
     world.interrupt(*numbers)
     world.leaves_nothing(5)
@@ -273,13 +275,9 @@ def test_an_interrupted_comparison_of_revisions_leaves_nothing_itself(world: Wor
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], set[str]]]]:
     """Yields the address of somebody's PostgreSQL, and what tells which databases and roles of runs are on it."""
-    plan = Plan(
-        kind="target",
-        target="t", variant="v", app="", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
-        database=Database(max_connections=60),
-    )  # fmt: skip
+    plan = server_plan(max_connections=60)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_postgres(stack.enter_context(Keeper()), plan, "", tmp_path))
+        opened = stack.enter_context(open_postgres(stack.enter_context(Supervisor()), plan, "", tmp_path))
         admin = stack.enter_context(contextlib.closing(connect(opened.admin, opened.dbname)))
         cursor = admin.cursor()
         cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame'")

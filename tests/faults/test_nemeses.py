@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
-from needs_programs import need
-from nemeses import NEMESES
-from nemeses.__main__ import campaign
-from nemeses.arena import Row
-
-pytestmark = pytest.mark.reproduction
+from support.needs_programs import need
+from support.nemeses import NEMESES
+from support.nemeses.__main__ import campaign
+from support.nemeses.arena import Row
 
 SEED = int(os.environ.get("CONNLEAK_FAULT_SEED", "1"))
 TRIES = 3

@@ -15,28 +15,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from connleak.collectors import relay_client as relay
-from connleak.collectors.framing import HEAD, Frames, listener, mac, packed, told
+from connleak.collectors import relay_client
+from connleak.collectors.authentication import mac
+from connleak.collectors.framing import HEAD, FrameReader, control_frame, frame
 from connleak.collectors.probe_collector import Collector
 from connleak.model.errors import Error
-from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import Machine
-from connleak.processes.supervisor import free_port
+from connleak.processes.ports import free_port
+from connleak.processes.sockets import listen_tcp
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
-from shop import SECRET, connleak, wait_for_port
+from support.cli import command
+from support.paths import TESTS
+from support.plans import plan
+from support.poll import wait_for_port, wait_until
+from support.shop import SECRET
 
-pytestmark = pytest.mark.reproduction
-
-PLAN = Plan(
-    kind="target",
-    target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
-    database=Database(),
-)  # fmt: skip
 APP = """
 import sys, time
 probe = sys.modules["_connleak_probe"]
-probe.transport.arm()
+probe.sender.start()
 ends = time.monotonic() + 4
 while time.monotonic() < ends:
     for _ in range(1000):
@@ -49,9 +47,11 @@ sys.exit(7)
 def greeted(line: socket.socket) -> None:
     """Says what a collector says until a relay is in."""
     secret = SECRET["CONNLEAK_SECRET"]
-    line.sendall(told(word="w"))
-    [(_, first)] = Frames().feed(line.recv(1 << 16))
-    line.sendall(told(welcome=mac(secret, "collector", "w", json.loads(first)["word"]), probe="pool", gc="normal"))
+    line.sendall(control_frame(challenge="w"))
+    [(_, first)] = FrameReader().feed(line.recv(1 << 16))
+    line.sendall(
+        control_frame(welcome=mac(secret, "collector", "w", json.loads(first)["challenge"]), probe="pool", gc="normal")
+    )
 
 
 def stalls(line: socket.socket, over: threading.Event) -> None:
@@ -66,21 +66,21 @@ def closes(line: socket.socket, over: threading.Event) -> None:
 
 def says_nonsense(line: socket.socket, over: threading.Event) -> None:
     greeted(line)
-    line.sendall(packed(0, b"[" * 100_000) + packed(1, b"\0" * 1000) + HEAD.pack(1 << 31, 0))
+    line.sendall(frame(0, b"[" * 100_000) + frame(1, b"\0" * 1000) + HEAD.pack(1 << 31, 0))
     over.wait()
 
 
 def asks_nonsense(line: socket.socket, over: threading.Event) -> None:
     greeted(line)
     while not over.wait(0.01):
-        line.sendall(packed(1, b'{"do":"snapshot"}') + packed(1, b"[" * 1000) + packed(7, b"{}"))
+        line.sendall(frame(1, b'{"do":"snapshot"}') + frame(1, b"[" * 1000) + frame(7, b"{}"))
         line.recv(1 << 20)
 
 
 def pings_on(line: socket.socket, over: threading.Event) -> None:
     greeted(line)
     while not over.is_set():
-        line.sendall(told(ping=1.0) * 1000 + told(ports=1))
+        line.sendall(control_frame(ping=1.0) * 1000 + control_frame(ports=1))
 
 
 @contextlib.contextmanager
@@ -110,7 +110,7 @@ def probing(folder: Path, port: int) -> subprocess.Popen[str]:
     import os
 
     (folder / "app.py").write_text(APP)
-    argv = connleak("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--", sys.executable, "app.py")
+    argv = command("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--", sys.executable, "app.py")
     return subprocess.Popen(argv, cwd=folder, env={**os.environ, **SECRET}, text=True, stderr=subprocess.PIPE)
 
 
@@ -153,7 +153,7 @@ def test_a_collector_that_does_not_greet_is_none(
 
 
 def test_a_greeting_that_drips_ends_at_its_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "PATIENCE", 0.5)
+    monkeypatch.setattr(relay_client, "HANDSHAKE_TIMEOUT", 0.5)
     dripped = []
 
     def drips(line: socket.socket, over: threading.Event) -> None:
@@ -166,7 +166,7 @@ def test_a_greeting_that_drips_ends_at_its_deadline(tmp_path: Path, monkeypatch:
     with (
         collector(drips) as port,
         pytest.raises(Error, match="no collector"),
-        relay.Relay(tmp_path, ("127.0.0.1", port), SECRET["CONNLEAK_SECRET"], "web1"),
+        relay_client.RelayClient(tmp_path, ("127.0.0.1", port), SECRET["CONNLEAK_SECRET"], "web1"),
     ):
         pass
     assert len(dripped) < 3000, "it was left before the collector had said all"
@@ -178,23 +178,26 @@ def test_what_another_relay_shows_is_no_welcome(tmp_path: Path) -> None:
     proofs: queue.Queue[str] = queue.Queue()
 
     def message(line: socket.socket) -> dict:
-        frames = Frames()
+        frames = FrameReader()
         while not (found := frames.feed(line.recv(1 << 16))):
             pass
         return json.loads(found[0][1])
 
     def victim(line: socket.socket, over: threading.Event) -> None:
-        line.sendall(told(word="w"))
-        words.put(message(line)["word"])
-        line.sendall(told(welcome=proofs.get(timeout=10)))
+        line.sendall(control_frame(challenge="w"))
+        words.put(message(line)["challenge"])
+        line.sendall(control_frame(welcome=proofs.get(timeout=10)))
         over.wait()
 
     def helper(line: socket.socket, over: threading.Event) -> None:
-        line.sendall(told(word=words.get(timeout=10)))
+        line.sendall(control_frame(challenge=words.get(timeout=10)))
         proofs.put(message(line)["mac"])
 
     def dial(port: int) -> None:
-        with contextlib.suppress(Error), relay.Relay(tmp_path, ("127.0.0.1", port), SECRET["CONNLEAK_SECRET"], "web2"):
+        with (
+            contextlib.suppress(Error),
+            relay_client.RelayClient(tmp_path, ("127.0.0.1", port), SECRET["CONNLEAK_SECRET"], "web2"),
+        ):
             pass
 
     with collector(victim) as port, collector(helper) as other:
@@ -202,7 +205,7 @@ def test_what_another_relay_shows_is_no_welcome(tmp_path: Path) -> None:
         second.start()
         with (
             pytest.raises(Error, match="it does not know the secret"),
-            relay.Relay(tmp_path, ("127.0.0.1", port), SECRET["CONNLEAK_SECRET"], "web1"),
+            relay_client.RelayClient(tmp_path, ("127.0.0.1", port), SECRET["CONNLEAK_SECRET"], "web1"),
         ):
             pass
         second.join()
@@ -213,21 +216,21 @@ def test_it_ends_with_its_command_while_the_collector_is_stopped(tmp_path: Path)
     script = f"""
 import time
 from pathlib import Path
-from test_relay import *
+from connleak.collectors.framing import listener
+from connleak.collectors.probe_collector import Collector
+from connleak.model.recording import Machine
+from connleak.recording.writer import Writer
+from support.plans import plan
 folder = Path({str(tmp_path)!r})
-with Writer(folder / "run", PLAN, Machine()) as writer, Collector(writer, folder, time.monotonic(), folder) as made:
-    made.listen(listener("127.0.0.1", {port}), SECRET["CONNLEAK_SECRET"], PLAN)
+with Writer(folder / "run", plan(), Machine()) as writer, Collector(writer, folder, time.monotonic(), folder) as made:
+    made.listen(listen_tcp("127.0.0.1", {port}), {SECRET["CONNLEAK_SECRET"]!r}, plan())
     time.sleep(600)
 """
-    path = ":".join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    with subprocess.Popen([sys.executable, "-c", script], env={"PYTHONPATH": path}) as held:
+    with subprocess.Popen([sys.executable, "-c", script], env={"PYTHONPATH": str(TESTS)}) as held:
         try:
             wait_for_port(port)
             process = probing(tmp_path, port)
-            deadline = time.monotonic() + 20
-            while "hello" not in (tmp_path / "run" / "events.jsonl").read_text():
-                assert time.monotonic() < deadline, "it is there"
-                time.sleep(0.02)
+            wait_until(lambda: "hello" in (tmp_path / "run" / "events.jsonl").read_text(), "its hello is recorded", 20)
             held.send_signal(signal.SIGSTOP)
             assert ended(process) == (7, "")
         finally:
@@ -238,7 +241,7 @@ def test_what_a_slow_collector_takes_late_still_comes_and_says_what_was_dropped(
     def slow(line: socket.socket, over: threading.Event) -> None:
         greeted(line)
         over.wait(5.0)
-        frames, line_is = Frames(), line
+        frames, line_is = FrameReader(), line
         line_is.settimeout(10)
         while data := line_is.recv(1 << 20):
             for number, payload in frames.feed(data):
@@ -258,23 +261,22 @@ def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path:
     from connleak.judging.facts import Facts
 
     with (
-        Writer(tmp_path / "run", PLAN, Machine()) as writer,
+        Writer(tmp_path / "run", plan(), Machine()) as writer,
         Collector(writer, tmp_path, time.monotonic(), tmp_path) as made,
     ):
-        far = listener("127.0.0.1", 0)
+        far = listen_tcp("127.0.0.1", 0)
         port = far.getsockname()[1]
-        made.listen(far, SECRET["CONNLEAK_SECRET"], PLAN)
+        made.listen(far, SECRET["CONNLEAK_SECRET"], plan())
         with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
-            frames = Frames()
+            frames = FrameReader()
             [(_, first)] = frames.feed(line.recv(1000))
-            word = json.loads(first)["word"]
-            line.sendall(told(mac=mac(SECRET["CONNLEAK_SECRET"], "relay", word, "w"), host="web1", word="w"))
+            word = json.loads(first)["challenge"]
+            line.sendall(
+                control_frame(mac=mac(SECRET["CONNLEAK_SECRET"], "relay", word, "w"), host="web1", challenge="w")
+            )
             line.recv(1000)
-            line.sendall(told(stopped="MemoryError"))
-            deadline = time.monotonic() + 10
-            while not read(tmp_path / "run").notes:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            line.sendall(control_frame(stopped="MemoryError"))
+            wait_until(lambda: read(tmp_path / "run").notes, "a note")
     check = observers_lived(Facts(read(tmp_path / "run")))
     assert check.outcome == "inconclusive"
-    assert "relay on web1 stopped" in check.why and "MemoryError" in check.why
+    assert "relay on web1 stopped" in check.detail and "MemoryError" in check.detail

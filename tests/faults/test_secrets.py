@@ -15,10 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from connleak.processes.supervisor import free_port
-from connleak.recording import reader as recording
-
-pytestmark = pytest.mark.reproduction
+from connleak.processes.ports import free_port
+from connleak.recording import reader
+from support.cli import command, connleak
 
 APP = """
 import os, sys
@@ -82,7 +81,7 @@ def run(folder: Path, *words: str, typed: bool = True, watch: bool = False, befo
     (folder / "shop.py").write_text(APP)
     port = free_port()
     argv = [
-        sys.executable, "-m", "connleak", "run",
+        *command("run"),
         "--app", f"{before}{sys.executable} -m flask --app shop run --port {port}",
         "--url", f"http://127.0.0.1:{port}", "--cwd", str(folder), "--users", "2", "--cycles", "2", "--load", "1",
         "--path", "/", "--path", "/once", "--out", str(folder / "run"), *(TYPED if typed else NAMED), *words,
@@ -131,12 +130,12 @@ def test_no_secret_of_any_option_is_written_down_and_what_is_harmless_is(tmp_pat
     said, _ = run(tmp_path, *options(secret), typed=typed, before=f"env 'APP_TOKEN={secret('APP_TOKEN')}' ")
     folder = tmp_path / "run"
     assert "CLEAN" in said, said
-    answers = Counter((row.name, row.ok) for row in recording.read(folder).requests)
+    answers = Counter((row.name, row.ok) for row in reader.read(folder).requests)
     assert answers[("/login", True)] > 10 and not answers[("/login", False)], "the load had the right ones"
     assert "set up with ***" in (folder / "setup.log").read_text()
     assert "logged in with *** and ***" in (folder / "app.log").read_text()
-    (folder / "junit.xml").write_text(connleak("judge", str(folder), "--format", "junit"))
-    (folder / "issue.md").write_text(connleak("judge", str(folder), "--format", "md"))
+    (folder / "junit.xml").write_text(printed("judge", str(folder), "--format", "junit"))
+    (folder / "issue.md").write_text(printed("judge", str(folder), "--format", "md"))
     assert files_with(folder, TOKEN, BEARER, *PLANTED.values()) == []
     assert not any(planted in said for planted in PLANTED.values())
     plan = json.loads((folder / "plan.json").read_text())
@@ -151,10 +150,8 @@ def test_no_secret_of_any_option_is_written_down_and_what_is_harmless_is(tmp_pat
     assert ("${REQUEST_SECRET_1}" if typed else "${JSON_WORD}") in made
 
 
-def connleak(*words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "connleak", *words], capture_output=True, text=True, timeout=60, check=False
-    )
+def printed(*words: str) -> str:
+    done = connleak(*words)
     assert done.stdout, done.stderr
     return done.stdout
 

@@ -8,23 +8,22 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from connleak.collectors.probe_collector import Collector
-from connleak.model.plan import Database, Phases, Plan
 from connleak.model.recording import Machine
 from connleak.probe import ENTRY
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
-
-pytestmark = pytest.mark.reproduction
+from support.plans import plan
+from support.poll import wait_until
 
 HEAD = """
 import ctypes, os, sys, threading, time
 probe = sys.modules["_connleak_probe"]
-wire, table = probe.transport, probe.state
+sender, transport, state = probe.sender, probe.transport, probe.state
 
 
 def senders():
@@ -33,31 +32,19 @@ def senders():
 
 def kill():
     "Ends the sending thread by an error, as a bug of ours would."
-    [sender] = set(sys._current_frames()) - {threading.get_ident()}
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(sender), ctypes.py_object(MemoryError))
+    [thread] = set(sys._current_frames()) - {threading.get_ident()}
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(MemoryError))
 
 
 """
 TAIL = "\nprint('ready', flush=True)\nsys.stdin.read()\n"
-PLAN = Plan(
-    kind="target",
-    target="test", variant="test", app="true", cwd="/", url="", scenario="", users=1, phases=Phases(), cycles=1,
-    database=Database(),
-)  # fmt: skip
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager
 def process(folder: Path, script: str, *words: str) -> Iterator[tuple[Collector, list[str]]]:
     """Runs a script with the probe in it; yields the collector and what it printed until it was ready."""
     with (
-        Writer(folder / "run", PLAN, Machine()) as writer,
+        Writer(folder / "run", plan(), Machine()) as writer,
         Collector(writer, folder, time.monotonic(), folder) as collector,
     ):
         env = {**os.environ, **collector.environment(), "PYTHONPATH": str(ENTRY)}
@@ -74,17 +61,17 @@ def process(folder: Path, script: str, *words: str) -> Iterator[tuple[Collector,
 
 
 SLOW = """
-wire.arm()
-original = wire.send
+sender.start()
+original = transport.send
 
 def slow(message):
     time.sleep(0.3)
     return original(message)
 
-wire.send = slow
+transport.send = slow
 most = 0
 for number in range(15):
-    table.note("fork %d" % number)
+    state.note("fork %d" % number)
     time.sleep(0.12)
     if os.fork() == 0:
         os._exit(0)
@@ -92,7 +79,7 @@ for number in range(15):
     for _ in range(5):
         most = max(most, senders())
         time.sleep(0.01)
-wire.send = original
+transport.send = original
 print(most)
 """
 
@@ -115,7 +102,7 @@ def test_a_sender_that_dies_begins_anew_once_and_then_its_process_is_one_that_do
     tmp_path: Path, times: int, answered: bool
 ) -> None:
     script = f"""
-    wire.arm()
+    sender.start()
     for _ in range({times}):
         time.sleep(0.3)
         kill()
@@ -129,7 +116,7 @@ def test_a_sender_that_dies_begins_anew_once_and_then_its_process_is_one_that_do
 
 def test_a_hundred_forked_processes_are_forgotten_when_they_have_ended(tmp_path: Path) -> None:
     script = """
-    wire.arm()
+    sender.start()
     for _ in range(100):
         if os.fork() == 0:
             os._exit(0)
@@ -137,7 +124,11 @@ def test_a_hundred_forked_processes_are_forgotten_when_they_have_ended(tmp_path:
     """
     with process(tmp_path, script) as (collector, _):
         wait_until(lambda: len([e for e in read(tmp_path / "run").events if e.kind == "bye"]) == 100, "all have ended")
-        assert [len(collector.living()), len(collector.lines._by_line), len(collector.lines._peers)] == [1, 1, 1]
+        assert [
+            len(collector.living()),
+            len(collector.connections._by_channel),
+            len(collector.connections._by_pid),
+        ] == [1, 1, 1]
         [asked] = collector.snapshot("test", 1).processes
         assert asked.answered
 
@@ -147,8 +138,8 @@ def test_what_is_no_utf8_in_a_command_or_a_file_is_told_with_a_mark_in_its_place
     code = compile("def opens():\\n    return sys._getframe(0)\\n", "/srv/caf\\udce9.py", "exec")
     exec(code, globals())
     found = probe.stacks.capture(opens())
-    wire.arm()
-    table.emit(table.current(), "pool", pool=1, frames=found)
+    sender.start()
+    state.emit(state.current(), "pool", pool=1, frames=found)
     """
     with process(tmp_path, script, os.fsdecode(b"caf\xe9")) as (collector, _):
         wait_until(lambda: [event for event in read(tmp_path / "run").events if event.kind == "pool"], "it is told")
@@ -159,7 +150,7 @@ def test_what_is_no_utf8_in_a_command_or_a_file_is_told_with_a_mark_in_its_place
 
 
 @pytest.mark.parametrize("at", ["first", "fork"])
-@pytest.mark.parametrize("what", ["os.pipe", "wire.start_new_thread"])
+@pytest.mark.parametrize("what", ["os.pipe", "sender.start_new_thread"])
 def test_without_a_descriptor_or_a_thread_for_the_sender_nothing_is_written_into_files_of_the_apps(
     tmp_path: Path, at: str, what: str
 ) -> None:
@@ -177,19 +168,18 @@ def test_without_a_descriptor_or_a_thread_for_the_sender_nothing_is_written_into
         os.wait()
 
     if "{at}" == "fork":
-        wire.arm()
+        sender.start()
         time.sleep(0.2)
     {holder}.{name} = fails
     if "{at}" == "first":
-        wire.arm()
+        sender.start()
     else:
         fork()
     if {holder}.{name} is fails:  # nothing that could fail was called again
         {holder}.{name} = original
     files = [open("file%d" % number, "w+b", buffering=0) for number in range(20)]
-    table.note("one")
-    state = table.current()
-    wire.freeze(state, "a test")
+    state.note("one")
+    sender.snapshot_at_first_exhaustion(state.current(), "a test")
     for _ in range(3):
         fork()
         time.sleep(0.1)
@@ -211,10 +201,10 @@ def test_where_no_fork_comes_the_next_event_tries_again_to_start_the_sender(tmp_
         raise OSError(24, "Too many open files")
 
     os.pipe = fails
-    wire.arm()
+    sender.start()
     print(senders())
     time.sleep(0.6)
-    wire.tick()  # as an event does that comes after `line.due`
+    sender.flush_overdue()  # as an event after `due` does
     print(senders())
     """
     with process(tmp_path, script) as (collector, printed):

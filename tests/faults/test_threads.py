@@ -13,17 +13,15 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from connleak.collectors.framing import listener
 from connleak.collectors.probe_collector import Collector
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
 from connleak.model.recording import Machine
-from connleak.processes.supervisor import Keeper
+from connleak.processes.sockets import listen_tcp
+from connleak.processes.supervisor import Supervisor
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
-from shop import SECRET, plan_for
-
-pytestmark = pytest.mark.reproduction
+from support.shop import SECRET, shop_plan
 
 SABOTEUR = """
 import ctypes, json, sys, threading, time
@@ -67,7 +65,10 @@ main()
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Keeper() as keeper, open_database(keeper, plan_for(), "", tmp_path_factory.mktemp("server")) as opened:
+    with (
+        Supervisor() as supervisor,
+        open_database(supervisor, shop_plan(), "", tmp_path_factory.mktemp("server")) as opened,
+    ):
         yield opened
 
 
@@ -114,7 +115,7 @@ def test_a_watch_one_of_whose_threads_ends_is_inconclusive_and_says_which(
 RELAY = """
 import sys, time
 probe = sys.modules["_connleak_probe"]
-probe.transport.arm()
+probe.sender.start()
 time.sleep(5)
 sys.exit(7)
 """
@@ -123,11 +124,11 @@ sys.exit(7)
 def test_a_relay_that_an_error_ends_tells_its_collector_and_its_command_goes_on(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(RELAY)
     with (
-        Writer(tmp_path / "run", plan_for(), Machine()) as writer,
+        Writer(tmp_path / "run", shop_plan(), Machine()) as writer,
         Collector(writer, tmp_path, 0.0, tmp_path) as made,
     ):
-        far = listener("127.0.0.1", 0)
-        made.listen(far, SECRET["CONNLEAK_SECRET"], plan_for())
+        far = listen_tcp("127.0.0.1", 0)
+        made.listen(far, SECRET["CONNLEAK_SECRET"], shop_plan())
         address = f"127.0.0.1:{far.getsockname()[1]}"
         words = ["probe", "--collector", address, "--name", "web1", "--", sys.executable, "app.py"]
         argv = [sys.executable, "-c", SABOTEUR, "relay", "1.5", str(tmp_path / "threads.json"), *words]

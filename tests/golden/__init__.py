@@ -1,4 +1,4 @@
-"""Golden verdicts: what the judge says of every stored recording, in one reviewed file, without its sentences.
+"""Golden verdicts: the verdict on every stored recording, without its sentences, in one reviewed file.
 
 `verdicts.json` has an entry for each packed recording of the gallery and of `recordings/`, sorted, a finding a line.
 `python -m golden` compares, `python -m golden --write` writes it anew, and the difference is reviewed in git.
@@ -32,7 +32,7 @@ PROSE = frozenset(
         "sentence",
         "findings.claim",
         "findings.rate.method",
-        "checks.why",
+        "checks.detail",
         "sensitivity.text",
         "exhaustion.text",
         "exhaustion.time.text",
@@ -69,7 +69,7 @@ FIGURES = frozenset(
         "postmortem.series.*",
     }
 )
-"""All other fields: what is compared. `*` stands for any name, where the recording makes the names."""
+"""All other fields: they are compared. `*` matches any name, where the recording chooses the names."""
 
 
 class Unassigned(Exception):
@@ -77,12 +77,12 @@ class Unassigned(Exception):
 
 
 def figures_of(verdict: Verdict) -> dict[str, Any]:
-    """Returns a verdict as plain values, without its prose; raises Unassigned for a field that is not declared."""
+    """Return a verdict as plain values, without its prose; raises Unassigned for a field that is not declared."""
     return {name: figure(value, name) for name, value in members(verdict) if name not in PROSE}
 
 
 def figure(value: object, path: str) -> Any:
-    """Returns the plain value of what stands at a path of a verdict."""
+    """Return the plain value at a path of a verdict."""
     if isinstance(value, tuple | list):
         if value and isinstance(value[0], Check):
             return checks_of(value)
@@ -98,18 +98,18 @@ def figure(value: object, path: str) -> Any:
 
 
 def is_figure(path: str, value: object) -> bool:
-    """Tells whether a value is declared as one to compare; nothing may stand where a whole table could."""
+    """Return whether a value is declared as one to compare; None may replace a whole table."""
     table = value is None and any(name.startswith(f"{path}.") for name in FIGURES)
     return table or path in FIGURES or f"{path.rpartition('.')[0]}.*" in FIGURES
 
 
 def checks_of(checks: tuple[Check, ...]) -> dict[str, str]:
-    """Returns the outcome of each check by its name."""
+    """Return the outcome of each check by its name."""
     return {check.name: check.outcome for check in checks}
 
 
 def members(value: msgspec.Struct | dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields the names and values of a struct or a dictionary, without those that are left at their default."""
+    """Yield the names and values of a struct or a dictionary, without those that are left at their default."""
     if isinstance(value, dict):
         yield from value.items()
         return
@@ -120,7 +120,7 @@ def members(value: msgspec.Struct | dict[str, Any]) -> Iterator[tuple[str, Any]]
 
 
 def declared(kind: type[msgspec.Struct] = Verdict, path: str = "") -> Iterator[str]:
-    """Yields the paths of all fields that a verdict's types have, down to where a dictionary's names are free."""
+    """Yield the paths of all fields that a verdict's types have, down to where a dictionary's names are free."""
     for field in msgspec.structs.fields(kind):
         name = f"{path}{field.name}"
         inner = struct_in(field.type)
@@ -131,14 +131,14 @@ def declared(kind: type[msgspec.Struct] = Verdict, path: str = "") -> Iterator[s
 
 
 def struct_in(kind: Any) -> type[msgspec.Struct] | None:
-    """Returns the struct that a type is made of: itself, or that of a tuple or an optional."""
+    """Return the struct in a type: the type itself, or a part of a tuple or an optional."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return kind
     return next((found for part in getattr(kind, "__args__", ()) if (found := struct_in(part))), None)
 
 
 def recordings() -> dict[str, Path]:
-    """Returns every packed recording by its name in the file of verdicts."""
+    """Return every packed recording by its name in the file of verdicts."""
     return {
         f"{group}/{path.name.removesuffix('.tar.gz')}": path
         for group, folder in FOLDERS.items()
@@ -147,7 +147,7 @@ def recordings() -> dict[str, Path]:
 
 
 def entry(path: Path, known_wrong: str = "") -> dict[str, Any]:
-    """Returns what the file of verdicts says of a packed recording."""
+    """Return the entry of a packed recording in the file of verdicts."""
     with packing.unpacked(path) as folder:
         kept = (folder / "verdict.json").exists()
         verdict = packing.verdict_in(folder)
@@ -158,17 +158,17 @@ def entry(path: Path, known_wrong: str = "") -> dict[str, Any]:
 
 
 def stored() -> dict[str, Any]:
-    """Returns the file of verdicts."""
+    """Return the file of verdicts."""
     return dict(json.loads(VERDICTS.read_text(encoding="utf-8")))
 
 
 def text_of(entries: dict[str, Any]) -> str:
-    """Returns entries as JSON with a line for each field, and for each finding, holder and row of a table."""
+    """Return entries as JSON with a line for each field, and for each finding, holder and row of a table."""
     return written(dict(sorted(entries.items())), 2) + "\n"
 
 
 def written(value: Any, depth: int, indent: str = "") -> str:
-    """Returns a value as JSON: dictionaries down to a depth, and lists of dictionaries, over several lines."""
+    """Return a value as JSON: dictionaries down to a depth, and lists of dictionaries, over several lines."""
     inner = indent + " "
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "[\n" + ",\n".join(inner + compact(element) for element in value) + f"\n{indent}]"
@@ -187,7 +187,7 @@ def compact(value: Any) -> str:
 
 
 def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
-    """Yields each field in which two plain values differ, with both values."""
+    """Yield each field in which two plain values differ, with both values."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in {**before, **now}:
             yield from differences(before.get(name), now.get(name), f"{path}.{name}" if path else name)

@@ -1,4 +1,4 @@
-"""Compares the stored recordings' verdicts with the golden file, or with --write writes it anew for review in git."""
+"""Compare the verdicts on the stored recordings with the golden file, or write it anew with --write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from golden.cases import known_wrong
 
 
 def main() -> int:
-    """Returns 1 when a verdict differs from the golden file and that is not written anew."""
+    """Return 1 if a verdict differs from the golden file and --write is not given."""
     parser = argparse.ArgumentParser(prog="python -m golden", description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"write {VERDICTS.name} anew")
     write = parser.parse_args().write
@@ -27,7 +27,7 @@ def main() -> int:
 
 
 def changes(name: str, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Returns what is otherwise in a recording's verdict than it was."""
+    """Return the differences between a recording's verdicts."""
     if name not in before or name not in now:
         return [f"{name}: {'new' if name in now else 'gone'}"]
     return [f"{name}: {line}" for line in differences(before[name], now[name])]

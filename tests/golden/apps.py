@@ -1,4 +1,4 @@
-"""Small apps of one's own that today's judge is wrong about: what `record.py` makes of the cases `own NAME`."""
+"""Small apps with wrong verdicts today: `record.py` records them for the cases `own NAME`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def tell():
 
 
 def shop(first: str = "", each: str = "return ask()") -> str:
-    """Returns an app's code: what it does when it is imported, and at each request."""
+    """Return an app's code, from its statements at import and at each request."""
     return SHOP.format(first=first, each=each)
 
 

@@ -1,4 +1,4 @@
-"""The recordings that are made for the golden verdicts: what makes each, what verdict is right for it, and why."""
+"""The recordings made for the golden verdicts: how each is made, its right verdict, and why."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ class Case:
 
     does: str
     right: str
-    """The outcome that is right, and the findings' kinds."""
+    """The right outcome and kinds of findings."""
     why: str
     known_wrong: str = ""
-    """Why today's verdict is another one; empty where it is the right one."""
+    """The reason that today's verdict is wrong; empty if it is right."""
 
 
 def said(verdict: Verdict) -> str:
-    """Returns a verdict as a case names it: its outcome and its findings' kinds, in order."""
+    """Return a verdict's outcome and kinds of findings, in order, as a case has them."""
     return " ".join([verdict.outcome, *dict.fromkeys(finding.kind for finding in verdict.findings)])
 
 
 def known_wrong(name: str) -> str:
-    """Returns why a recording's verdict in the golden file is not the right one; empty where it is."""
+    """Return the reason that a recording's golden verdict is wrong; empty if it is right."""
     case = CASES.get(name.removeprefix("golden/"))
     return case.known_wrong if case else ""
 

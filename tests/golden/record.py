@@ -1,6 +1,7 @@
-"""Makes the recordings of `cases.py`, packed so that they can be judged again: `python -m golden.record [NAME...]`.
+"""Make the recordings of `cases.py`, packed so that they can be judged again: `python -m golden.record [NAME...]`.
 
-Without names, those that are not there yet. A recording is packed like the gallery's, but never down to its curve.
+Without names, the missing ones.
+A recording is packed like the gallery's, but without the excerpts of its code.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from connleak import judging as judge
-from connleak.corpus import archive as packing
+from connleak.corpus import archive
+from connleak.model.errors import Error
 from connleak.model.verdict import Verdict
-from connleak.processes.supervisor import free_port
-from connleak.recording import reader as recording
-from nemeses import NEMESES
-from nemeses.arena import Arena
+from connleak.processes.ports import free_port
+from support.cli import command
+from support.nemeses import NEMESES
+from support.nemeses.arena import Arena
 
 from golden import FOLDERS, HERE, watches
 from golden.apps import APPS
@@ -26,12 +27,10 @@ from golden.cases import CASES, Case, said
 LIMIT = 60_000
 """Bytes that a packed recording may have."""
 ROOT = HERE.parents[1]
-STEPS = (packing.unchanged, packing.without_prompt_returns, packing.with_short_statements, packing.with_fewer_samples)
-"""How a recording is made smaller, in order, until it fits; what the judge reads stays."""
 
 
 def main(names: list[str]) -> int:
-    """Makes the recordings; returns 1 when one does not say what its case calls right."""
+    """Make the recordings; return 1 if a verdict is not its case's right one."""
     wrong = 0
     for name, case in CASES.items():
         path = place(name)
@@ -47,12 +46,12 @@ def main(names: list[str]) -> int:
 
 
 def place(name: str) -> Path:
-    """Returns where a case's recording is."""
+    """Return the path of a case's recording."""
     return FOLDERS["golden"] / f"{name}.tar.gz"
 
 
 def made_by(case: Case, folder: Path) -> Path:
-    """Runs what a case says; returns the folder of its recording."""
+    """Run a case; return the folder of its recording."""
     kind, name, *words = case.does.split()
     if kind == "run":
         start("run", name, *words, "--out", str(folder / "run"))
@@ -65,7 +64,7 @@ def made_by(case: Case, folder: Path) -> Path:
 
 
 def own_app(name: str, words: list[str], folder: Path) -> Path:
-    """Runs a small app of one's own; returns the folder of its recording."""
+    """Run one of APPS; return the folder of its recording."""
     (folder / "app.py").write_text(APPS[name])
     folder.chmod(0o755)
     gunicorn, port = Path(sys.executable).with_name("gunicorn"), free_port()
@@ -76,13 +75,12 @@ def own_app(name: str, words: list[str], folder: Path) -> Path:
 
 
 def start(*words: str) -> None:
-    """Calls connleak, whatever it says."""
-    argv = [sys.executable, "-m", "connleak", *words]
-    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, cwd=ROOT)
+    """Run connleak and ignore its exit code."""
+    subprocess.run(command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, cwd=ROOT)
 
 
 def injected(name: str, seed: int, folder: Path) -> Path:
-    """Injects a fault into a run, as `python -m nemeses` does; returns the folder of its recording."""
+    """Inject a fault into a run, as `python -m support.nemeses` does; return the folder of its recording."""
     nemesis = next(nemesis for nemesis in NEMESES if nemesis.name == name)
     with Arena(nemesis, seed) as arena:
         nemesis.attack(arena)
@@ -92,25 +90,13 @@ def injected(name: str, seed: int, folder: Path) -> Path:
         return Path(shutil.copytree(arena.out, folder / "run"))
 
 
-def pack(folder: Path, path: Path, root: Path) -> Verdict:
-    """Writes a recording's folder as one file, without this machine's paths; returns the verdict on it."""
-    whole = judge.judge(recording.read(folder))
-    names = [name for name in packing.PACKED if name != "excerpts.json" and (folder / name).exists()]
-    files = {name: (folder / name).read_text(encoding="utf-8") for name in names}
-    for thin in STEPS:
-        files = thin(files)
-        texts = {name: packing.anonymous(packing.anonymous(text, ROOT), root) for name, text in files.items()}
-        data = packing.compressed(texts)
-        if len(data) <= LIMIT:
-            break
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(data)
-    with packing.unpacked(path) as small:
-        verdict = packing.verdict_in(small)
-    if len(data) > LIMIT or packing.told(verdict) != packing.told(whole):
-        path.unlink()
-        raise SystemExit(f"{path.name}: {len(data)} bytes, {packing.told(verdict)} for {packing.told(whole)}")
-    return verdict
+def pack(folder: Path, path: Path, scratch: Path) -> Verdict:
+    """Write a recording's folder as one file without its excerpts and the paths of this machine; return its verdict."""
+    (folder / "excerpts.json").unlink(missing_ok=True)
+    try:
+        return archive.pack(folder, path, ROOT, scratch, limit=LIMIT)
+    except Error as error:
+        raise SystemExit(error.message) from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Live servers with something on them, each watched for a while: what `record.py` makes of the cases `watch NAME`."""
+"""Live servers that are watched for a while: `record.py` records them for the cases `watch NAME`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from typing import Any
 
 import psycopg2
 import pymysql
-from connleak.databases.postgres.local import connect
+from connleak.databases.postgres.connection import connect
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
-from connleak.processes.supervisor import Keeper, free_port
-from nemeses.server import Postgres
-from shop import SECRET, Shop, connleak, opened, plan_for, wait_for_port
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor
+from support.cli import command
+from support.nemeses.server import Postgres
+from support.poll import wait_for_port
+from support.shop import SECRET, Shop, opened, shop_plan
 
 QUICK = ("--window", "2", "--every", "0.2")
 FOUR_WINDOWS = ("--for", "9")
@@ -27,14 +30,14 @@ FOUR_WINDOWS = ("--for", "9")
 
 @contextlib.contextmanager
 def server_in(folder: Path, kind: str = "postgresql") -> Iterator[Server]:
-    """Yields a server of its own."""
-    with Keeper() as keeper, open_database(keeper, plan_for(kind), "", folder) as server:
+    """Yield a server of its own."""
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan(kind), "", folder) as server:
         yield server
 
 
 @contextlib.contextmanager
 def sessions(url: str, count: int) -> Iterator[list[Any]]:
-    """Yields idle sessions in autocommit, as a pool at rest has them."""
+    """Yield idle sessions in autocommit, as a pool at rest has them."""
     with contextlib.ExitStack() as stack:
         found = [stack.enter_context(contextlib.closing(psycopg2.connect(url))) for _ in range(count)]
         for session in found:
@@ -44,7 +47,7 @@ def sessions(url: str, count: int) -> Iterator[list[Any]]:
 
 @contextlib.contextmanager
 def beside(step: Callable[[], object], every: float) -> Iterator[None]:
-    """Takes a step again and again, beside what is done here."""
+    """Take a step again and again, beside what is done here."""
     stop = threading.Event()
 
     def go_on() -> None:
@@ -63,7 +66,7 @@ def beside(step: Callable[[], object], every: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def opening(url: str, every: float, most: int = 1000) -> Iterator[None]:
-    """Opens another idle session again and again, up to so many, as a pool does that fills."""
+    """Open another idle session again and again, up to so many, as a pool does that fills."""
     with contextlib.ExitStack() as stack:
         count = iter(range(most))
 
@@ -76,25 +79,25 @@ def opening(url: str, every: float, most: int = 1000) -> Iterator[None]:
 
 
 def started(url: str, folder: Path, *words: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """Starts a watch that leaves its recording in `folder`/watch."""
-    argv = connleak("watch", url, *QUICK, *words, "--json", "--out", str(folder / "watch"))
+    """Start a watch that leaves its recording in `folder`/watch."""
+    argv = command("watch", url, *QUICK, *words, "--json", "--out", str(folder / "watch"))
     environment = {**os.environ, **(env or {})}
     return subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, env=environment)
 
 
 def watch(url: str, folder: Path, *words: str) -> Path:
-    """Watches a server to the end; returns the recording's folder."""
+    """Watch a server to the end; return the recording's folder."""
     started(url, folder, *(words or FOUR_WINDOWS)).wait(90)
     return folder / "watch"
 
 
 @contextlib.contextmanager
 def probed(server: Server, folder: Path, *words: str) -> Iterator[tuple[Shop, subprocess.Popen[str]]]:
-    """Yields a shop whose probe tells a watch of it, and the watch, which is waited for at the end."""
+    """Yield a shop whose probe tells a watch of it, and the watch, which is waited for at the end."""
     port = free_port()
     watcher = started(server.url(), folder, *(words or FOUR_WINDOWS), "--listen", f"127.0.0.1:{port}", env=SECRET)
     wait_for_port(port)
-    before = connleak("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--")
+    before = command("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--")
     with opened(Shop(folder, server, before, SECRET)) as shop:
         yield shop, watcher
         watcher.wait(90)
@@ -261,7 +264,7 @@ def probe_leaker_ends(folder: Path) -> Path:
         port = free_port()
         watcher = started(server.url(), folder, "--for", "15", "--listen", f"127.0.0.1:{port}", env=SECRET)
         wait_for_port(port)
-        before = connleak("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--")
+        before = command("probe", "--collector", f"127.0.0.1:{port}", "--name", "web1", "--")
         with opened(Shop(folder, server, before, SECRET)) as shop:
             shop.visit("/keep", 0.5)
             time.sleep(6)
@@ -282,7 +285,7 @@ def leaker_ends(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def mariadb(folder: Path, granted: bool) -> Iterator[Server]:
-    """Yields a MariaDB on which somebody has an open transaction, with or without leave to see it."""
+    """Yield a MariaDB on which somebody has an open transaction, with or without leave to see it."""
     with server_in(folder, "mysql") as server:
         account = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
         with contextlib.closing(pymysql.connect(**account, database=server.dbname)) as app:

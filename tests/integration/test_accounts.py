@@ -17,21 +17,21 @@ from pathlib import Path
 import psycopg2
 import pymysql
 import pytest
-from conftest import make_plan
 from connleak.collectors.probe_collector import Collector
-from connleak.databases.accounts import Account, server_account
 from connleak.databases.postgres.binaries import find_programs, reachable_programs, template_data
-from connleak.databases.postgres.local import connect, create_role
+from connleak.databases.postgres.connection import connect, create_role
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.model.plan import Database
 from connleak.model.recording import Machine
+from connleak.processes.accounts import Account, server_account
 from connleak.processes.services import open_services
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.recording.writer import Writer
-from needs_programs import OF_DATABASE, looked, need
-from stranger import (
+from support.needs_programs import OF_DATABASE, looked, need
+from support.plans import server_plan
+from support.stranger import (
     as_stranger,
     begun_as_stranger,
     enterable,
@@ -62,22 +62,22 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def everything_up(place: Path, kind: str) -> Iterator[tuple[Keeper, Server, list[str]]]:
+def everything_up(place: Path, kind: str) -> Iterator[tuple[Supervisor, Server, list[str]]]:
     """A run: servers, collector, Redis where it is here, an app; yields the server and the paths of all on the disk."""
     need(*OF_DATABASE.get(kind, ()))
     run = place / "run"
-    with Keeper() as keeper, Writer(run, make_plan(), Machine()) as writer:
+    with Supervisor() as supervisor, Writer(run, server_plan(), Machine()) as writer:
         folders = {*Path("/dev/shm").glob("connleak-*")}
-        plan = make_plan(database=Database(kind=kind, max_connections=20))
+        plan = server_plan(database=Database(kind=kind, max_connections=20))
         with (
-            open_database(keeper, plan, "", run) as server,
-            open_services(keeper, [] if looked("redis").missing else ["redis"], run),
-            Collector(writer, keeper.scratch, time.monotonic(), run) as collector,
+            open_database(supervisor, plan, "", run) as server,
+            open_services(supervisor, [] if looked("redis").missing else ["redis"], run),
+            Collector(writer, supervisor.scratch, time.monotonic(), run) as collector,
         ):
             environment = {**server.environment(), **collector.environment()}
-            keeper.start("app", ["sleep", "300"], cwd=run, env=environment, log=run / "app.log")
+            supervisor.start("app", ["sleep", "300"], cwd=run, env=environment, log=run / "app.log")
             own = {*Path("/dev/shm").glob("connleak-*")} - folders
-            yield keeper, server, everything_in([place / "cache", run, keeper.scratch, *own])
+            yield supervisor, server, everything_in([place / "cache", run, supervisor.scratch, *own])
 
 
 def programs_aside(paths: list[str], place: Path) -> list[str]:
@@ -231,17 +231,17 @@ def test_copied_programs_can_be_run_by_the_servers_account_and_changed_by_nobody
 SCRIPT = """
     import contextlib, os, pathlib, sys, tempfile
     import psycopg2
-    from conftest import make_plan
+    from support.plans import server_plan
     from connleak.model.plan import Database
     from connleak.databases.registry import open_database
-    from connleak.processes.supervisor import Keeper
+    from connleak.processes.supervisor import Supervisor
 
     os.umask(int(sys.argv[1], 8))
     kind = sys.argv[2]
     folder = pathlib.Path(tempfile.mkdtemp())
-    plan = make_plan(database=Database(kind=kind, max_connections=20))
+    plan = server_plan(database=Database(kind=kind, max_connections=20))
     for _ in range(2):  # the second finds the template there
-        with Keeper() as keeper, open_database(keeper, plan, "", folder) as server:
+        with Supervisor() as supervisor, open_database(supervisor, plan, "", folder) as server:
             if kind == "mysql":
                 import pymysql as driver
                 where = dict(host=server.host, port=server.port, user=server.user, password=server.password)

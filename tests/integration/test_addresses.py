@@ -12,19 +12,22 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from conftest import make_plan
-from connleak.databases.mysql.external import foreign_mysql
-from connleak.databases.mysql.local import MysqlReader, own_mysql, pymysql
-from connleak.databases.postgres.external import foreign_database
-from connleak.databases.postgres.local import connect, open_postgres
+from connleak.databases.mysql.connection import pymysql
+from connleak.databases.mysql.external import external_mysql
+from connleak.databases.mysql.local import local_mysql
+from connleak.databases.mysql.reader import MysqlReader
+from connleak.databases.postgres import open_postgres
+from connleak.databases.postgres.connection import connect
+from connleak.databases.postgres.external import external_postgres
 from connleak.databases.postgres.reader import PostgresReader
 from connleak.databases.registry import open_database, reader_of, run_sql, watched
 from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.model.plan import Database
 from connleak.processes.app import App
-from connleak.processes.supervisor import Keeper
-from needs_programs import OF_DATABASE, need
+from connleak.processes.supervisor import Supervisor
+from support.needs_programs import OF_DATABASE, need
+from support.plans import server_plan
 
 
 def docker(*words: str) -> str:
@@ -37,9 +40,9 @@ def ours() -> list[str]:
 
 @pytest.mark.needs("docker")
 def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
-    plan = make_plan(database=Database(source="docker", max_connections=17))
+    plan = server_plan(database=Database(source="docker", max_connections=17))
     before = ours()
-    with Keeper() as keeper, open_postgres(keeper, plan, "", tmp_path) as server:
+    with Supervisor() as supervisor, open_postgres(supervisor, plan, "", tmp_path) as server:
         assert len(ours()) == len(before) + 1
         assert (server.host, server.max_connections, server.own_database) == ("127.0.0.1", 17, True)
         with contextlib.closing(psycopg2.connect(server.url())) as app:
@@ -54,11 +57,11 @@ def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
 
 @pytest.mark.needs("docker")
 def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
-    plan = make_plan(database=Database(source="docker:postgres:no-such", max_connections=17))
+    plan = server_plan(database=Database(source="docker:postgres:no-such", max_connections=17))
     with (
-        Keeper() as keeper,
+        Supervisor() as supervisor,
         pytest.raises(Error, match="postgres:no-such could not be started"),
-        open_postgres(keeper, plan, "", tmp_path),
+        open_postgres(supervisor, plan, "", tmp_path),
     ):
         pass
     assert ours() == []
@@ -67,11 +70,11 @@ def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py leaves its socket open
 def test_without_an_engine_it_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
-    plan = make_plan(database=Database(source="docker"))
+    plan = server_plan(database=Database(source="docker"))
     with (
-        Keeper() as keeper,
+        Supervisor() as supervisor,
         pytest.raises(Error, match=r"no Docker engine answers at unix://.*No such file") as caught,
-        open_postgres(keeper, plan, "", tmp_path),
+        open_postgres(supervisor, plan, "", tmp_path),
     ):
         pass
     assert caught.value.exit_code == 4
@@ -80,11 +83,11 @@ def test_without_an_engine_it_says_where_it_looked(tmp_path: Path, monkeypatch: 
 
 
 @pytest.fixture
-def with_tls(keeper: Keeper, tmp_path: Path) -> Iterator[str]:
+def with_tls(supervisor: Supervisor, tmp_path: Path) -> Iterator[str]:
     """The address of a server that wants TLS from everyone on TCP: the system's, for the wheel's has none."""
     need("postgresql", "openssl")
-    plan = make_plan(database=Database(source="system", max_connections=20))
-    with open_postgres(keeper, plan, "", tmp_path) as server:
+    plan = server_plan(database=Database(source="system", max_connections=20))
+    with open_postgres(supervisor, plan, "", tmp_path) as server:
         yield address_with_tls(server, tmp_path)
 
 
@@ -114,9 +117,9 @@ def address_with_tls(server: Server, tmp_path: Path) -> str:
 
 def test_the_app_gets_the_tls_options_of_an_address(with_tls: str) -> None:
     plain = with_tls.partition("?")[0] + "?sslmode=disable"
-    with pytest.raises(Error, match="no encryption"), foreign_database(plain, ()):
+    with pytest.raises(Error, match="no encryption"), external_postgres(plain, ()):
         pass
-    with foreign_database(with_tls, ()) as server:
+    with external_postgres(with_tls, ()) as server:
         assert server.own_database
         assert server.environment()["PGSSLMODE"] == "verify-full"
         assert "ssl=verify-full" in server.url("postgresql+asyncpg")
@@ -128,15 +131,15 @@ def test_the_app_gets_the_tls_options_of_an_address(with_tls: str) -> None:
 
 
 @pytest.fixture
-def mariadb(keeper: Keeper, tmp_path: Path) -> Iterator[Server]:
+def mariadb(supervisor: Supervisor, tmp_path: Path) -> Iterator[Server]:
     need("mariadb")
-    with own_mysql(keeper, make_plan(database=Database(kind="mysql", max_connections=30)), tmp_path) as server:
+    with local_mysql(supervisor, server_plan(database=Database(kind="mysql", max_connections=30)), tmp_path) as server:
         yield server
 
 
-def test_the_keeper_copies_mariadbs_template(mariadb: Server, keeper: Keeper) -> None:
+def test_the_supervisor_copies_mariadbs_template(mariadb: Server, supervisor: Supervisor) -> None:
     """Else a copy that outlives connleak makes a folder that nobody removes."""
-    assert (keeper.scratch / "cp.log").exists()
+    assert (supervisor.scratch / "cp.log").exists()
 
 
 def databases(server: Server) -> set[str]:
@@ -151,8 +154,8 @@ def test_a_mariadb_at_an_address_gets_a_database_of_the_runs_own(mariadb: Server
         cursor.execute("GRANT ALL ON *.* TO 'boss'@'%' WITH GRANT OPTION")
     before = databases(mariadb)
     address = f"mysql+pymysql://boss:s3cr%25t@127.0.0.1:{mariadb.port}/app?charset=utf8mb4"
-    plan = make_plan(database=Database(kind="mysql", source="url"))
-    with Keeper() as keeper, open_database(keeper, plan, address, tmp_path) as server:
+    plan = server_plan(database=Database(kind="mysql", source="url"))
+    with Supervisor() as supervisor, open_database(supervisor, plan, address, tmp_path) as server:
         assert server.own_database and server.max_connections == 30
         mine = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
         app = pymysql().connect(**mine, database=server.dbname)
@@ -164,7 +167,7 @@ def test_a_mariadb_at_an_address_gets_a_database_of_the_runs_own(mariadb: Server
 
 def test_a_mariadb_user_without_rights_shares_its_database(mariadb: Server) -> None:
     address = f"mysql://app:{mariadb.password}@127.0.0.1:{mariadb.port}/app"
-    with foreign_mysql(address, ()) as server:
+    with external_mysql(address, ()) as server:
         assert not server.own_database
         assert server.dbname == "app" and server.notes
 
@@ -175,9 +178,9 @@ def test_a_mariadb_account_that_may_not_grant_leaves_no_user_behind(mariadb: Ser
         cursor.execute("GRANT ALL ON *.* TO 'half'@'%'")
         cursor.execute("CREATE USER 'connleak_250101_000000_abcdef'@'%'")
         for _ in range(2):
-            with foreign_mysql(f"mysql://half:secret@127.0.0.1:{mariadb.port}/app", ()) as server:
+            with external_mysql(f"mysql://half:secret@127.0.0.1:{mariadb.port}/app", ()) as server:
                 assert not server.own_database
-                assert any("connleak_250101_000000_abcdef is of a run" in note for note in server.notes)
+                assert any("connleak_250101_000000_abcdef belongs to a run" in note for note in server.notes)
         cursor.execute("SELECT user FROM mysql.user WHERE user LIKE 'connleak\\_%'")
         assert cursor.fetchall() == (("connleak_250101_000000_abcdef",),)
     assert {name for name in databases(mariadb) if name.startswith("connleak_")} == set()
@@ -194,7 +197,7 @@ def test_a_mariadb_account_that_may_not_grant_leaves_no_user_behind(mariadb: Ser
     ],
 )
 def test_an_address_of_mysql_that_cannot_be_used(address: str, words: str) -> None:
-    with pytest.raises(Error, match=words), foreign_mysql(address, ()):
+    with pytest.raises(Error, match=words), external_mysql(address, ()):
         pass
 
 
@@ -203,7 +206,7 @@ VARIABLES = {"PGHOST": "192.0.2.7", "PGHOSTADDR": "192.0.2.8", "PGSERVICE": "els
 
 @pytest.mark.parametrize("variable", VARIABLES)
 @pytest.mark.parametrize("address", ["dbname=shop", "postgresql:///shop", "host=127.0.0.1 dbname=shop"])
-@pytest.mark.parametrize("opens", [foreign_database, watched])
+@pytest.mark.parametrize("opens", [external_postgres, watched])
 def test_a_host_in_libpqs_variables_is_checked_like_a_typed_one(
     opens: Callable, address: str, variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -216,7 +219,7 @@ def test_a_host_in_libpqs_variables_is_checked_like_a_typed_one(
     expected = "the database refused" if typed else words.get(variable, "PGSERVICE names a service")
     with pytest.raises(Error, match=expected):
         opened = opens(f"{address} port=1" if typed else address, ())
-        with opened if opens is foreign_database else contextlib.nullcontext():
+        with opened if opens is external_postgres else contextlib.nullcontext():
             pass
 
 
@@ -226,9 +229,9 @@ def test_a_service_in_an_address_is_refused() -> None:
 
 
 def test_the_app_is_told_the_host_that_the_variables_name(
-    keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_postgres(keeper, make_plan(), "", tmp_path) as own:
+    with open_postgres(supervisor, server_plan(), "", tmp_path) as own:
         for name, value in {"PGHOST": "localhost", "PGHOSTADDR": "127.0.0.1", "PGPORT": str(own.port)}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("PGUSER", own.user)
@@ -252,14 +255,17 @@ def test_the_users_variables_of_libpq_break_no_server_of_ours(
     monkeypatch.setenv("PGSERVICE", "elsewhere")
     script = tmp_path / "schema.sql"
     script.write_text("CREATE TABLE t (n int)")
-    with Keeper() as keeper, open_database(keeper, make_plan(database=Database(kind=kind)), "", tmp_path) as server:
+    with (
+        Supervisor() as supervisor,
+        open_database(supervisor, server_plan(database=Database(kind=kind)), "", tmp_path) as server,
+    ):
         run_sql(server, script)
         with contextlib.closing(reader_of(server, 0.0)) as reader:
             assert not reader.read(full=True).backends
         monkeypatch.setenv("PGSERVICE", "elsewhere")
         monkeypatch.delenv("PGCHANNELBINDING")
         monkeypatch.delenv("PGOPTIONS")
-        env = App(keeper, make_plan(), tmp_path, server.environment()).environment()
+        env = App(supervisor, server_plan(), tmp_path, server.environment()).environment()
         asked = "import psycopg2, sys; print(*(psycopg2.connect(a).info.port for a in ('', sys.argv[1])))"
         done = subprocess.run(
             [sys.executable, "-c", asked, server.url()], env=env, capture_output=True, text=True, check=False

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
 from connleak.databases.server import Server
 from connleak.model.recording import Holder
 from connleak.probe import ENTRY
-from connleak.processes.supervisor import Child, Keeper, free_port, wait_until_ready
-from environments import environment
-from lab import Lab, backends
-from test_matrix import get
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Child, Supervisor, wait_until_ready
+from support.environments import environment
+from support.lab import Lab, backends
+from support.poll import get_ok, wait_until
 
 pytestmark = pytest.mark.matrix
 
@@ -24,7 +24,7 @@ Serve = Callable[..., tuple[int, Child]]
 
 
 @pytest.fixture
-def serve(lab: Lab, keeper: Keeper, server: Server) -> Serve:
+def serve(lab: Lab, supervisor: Supervisor, server: Server) -> Serve:
     """Returns the function that starts a server with an app: source, argv with {port}; returns (port, child)."""
 
     def start(python: Path, source: str, *argv: str) -> tuple[int, Child]:
@@ -32,8 +32,8 @@ def serve(lab: Lab, keeper: Keeper, server: Server) -> Serve:
         port = free_port()
         variables = {**os.environ, **server.environment(), **lab.collector.environment(), "PYTHONPATH": str(ENTRY)}
         words = [str(python), *(word.format(port=port) for word in argv)]
-        child = keeper.start("the server", words, cwd=lab.folder, env=variables, log=lab.folder / "log")
-        wait_until_ready(keeper, child, lambda: get(port, "/"), timeout=30)
+        child = supervisor.start("the server", words, cwd=lab.folder, env=variables, log=lab.folder / "log")
+        wait_until_ready(supervisor, child, lambda: get_ok(port, "/"), timeout=30)
         return port, child
 
     return start
@@ -78,7 +78,7 @@ def test_gunicorn_with_and_without_preload(lab: Lab, serve: Serve, kind: str, pr
         python, FLASK, "-m", "gunicorn", "-w", "2", "-k", kind, "--threads", "4", "-b", "127.0.0.1:{port}", *preload,
         "shop:app",
     )  # fmt: skip
-    assert all(get(port, f"/leak/{number}") for number in range(4))
+    assert all(get_ok(port, f"/leak/{number}") for number in range(4))
     holders = settled(lab, 4)
     assert {(holder.site.line, holder.request) for holder in holders} == {(line_of(lab, "here"), "GET /leak/<name>")}
 
@@ -112,7 +112,7 @@ def test_django_names_the_request_in_threads_and_under_asgi(lab: Lab, serve: Ser
     else:
         argv = ("-m", "uvicorn", "shop:asgi", "--port", "{port}")
     port, _ = serve(python, DJANGO, *argv)
-    assert get(port, "/leak/7") and get(port, "/leak/8")
+    assert get_ok(port, "/leak/7") and get_ok(port, "/leak/8")
     holders = settled(lab, 2)
     assert {(h.site.line, h.site.function, h.request) for h in holders} == {
         (line_of(lab, "here"), "leak", "GET /leak/<int:number>")
@@ -144,7 +144,7 @@ def test_djangos_kept_connections_are_their_threads_and_no_requests(lab: Lab, se
     python = environment("3.11", "2.1.9", *WEB)
     argv = ("-m", "gunicorn", "-k", "gthread", "--threads", "4", "-b", "127.0.0.1:{port}", "shop:app")
     port, _ = serve(python, DJANGO_ORM, *argv)
-    assert all(get(port, "/") for _ in range(4))
+    assert all(get_ok(port, "/") for _ in range(4))
     wait_until(lambda: len(lab.snapshot().holders) >= 1, "a kept connection")
     assert {(held.source, held.request, held.thread_alive) for held in lab.snapshot().holders} == {("direct", "", True)}
 
@@ -185,7 +185,7 @@ FASTAPI = """
 def test_fastapi_tells_tasks_that_ended_from_one_that_goes_on(lab: Lab, serve: Serve) -> None:
     python = environment("3.11", "2.1.9", *WEB)
     port, _ = serve(python, FASTAPI, "-m", "uvicorn", "shop:app", "--port", "{port}")
-    assert get(port, "/leak/1") and get(port, "/leak/2") and get(port, "/thread/1") and get(port, "/listen")
+    assert get_ok(port, "/leak/1") and get_ok(port, "/leak/2") and get_ok(port, "/thread/1") and get_ok(port, "/listen")
     holders = settled(lab, 4)
     by_line = {holder.site.line: holder for holder in holders}
     ended = [holder for holder in holders if holder.site.line == line_of(lab, "async")]
@@ -216,7 +216,7 @@ WEBPY = """
 
 def test_webpy_names_the_request(lab: Lab, serve: Serve) -> None:
     port, _ = serve(environment("3.11", "2.1.9", *WEB), WEBPY, "shop.py", "{port}")
-    assert get(port, "/leak") and get(port, "/leak")
+    assert get_ok(port, "/leak") and get_ok(port, "/leak")
     holders = settled(lab, 2)
     assert {(h.site.line, h.request) for h in holders} == {(line_of(lab, "here"), "GET /leak")}
 
@@ -279,15 +279,15 @@ CELERY = """
 
 
 @pytest.mark.needs("redis")
-def test_celerys_prefork_workers_speak_each_for_itself(lab: Lab, keeper: Keeper, server: Server) -> None:
+def test_celerys_prefork_workers_speak_each_for_itself(lab: Lab, supervisor: Supervisor, server: Server) -> None:
     python = environment("3.11", "2.1.9", "celery", "redis", "packaging")
     (lab.folder / "shop.py").write_text(textwrap.dedent(CELERY))
     port = free_port()
     redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(lab.folder)]
-    keeper.start("Redis", redis, cwd=lab.folder, env=dict(os.environ), log=lab.folder / "redis.log")
+    supervisor.start("Redis", redis, cwd=lab.folder, env=dict(os.environ), log=lab.folder / "redis.log")
     variables = {**os.environ, **server.environment(), "BROKER": f"redis://127.0.0.1:{port}/0"}
     worker = [str(python), "-m", "celery", "-A", "shop", "worker", "-c", "2", "--without-gossip", "--without-mingle"]
-    keeper.start(
+    supervisor.start(
         "Celery",
         worker,
         cwd=lab.folder,
@@ -295,7 +295,9 @@ def test_celerys_prefork_workers_speak_each_for_itself(lab: Lab, keeper: Keeper,
         log=lab.folder / "log",
     )
     send = "import shop; [shop.leak.delay() for _ in range(4)]; [shop.work.delay() for _ in range(20)]"
-    keeper.start("the client", [str(python), "-c", send], cwd=lab.folder, env=variables, log=lab.folder / "client.log")
+    supervisor.start(
+        "the client", [str(python), "-c", send], cwd=lab.folder, env=variables, log=lab.folder / "client.log"
+    )
     wait_until(lambda: len(lab.snapshot().holders) == 4, "four holders", timeout=30)
     holders = settled(lab, 4)
     assert {(h.site.line, h.site.function) for h in holders} == {(line_of(lab, "here"), "leak")}

@@ -18,24 +18,26 @@ from pathlib import Path
 import psycopg2
 import pymysql
 import pytest
-from conftest import wait_until
-from connleak.databases.mysql.external import foreign_mysql
-from connleak.databases.postgres.external import foreign_database
-from connleak.databases.postgres.local import connect
+from connleak.databases.mysql.external import external_mysql
+from connleak.databases.postgres.connection import connect
+from connleak.databases.postgres.external import external_postgres
 from connleak.databases.server import Server
 from connleak.processes import leftovers, records
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.processes.supervisor_main import facts_of, kill
-from test_keeper import FAMILY, SEGMENT, segments, sleepers
-from test_other_databases import opened
+from connleak.processes.variables import MARK
+from support.databases import started_database
+from support.paths import TESTS
+from support.poll import wait_until
+from support.sleepers import FAMILY, SEGMENT, segments, sleepers
 
 RUN = f"""
 import os, sys, time
 from pathlib import Path
-from connleak.processes.supervisor import Keeper
-with Keeper() as keeper:
-    keeper.start("a", ["sh", "-c", {FAMILY!r}], cwd=Path("/"), env=dict(os.environ), log=keeper.scratch / "log")
-    print(keeper.scratch, keeper.scratch_in_memory("data"), keeper._process.pid, flush=True)
+from connleak.processes.supervisor import Supervisor
+with Supervisor() as supervisor:
+    supervisor.start("a", ["sh", "-c", {FAMILY!r}], cwd=Path("/"), env=dict(os.environ), log=supervisor.scratch / "log")
+    print(supervisor.scratch, supervisor.scratch_in_memory("data"), supervisor._process.pid, flush=True)
     time.sleep(1000)
 """
 
@@ -62,15 +64,18 @@ def kept(state: Path) -> list[Path]:
     return list(state.glob("*"))
 
 
-def test_with_connleak_and_its_keeper_killed_at_once_the_next_start_removes_all(state: Path) -> None:
-    with script(RUN) as (us, (scratch, memory, keeper)):
+def test_with_connleak_and_its_supervisor_killed_at_once_the_next_start_removes_all(state: Path) -> None:
+    with script(RUN) as (us, (scratch, memory, supervisor)):
         wait_until(lambda: len(sleepers()) == 5, "the family is up")
         assert sum(leftovers.sweep().values()) == 0, "of a living run nothing is left over"
         os.kill(us.pid, signal.SIGKILL)
-        os.kill(int(keeper), signal.SIGKILL)
+        os.kill(int(supervisor), signal.SIGKILL)
         us.wait()
-    wait_until(lambda: not Path(f"/proc/{keeper}").exists() or facts_of(int(keeper)) is None, "the keeper has ended")
-    assert len(sleepers()) >= 3, "those whose parent did not die of the keeper's end live on"
+    wait_until(
+        lambda: not Path(f"/proc/{supervisor}").exists() or facts_of(int(supervisor)) is None,
+        "the supervisor has ended",
+    )
+    assert len(sleepers()) >= 3, "those whose parent did not die of the supervisor's end live on"
     assert Path(scratch).exists() and Path(memory).exists()
     removed = leftovers.sweep()
     folders = 1 if Path(memory).is_relative_to(scratch) else 2  # where there is little memory, one lies in the other
@@ -80,34 +85,34 @@ def test_with_connleak_and_its_keeper_killed_at_once_the_next_start_removes_all(
     assert kept(state) == []
 
 
-def test_a_run_lives_as_long_as_its_keeper(state: Path) -> None:
-    with script(RUN) as (us, (scratch, _, keeper)):
-        os.kill(int(keeper), signal.SIGSTOP)
+def test_a_run_lives_as_long_as_its_supervisor(state: Path) -> None:
+    with script(RUN) as (us, (scratch, _, supervisor)):
+        os.kill(int(supervisor), signal.SIGSTOP)
         us.kill()
         us.wait()
-        assert leftovers.sweep() == Counter() and list(leftovers.found()) == []
+        assert leftovers.sweep() == Counter() and list(leftovers.describe_leftovers()) == []
         assert Path(scratch).exists()
-        os.kill(int(keeper), signal.SIGCONT)
-    wait_until(lambda: not kept(state), "the keeper removes the record, too")
+        os.kill(int(supervisor), signal.SIGCONT)
+    wait_until(lambda: not kept(state), "the supervisor removes the record, too")
     assert not Path(scratch).exists() and sleepers() == []
 
 
 def test_a_run_that_ends_leaves_no_record(state: Path) -> None:
-    with Keeper() as keeper:
+    with Supervisor() as supervisor:
         assert len(kept(state)) == 1 and kept(state)[0].stat().st_mode & 0o777 == 0o600
         assert state.stat().st_mode & 0o777 == 0o700
-        keeper.scratch_in_memory("data")
+        supervisor.scratch_in_memory("data")
     assert kept(state) == []
 
 
 def test_only_processes_of_a_recorded_run_that_ended_are_killed(tmp_path: Path, state: Path) -> None:
-    strange = {**os.environ, leftovers.MARK: str(tmp_path / "connleak-strange")}  # no record of ours names it
-    with Keeper() as living, subprocess.Popen(["sleep", "1000"], env=strange) as stranger:
+    strange = {**os.environ, MARK: str(tmp_path / "connleak-strange")}  # no record of ours names it
+    with Supervisor() as living, subprocess.Popen(["sleep", "1000"], env=strange) as stranger:
         try:
             ours = living.start(
                 "it", ["sleep", "1000"], cwd=Path("/"), env=dict(os.environ), log=living.scratch / "log"
             )
-            records.begin().close()  # a run that ended without a word
+            records.create().close()  # a run that ended without a word
             assert leftovers.sweep() == Counter()
             assert stranger.poll() is None and living.exit_code(ours) is None
         finally:
@@ -115,9 +120,9 @@ def test_only_processes_of_a_recorded_run_that_ended_are_killed(tmp_path: Path, 
 
 
 def test_a_program_that_wrote_over_its_environment_is_found_by_where_it_is(state: Path, tmp_path: Path) -> None:
-    record = records.begin()
+    record = records.create()
     folder = record.folder(tmp_path)
-    record.add(records.Child(0, time.time()))
+    record.add(records.ProcessEntry(0, time.time()))
     record.close()
     shell = subprocess.Popen(["sleep", "1000"], cwd=folder)  # of somebody who looks around in there
     blank = subprocess.Popen(["sleep", "1000"], cwd=folder, env={})
@@ -136,8 +141,8 @@ def test_shared_memory_of_a_killed_run_is_removed_and_no_other(state: Path) -> N
         ours.communicate()[0].strip(),
         subprocess.run([sys.executable, "-c", SEGMENT], capture_output=True, text=True, check=False).stdout.strip(),
     )
-    record = records.begin()
-    record.add(records.Child(ours.pid, began))
+    record = records.create()
+    record.add(records.ProcessEntry(ours.pid, began))
     record.close()
     assert leftovers.sweep() == Counter({"shared memory segment": 1})
     assert mine not in segments() and other in segments()
@@ -145,11 +150,14 @@ def test_shared_memory_of_a_killed_run_is_removed_and_no_other(state: Path) -> N
 
 
 def test_what_cannot_be_removed_stays_recorded_and_is_told(state: Path, tmp_path: Path) -> None:
-    record = records.begin()
-    record.add(records.Command("container connleak-1", ("sh", "-c", "test -e gone && echo it"), {}))
-    record.add(records.Folder(str(tmp_path)))  # no name of ours: whoever wrote that, it is not removed
+    record = records.create()
+    record.add(records.CommandEntry("container connleak-1", ("sh", "-c", "test -e gone && echo it"), {}))
+    record.add(records.FolderEntry(str(tmp_path)))  # no name of ours: whoever wrote that, it is not removed
     record.close()
-    assert leftovers.sweep() == Counter() and list(leftovers.found()) == ["container connleak-1", str(tmp_path)]
+    assert leftovers.sweep() == Counter() and list(leftovers.describe_leftovers()) == [
+        "container connleak-1",
+        str(tmp_path),
+    ]
     assert tmp_path.exists()
 
 
@@ -182,25 +190,25 @@ def test_a_state_folder_that_others_can_write_to_is_not_obeyed(state: Path) -> N
     folder = write(state)
     state.chmod(0o777)
     assert leftovers.sweep() == Counter() and folder.exists()
-    with Keeper() as keeper:  # it runs on, and removes what it makes at its end
-        scratch = keeper.scratch
+    with Supervisor() as supervisor:  # it runs on, and removes what it makes at its end
+        scratch = supervisor.scratch
     assert not scratch.exists() and [path.name for path in kept(state)] == ["a.jsonl"]
 
 
 REUSE = """
 import os, signal, socket, subprocess, sys, time
 sys.path.insert(0, sys.argv[1])
-import keeper as module
+import supervisor_main as module
 ours, theirs = socket.socketpair()
-keeper = module.Keeper(ours)
+supervisor = module.SupervisorProcess(ours)
 script = "trap '' TERM; sleep 1000 & echo $! > child; while true; do wait; done"
 pid, error = module.start({"argv": ["sh", "-c", script], "cwd": sys.argv[2], "log": "/dev/null", "env": os.environ})
-keeper.children[pid] = {}
+supervisor.children[pid] = {}
 path = sys.argv[2] + "/child"
 while not os.path.exists(path) or not open(path).read().strip():
     time.sleep(0.01)
 child = int(open(path).read())
-keeper.stop(pid, signal.SIGTERM, 0.3)
+supervisor.stop(pid, signal.SIGTERM, 0.3)
 os.kill(child, signal.SIGKILL)
 while os.path.exists(f"/proc/{child}"):
     time.sleep(0.01)
@@ -214,18 +222,18 @@ for _ in range(100):
     stranger.wait()
 assert stranger.pid == child, "the pid was not given again"
 time.sleep(0.4)
-while pid in keeper.children:
-    keeper.reap()
+while pid in supervisor.children:
+    supervisor.reap()
 print("killed" if stranger.poll() is not None else "lives")
 """
 
 
 @pytest.mark.needs("user namespaces")
-def test_the_keeper_kills_nobody_who_got_the_pid_of_a_child(tmp_path: Path) -> None:
-    keeper = Path(leftovers.__file__).parent
+def test_the_supervisor_kills_nobody_who_got_the_pid_of_a_child(tmp_path: Path) -> None:
+    supervisor = Path(leftovers.__file__).parent
     argv = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
     done = subprocess.run(
-        [*argv, sys.executable, "-c", REUSE, str(keeper), str(tmp_path)], capture_output=True, text=True, timeout=30
+        [*argv, sys.executable, "-c", REUSE, str(supervisor), str(tmp_path)], capture_output=True, text=True, timeout=30
     )
     assert done.stdout.strip() == "lives", done.stderr
 
@@ -251,10 +259,10 @@ def test_a_snapshots_process_is_killed_and_none_that_started_at_another_time(
 
 FOREIGN = """
 import sys, time
-from connleak.databases.mysql.external import foreign_mysql
-from connleak.databases.postgres.external import foreign_database
+from connleak.databases.mysql.external import external_mysql
+from connleak.databases.postgres.external import external_postgres
 address = sys.stdin.readline().strip()
-with (foreign_mysql if address.startswith("mysql") else foreign_database)(address, ()) as server:
+with (external_mysql if address.startswith("mysql") else external_postgres)(address, ()) as server:
     print(server.dbname, flush=True)
     time.sleep(1000)
 """
@@ -298,7 +306,9 @@ def check_sweep(address: str, ask: Callable[[str], list[str]], state: Path, open
     old = "connleak_260101_000000_abcdef"
     ask(f"CREATE DATABASE {old}")
     with opener(address, ()) as server:
-        assert len(server.notes) == 1 and server.notes[0].startswith(f"{old} is of a run that is not recorded here")
+        assert len(server.notes) == 1 and server.notes[0].startswith(
+            f"{old} belongs to a run that is not recorded here"
+        )
         assert "DROP DATABASE" in server.notes[0]
     assert old in ask("databases")
 
@@ -320,23 +330,23 @@ def test_a_killed_runs_database_is_dropped_by_the_next_at_that_postgresql(server
 
         address = f"postgresql://boss:sesame@127.0.0.1:{server.port}/app"
         with monkey_state(state / "own"):
-            check_sweep(address, ask, state / "own", foreign_database, hold)
+            check_sweep(address, ask, state / "own", external_postgres, hold)
         assert {path.name for path in kept(state)} == before | {"own"}
 
 
 @contextlib.contextmanager
 def monkey_state(folder: Path) -> Iterator[None]:
-    """Another state folder than that of the keeper that has the server."""
+    """Another state folder than that of the supervisor that has the server."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONNLEAK_STATE", str(folder))
         yield
 
 
 def test_a_killed_runs_database_is_dropped_by_the_next_at_that_mysql(
-    keeper: Keeper, tmp_path: Path, state: Path
+    supervisor: Supervisor, tmp_path: Path, state: Path
 ) -> None:
     with ExitStack() as stack:
-        server = stack.enter_context(opened(keeper, "mysql", tmp_path))
+        server = stack.enter_context(started_database(supervisor, "mysql", tmp_path))
         admin = stack.enter_context(contextlib.closing(pymysql.connect(**server.admin, autocommit=True)))
         cursor = admin.cursor()
         cursor.execute("CREATE USER boss@'%' IDENTIFIED BY 'sesame'")
@@ -354,7 +364,7 @@ def test_a_killed_runs_database_is_dropped_by_the_next_at_that_mysql(
 
         address = f"mysql://boss:sesame@127.0.0.1:{server.port}/{server.dbname}"
         with monkey_state(state / "own"):
-            check_sweep(address, ask, state / "own", foreign_mysql, hold)
+            check_sweep(address, ask, state / "own", external_mysql, hold)
 
 
 HOMELESS = """
@@ -390,22 +400,22 @@ CONTAINER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from conftest import make_plan
+from support.plans import server_plan
 from connleak.model.plan import Database
-from connleak.databases.postgres.local import open_postgres
-from connleak.processes.supervisor import Keeper
-with Keeper() as keeper:
-    with open_postgres(keeper, make_plan(database=Database(source="docker")), "", Path(sys.argv[2])):
-        print(keeper._process.pid, flush=True)
+from connleak.databases.postgres import open_postgres
+from connleak.processes.supervisor import Supervisor
+with Supervisor() as supervisor:
+    with open_postgres(supervisor, server_plan(database=Database(source="docker")), "", Path(sys.argv[2])):
+        print(supervisor._process.pid, flush=True)
         time.sleep(1000)
 """
 
 
 @pytest.mark.needs("docker")
 def test_a_killed_runs_container_is_removed_once_its_engine_answers(tmp_path: Path, state: Path) -> None:
-    with script(CONTAINER, str(Path(__file__).parent), str(tmp_path)) as (us, (keeper,)):
+    with script(CONTAINER, str(TESTS), str(tmp_path)) as (us, (supervisor,)):
         os.kill(us.pid, signal.SIGKILL)
-        os.kill(int(keeper), signal.SIGKILL)
+        os.kill(int(supervisor), signal.SIGKILL)
     things = [json.loads(line) for path in kept(state) for line in path.read_text().splitlines()]
     (command,) = (thing for thing in things if thing["type"] == "Command")
 
@@ -417,7 +427,9 @@ def test_a_killed_runs_container_is_removed_once_its_engine_answers(tmp_path: Pa
     assert there()
     lines = [json.dumps({**t, "env": {"DOCKER_HOST": "unix:///no"}} if t == command else t) for t in things]
     kept(state)[0].write_text("".join(f"{line}\n" for line in lines))
-    assert leftovers.sweep()["container"] == 0 and there() and list(leftovers.found()) == [command["removes"]]
+    assert (
+        leftovers.sweep()["container"] == 0 and there() and list(leftovers.describe_leftovers()) == [command["removes"]]
+    )
     kept(state)[0].write_text(json.dumps(things[0]) + "\n" + json.dumps(command) + "\n")
     assert leftovers.sweep() == Counter(container=1)
     assert not there() and kept(state) == []

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import urllib.request
 
 import pytest
-from conftest import wait_until
 from connleak.databases.server import Server
 from connleak.probe import ENTRY
-from connleak.processes.supervisor import Keeper, free_port, wait_until_ready
-from environments import environment
-from lab import Lab, backends
+from connleak.processes.ports import free_port
+from connleak.processes.supervisor import Supervisor, wait_until_ready
+from support.environments import environment
+from support.lab import Lab, backends
+from support.poll import get_ok, wait_until
 
 pytestmark = pytest.mark.matrix
 
@@ -101,7 +101,7 @@ def app(environ, start_response):
 
 @pytest.mark.parametrize("threads", [(), ("--enable-threads",)])
 def test_a_plain_uwsgi_which_runs_no_threads_between_requests_tells_its_holders(
-    lab: Lab, keeper: Keeper, server: Server, threads: tuple[str, ...]
+    lab: Lab, supervisor: Supervisor, server: Server, threads: tuple[str, ...]
 ) -> None:
     python = environment("3.11", "2.1.9", "pyuwsgi")
     (lab.folder / "shop.py").write_text(UWSGI)
@@ -112,24 +112,16 @@ def test_a_plain_uwsgi_which_runs_no_threads_between_requests_tells_its_holders(
         *threads,
     ]  # fmt: skip
     env = {**os.environ, **server.environment(), **lab.collector.environment(), "PYTHONPATH": str(ENTRY)}
-    child = keeper.start("uWSGI", argv, cwd=lab.folder, env=env, log=lab.folder / "log")
-    wait_until_ready(keeper, child, lambda: get(port, "/"), timeout=20)
-    assert all(get(port, "/leak") for _ in range(3))
-    assert all(get(port, "/") for _ in range(5))
+    child = supervisor.start("uWSGI", argv, cwd=lab.folder, env=env, log=lab.folder / "log")
+    wait_until_ready(supervisor, child, lambda: get_ok(port, "/"), timeout=20)
+    assert all(get_ok(port, "/leak") for _ in range(3))
+    assert all(get_ok(port, "/") for _ in range(5))
     holders = lab.holders(3)
     assert {holder.site.function for holder in holders} == {"app"}
     wait_until(lambda: known(lab) == backends(server), "a probe that knows all of the server's sessions")
     _, silent = lab.collector.collect(timeout=1)
     assert (silent > 0) == (threads == ())
-    keeper.stop(child)
-
-
-def get(port: int, path: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+    supervisor.stop(child)
 
 
 DRIVERS = """

@@ -9,32 +9,22 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg2
 import pymysql
 import pytest
-from conftest import make_plan, wait_until
-from connleak.databases.registry import open_database, reader_of, run_sql
-from connleak.databases.server import Reader, Server
-from connleak.model.plan import Database
+from connleak.databases.registry import reader_of, run_sql
+from connleak.databases.server import Reader
 from connleak.model.recording import HANDLES, Backend
 from connleak.processes.services import open_services
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.recording.writer import Writer
-from lab import Lab
-from needs_programs import OF_DATABASE, need
-
-
-@contextlib.contextmanager
-def opened(keeper: Keeper, kind: str, folder: Path, **settings: str) -> Iterator[Server]:
-    """Yields a database of that kind; one that is not installed skips."""
-    need(*OF_DATABASE.get(kind, ()))
-    plan = make_plan(database=Database(kind=kind, max_connections=20, settings=settings))
-    with open_database(keeper, plan, "", folder) as server:
-        yield server
+from support.databases import started_database
+from support.lab import Lab
+from support.poll import wait_until
 
 
 def rows(reader: Reader) -> list[Backend]:
@@ -45,8 +35,8 @@ def state(reader: Reader, number: int) -> Callable[[str | None], bool]:
     return lambda wanted: next((row.state for row in rows(reader) if row.pid == number), None) == wanted
 
 
-def test_mariadbs_sessions_show_their_transactions_and_ports(keeper: Keeper, tmp_path: Path) -> None:
-    with opened(keeper, "mysql", tmp_path) as server:
+def test_mariadbs_sessions_show_their_transactions_and_ports(supervisor: Supervisor, tmp_path: Path) -> None:
+    with started_database(supervisor, "mysql", tmp_path) as server:
         schema = tmp_path / "schema.sql"
         schema.write_text("CREATE TABLE t (n INTEGER) ENGINE=InnoDB; INSERT INTO t VALUES (1);")
         run_sql(server, schema)
@@ -68,17 +58,17 @@ def test_mariadbs_sessions_show_their_transactions_and_ports(keeper: Keeper, tmp
         reader.close()
 
 
-def test_each_mariadb_keeps_its_temporary_tables_to_itself(keeper: Keeper, tmp_path: Path) -> None:
+def test_each_mariadb_keeps_its_temporary_tables_to_itself(supervisor: Supervisor, tmp_path: Path) -> None:
     """In a common folder a server that starts removes those of the others, whose readings then fail."""
-    with opened(keeper, "mysql", tmp_path) as server, pymysql.connect(**server.admin) as admin:
+    with started_database(supervisor, "mysql", tmp_path) as server, pymysql.connect(**server.admin) as admin:
         cursor = admin.cursor()
         cursor.execute("SELECT @@tmpdir, @@datadir")
         places = [Path(place) for place in cursor.fetchone()]
         assert places[0].parent == places[1].parent, places
 
 
-def test_mariadb_refuses_the_app_when_it_is_full_but_not_the_sampler(keeper: Keeper, tmp_path: Path) -> None:
-    with opened(keeper, "mysql", tmp_path) as server, ExitStack() as stack:
+def test_mariadb_refuses_the_app_when_it_is_full_but_not_the_sampler(supervisor: Supervisor, tmp_path: Path) -> None:
+    with started_database(supervisor, "mysql", tmp_path) as server, ExitStack() as stack:
         login = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
         reader = reader_of(server, time.monotonic())
         assert rows(reader) == []
@@ -89,8 +79,8 @@ def test_mariadb_refuses_the_app_when_it_is_full_but_not_the_sampler(keeper: Kee
         reader.close()
 
 
-def test_sqlites_sessions_are_the_open_handles_of_other_processes(keeper: Keeper, tmp_path: Path) -> None:
-    with opened(keeper, "sqlite", tmp_path) as server:
+def test_sqlites_sessions_are_the_open_handles_of_other_processes(supervisor: Supervisor, tmp_path: Path) -> None:
+    with started_database(supervisor, "sqlite", tmp_path) as server:
         reader = reader_of(server, time.monotonic())
         with contextlib.closing(sqlite3.connect(server.dbname)) as own:
             own.execute("SELECT 1")
@@ -106,12 +96,12 @@ def test_sqlites_sessions_are_the_open_handles_of_other_processes(keeper: Keeper
 
 
 def test_the_probe_numbers_sqlites_connections_as_the_sampler_does(
-    keeper: Keeper, writer: Writer, tmp_path: Path
+    supervisor: Supervisor, writer: Writer, tmp_path: Path
 ) -> None:
     folder = tmp_path / "app"
     folder.mkdir()
-    with opened(keeper, "sqlite", tmp_path) as server, ExitStack() as stack:
-        lab = Lab(server, writer, keeper, folder, stack)
+    with started_database(supervisor, "sqlite", tmp_path) as server, ExitStack() as stack:
+        lab = Lab(server, writer, supervisor, folder, stack)
         script = """
         import sqlite3
         from sqlalchemy import create_engine
@@ -134,9 +124,9 @@ def test_the_probe_numbers_sqlites_connections_as_the_sampler_does(
         assert {holder.backend for holder in holders if holder.backend} == seen
 
 
-def test_pgbouncers_clients_bear_the_state_of_their_server_session(keeper: Keeper, tmp_path: Path) -> None:
+def test_pgbouncers_clients_bear_the_state_of_their_server_session(supervisor: Supervisor, tmp_path: Path) -> None:
     with (
-        opened(keeper, "pgbouncer", tmp_path, default_pool_size="2", query_wait_timeout="1") as server,
+        started_database(supervisor, "pgbouncer", tmp_path, default_pool_size="2", query_wait_timeout="1") as server,
         ExitStack() as s,
     ):
         reader = reader_of(server, time.monotonic())
@@ -157,12 +147,12 @@ def test_pgbouncers_clients_bear_the_state_of_their_server_session(keeper: Keepe
 
 
 def test_behind_pgbouncer_the_probe_numbers_sessions_by_their_port(
-    keeper: Keeper, writer: Writer, tmp_path: Path
+    supervisor: Supervisor, writer: Writer, tmp_path: Path
 ) -> None:
     folder = tmp_path / "app"
     folder.mkdir()
-    with opened(keeper, "pgbouncer", tmp_path) as server, ExitStack() as stack:
-        lab = Lab(server, writer, keeper, folder, stack)
+    with started_database(supervisor, "pgbouncer", tmp_path) as server, ExitStack() as stack:
+        lab = Lab(server, writer, supervisor, folder, stack)
         script = "from sqlalchemy import create_engine\nkept = create_engine(URL).connect()"
         lab.start(script, env=server.probe_environment())
         (holder,) = lab.holders(1)
@@ -177,8 +167,10 @@ def port_of(connection: psycopg2.extensions.connection) -> int:
 
 
 @pytest.mark.needs("redis")
-def test_a_redis_of_the_runs_own_wants_its_password_and_goes_with_the_run(keeper: Keeper, tmp_path: Path) -> None:
-    with open_services(keeper, ["redis"], tmp_path) as told:
+def test_a_redis_of_the_runs_own_wants_its_password_and_goes_with_the_run(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    with open_services(supervisor, ["redis"], tmp_path) as told:
         address = told["REDIS_URL"]
         port = int(address.rpartition(":")[2].partition("/")[0])
         with socket.create_connection(("127.0.0.1", port), timeout=5) as client:

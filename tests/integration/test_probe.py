@@ -10,9 +10,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
 from connleak.probe import ENTRY
-from lab import Lab, backends
+from support.lab import Lab, backends
+from support.poll import wait_until
 
 
 def test_a_checkout_is_joined_to_its_line_its_thread_and_its_session(lab: Lab) -> None:
@@ -273,13 +273,13 @@ def test_a_full_buffer_drops_and_counts_and_never_blocks(lab: Lab) -> None:
     lab.start("""
         from sqlalchemy import create_engine
         probe = sys.modules["_connleak_probe"]
-        probe.table.LIMIT = 10
-        probe.wire.EVERY = 5
+        probe.state.MAX_EVENTS = 10
+        probe.sender.EVERY = 5
         engine = create_engine(URL)
         engine.connect().close()
         for _ in range(200):
             engine.connect().close()
-        probe.wire.EVERY = 0.1
+        probe.sender.EVERY = 0.1
     """)
     wait_until(lambda: any(p.dropped > 100 for p in lab.snapshot().processes), "drops are counted", timeout=15)
 

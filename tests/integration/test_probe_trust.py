@@ -6,8 +6,9 @@ import os
 import signal
 
 import pytest
-from conftest import make_plan, wait_until
-from lab import Lab, backends
+from support.lab import Lab, backends
+from support.plans import server_plan
+from support.poll import wait_until
 
 
 def test_a_forked_childs_use_of_its_parents_session_is_told(lab: Lab) -> None:
@@ -139,10 +140,10 @@ def test_the_first_caller_that_gives_up_freezes_the_table_as_it_is_then(lab: Lab
         thread.join()
         time.sleep(0.3)
     """)
-    wait_until(lambda: lab.collector.frozen, "the table is frozen")
-    assert lab.collector.frozen.reason == "QueuePool limit of size 1 overflow 0 reached"
+    wait_until(lambda: lab.collector.first_exhaustion, "the table is frozen")
+    assert lab.collector.first_exhaustion.reason == "QueuePool limit of size 1 overflow 0 reached"
     assert lab.snapshot().holders == ()  # given back long ago
-    (held,) = lab.collector.frozen_snapshot(1).holders
+    (held,) = lab.collector.exhaustion_snapshot(1).holders
     assert (held.site.line, held.thread_name, held.now.line) == (lab.line("holder"), "holder", lab.line("there now"))
 
 
@@ -160,9 +161,9 @@ def test_a_refusal_by_the_server_freezes_the_table_too(lab: Lab, driver: str) ->
         except Exception as error:
             print(error, file=sys.stderr)
     """)
-    wait_until(lambda: lab.collector.frozen, "the table is frozen")
-    assert lab.collector.frozen.reason.startswith("the server: ")
-    snapshot = lab.collector.frozen_snapshot(1)
+    wait_until(lambda: lab.collector.first_exhaustion, "the table is frozen")
+    assert lab.collector.first_exhaustion.reason.startswith("the server: ")
+    snapshot = lab.collector.exhaustion_snapshot(1)
     assert len(snapshot.holders) == lab.server.max_connections - lab.server.reserved
     lab.events("refused", 1)
 
@@ -186,7 +187,7 @@ def test_without_being_asked_for_a_canary_no_address_is_kept(lab: Lab) -> None:
     lab.start("""
         import psycopg2
         kept = psycopg2.connect(URL.replace("+psycopg2", ""))
-        assert sys.modules["_connleak_probe.drivers"].last is None
+        assert sys.modules["_connleak_probe.driver_connects"].latest_connect is None
     """)
 
 
@@ -203,7 +204,7 @@ def test_the_collector_off_or_eager(lab: Lab) -> None:
     """
     lab.start(script.format(enabled=False), env={"CONNLEAK_GC": "off"})
     assert len(lab.holders(1)) == 1
-    assert lab.collector.environment(make_plan(gc="off"))["CONNLEAK_GC"] == "off"
+    assert lab.collector.environment(server_plan(gc="off"))["CONNLEAK_GC"] == "off"
     lab.collector.collect()
     lab.holders(0)
     lab.start(script.format(enabled=True), env={"CONNLEAK_GC": "eager"})

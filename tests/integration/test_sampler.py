@@ -14,10 +14,9 @@ import psycopg
 import psycopg2
 import psycopg2.extensions
 import pytest
-from conftest import make_plan, wait_until
 from connleak.collectors.sampler import Sampler
-from connleak.databases.postgres.external import watched_database
-from connleak.databases.postgres.local import connect
+from connleak.databases.postgres.connection import connect
+from connleak.databases.postgres.external import watched_postgres
 from connleak.databases.postgres.reader import PostgresReader
 from connleak.databases.server import NotAnswering, Reading, Server
 from connleak.model.recording import Machine
@@ -29,6 +28,8 @@ from connleak.runner.journal import closing, ending, open_journal
 from connleak.runner.opening import open_session
 from connleak.runner.parts import NO_CALLBACKS
 from connleak.runner.watch import plan_of
+from support.plans import server_plan
+from support.poll import wait_until
 
 
 def sampling(server: Server, writer: Writer, every: float) -> Sampler:
@@ -221,9 +222,9 @@ def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Serve
         admin.cursor().execute(f"CREATE DATABASE strange TEMPLATE template0 ENCODING '{encoding}' OWNER app")
     here = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
     address = f"postgresql://{server.user}:{server.password}@127.0.0.1:{server.port}/strange"
-    for seen_from, query in ((watched_database(address, ()), shown), (server, None)):
+    for seen_from, query in ((watched_postgres(address, ()), shown), (server, None)):
         with (
-            Writer(tmp_path / f"from-{seen_from.dbname}", make_plan(), Machine()) as writer,
+            Writer(tmp_path / f"from-{seen_from.dbname}", server_plan(), Machine()) as writer,
             psycopg.connect(**here, dbname="strange", client_encoding=encoding, autocommit=True) as session,
             sampling(seen_from, writer, 0.02) as sampler,
         ):

@@ -8,7 +8,7 @@ import pytest
 from connleak import api
 from connleak.corpus import archive as packing
 from connleak.model.errors import Error
-from test_gallery import GALLERY
+from support.paths import GALLERY
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_a_cache_that_others_can_write_to_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setenv("CONNLEAK_CACHE", str(tmp_path))
     for open_to in (0o777, 0o1777, 0o770):
         tmp_path.chmod(open_to)
-        with pytest.raises(Error, match="others may write"):
+        with pytest.raises(Error, match="other accounts may write"):
             cache_folder()
     tmp_path.chmod(0o700)
     assert cache_folder() == tmp_path
@@ -152,6 +152,6 @@ def test_a_cache_folder_of_ours_is_closed_again(
     (tmp_path / "ours").mkdir(mode=0o755)
     assert mode(cache_folder()) & 0o066 == 0
     (tmp_path / "ours").chmod(0o777)  # as connleak 0.1 made it under this umask: whose programs are in it?
-    with pytest.raises(Error, match="others may write"):
+    with pytest.raises(Error, match="other accounts may write"):
         cache_folder()
     assert mode(tmp_path / "ours") == 0o777

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-from build import SITE, backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.corpus import diagnose
-from connleak.corpus.fingerprint import likeness, shape, signature
+from connleak.corpus.fingerprint import compare, fingerprint_of, shape
 from connleak.corpus.gallery import place, read
-from test_gallery import ENTRIES, GALLERY
+from support.builders import SITE, backend, holder, pool, recording
+from support.cli import connleak
+from support.gallery import ENTRIES
+from support.paths import GALLERY
 
 
 def test_every_kept_recording_is_like_its_own_target() -> None:
@@ -48,10 +47,10 @@ def test_a_clean_recording_has_nothing_to_diagnose() -> None:
 def test_likeness_is_one_with_oneself_and_less_for_each_trait_that_differs() -> None:
     rows = [backend(n, xact=0.9, state="idle in transaction") for n in range(1, 5)]
     made = recording([rows] * 3, holders=[[holder(n) for n in range(1, 5)]] * 3)
-    mine = signature(made, judge.judge(made))
-    assert likeness(mine, mine)[0] == 1.0
+    mine = fingerprint_of(made, judge.judge(made))
+    assert compare(mine, mine)[0] == 1.0
     other = type(mine)(outcome="leak", kinds=("growth",), traits={**mine.traits, "state": "idle"})
-    score, agrees, differs = likeness(mine, other)
+    score, agrees, differs = compare(mine, other)
     assert score < 0.8 and "state: idle in transaction, there idle" in differs and "kinds: growth only there" in differs
     assert "database: postgresql" in agrees
 
@@ -66,6 +65,5 @@ def test_the_shape_of_the_levels_has_a_word() -> None:
 
 
 def test_what_is_no_recording_is_refused(tmp_path) -> None:
-    argv = [sys.executable, "-m", "connleak", "diagnose", str(tmp_path)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2 and "is no recording" in done.stderr
+    done = connleak("diagnose", str(tmp_path))
+    assert done.returncode == 2 and "is not a recording" in done.stderr

@@ -14,10 +14,11 @@ import psutil
 import pytest
 from connleak.corpus import archive as packing
 from connleak.model.errors import Error
-from connleak.runner import drawing
+from connleak.runner import chart_process
 from connleak.runner import report as results
-
-GALLERY = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
+from support.cli import connleak
+from support.paths import RECORDINGS
+from support.poll import wait_until
 
 
 def script(text: str) -> list[str]:
@@ -25,22 +26,22 @@ def script(text: str) -> list[str]:
 
 
 UNCLEAN = script("""
-    from connleak.runner import drawing
-    from connleak.render.charts import drawing as charts
-    charts.cleaned = lambda value, *_: value
-    drawing.main()
+    from connleak.runner import chart_process
+    from connleak.render.charts import style
+    style.cleaned = lambda value, *_: value
+    chart_process.main()
     """)
 KILLED = script("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
 SLOW = script("""
     import time
-    from connleak.runner import drawing
-    drawing.make = lambda job: print("here", flush=True) or time.sleep(100)
-    drawing.main()
+    from connleak.runner import chart_process
+    chart_process.make = lambda job: print("here", flush=True) or time.sleep(100)
+    chart_process.main()
     """)
 GREEDY = script("""
-    from connleak.runner import drawing
-    drawing.make = lambda job: bytes(2 * drawing.MEMORY)
-    drawing.main()
+    from connleak.runner import chart_process
+    chart_process.make = lambda job: bytes(2 * chart_process.MEMORY)
+    chart_process.main()
     """)
 
 
@@ -48,7 +49,7 @@ GREEDY = script("""
 def folder(tmp_path: Path) -> Path:
     """A judged recording of a target whose name has a control character."""
     made = tmp_path / "run"
-    with packing.unpacked(GALLERY / "missing_remove-buggy.tar.gz") as unpacked:
+    with packing.unpacked(RECORDINGS / "missing_remove-buggy.tar.gz") as unpacked:
         shutil.copytree(unpacked, made)
     plan = made / "plan.json"
     plan.write_text(plan.read_text().replace('"missing_remove"', '"missing\\u0001remove"'))
@@ -57,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_control_character_is_cleaned_and_drawn(folder: Path) -> None:
-    assert drawing.draw_run(folder) is None
+    assert chart_process.draw_run(folder) is None
     assert "missing?remove" in (folder / "growth.svg").read_text()
     assert (folder / "growth.png").read_bytes().startswith(b"\x89PNG")
 
@@ -68,10 +69,10 @@ def test_a_control_character_is_cleaned_and_drawn(folder: Path) -> None:
 def test_a_process_that_cannot_draw_is_told_and_none_stays(
     child: list[str], words: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "CHILD", child)
+    monkeypatch.setattr(chart_process, "CHILD", child)
     before = set(psutil.Process().children(recursive=True))
-    job = drawing.Job(folders={"": (str(folder),)})
-    problem = drawing.drawn(job, again="connleak render x", seconds=1 if child is SLOW else 60)
+    job = chart_process.Job(folders={"": (str(folder),)})
+    problem = chart_process.run_child(job, rerun="connleak render x", seconds=1 if child is SLOW else 60)
     assert problem is not None
     assert problem.message.startswith("the charts could not be drawn: ") and words in problem.message
     assert (problem.hint, problem.exit_code) == ("connleak render x", 4)
@@ -81,16 +82,16 @@ def test_a_process_that_cannot_draw_is_told_and_none_stays(
 def test_the_page_is_there_when_the_library_that_draws_the_pictures_ends_its_process(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "CHILD", UNCLEAN)
-    assert drawing.draw_run(folder) is not None
+    monkeypatch.setattr(chart_process, "CHILD", UNCLEAN)
+    assert chart_process.draw_run(folder) is not None
     assert "LEAK" in (folder / "report.html").read_text()
 
 
 DRAWS = """
     from pathlib import Path
-    from connleak.runner import drawing
+    from connleak.runner import chart_process
     from connleak.cli.main import main
-    drawing.CHILD = {child!r}
+    chart_process.CHILD = {child!r}
     main(["render", {folder!r}])
     """
 
@@ -99,12 +100,8 @@ DRAWS = """
 def test_the_process_that_draws_ends_with_whoever_asked(folder: Path, number: int, code: int) -> None:
     asking = subprocess.Popen(script(DRAWS.format(child=SLOW, folder=str(folder))), stderr=subprocess.PIPE, text=True)
     process = psutil.Process(asking.pid)
-    drawn: list[psutil.Process] = []
-    deadline = time.monotonic() + 60
-    while not drawn and time.monotonic() < deadline:
-        drawn = process.children()
-        time.sleep(0.05)
-    (child,) = drawn
+    wait_until(process.children, "it draws", timeout=60)
+    (child,) = process.children()
     time.sleep(2)  # it has begun
     asking.send_signal(number)
     said = asking.communicate(timeout=60)[1]
@@ -118,16 +115,15 @@ def test_what_draws_takes_no_module_from_the_working_folder(
 ) -> None:
     (tmp_path / "altair.py").write_text("raise SystemExit('the working folder was asked')")
     monkeypatch.chdir(tmp_path)
-    assert drawing.draw_run(folder) is None
+    assert chart_process.draw_run(folder) is None
 
 
 def test_what_is_no_recording_is_an_error_of_its_own(tmp_path: Path) -> None:
-    problem = drawing.draw_chart("growth", [tmp_path / "nothing"], tmp_path / "x.svg", "light")
-    assert isinstance(problem, Error) and "is no recording" in problem.message and problem.exit_code == 2
+    problem = chart_process.draw_chart("growth", [tmp_path / "nothing"], tmp_path / "x.svg", "light")
+    assert isinstance(problem, Error) and "is not a recording" in problem.message and problem.exit_code == 2
 
 
 def test_a_chart_that_cannot_be_written_is_wrong_usage_and_no_leak(folder: Path, tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "connleak", "chart", "growth", str(folder), "--out", str(tmp_path / "no" / "x.svg")]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    done = connleak("chart", "growth", str(folder), "--out", str(tmp_path / "no" / "x.svg"))
     assert done.returncode == 2, done.stderr
     assert "cannot be written: No such file or directory\n  next: ls -ld" in done.stderr

@@ -54,12 +54,12 @@ def test_only_a_folder_that_a_person_names_may_be_a_link(tmp_path: Path) -> None
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "plan.json").write_text("{}")
     (tmp_path / "latest").symlink_to("run")
-    assert folders.named(tmp_path / "latest") == tmp_path / "run"
+    assert folders.follow_link(tmp_path / "latest") == tmp_path / "run"
     with pytest.raises(Error, match="symbolic link"):
         folders.read(tmp_path / "latest" / "plan.json")
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises((Error, OSError)):
-        folders.read(folders.named(tmp_path / "loop") / "plan.json")
+        folders.read(folders.follow_link(tmp_path / "loop") / "plan.json")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc", "a\0b"])
@@ -69,7 +69,7 @@ def test_a_name_in_a_file_leads_to_a_folder_beside_it_or_nowhere(name: str) -> N
 
 
 def test_lines_are_bounded_and_the_next_one_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "LINE", 10)
+    monkeypatch.setattr(folders, "MAX_LINE", 10)
     monkeypatch.setattr(folders, "CHUNK", 4)
     (tmp_path / "x").write_bytes(b"a\n" + b"b" * 95 + b"\n" + b"c\n" + b"d" * 9 + b"\n" + b"e" * 10 + b"\nf")
     assert list(folders.lines(tmp_path / "x")) == [b"a\n", b"b" * 10, b"c\n", b"d" * 9 + b"\n", b"e" * 10, b"f"]

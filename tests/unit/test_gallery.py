@@ -8,25 +8,23 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from build import SITE, backend, holder, pool, recording
-from connleak import judging as judge
-from connleak.corpus import archive as packing
-from connleak.corpus import gallery
+from connleak import judging
+from connleak.corpus import archive
 from connleak.model.errors import Error
 from connleak.model.recording import Event
 from connleak.plan import catalog
 from connleak.recording.reader import read
 from connleak.render import guide
-
-GALLERY = catalog.corpus() / "reports" / "gallery"
-ENTRIES = msgspec.json.decode((GALLERY / "gallery.json").read_bytes(), type=dict[str, list[gallery.Entry]])["variants"]
+from support.builders import SITE, backend, holder, pool, recording
+from support.gallery import ENTRIES
+from support.paths import GALLERY
 
 
 def test_every_variant_has_a_small_recording_and_none_is_of_a_stranger() -> None:
     wanted = {f"{t.name}-{v}.tar.gz" for t in catalog.targets().values() for v in t.variants}
     files = {path.name: path.stat().st_size for path in (GALLERY / "recordings").iterdir()}
     assert set(files) == wanted
-    assert max(files.values()) <= packing.LIMIT
+    assert max(files.values()) <= archive.LIMIT
 
 
 def test_what_the_gallery_shows_is_what_each_target_promises() -> None:
@@ -94,35 +92,72 @@ def write(place: Path, made, events) -> None:
 
 
 def test_a_packed_recording_is_small_says_the_same_and_names_no_path(folder: Path, tmp_path: Path) -> None:
-    whole = judge.judge(read(folder))
+    whole = judging.judge(read(folder))
     assert whole.outcome == "leak"
     path = tmp_path / "small.tar.gz"
-    verdict = packing.pack(folder, path, tmp_path)
-    assert packing.told(verdict) == packing.told(whole)
-    assert path.stat().st_size <= packing.LIMIT
-    with packing.unpacked(path) as small:
+    verdict = archive.pack(folder, path, tmp_path)
+    assert archive.essence(verdict) == archive.essence(whole)
+    assert path.stat().st_size <= archive.LIMIT
+    with archive.unpacked(path) as small:
         assert read(small).plan.cwd == "targets/shop"
         assert not any(str(tmp_path) in file.read_text() for file in small.iterdir())
     data = path.read_bytes()
-    packing.pack(folder, path, tmp_path)
+    archive.pack(folder, path, tmp_path)
     assert path.read_bytes() == data
 
 
-def test_thinning_goes_on_until_it_fits_and_at_the_end_keeps_the_verdict(
+def test_a_small_recording_keeps_every_event_and_every_sample(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "small.tar.gz"
-    sizes = []
-    for limit in (40_000, 5_000, 2_500):
-        monkeypatch.setattr(packing, "LIMIT", limit)
-        verdict = packing.pack(folder, path, tmp_path)
-        assert packing.told(verdict) == packing.told(judge.judge(read(folder)))
-        sizes.append(path.stat().st_size)
-        assert sizes[-1] <= limit
-    monkeypatch.setattr(packing, "LIMIT", 100)
-    with pytest.raises(Error, match="cannot be packed into 100 bytes"):
-        packing.pack(folder, path, tmp_path)
+    monkeypatch.setattr(archive, "SMALL", 100_000)
+    archive.pack(folder, path, tmp_path)
+    with archive.unpacked(path) as small:
+        kept, whole = read(small), read(folder)
+    assert kept.events == whole.events
+    assert [(sample.t, sample.backends) for sample in kept.samples] == [
+        (sample.t, sample.backends) for sample in whole.samples
+    ]
+
+
+def test_a_packed_sample_has_short_statements(folder: Path, tmp_path: Path) -> None:
+    lines = (folder / "samples.jsonl").read_text().replace("SELECT 1", "SELECT 1" + " + 1" * 50)
+    (folder / "samples.jsonl").write_text(lines)
+    archive.pack(folder, tmp_path / "small.tar.gz", tmp_path)
+    with archive.unpacked(tmp_path / "small.tar.gz") as small:
+        queries = {row.query for sample in read(small).samples for row in sample.backends}
+    assert {len(query) for query in queries} == {archive.QUERY}
+
+
+def test_of_a_large_recording_the_checkouts_returned_at_once_are_left_out_and_the_verdict_is_the_same(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "small.tar.gz"
+    verdict = archive.pack(folder, path, tmp_path)
+    assert archive.essence(verdict) == archive.essence(judging.judge(read(folder)))
+    assert path.stat().st_size < archive.SMALL
+    with archive.unpacked(path) as small:
+        events = read(small).events
+    assert {(event.backend, event.kind) for event in events} == {
+        (backend, kind) for backend in (50, 51, 52) for kind in ("checkout", "checkin")
+    }
+    assert len(events) == 2 * 3 * archive.KEPT_RETURNS
+
+
+def test_a_recording_that_stays_too_large_is_not_packed(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "small.tar.gz"
+    with pytest.raises(Error, match="more than 100"):
+        archive.pack(folder, path, tmp_path, limit=100)
     assert not path.exists()
+
+
+def test_a_recording_whose_verdict_packing_changes_is_not_packed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "contents", lambda folder: {"plan.json": (folder / "plan.json").read_text()})
+    with pytest.raises(Error, match=r"the verdict of the packed recording is \('inconclusive'.* instead of \('leak'"):
+        archive.pack(folder, tmp_path / "small.tar.gz", tmp_path)
+    assert not (tmp_path / "small.tar.gz").exists()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +170,7 @@ def test_thinning_goes_on_until_it_fits_and_at_the_end_keeps_the_verdict(
     ],
 )
 def test_paths_of_this_machine_become_names(before: str, after: str) -> None:
-    assert packing.anonymous(before, Path("/somewhere/repo")) == after
+    assert archive.anonymized(before, Path("/somewhere/repo")) == after
 
 
 def test_a_chapter_takes_its_paragraphs_from_the_targets_page() -> None:

@@ -6,12 +6,12 @@ import datetime
 from pathlib import Path
 
 import pytest
-from build import backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.judging import suppressions as gate
 from connleak.judging.suppressions import Known
 from connleak.model.errors import Error
 from connleak.plan import project_file as project
+from support.builders import backend, holder, pool, recording
 
 TODAY = datetime.date(2026, 11, 24)
 

@@ -8,11 +8,10 @@ import tarfile
 import golden
 import msgspec
 import pytest
-from build import SITE, holder, recording
 from connleak import judging as judge
 from connleak.model.verdict import Check, Finding, Verdict
 from golden.cases import CASES, known_wrong
-from test_judge import leaking
+from support.builders import SITE, holder, leaking, recording
 
 STORED = golden.stored()
 RECORDINGS = golden.recordings()

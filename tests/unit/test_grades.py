@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from connleak.corpus import grading as corpus
 from connleak.corpus import prerequisites as needs
-from connleak.corpus.grading import Graded, chosen, markdown, problems, summary
+from connleak.corpus.grading import Graded, choose, markdown, problems_of, summary
 from connleak.model.errors import Error
 from connleak.model.recording import Site
 from connleak.model.verdict import Finding, Verdict
@@ -36,32 +36,32 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_is_as_promised_has_no_problems(folder: Path) -> None:
-    assert list(problems(buggy(), verdict("leak", held(2)), folder)) == []
+    assert list(problems_of(buggy(), verdict("leak", held(2)), folder)) == []
 
 
 def test_another_outcome_a_missing_kind_and_one_too_many_are_problems(folder: Path) -> None:
-    found = list(problems(buggy(), verdict("strained", held(2, "churn")), folder))
-    assert found == ["outcome strained, expected leak", "held is missing", "churn is one too many"]
-    assert list(problems(buggy(may=("churn",)), verdict("leak", held(2), held(2, "churn")), folder)) == []
+    found = list(problems_of(buggy(), verdict("strained", held(2, "churn")), folder))
+    assert found == ["outcome strained, expected leak", "held is missing", "churn is not expected"]
+    assert list(problems_of(buggy(may=("churn",)), verdict("leak", held(2), held(2, "churn")), folder)) == []
 
 
 def test_a_leak_must_name_the_marked_line_and_a_lock_one_of_its_lines(folder: Path) -> None:
-    assert list(problems(buggy(), verdict("leak", held(3, "held", 2)), folder)) == [
-        "held names app.py:3 in view, which has no # leak: mark"
+    assert list(problems_of(buggy(), verdict("leak", held(3, "held", 2)), folder)) == [
+        "held is at app.py:3 in view, which has no # leak: mark"
     ]
     locked = buggy(kinds=("lock-held",))
-    assert list(problems(locked, verdict("leak", held(3, "lock-held", 2)), folder)) == []
-    assert list(problems(locked, verdict("leak", held(3, "lock-held", 1)), folder)) != []
-    assert list(problems(buggy(), verdict("leak", Finding(kind="held", claim="")), folder)) != []
+    assert list(problems_of(locked, verdict("leak", held(3, "lock-held", 2)), folder)) == []
+    assert list(problems_of(locked, verdict("leak", held(3, "lock-held", 1)), folder)) != []
+    assert list(problems_of(buggy(), verdict("leak", Finding(kind="held", claim="")), folder)) != []
 
 
 def test_variants_are_chosen_by_words_in_their_names() -> None:
-    assert {variant.name for _, variant in chosen("missing_remove:fixed")} == {
+    assert {variant.name for _, variant in choose("missing_remove:fixed")} == {
         "fixed", "fixed_contextmanager", "fixed_decorator", "fixed_flask_sqlalchemy",
     }  # fmt: skip
-    assert len(chosen("")) == sum(len(target.variants) for target in catalog.targets().values())
+    assert len(choose("")) == sum(len(target.variants) for target in catalog.targets().values())
     with pytest.raises(Error, match="no target and no variant"):
-        chosen("nowhere")
+        choose("nowhere")
 
 
 def test_a_variant_that_cannot_be_run_is_graded_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_a_variant_that_cannot_be_run_is_graded_as_that(tmp_path: Path, monkeypa
         raise Error("no server here", "connleak doctor")
 
     monkeypatch.setattr(corpus, "record", refuse)
-    row = corpus.one("missing_remove:buggy", tmp_path / "run")
+    row = corpus.run_variant("missing_remove:buggy", tmp_path / "run")
     assert (row.outcome, row.problems) == ("could not run", ("no server here",))
 
 
@@ -83,7 +83,8 @@ def test_the_table_says_first_whether_all_held() -> None:
 
 
 def test_a_worker_whose_look_at_its_parent_fails_ends_instead_of_staying_for_good() -> None:
-    script = "import time\nfrom connleak.corpus.grading import end_at_once\nend_at_once()\ntime.sleep(60)"  # no parent
+    start = "from connleak.corpus.grading import prepare_worker\nprepare_worker()"
+    script = f"{start}\nimport time\ntime.sleep(60)"  # a process without a parent
     assert subprocess.run([sys.executable, "-c", script], timeout=50, check=False).returncode == 1
 
 
@@ -100,7 +101,7 @@ def test_a_second_try_runs_only_what_did_not_hold_and_keeps_what_was_wrong(monke
         ran.append((name, str(folder)))
         return row(name.partition(":")[2], *(["still wrong"] if name == "t:bad" else []))
 
-    monkeypatch.setattr(corpus, "one", one)
+    monkeypatch.setattr(corpus, "run_variant", one)
     after = corpus.second_try([row("good"), row("flaky", "outcome leak"), row("bad", "outcome leak")], lambda _: None)
     assert ran == [("t:flaky", "/r/flaky-again"), ("t:bad", "/r/bad-again")]
     assert [(r.problems, r.first_try) for r in after] == [
@@ -119,7 +120,9 @@ def test_what_a_machine_lacks_is_named_with_what_to_type(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(needs, "find_service", missing)
     monkeypatch.setattr(needs, "environment", lambda python, *requirements: Path("/kept"))
-    wanted = [pair for pair in chosen("fork_celery:") if pair[1].name in ("buggy", "fixed")]
+    wanted = [pair for pair in choose("fork_celery:") if pair[1].name in ("buggy", "fixed")]
     found = needs.prepare(wanted, 2, lambda _: None)
-    assert [need.name.split(":")[0] for need in found] == ["postgresql", "redis", "Python as ours"]
-    assert [(need.missing, need.get) for need in found if need.missing] == [("no redis here", "apt-get install redis")]
+    assert [need.name.split(":")[0] for need in found] == ["postgresql", "redis", "Python of connleak"]
+    assert [(need.missing, need.command) for need in found if need.missing] == [
+        ("no redis here", "apt-get install redis")
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 import pytest
-from connleak.processes.hosts import Guard, Refused, is_here, refusal, refused_in
+from connleak.processes.hosts import Guard, Refused, is_local_address, refusal, refused_host
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from connleak.processes.hosts import Guard, Refused, is_here, refusal, refused_i
     ],
 )  # fmt: skip
 def test_an_address_is_loopbacks_or_not(host: str, here: bool) -> None:
-    assert is_here(host) is here
+    assert is_local_address(host) is here
 
 
 @pytest.fixture
@@ -50,19 +50,19 @@ def test_names_of_the_hosts_file_are_looked_up_and_reached_where_they_are_here(g
     ],
 )  # fmt: skip
 def test_a_redirect_leads_elsewhere_or_not(guard: Guard, location: str, host: str) -> None:
-    assert guard.elsewhere("http://127.0.0.1:8000/a", location) == host
+    assert guard.refused_redirect("http://127.0.0.1:8000/a", location) == host
 
 
 def test_a_refusal_is_found_in_what_a_client_makes_of_it() -> None:
     refused = Refused("a.example")
     caused = OSError("no route")
     caused.__cause__ = refused
-    assert [refused_in(error) for error in (refused, caused, OSError(caused), URLError(refused))] == ["a.example"] * 4
-    assert refused_in(OSError(refusal("a.example"))) == "", "words that the app may have said"
-    assert refused_in(refusal("a.example")) == refused_in(None) == ""
+    assert [refused_host(error) for error in (refused, caused, OSError(caused), URLError(refused))] == ["a.example"] * 4
+    assert refused_host(OSError(refusal("a.example"))) == "", "words that the app may have said"
+    assert refused_host(refusal("a.example")) == refused_host(None) == ""
     caused.args = (caused,)
     caused.__cause__ = None
-    assert refused_in(caused) == ""
+    assert refused_host(caused) == ""
 
 
 GUARDED = """
@@ -108,7 +108,7 @@ for name, way in ways.items():
     try:
         way()
     except OSError as error:
-        if hosts.refused_in(error):
+        if hosts.refused_host(error):
             continue
     print("not refused:", name)
 server = socket.create_server(("127.0.0.1", 0))

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from build import OTHER, PROCESS, SITE, backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.judging import merge
 from connleak.model.recording import Event, Note, Phase, Process, Request, Sample, Site
-
-
-def kinds(verdict) -> list[str]:
-    return [finding.kind for finding in verdict.findings]
-
-
-def check(verdict, name: str):
-    return next(check for check in verdict.checks if check.name == name)
-
-
-def in_transaction(count: int, first: int = 1) -> list:
-    return [backend(pid, xact=0.9, state="idle in transaction") for pid in range(first, first + count)]
-
-
-def idle(count: int, first: int = 1) -> list:
-    return [backend(pid) for pid in range(first, first + count)]
-
-
-def leaking(counts: list[int], **changes):
-    """A recording in which so many checkouts, each in a transaction, are out after each cycle."""
-    return recording(
-        [in_transaction(count) for count in counts],
-        holders=[[holder(n) for n in range(1, count + 1)] for count in counts],
-        pools=[[pool(out=count, size=50, overflow=50)] for count in counts],
-        **changes,
-    )
+from support.builders import (
+    OTHER,
+    PROCESS,
+    SITE,
+    backend,
+    holder,
+    idle,
+    in_transaction,
+    leaking,
+    pool,
+    recording,
+    streaming,
+    with_locks,
+)
+from support.verdicts import check, kinds
 
 
 def test_nothing_out_at_rest_is_clean_and_says_down_to_which_rate() -> None:
@@ -162,7 +150,7 @@ def test_opens_beyond_pool_size_are_no_churn_but_are_told() -> None:
     events = tuple(Event(4.0 * k + 1.5, "connect", PROCESS, pool=1, overflow=True) for k in range(3) for _ in range(80))
     verdict = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events))
     assert verdict.outcome == "clean"
-    assert "overflow churn" in check(verdict, "churn").why
+    assert "overflow churn" in check(verdict, "churn").detail
 
 
 def test_a_session_that_no_pool_and_no_holder_knows_is_orphaned() -> None:
@@ -179,7 +167,7 @@ def test_an_unknown_session_of_a_process_without_probe_proves_nothing() -> None:
     )
     verdict = judge.judge(msgspec.structs.replace(made, snapshots=snapshots))
     assert verdict.outcome == "inconclusive"
-    assert "probe absent in pid 7 (python -I job.py)" in check(verdict, "orphaned").why
+    assert "probe absent in pid 7 (python -I job.py)" in check(verdict, "orphaned").detail
 
 
 def test_what_only_the_garbage_collector_returns_is_collected_with_its_rate() -> None:
@@ -221,21 +209,6 @@ def test_the_cause_of_exhaustion_is_told(nested: bool, state: str, cause: str) -
     busy = tuple(Sample(1.01 + n / 10, row) for n, row in enumerate(rows))
     verdict = judge.judge(recording([[]] * 3, events=events, extra_samples=busy))
     assert f"cause: {cause}" in verdict.sentence
-
-
-def streaming(all_back: bool = True, taken: float = 1.2, cycles: int = 2):
-    """Six clients with a request of two seconds in so many cycles, each with an idle connection of its own."""
-    rows = tuple(idle(6, first=11))
-    events: tuple[Event, ...] = ()
-    samples: tuple[Sample, ...] = ()
-    long: tuple[Request, ...] = ()
-    for begin in (4.0 * cycle for cycle in range(cycles)):
-        long += tuple(Request(begin + 1.1, 2.4, "/stream") for _ in range(6))
-        events += tuple(Event(begin + taken, "checkout", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
-        if all_back:
-            events += tuple(Event(begin + 3.6, "checkin", PROCESS, n, n, n, OTHER, (OTHER,)) for n in range(11, 17))
-        samples += tuple(Sample(begin + 1.25 + n / 10, rows) for n in range(22))
-    return recording([[]] * 3, events=events, extra_samples=samples, more_requests=long)
 
 
 def test_an_idle_connection_for_each_open_client_is_per_client() -> None:
@@ -329,7 +302,7 @@ def test_evidence_that_cannot_carry_a_clean_is_inconclusive_and_says_why(spoil, 
     assert judge.judge(made).outcome == "clean"
     verdict = judge.judge(spoil(made))
     assert verdict.outcome == "inconclusive"
-    assert words in check(verdict, name).why
+    assert words in check(verdict, name).detail
 
 
 def test_a_helper_process_without_a_session_may_come_and_go() -> None:
@@ -351,7 +324,7 @@ def test_a_server_that_is_full_at_rest_is_never_clean() -> None:
     made = recording([idle(97)] * 3, pools=[[pool(size=100, idle=tuple(range(1, 98)))]] * 3)
     verdict = judge.judge(made)
     assert verdict.outcome == "inconclusive"
-    assert "full at rest" in check(verdict, "ceiling").why
+    assert "full at rest" in check(verdict, "ceiling").detail
 
 
 def test_a_check_that_raises_makes_the_verdict_inconclusive_with_its_traceback(monkeypatch) -> None:
@@ -361,7 +334,7 @@ def test_a_check_that_raises_makes_the_verdict_inconclusive_with_its_traceback(m
     monkeypatch.setattr(judge, "CHECKS", (("broken", broken),))
     verdict = judge.judge(recording([[]] * 3))
     assert verdict.outcome == "inconclusive"
-    assert "ZeroDivisionError: division of a check" in check(verdict, "broken").why
+    assert "ZeroDivisionError: division of a check" in check(verdict, "broken").detail
 
 
 def test_a_recording_that_broke_off_at_once_is_inconclusive() -> None:
@@ -395,12 +368,6 @@ def test_the_rarest_endpoint_bounds_the_sensitivity() -> None:
     rare = tuple(Request(1.5 + n / 10, 0.01, "/rare", "POST") for n in range(3))
     verdict = judge.judge(recording([[]] * 3, more_requests=rare))
     assert verdict.sensitivity["rarest"] == {"name": "POST /rare", "requests": 3, "value": 1000.0}
-
-
-def with_locks(made, *pids: int):
-    return msgspec.structs.replace(
-        made, samples=tuple(msgspec.structs.replace(sample, locks=pids) for sample in made.samples)
-    )
 
 
 def test_an_idle_session_with_an_advisory_lock_is_lock_held_but_a_leaders_is_not() -> None:

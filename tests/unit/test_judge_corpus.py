@@ -6,11 +6,11 @@ import re
 
 import msgspec
 import pytest
-from build import PROCESS, SITE, backend, holder, pool, recording
 from connleak import judging as judge
 from connleak.model.plan import Database
 from connleak.model.recording import Event, Process, Recording
-from test_judge import check, idle, kinds, leaking
+from support.builders import PROCESS, SITE, backend, holder, idle, leaking, pool, recording
+from support.verdicts import check, kinds
 
 NUMBERS = range(2, 12)
 
@@ -98,7 +98,7 @@ def ended(late: int) -> Recording:
 def test_a_process_that_ended_takes_only_what_it_did_since_it_was_last_asked() -> None:
     few, many = judge.judge(ended(4)), judge.judge(ended(15))
     assert few.outcome == "clean"
-    assert "unasked about 20% of all checkouts" in check(few, "app").why
+    assert "unasked about 20% of all checkouts" in check(few, "app").detail
     whole = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3))
     assert few.sensitivity["value"] > whole.sensitivity["value"]  # it could have seen less
     assert many.outcome == "inconclusive"
@@ -110,7 +110,7 @@ def test_what_a_shared_session_broke_is_no_leak_of_its_own() -> None:
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(use, collected))
     verdict = judge.judge(made)
     assert (verdict.outcome, kinds(verdict)) == ("fault", ["shared"])
-    assert "broken by being shared" in check(verdict, "collected").why
+    assert "broken by being shared" in check(verdict, "collected").detail
     alone = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(collected,)))
     assert kinds(alone) == ["collected"]
 
@@ -127,7 +127,7 @@ def test_pools_that_could_not_be_asked_are_not_held_to_a_budget_of_nothing() -> 
     unasked = [[pool(0, kind="events", size=0, idle=tuple(row.pid for row in level))] for level in levels]
     verdict = judge.judge(recording(levels, pools=unasked))
     assert "growth" not in kinds(verdict)
-    assert "could not be asked" in check(verdict, "growth").why
+    assert "could not be asked" in check(verdict, "growth").detail
 
 
 def test_the_rate_that_fills_the_server_in_the_storys_hours_is_told() -> None:
@@ -192,7 +192,7 @@ def test_what_the_users_of_anothers_session_still_hold_is_no_leak_of_its_own() -
     made = recording([[row]] * 3, holders=[held] * 3, pools=[[pool(out=1)]] * 3, events=(use,))
     verdict = judge.judge(made)
     assert kinds(verdict) == ["shared"]
-    assert "which breaks" in check(verdict, "held").why
+    assert "which breaks" in check(verdict, "held").detail
 
 
 def test_one_dead_connection_in_a_pool_is_no_second_server_but_many_unknown_ones_are() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from build import PROCESS, SITE, holder, pool, recording
 from connleak import judging as judge
 from connleak.judging.misuse import CLOSED
 from connleak.model.recording import Event, Note, Process, Recording, Site
-from test_judge import check, idle, in_transaction, kinds, streaming
+from support.builders import PROCESS, SITE, holder, idle, in_transaction, pool, recording, streaming
+from support.verdicts import check, kinds
 
 AWAY = Note(5.0, "database", "the server did not answer: connection refused")
 WORDS = Note(9.0, "app", "app.log says", {"words": CLOSED, "count": 4})
@@ -26,7 +26,7 @@ def test_connections_that_the_server_closed_are_the_apps_fault_only_while_the_se
     assert kinds(judge.judge(msgspec.structs.replace(made, notes=(WORDS,)))) == ["refused"]
     away = judge.judge(msgspec.structs.replace(made, notes=(AWAY, WORDS)))
     assert (away.outcome, kinds(away)) == ("inconclusive", [])
-    assert "the server was away" in check(away, "refused").why
+    assert "the server was away" in check(away, "refused").detail
 
 
 def test_a_server_that_ended_with_the_run_is_no_fault_of_the_apps() -> None:
@@ -50,7 +50,7 @@ def test_what_a_cut_request_has_is_held_only_when_its_thread_has_left_the_apps_c
     assert kinds(judge.judge(inside)) == ["held"]
     hangs = judge.judge(cut(inside))
     assert (hangs.outcome, kinds(hangs)) == ("inconclusive", [])
-    assert "requests were cut at the end of cycle 1" in check(hangs, "load").why
+    assert "requests were cut at the end of cycle 1" in check(hangs, "load").detail
     assert kinds(judge.judge(cut(standing(None)))) == ["held"]
 
 
@@ -70,7 +70,7 @@ def test_a_session_is_an_orphan_only_when_no_request_that_was_cut_may_still_be_o
 
 def test_a_load_whose_requests_were_all_cut_says_so_and_not_that_none_was_sent() -> None:
     none = cut(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, requests=0))
-    assert "were cut" in check(judge.judge(none), "load").why
+    assert "were cut" in check(judge.judge(none), "load").detail
 
 
 def test_what_does_nothing_while_the_server_hangs_is_no_clients_connection() -> None:
@@ -86,7 +86,7 @@ def test_what_does_nothing_while_the_server_hangs_is_no_clients_connection() -> 
 def test_what_happened_in_one_cycle_alone_is_no_clients_connection() -> None:
     once = judge.judge(streaming(cycles=1))
     assert kinds(once) == []
-    assert "in one cycle of 3 alone" in check(once, "per-client").why
+    assert "in one cycle of 3 alone" in check(once, "per-client").detail
 
 
 def test_a_process_whose_probe_fell_silent_is_told_as_one_without() -> None:
@@ -98,4 +98,4 @@ def test_a_process_whose_probe_fell_silent_is_told_as_one_without() -> None:
     bye = (Event(2.0, "bye", 7),)
     found = judge.judge(msgspec.structs.replace(made, snapshots=snapshots, events=bye))
     assert (found.outcome, kinds(found)) == ("inconclusive", [])
-    assert "probe absent in pid 7 (gunicorn), which has 1 session: its line was closed" in check(found, "probe").why
+    assert "probe absent in pid 7 (gunicorn), which has 1 session: its line was closed" in check(found, "probe").detail

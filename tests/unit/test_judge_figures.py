@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from build import (
-    OTHER,
-    PROCESS,
-    SITE,
-    backend,
-    found,
-    holder,
-    pool,
-    recording,
-    str_of,
-    watched,
-    with_facts,
-    with_samples,
-    with_snapshots,
-)
 from connleak import judging as judge
 from connleak.judging.facts import Facts
 from connleak.judging.rates import compact, rate
 from connleak.model.recording import Event, Note, Phase, Recording, Request, Sample, Site, Snapshot
 from connleak.model.verdict import Verdict
-from test_judge import check, idle, in_transaction, kinds, leaking
-from test_judge_thresholds import clients, hourly, on_one_thread
+from support.builders import (
+    OTHER,
+    PROCESS,
+    SITE,
+    backend,
+    clients,
+    holder,
+    hourly,
+    idle,
+    in_transaction,
+    leaking,
+    on_one_thread,
+    pool,
+    recording,
+    watched,
+    with_facts,
+    with_samples,
+    with_snapshots,
+)
+from support.verdicts import check, found, kinds, str_of
 
 THIRD = Site("jobs.py", 5, "refresh")
 
@@ -222,7 +225,7 @@ def test_a_wall_of_a_job_is_told_in_minutes_up_to_two_hours(max_connections: int
 
 def test_what_one_cycle_alone_left_unsettled_is_told() -> None:
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
-    assert check(judge.judge(with_facts(made, "rest", settled=False, out=1)), "rest").why.startswith(
+    assert check(judge.judge(with_facts(made, "rest", settled=False, out=1)), "rest").detail.startswith(
         "1 checkout still coming and going"
     )
 
@@ -262,15 +265,15 @@ def test_no_check_fails_where_nothing_came_to_rest_or_nobody_was_asked() -> None
     for broken in (restless, unasked, blind, msgspec.structs.replace(restless, snapshots=early)):
         verdict = judge.judge(broken)
         assert verdict.outcome == "inconclusive"
-        assert not any("this check failed" in check.why for check in verdict.checks), verdict.checks
+        assert not any("this check failed" in check.detail for check in verdict.checks), verdict.checks
 
 
 def test_a_server_that_was_read_once_or_only_at_the_start_was_not_watched() -> None:
     made = recording([idle(1)] * 3)
     once = msgspec.structs.replace(made, samples=made.samples[:1])
-    assert check(judge.judge(once), "sampler").why == "the server was read less than twice"
+    assert check(judge.judge(once), "sampler").detail == "the server was read less than twice"
     twice = msgspec.structs.replace(made, samples=made.samples[:2])
-    assert check(judge.judge(twice), "sampler").why == "the server was not read for 13.3 s from 0.3 s on"
+    assert check(judge.judge(twice), "sampler").detail == "the server was not read for 13.3 s from 0.3 s on"
 
 
 def test_a_holder_table_tells_no_time_before_it_began() -> None:
@@ -319,7 +322,9 @@ def test_callers_that_come_one_after_the_other_never_want_more_than_one() -> Non
     back = [Event(1.5005 + n / 1000, "checkin", PROCESS, 1, 1, n, pool=1) for n in range(120)]
     big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
     verdict = judge.judge(recording([idle(1)] * 3, pools=big, events=(*taken, *back)))
-    assert check(verdict, "over-budget").why == "the pools may open 150, and with the callers seen 1, of 97 connections"
+    assert (
+        check(verdict, "over-budget").detail == "the pools may open 150, and with the callers seen 1, of 97 connections"
+    )
 
 
 def test_callers_that_wait_want_a_connection_from_when_they_asked_on() -> None:
@@ -478,7 +483,7 @@ def test_a_pool_of_one_without_overflow_is_full_with_it_out() -> None:
 def test_a_process_that_nobody_took_a_connection_in_has_no_callers() -> None:
     events = tuple(Event(1.5, kind, PROCESS, n, 1, n, pool=1) for n in range(1, 4) for kind in ("checkout", "checkin"))
     pools = [pool(size=50, overflow=0, idle=(1,)), pool(size=60, overflow=0, process=PROCESS + 1)]
-    why = check(judge.judge(recording([idle(1)] * 3, pools=[pools] * 3, events=events)), "over-budget").why
+    why = check(judge.judge(recording([idle(1)] * 3, pools=[pools] * 3, events=events)), "over-budget").detail
     assert why == "the pools may open 110, and with the callers seen 3, of 97 connections"
 
 
@@ -517,16 +522,16 @@ def test_what_was_there_before_the_load_is_told_where_something_was() -> None:
 
 
 def test_the_check_of_growth_names_the_budget_that_was_given() -> None:
-    without = check(judge.judge(recording([idle(2)] * 3, probed=False)), "growth").why
+    without = check(judge.judge(recording([idle(2)] * 3, probed=False)), "growth").detail
     assert without.startswith("sessions at rest: 2, 2, 2; before the load: 0; without a probe")
-    given = check(judge.judge(recording([idle(2)] * 3, probed=False, budget=2)), "growth").why
+    given = check(judge.judge(recording([idle(2)] * 3, probed=False, budget=2)), "growth").detail
     assert given == "sessions at rest: 2, 2, 2; before the load: 0; --budget 2"
 
 
 def test_residents_are_counted_in_the_check() -> None:
     def why(count: int) -> str:
         out = [holder(n, site=OTHER) for n in range(1, count + 1)]
-        return check(judge.judge(recording([idle(count)] * 3, holders=[out] * 3)), "held").why
+        return check(judge.judge(recording([idle(count)] * 3, holders=[out] * 3)), "held").detail
 
     assert why(0) == "0 checkouts out all through 1.0 s of rest"
     assert why(1) == "0 checkouts out all through 1.0 s of rest; 1 more kept on purpose"
@@ -536,7 +541,7 @@ def test_residents_are_counted_in_the_check() -> None:
 def test_at_most_five_of_the_others_on_a_server_are_named() -> None:
     note = Note(5.0, "sampler", "", {"others": {f"tool {n}": 1 for n in range(7)}})
     made = msgspec.structs.replace(watched([idle(1)] * 3, before=idle(1)), notes=(note,))
-    assert "tool 4; without" in check(judge.judge(made), "others").why
+    assert "tool 4; without" in check(judge.judge(made), "others").detail
 
 
 def test_a_held_finding_shows_its_last_twelve_counts() -> None:
@@ -548,11 +553,11 @@ def test_a_held_finding_shows_its_last_twelve_counts() -> None:
 def test_phases_that_a_run_broke_off_in_are_named() -> None:
     made = recording([idle(1)] * 3)
     broken = msgspec.structs.replace(made, phases=(*made.phases[:4], Phase("drain", 1, 2.0)))
-    assert "broke off in phase drain" in check(judge.judge(broken), "rest").why
+    assert "broke off in phase drain" in check(judge.judge(broken), "rest").detail
 
 
 def why_of(made: Recording, name: str) -> str:
-    return check(judge.judge(made), name).why
+    return check(judge.judge(made), name).detail
 
 
 def test_checks_say_what_they_saw() -> None:

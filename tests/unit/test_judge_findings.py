@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from build import (
+from connleak import judging as judge
+from connleak.model.recording import Event, Holder, Process, Recording, Site
+from support.builders import (
     OTHER,
     PROCESS,
     SITE,
     backend,
-    found,
+    clients,
     holder,
+    idle,
+    in_transaction,
     pool,
     recording,
-    str_of,
+    with_locks,
     with_snapshots,
 )
-from connleak import judging as judge
-from connleak.model.recording import Event, Holder, Process, Recording, Site
-from test_judge import check, idle, in_transaction, with_locks
-from test_judge_thresholds import clients
+from support.verdicts import check, found, str_of
 
 THIRD = Site("jobs.py", 5, "refresh")
 
@@ -259,7 +260,7 @@ def test_a_lost_slots_finding_is_of_the_pool_that_lost_most() -> None:
     assert [f["sites"] for f in found(made, "lost-slots")] == [[str_of(OTHER)]]
     verdict = judge.judge(made)
     assert "counts 6 connections as out, of which nobody has 6: these slots of 4 + 3" in verdict.findings[-1].claim
-    assert check(verdict, "lost-slots").why == "7 slots lost"
+    assert check(verdict, "lost-slots").detail == "7 slots lost"
     moving = with_snapshots(made, lambda s, n: {"pools": (pools[0], msgspec.structs.replace(pools[1], checked_out=n))})
     assert [f["sites"] for f in found(moving, "lost-slots")] == [[str_of(SITE)]]
 
@@ -281,7 +282,7 @@ def test_an_exhausted_finding_is_of_the_pool_and_the_line_that_most_gave_up_at()
 def test_a_wait_that_ended_well_is_told_and_no_finding() -> None:
     events = tuple(Event(1.5, "wait", PROCESS, n, pool=1, seconds=n / 10) for n in (1, 3))
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events)
-    assert check(judge.judge(made), "exhausted").why == "no caller gave up; 2 callers waited, 0.30 s at most"
+    assert check(judge.judge(made), "exhausted").detail == "no caller gave up; 2 callers waited, 0.30 s at most"
 
 
 def test_a_per_client_finding_is_of_the_first_moment_with_most_clients() -> None:

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from build import CYCLE, OTHER, PROCESS, SITE, backend, holder, pool, recording, with_samples
 from connleak import judging as judge
 from connleak.judging.facts import Facts
 from connleak.judging.rates import compact, increments, requests_for, unit_of
 from connleak.model.recording import Event, Note, Pool, Recording, Request, Sample, Snapshot
-from test_judge import check, idle, in_transaction, kinds, leaking
+from support.builders import (
+    CYCLE,
+    OTHER,
+    PROCESS,
+    SITE,
+    backend,
+    clients,
+    holder,
+    hourly,
+    idle,
+    in_transaction,
+    leaking,
+    on_one_thread,
+    pool,
+    recording,
+    with_samples,
+)
+from support.verdicts import check, kinds
 
 POOLED = [[pool(idle=(1,))]] * 3
 CLEAN = recording([idle(1)] * 3, pools=POOLED)
@@ -121,14 +137,6 @@ def test_half_or_more_of_the_known_sessions_unseen_are_another_server() -> None:
 
 
 # held
-
-
-def on_one_thread(counts: list[int]) -> Recording:
-    return recording(
-        [in_transaction(count) for count in counts],
-        holders=[[holder(n, thread=1) for n in range(1, count + 1)] for count in counts],
-        pools=[[pool(out=count, size=50, overflow=50)] for count in counts],
-    )
 
 
 @pytest.mark.parametrize(("last", "bounded"), [(14, "threads"), (15, "")])
@@ -257,10 +265,6 @@ def test_the_rate_of_growth_is_of_what_came_beyond_the_first_rest() -> None:
 # what an hour and a thousand requests are
 
 
-def hourly(counts: list[int], **changes: object) -> Recording:
-    return leaking(counts, requests=0, load="none", **changes)
-
-
 def test_a_rate_of_jobs_is_by_the_hour_of_the_time_between_rests() -> None:
     """8 more in the 8 s between the rests of the first and the last cycle, which begins a second late."""
     facts = Facts(hourly([4, 8, 12]))
@@ -342,7 +346,7 @@ def test_every_second_request_that_opens_a_connection_is_churn() -> None:
 def test_overflow_is_told_from_fifty_in_a_thousand_requests_on() -> None:
     def told(overflow: int) -> bool:
         made = recording([idle(1)] * 3, pools=POOLED, events=opening(1, overflow=overflow))
-        return "overflow churn" in check(judge.judge(made), "churn").why
+        return "overflow churn" in check(judge.judge(made), "churn").detail
 
     assert (told(4), told(5)) == (False, True)
 
@@ -352,25 +356,9 @@ def test_churn_takes_two_cycles_and_what_the_first_opened_is_none() -> None:
     assert kinds(judge.judge(recording([idle(1)] * 3, pools=POOLED, events=first))) == []
     assert kinds(judge.judge(recording([idle(1)] * 2, pools=POOLED[:2], events=opening(50)[:100]))) == ["churn"]
     assert (
-        "not judged" in check(judge.judge(recording([idle(1)], pools=POOLED[:1], events=opening(90)[:90])), "churn").why
+        "not judged"
+        in check(judge.judge(recording([idle(1)], pools=POOLED[:1], events=opening(90)[:90])), "churn").detail
     )
-
-
-def clients(
-    count: int = 6, idle_ones: int = 6, *, seconds: float = 2.4, since: float = 0.2, cycles: int = 2
-) -> Recording:
-    """So many requests of a length from 0.1 s after each load's begin on, and so many sessions that do nothing."""
-    events: tuple[Event, ...] = ()
-    samples: tuple[Sample, ...] = ()
-    long: tuple[Request, ...] = ()
-    for begin in (4.0 * cycle + 1 for cycle in range(cycles)):
-        long += tuple(Request(begin + 0.1, seconds, "/stream") for _ in range(count))
-        numbers = range(11, 11 + idle_ones)
-        events += tuple(Event(begin + since, "checkout", PROCESS, n, n, n, OTHER, (OTHER,)) for n in numbers)
-        events += tuple(Event(begin + 2.7, "checkin", PROCESS, n, n, n, OTHER, (OTHER,)) for n in numbers)
-        rows = tuple(backend(n, since=begin + since) for n in numbers)
-        samples += tuple(Sample(begin + 0.25 + n / 10, rows) for n in range(22))
-    return recording([[]] * 3, events=events, extra_samples=samples, more_requests=long)
 
 
 def per_client(made: Recording) -> bool:

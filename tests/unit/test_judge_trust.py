@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from build import OTHER, PROCESS, SITE, holder, pool, recording
 from connleak import judging as judge
 from connleak.model.recording import Event, Note, Site, Snapshot
-from test_judge import check, idle, in_transaction, kinds, leaking
+from support.builders import OTHER, PROCESS, SITE, holder, idle, in_transaction, leaking, pool, recording
+from support.verdicts import check, kinds
 
 
 def use(process: int, other: int, t: float = 1.5, backend: int = 1) -> Event:
@@ -38,7 +38,7 @@ def test_two_threads_on_one_session_are_shared_and_without_queries_the_check_say
     assert kinds(found) == ["shared"]
     assert str(OTHER) in found.sentence
     none = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3))
-    assert "shows only with --probe queries" in check(none, "shared").why
+    assert "shows only with --probe queries" in check(none, "shared").detail
 
 
 CANARY = Site("/x/connleak/probe/agent/canary.py", 31, "keep_one")
@@ -54,7 +54,7 @@ def planted(seen: bool, note: str = "connection"):
 def test_a_planted_leak_that_is_seen_is_no_finding() -> None:
     verdict = judge.judge(planted(seen=True))
     assert (verdict.outcome, kinds(verdict)) == ("clean", [])
-    assert "session 9" in check(verdict, "canary").why
+    assert "session 9" in check(verdict, "canary").detail
 
 
 def test_the_name_of_the_apps_class_that_was_planted_is_no_word_of_an_end() -> None:
@@ -94,7 +94,7 @@ def test_clean_is_given_only_when_the_asked_sensitivity_was_reached() -> None:
 
     assert asked(0.01).outcome == "clean"
     assert asked(0.001).outcome == "inconclusive"
-    assert "300 of the 3000 requests reached the app that 1/1000 takes" in check(asked(0.001), "sensitivity").why
+    assert "300 of the 3000 requests reached the app that 1/1000 takes" in check(asked(0.001), "sensitivity").detail
     assert judge.requests_for(1 / 10000) == 30000
 
 
@@ -146,7 +146,7 @@ def test_sessions_of_others_on_a_shared_server_matter_only_where_no_probe_tells_
         return judge.judge(msgspec.structs.replace(made, notes=(note,)))
 
     assert check(shared_server(True), "others").outcome == "clean"
-    assert "psql" in check(shared_server(True), "others").why
+    assert "psql" in check(shared_server(True), "others").detail
     assert check(shared_server(False), "others").outcome == "inconclusive"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from build import OTHER, PROCESS, SITE, WINDOW, backend, holder, pool, watched
 from connleak import judging as judge
 from connleak.judging.facts import Facts
 from connleak.model.recording import Backend, Event, Holder, Note, Process
-from test_judge import check, idle, in_transaction, kinds
+from support.builders import OTHER, PROCESS, SITE, WINDOW, backend, holder, idle, in_transaction, pool, watched
+from support.verdicts import check, kinds
 
 
 def open_for_good(count: int, first: int = 1) -> list[Backend]:
@@ -52,7 +52,7 @@ def test_a_window_counts_when_nineteen_twentieths_of_it_were_watched(last: float
 def test_a_verdict_takes_three_whole_windows(windows: int, outcome: str) -> None:
     verdict = judge.judge(watched([idle(2)] * windows, before=idle(2)))
     assert (verdict.outcome, check(verdict, "rest").outcome) == (outcome, outcome)
-    assert f"{windows} " in check(verdict, "rest").why
+    assert f"{windows} " in check(verdict, "rest").detail
 
 
 def test_a_clean_watch_says_for_how_long_nothing_stayed_out() -> None:
@@ -82,7 +82,7 @@ def test_a_watch_that_was_interrupted_broke_nothing_off() -> None:
 def test_no_check_fails_on_a_watch_without_a_whole_window() -> None:
     verdict = judge.judge(watched([idle(2)], last=0.5))
     assert verdict.outcome == "inconclusive"
-    assert not any("this check failed" in check.why for check in verdict.checks)
+    assert not any("this check failed" in check.detail for check in verdict.checks)
 
 
 # held, without a probe
@@ -309,7 +309,7 @@ def test_hidden_states_make_a_watch_inconclusive_with_the_right_that_is_missing(
         made = watched([hidden] * 3, before=hidden)
         database = msgspec.structs.replace(made.plan.database, kind=kind)
         made = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, database=database))
-        assert right in check(judge.judge(made), "sampler").why
+        assert right in check(judge.judge(made), "sampler").detail
     nobody = [msgspec.structs.replace(row, usename=None) for row in hidden]
     assert check(judge.judge(watched([nobody] * 3, before=nobody)), "sampler").outcome == "clean"
 
@@ -328,7 +328,7 @@ def test_the_server_was_read_all_the_time(every: float, pause: float, outcome: s
     begin = 3.05
     samples = tuple(s for s in made.samples if not begin < s.t < begin + pause - every / 2)
     found = check(judge.judge(msgspec.structs.replace(made, samples=samples)), "sampler")
-    assert found.outcome == outcome, found.why
+    assert found.outcome == outcome, found.detail
 
 
 def test_a_lock_that_an_idle_session_keeps_through_a_window_is_left_behind() -> None:

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 from connleak.corpus.archive import unpacked
 from connleak.runner.live_view import judged_apart
-
-STORED = Path(__file__).parents[2] / "reports" / "gallery" / "recordings"
+from support.paths import RECORDINGS
 
 
 def test_a_module_in_the_users_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "msgspec.py").write_text("open('imported', 'w')\n")
     monkeypatch.chdir(tmp_path)
-    with unpacked(STORED / "missing_remove-buggy.tar.gz") as folder:
+    with unpacked(RECORDINGS / "missing_remove-buggy.tar.gz") as folder:
         verdict = judged_apart(folder)
     assert not (tmp_path / "imported").exists()
     assert verdict is not None and verdict.outcome == "leak"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from build import plan
 from connleak.databases.server import Server
 from connleak.model.errors import Error, Unusable
 from connleak.model.plan import Kind
@@ -30,6 +29,7 @@ from connleak.runner.record import record
 from connleak.runner.session import Session
 from connleak.runner.settling import rest_at_once, rest_when_settled
 from connleak.runner.watch import Windows
+from support.plans import plan
 
 SCHEDULES = {
     "target": Cycles,
@@ -179,7 +179,7 @@ def test_the_load_starts_before_the_app_and_all_stop_in_reverse_order(recorded) 
 def test_the_secrets_of_the_logs_are_replaced_when_no_part_writes_any_more(recorded, monkeypatch) -> None:
     from connleak.runner import journal
 
-    monkeypatch.setattr(journal, "scrub", lambda folder, known: LOG.append(f"scrubbed {'s3cret-word' in known}"))
+    monkeypatch.setattr(journal, "redact_logs", lambda folder, known: LOG.append(f"scrubbed {'s3cret-word' in known}"))
     recorded(made_of())
     assert LOG[-2:] == ["server stops", "scrubbed True"]
 

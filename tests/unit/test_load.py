@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from build import plan
-from connleak.collectors.framing import local_listener
 from connleak.judging.facts import is_unsent
 from connleak.model.errors import Error
 from connleak.processes import locust_load as parts
 from connleak.processes.locust_load import Locustfile, LocustLoad
+from connleak.processes.sockets import listen_local
+from support.plans import plan
 
 
 def made(supervisor, folder) -> LocustLoad:
@@ -48,10 +48,10 @@ def test_the_word_that_the_users_have_stopped_is_heard_whichever_read_it_comes_w
 def test_the_sockets_are_their_owners_alone_whatever_the_umask(tmp_path) -> None:
     before = os.umask(0)
     try:
-        keeper = SimpleNamespace(
+        supervisor = SimpleNamespace(
             scratch=tmp_path, start=lambda *_, **__: object(), need=lambda _: None, stop=lambda *_, **__: None
         )
-        with made(keeper, tmp_path), local_listener(tmp_path / "probe.sock"):
+        with made(supervisor, tmp_path), listen_local(tmp_path / "probe.sock"):
             modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("*.sock")}
     finally:
         os.umask(before)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from connleak.model.verdict import Verdict
-from connleak.recording.reader import json_text
+from connleak.recording.format import json_text
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\u202e"
 FINISH = """

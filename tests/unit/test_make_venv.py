@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "make_venv.py"
+from support.paths import ROOT
+from support.poll import wait_until
+
+SCRIPT = ROOT / "make_venv.py"
 
 
 def test_ctrl_c_ends_it_and_its_step_without_a_traceback(tmp_path: Path) -> None:
@@ -28,10 +30,7 @@ def test_ctrl_c_ends_it_and_its_step_without_a_traceback(tmp_path: Path) -> None
         text=True,
     )
     begun = tmp_path / "begun"
-    deadline = time.monotonic() + 60
-    while not begun.exists():
-        assert time.monotonic() < deadline, "the step did not begin"
-        time.sleep(0.05)
+    wait_until(begun.exists, "the step begins", timeout=60)
     step = begun.read_text().strip()
     try:
         process.send_signal(signal.SIGINT)

@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from build import plan, recording
 from connleak import judging as judge
 from connleak.model.errors import Error
 from connleak.model.recording import Note
 from connleak.plan.resolve import Options
-from connleak.recording.reader import json_text
+from connleak.recording.format import json_text
 from connleak.runner import experiment
 from connleak.runner import report as results
+from support.builders import recording
+from support.plans import plan
 
 POOL = """
 import multiprocessing, os, sys
@@ -26,8 +27,8 @@ def one(name, folder):
 
 if __name__ == "__main__":
     multiprocessing.set_start_method("forkserver")  # the default of Python 3.14
-    corpus.one = one
-    rows = corpus.corpus(corpus.chosen("missing_remove:"), 1, 2, Path("."), lambda _: None)
+    corpus.run_variant = one
+    rows = corpus.run_corpus(corpus.choose("missing_remove:"), 1, 2, Path("."), lambda _: None)
     assert {row.outcome for row in rows} == {str(os.getpid())}, rows
 """
 

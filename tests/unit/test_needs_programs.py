@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.paths import TESTS
 
-TESTS = Path(__file__).parents[1]
 SUITE = """
 import pytest
-from needs_programs import need
+from support.needs_programs import need
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def run(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[st
     (folder / "test_suite.py").write_text(SUITE)
     (folder / "test_module.py").write_text(MODULE)
     variables = {**os.environ, "PATH": str(folder / "bin"), "PYTHONPATH": str(TESTS), "CONNLEAK_NO_SKIP": "", **env}
-    hidden = "import needs_programs, shutil; needs_programs.PATH = ''; which = shutil.which\n"
+    hidden = "import shutil\nfrom support import needs_programs\nneeds_programs.PATH = ''; which = shutil.which\n"
     hidden += "shutil.which = lambda name, mode=0, path=None: None\n"
-    (folder / "conftest.py").write_text(hidden + "pytest_plugins = ['needs_programs']\n")
+    (folder / "conftest.py").write_text(hidden + "pytest_plugins = ['support.needs_programs']\n")
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *words, str(folder)]
     return subprocess.run(argv, cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False)
 

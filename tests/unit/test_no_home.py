@@ -25,7 +25,7 @@ def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # the fo
 @pytest.mark.usefixtures("homeless")
 def test_the_records_are_in_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr(records, "is_ours", asked.append)
+    monkeypatch.setattr(records, "is_private", asked.append)
     assert records.state_folder() is None
     assert asked == [Path("/tmp/.connleak-state-54321")]
 

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import connleak
 import msgspec
 import pytest
-from build import SITE, backend, plan, pool, recording
 from connleak import judging as judge
 from connleak.collectors.sampler import Sampler
 from connleak.databases.postgres.docker import follow
@@ -22,7 +21,10 @@ from connleak.model.recording import HOST, Event, Machine, Note, Phase, Process,
 from connleak.processes.threads import Supervised, stopped
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
-from test_judge import check, idle, leaking
+from support.builders import SITE, backend, idle, leaking, pool, recording
+from support.plans import plan
+from support.poll import wait_until
+from support.verdicts import check
 
 SUPERVISED = {
     "collector",
@@ -66,7 +68,7 @@ def test_a_sampler_that_stops_before_the_end_leaves_nothing_that_could_be_called
     early = msgspec.structs.replace(whole, samples=tuple(s for s in whole.samples if s.t < last - 3.5))
     verdict = judge.judge(early)
     assert (verdict.outcome, check(verdict, "sampler").outcome) == ("inconclusive", "inconclusive")
-    assert f"from {early.samples[-1].t:.1f} s on" in check(verdict, "sampler").why
+    assert f"from {early.samples[-1].t:.1f} s on" in check(verdict, "sampler").detail
 
 
 def with_stop(made: Recording) -> Recording:
@@ -103,7 +105,7 @@ def test_a_session_of_a_host_whose_relay_is_gone_is_nobodys_only_as_far_as_we_kn
     events = (opened, Event(8.0, "bye", there))
     verdict = judge.judge(msgspec.structs.replace(whole, events=events, snapshots=snapshots))
     assert verdict.outcome == "inconclusive", verdict.sentence
-    assert "process 100 of host 1 tells nothing any more" in check(verdict, "orphaned").why
+    assert "process 100 of host 1 tells nothing any more" in check(verdict, "orphaned").detail
 
 
 def test_words_in_a_note_decide_nothing() -> None:
@@ -114,8 +116,9 @@ def test_words_in_a_note_decide_nothing() -> None:
 
 def test_every_thread_of_ours_is_supervised_and_has_a_test_that_ends_it() -> None:
     names = set()
-    for path in Path(connleak.__file__).parent.rglob("*.py"):
-        if "probe" in path.parts:
+    package = Path(connleak.__file__).parent
+    for path in package.rglob("*.py"):
+        if "probe" in path.relative_to(package).parts:
             continue  # its thread is native, and in the app
         for node in ast.walk(ast.parse(path.read_text())):
             called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
@@ -155,12 +158,12 @@ class Container:
 
 @pytest.mark.parametrize(("status", "told"), [("running", ["container's log"]), ("exited", [])])
 def test_a_containers_log_that_breaks_while_it_runs_is_told(tmp_path: Path, status: str, told: list[str]) -> None:
-    keeper = SimpleNamespace(stopped=deque())
-    follow(keeper, Container(status), tmp_path / "log")
+    supervisor = SimpleNamespace(stopped=deque())
+    follow(supervisor, Container(status), tmp_path / "log")
     for thread in threading.enumerate():
         if thread.name == "container's log":
             thread.join()
-    assert [name for name, _ in keeper.stopped] == told
+    assert [name for name, _ in supervisor.stopped] == told
     assert (tmp_path / "log").read_bytes() == b"LOG: ready\n"
 
 
@@ -183,10 +186,7 @@ class Broken:
 
 def sampled(folder: Path, reader: Broken, until: int) -> list[Note]:
     with Writer(folder, plan(), Machine()) as writer, Sampler(reader, writer, time.monotonic(), 0.01) as sampler:
-        deadline = time.monotonic() + 10
-        while reader.number < until:
-            assert time.monotonic() < deadline, "it goes on"
-            time.sleep(0.01)
+        wait_until(lambda: reader.number >= until, f"{until} reads")
         assert sampler.taken
     return list(read(folder).notes)
 

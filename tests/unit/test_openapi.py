@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from build import plan
 from connleak.model.errors import Error
 from connleak.plan import locustfile as made_load
 from connleak.plan import openapi_document
@@ -22,6 +21,7 @@ from connleak.plan.locustfile import ask_of
 from connleak.plan.openapi import ALL_TEXT, LONGEST_STRING, OPERATIONS, VALUES, Budget, asks_of
 from connleak.plan.openapi_document import read_document
 from connleak.runner.made_load import locustfile_of
+from support.plans import plan
 
 
 def document(schema: dict[str, Any], paths: int = 1, **schemas: Any) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-from build import plan
 from connleak.databases import environment as own_app
 from connleak.databases.environment import filled, redirected
 from connleak.databases.server import Server
@@ -18,10 +17,11 @@ from connleak.plan.locustfile import ask_of, locustfile
 from connleak.plan.openapi import asks_of
 from connleak.plan.resolve import Options, resolve
 from connleak.runner.preflight import first_traceback, need_answers
+from support.plans import plan
 
 SERVER = Server(
     source="embedded", version="18", max_connections=100, reserved=3, host="127.0.0.1", port=5555, user="app",
-    password="p@ss/w", dbname="shop", admin={}, ours=True, own_database=True,
+    password="p@ss/w", dbname="shop", admin={}, own_server=True, own_database=True,
 )  # fmt: skip
 
 

@@ -92,13 +92,17 @@ def test_an_app_without_address_gets_no_load() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("title = ", "is no TOML"),
+        ("title = ", "is not valid TOML"),
         (GOOD.replace("expect", "expected"), "unknown field `expected`"),
         (GOOD.replace("expect", "expected"), "known keys: expect, kinds, listens"),
         (GOOD.replace('"leak"', '"leaks"'), "$.variants[...].expect"),
-        (GOOD.replace('"held"', '"hold"'), "'hold' is no finding kind"),
+        (GOOD.replace('"held"', '"hold"'), "'hold' is not a finding kind"),
         (GOOD.replace("buggy", "bugy"), "there is no bugy.py beside it"),
         (GOOD.replace('title = "A shop"', ""), "missing required field `title`"),
+        (GOOD.replace("expect", 'name = "x"\nexpect'), "unknown field `name`"),
+        (f'name = "x"\n{GOOD}', "unknown field `name`"),
+        (f"usrs = 3\n{GOOD}", "unknown field `usrs`; known keys: database, hours, listens, load"),
+        ('title = "A"\nserve = "x"\nvariants = 3\n', "Expected `object`, got `int` - at `$.variants`"),
         ('title = "A"\nserve = "x"\n[variants]\n', "[variants] is empty"),
     ],
 )

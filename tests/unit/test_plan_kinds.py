@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from build import plan
 from connleak.model.errors import Error
 from connleak.model.recording import Machine
-from connleak.recording import reader as recording
+from connleak.recording import reader
 from connleak.recording.writer import Writer
+from support.plans import plan
 
 OLD = [
     ({"target": "missing_remove"}, "target"),
@@ -30,13 +30,13 @@ def test_the_kind_of_a_plan_without_one_is_derived(tmp_path: Path, changes: dict
     stored = json.loads(path.read_text())
     del stored["kind"]
     path.write_text(json.dumps(stored))
-    assert recording.read_plan(path.parent).kind == kind
+    assert reader.read_plan(path.parent).kind == kind
 
 
 def test_a_kind_that_is_written_is_taken_as_it_is(tmp_path: Path) -> None:
     with Writer(tmp_path / "run", plan(kind="follow"), Machine()):
         pass
-    assert recording.read_plan(tmp_path / "run").kind == "follow"
+    assert reader.read_plan(tmp_path / "run").kind == "follow"
 
 
 def test_an_unknown_kind_is_an_error(tmp_path: Path) -> None:
@@ -45,4 +45,4 @@ def test_an_unknown_kind_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "run" / "plan.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"kind": "guess"}))
     with pytest.raises(Error, match="damaged"):
-        recording.read_plan(path.parent)
+        reader.read_plan(path.parent)

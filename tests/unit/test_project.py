@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from connleak.model.errors import Error
 from connleak.plan import project_file as project
+from support.cli import connleak
 
 
 def test_the_nearest_file_counts_and_its_paths_are_seen_from_its_folder(tmp_path: Path) -> None:
@@ -82,11 +81,6 @@ def test_without_gunicorn_in_its_environment_flask_serves_itself(tmp_path: Path)
 def test_nothing_found_gives_a_file_to_fill_in(tmp_path: Path) -> None:
     assert project.guess(tmp_path, 8000) is None
     assert "your start command" in project.text_of(None, 8000)
-
-
-def connleak(*words: str, cwd: Path) -> subprocess.CompletedProcess:
-    argv = [sys.executable, "-m", "connleak", *words]
-    return subprocess.run(argv, capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
 
 
 def test_init_writes_the_file_once_and_run_without_words_needs_it(tmp_path: Path) -> None:

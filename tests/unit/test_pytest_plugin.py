@@ -131,10 +131,12 @@ def test_exactly_the_leaking_tests_fail_each_with_its_line(suite: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     leaked = set(re.findall(r"::(\w+) LEAKED", done.stdout))
     assert leaked == LEAKING
-    assert re.search(r"taken at test_shop.py:\d+ in query < test_shop.py:\d+ in leave < test_shop.py", done.stdout)
-    assert "a connection opened by hand" in done.stdout
-    assert "only the garbage collector brought it back" in done.stdout
-    assert "the test left 2 connections behind, of which 1 may" in done.stdout
+    assert re.search(
+        r"checked out at test_shop.py:\d+ in query < test_shop.py:\d+ in leave < test_shop.py", done.stdout
+    )
+    assert "a connection opened directly" in done.stdout
+    assert "only the garbage collector returned it" in done.stdout
+    assert "the test left 2 connections behind (limit 1)" in done.stdout
     root = ElementTree.parse(suite / "out.xml").getroot()
     told = {case.get("name") for case in root.iter("testcase") for p in case.iter("property") if p.get("name")}
     assert told == LEAKING

@@ -8,15 +8,18 @@ import json
 from pathlib import Path
 
 import pytest
-from build import backend, plan
 from connleak import judging as judge
 from connleak.model.errors import Error
 from connleak.model.plan import FORMAT
 from connleak.model.recording import Machine, Note, Phase, Request, Sample, Site, Snapshot
 from connleak.processes.threads import Supervised
-from connleak.recording import reader as recording
-from connleak.recording.reader import EventLine, PhaseLine, SampleLine, StackLine, read
-from connleak.recording.writer import Writer, new_folder, point_latest
+from connleak.recording import delta, reader
+from connleak.recording.folders import new_folder, point_latest
+from connleak.recording.format import EventLine, PhaseLine, SampleLine, StackLine
+from connleak.recording.reader import read
+from connleak.recording.writer import Writer
+from support.builders import backend
+from support.plans import plan
 
 
 @pytest.fixture
@@ -65,7 +68,11 @@ def test_lines_that_cannot_be_read_are_told(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "words"),
-    [(FORMAT + 1, "newer than this connleak understands"), (None, "names no format"), (0, "which this connleak")],
+    [
+        (FORMAT + 1, "newer than this connleak can read"),
+        (None, "has no format version"),
+        (0, "which this connleak cannot read"),
+    ],
 )
 def test_an_unknown_format_is_told(folder: Path, version: int | None, words: str) -> None:
     data = json.loads((folder / "plan.json").read_text())
@@ -76,7 +83,7 @@ def test_an_unknown_format_is_told(folder: Path, version: int | None, words: str
 
 
 def test_a_folder_without_plan_is_no_recording(tmp_path: Path) -> None:
-    with pytest.raises(Error, match="is no recording"):
+    with pytest.raises(Error, match="is not a recording"):
         read(tmp_path)
 
 
@@ -110,9 +117,9 @@ def test_on_a_full_disk_only_last_words_are_taken_and_nothing_raises_but_the_che
         writer.append("samples", SampleLine(t=0.3))
         with pytest.raises(Error, match=f"cannot write to {tmp_path}/run: No space left on device"):
             writer.check()
-        assert writer._spare.closed is False
+        assert writer._reserve.closed is False
         writer.append("notes", Note(0.4, "run", "no room"))
-        assert writer._spare.closed  # its room is for these
+        assert writer._reserve.closed  # its room is for these
     made = read(tmp_path / "run")
     assert [sample.t for sample in made.samples] == [0.1]
     assert [note.text for note in made.notes] == ["no room"]
@@ -151,7 +158,7 @@ def test_a_thread_that_hung_until_after_the_end_stops_without_a_word(tmp_path: P
     late.join()
     writer.append("notes", Note(0.3, "run", "after"))
     assert not told and not late.failed and writer.failed is None
-    assert [note.text for note in recording.read(tmp_path / "run").notes] == ["before"]
+    assert [note.text for note in reader.read(tmp_path / "run").notes] == ["before"]
 
 
 def test_samples_that_refer_to_more_sessions_than_memory_has_are_an_error(tmp_path: Path, monkeypatch) -> None:
@@ -159,8 +166,8 @@ def test_samples_that_refer_to_more_sessions_than_memory_has_are_an_error(tmp_pa
     lines += [SampleLine(t=0.1 * n, rows=(backend(1, state="active" if n % 2 else "idle"),)) for n in range(1, 12)]
     with Writer(tmp_path / "run", plan(), Machine()) as writer:
         writer.append("samples", *lines)
-    monkeypatch.setattr(recording, "SESSIONS", 12_000)
-    assert len(recording.read(tmp_path / "run").samples) == 12
-    monkeypatch.setattr(recording, "SESSIONS", 11_999)
+    monkeypatch.setattr(delta, "MAX_ROWS", 12_000)
+    assert len(reader.read(tmp_path / "run").samples) == 12
+    monkeypatch.setattr(delta, "MAX_ROWS", 11_999)
     with pytest.raises(Error, match="more than 11,999 sessions"):
-        recording.read(tmp_path / "run")
+        reader.read(tmp_path / "run")

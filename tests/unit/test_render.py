@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
 
 import msgspec
-from build import SITE, backend, holder, pool, recording
+import pytest
 from connleak import judging as judge
+from connleak import locust_web
+from connleak.model.comparison import Answer
+from connleak.model.outcomes import OUTCOMES
 from connleak.model.plan import Database
 from connleak.model.recording import Event, Sample, Site
-from connleak.render import charts, issue, page, series, text
-from connleak.render import lifelines as lives
-from connleak.render.excerpts import Excerpt, excerpts_of
+from connleak.model.verdict import Check, HolderRow, worker_of
+from connleak.render import charts, comparison, holder_table, intervals, issue, junit, page, series, text, watch_screen
+from connleak.render.charts import style
+from connleak.render.excerpts import Excerpt
+from connleak.runner.source_lines import excerpts_of
+from support.builders import SITE, backend, holder, pool, recording
 
 
 def leaking(site: Site = SITE, query: str = "SELECT 1"):
@@ -141,6 +150,73 @@ def test_the_page_says_how_every_check_ended() -> None:
         assert f"<td>{check.name}</td><td>{check.outcome}</td>" in html
 
 
+def test_a_skipped_check_is_neither_clean_nor_inconclusive_on_the_terminal_and_on_the_page() -> None:
+    made = recording([[backend(1)]] * 3, pools=[[pool(idle=(1,))]] * 3)
+    checks = (
+        Check("held", "clean", "no checkout is outstanding"),
+        Check("shared", "skipped", "needs a probe"),
+        Check("churn", "skipped", "needs a probe"),
+        Check("growth", "skipped", "needs two cycles"),
+    )
+    verdict = msgspec.structs.replace(judge.judge(made), checks=checks)
+    lines = text.answer(made.plan, verdict).plain.splitlines()
+    assert lines[0].startswith(" CLEAN ")
+    assert lines[-2:] == ["skipped, needs a probe: shared, churn", "skipped, needs two cycles: growth"]
+    html = page.report(made, verdict, {}, {}, "")
+    assert '<td>shared</td><td>skipped</td><td class="why">needs a probe</td>' in html
+
+
+ROW = HolderRow(
+    backend=12,
+    state="idle in transaction",
+    state_for=3.04,
+    held_for=300.0,
+    site=SITE,
+    process=100,
+    worker="Thread-1",
+    alive=False,
+    now=Site("app.py", 77, "listen"),
+    request="GET /users",
+    query="SELECT 1",
+)
+CELLS = ["12", "idle in transaction 3.0 s", "5 min", str(SITE), "GET /users", worker_of(ROW)]
+CELLS += ["app.py:77 in listen", "SELECT 1"]
+
+
+def test_the_terminal_the_page_the_watch_and_locust_show_the_same_columns() -> None:
+    verdict = msgspec.structs.replace(judge.judge(leaking()), holders=(ROW,))
+    html = page.report(leaking(), verdict, {}, {}, "")
+    titles = [column.title for column in holder_table.COLUMNS]
+    assert "".join(f"<th>{title}</th>" for title in titles) in html
+    assert "".join(f"<td>{cell}</td>" for cell in CELLS) in html
+    whole, live = text.holders_of("quiet", 1.0, "", (ROW,)), watch_screen.holders((ROW,))
+    assert [str(column.header) for column in whole.columns] == titles
+    assert [column._cells[0].plain for column in whole.columns] == CELLS
+    shown = [titles.index(str(column.header)) for column in live.columns]
+    assert [column._cells[0].plain for column in live.columns] == [CELLS[n] for n in shown]
+    assert shown == sorted(shown) and [titles[n] for n in (4, 7)] == ["request", "last statement"]
+    sender = SimpleNamespace(last={"holders": [msgspec.to_builtins(ROW)]})
+    (row,) = locust_web.rows_of(sender)
+    assert row == {
+        "session": 12, "state": CELLS[1], "held": 300.0, "name": CELLS[3], "owner": CELLS[5], "now": CELLS[6],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.04, "0.0 s"), (119.9, "119.9 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 days")]
+)
+def test_a_duration_is_in_the_largest_unit_of_which_there_are_two(seconds: float, words: str) -> None:
+    assert holder_table.format_duration(seconds) == words
+
+
+def test_every_outcome_and_every_answer_has_its_colour_on_the_terminal_and_on_the_pages() -> None:
+    style = (Path(page.__file__).parent / "templates" / "style.css").read_text()
+    for outcome in (*OUTCOMES, *get_args(Answer)):
+        assert re.search(rf"\.{outcome.replace(' ', '-')}[ ,]", style), outcome
+    assert set(comparison.COLOURS) == set(get_args(Answer))
+    assert set(junit.TAGS) == {*OUTCOMES, "skipped"}
+
+
 def test_the_code_around_a_line_is_kept_and_shown_with_the_line_marked(tmp_path) -> None:
     (tmp_path / "app.py").write_text("\n".join(f"line {n}" for n in range(1, 60)))
     made = leaking()
@@ -156,13 +232,22 @@ def test_a_lifeline_is_a_stretch_a_state_with_the_line_that_took_it_and_marks_wh
     row = [backend(1, xact=0.9, state="idle in transaction"), backend(2)]
     events = (Event(0.9, "checkout", 100, 1, 1, 1, site=SITE),)
     made = recording([row[1:], row, row], holders=[[], [holder(1)], [holder(1)]], events=events)
-    rows, rest = lives.lifelines(made, {1})
+    rows, rest = intervals.lifelines(made, {1})
     assert rest == 0
     one = next(found for found in rows if found["session"] == 1)
     assert (one["state"], one["line"], one["left"]) == ("idle in transaction", str(SITE), 1)
     assert one["from"] < one["to"] == rows[0]["to"]
     words = words_of(charts.to_svg(charts.lifelines_chart(made, judge.judge(made))))
-    assert "2 sessions, by opening" in words and "seconds since the start of the run" in words
+    assert "2 sessions, in order of opening" in words and "seconds since the start of the run" in words
+
+
+def test_every_row_of_a_large_table_is_drawn() -> None:
+    made = recording([[backend(n) for n in range(60)]] * 3)
+    spec = charts.lifelines_chart(made, judge.judge(made))
+    svg = charts.to_svg(spec)
+    drawn = {int(number) for number in re.findall(r"in order of opening: (\d+)", svg)}
+    assert drawn == set(range(60))
+    assert spec == json.loads(json.dumps(style.cleaned(spec))), "no data is cut"
 
 
 def test_many_sessions_draw_few_bars_and_the_shortest_lived_are_left_out_and_counted() -> None:
@@ -172,15 +257,15 @@ def test_many_sessions_draw_few_bars_and_the_shortest_lived_are_left_out_and_cou
     ]
     made = recording([[backend(1)]])
     made = msgspec.structs.replace(made, samples=tuple(Sample(1.0 + t / 50, row) for t, row in enumerate(many)))
-    rows, rest = lives.lifelines(made, set())
-    assert len(rows) <= lives.BARS and rest == 706 - lives.MOST
+    rows, rest = intervals.lifelines(made, set())
+    assert len(rows) <= intervals.BARS and rest == 706 - intervals.MOST
 
 
 def test_ages_climb_for_what_is_never_given_back_and_stay_low_for_the_rest() -> None:
     events = [Event(1.2, "checkout", 100, 1, 1, 1)]
     events += [Event(1.0 + n, "checkout", 100, 1, 2, n + 2) for n in range(8)]
     events += [Event(1.2 + n, "checkin", 100, 1, 2, n + 2) for n in range(8)]
-    rows = lives.ages(recording([[backend(1), backend(2)]] * 3, events=tuple(events)))
+    rows = intervals.ages(recording([[backend(1), backend(2)]] * 3, events=tuple(events)))
     assert {row["age"] for row in rows if row["t"] > 11.5} == {"10 s to 30 s"}
     assert {"under 0.1 s", "0.1 s to 0.3 s"} <= {row["age"] for row in rows}
 
@@ -191,7 +276,7 @@ def test_the_two_sides_stand_on_one_axis() -> None:
         Event(1.2, "checkout", 100, 1, 1, 1),
         Event(5.0, "checkin", 100, 1, 1, 1),
     )
-    rows = lives.sides(recording([[backend(1), backend(2)]] * 3, events=events))
+    rows = series.sides(recording([[backend(1), backend(2)]] * 3, events=events))
     last = {row["side"]: row["count"] for row in rows}
     assert last == {"sessions on the server": 2, "open in the app": 1, "checked out in the app": 0}
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 from connleak.recording.redaction import (
-    hidden,
-    hidden_value,
+    find_secrets,
     is_secret_name,
-    scrub,
-    secrets_in,
-    secrets_typed,
-    without,
-    without_passwords,
+    redact,
+    redact_input,
+    redact_logs,
+    redact_passwords,
+    redact_value,
+    secret_values,
 )
 
 
@@ -28,7 +28,7 @@ def test_a_line_takes_time_in_proportion_to_its_length(form: str) -> None:
         tries = []
         for _ in range(5):
             began = time.thread_time()
-            without_passwords(words)
+            redact_passwords(words)
             tries.append(time.thread_time() - began)
         return min(tries)
 
@@ -36,9 +36,9 @@ def test_a_line_takes_time_in_proportion_to_its_length(form: str) -> None:
 
 
 def test_addresses_in_many_forms_lose_their_passwords() -> None:
-    told = without_passwords("postgresql+psycopg2://u:p:w@h/x 1mysql://a:b@c")
+    told = redact_passwords("postgresql+psycopg2://u:p:w@h/x 1mysql://a:b@c")
     assert told == "postgresql+psycopg2://u:***@h/x 1mysql://a:***@c"
-    assert without_passwords(f"mysql://u:{'t' * 3000}@h") == "mysql://u:***@h"
+    assert redact_passwords(f"mysql://u:{'t' * 3000}@h") == "mysql://u:***@h"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_addresses_in_many_forms_lose_their_passwords() -> None:
     ],
 )
 def test_a_password_in_the_form_of_libpq_or_mysql_is_hidden(text: str, shown: str) -> None:
-    assert without_passwords(text) == shown
+    assert redact_passwords(text) == shown
 
 
 def test_a_log_is_written_anew_line_by_line_for_its_owner_alone_and_others_are_left(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_log_is_written_anew_line_by_line_for_its_owner_alone_and_others_are_l
     said.write_bytes(b"first\r\n" + b"the token is s3cr3t-t0ken\n" * 3 + b"\xff\xfe no text\nlast, without end")
     quiet.write_text("nothing\n")
     untouched = quiet.stat().st_ino
-    scrub(tmp_path, {"s3cr3t-t0ken"})
+    redact_logs(tmp_path, {"s3cr3t-t0ken"})
     assert said.read_bytes() == b"first\r\n" + b"the token is ***\n" * 3 + b"\xff\xfe no text\nlast, without end"
     assert said.stat().st_mode & 0o777 == 0o600
     assert quiet.stat().st_ino == untouched
@@ -73,7 +73,12 @@ def test_a_log_is_written_anew_line_by_line_for_its_owner_alone_and_others_are_l
 def test_variables_named_like_secrets_are_secret_but_not_where_we_are(tmp_path: Path) -> None:
     token = "/" + "t" * 5000
     variables = {"API_TOKEN": token, "DB_PASS": "swordfish", "PWD": str(tmp_path), "SHOP": "a shop", "MY_KEY": "short"}
-    assert secrets_in(variables, {"Authorization": "Bearer abcdef"}) == {token, "swordfish", "Bearer abcdef", "abcdef"}
+    assert secret_values(variables, {"Authorization": "Bearer abcdef"}) == {
+        token,
+        "swordfish",
+        "Bearer abcdef",
+        "abcdef",
+    }
 
 
 CRAFTED = (
@@ -82,13 +87,13 @@ CRAFTED = (
     "token: ", "eyJaaaaaaaa-", "eyJaaaaaaaa.", "bearer ", "Aa1", "ghp_a", "\\", '"password":"\\', "\t", "${",
 )  # fmt: skip
 FUNCTIONS: dict[str, Callable[[str], object]] = {
-    "without_passwords": without_passwords,
-    "without": lambda text: without(text, {"swordfish", "s3cr3t-t0ken"}),
-    "hidden": hidden,
-    "hidden_value": lambda text: hidden_value("API_TOKEN", text),
-    "secrets_typed": secrets_typed,
+    "redact_passwords": redact_passwords,
+    "redact": lambda text: redact(text, {"swordfish", "s3cr3t-t0ken"}),
+    "redact_input": redact_input,
+    "redact_value": lambda text: redact_value("API_TOKEN", text),
+    "find_secrets": find_secrets,
     "is_secret_name": is_secret_name,
-    "secrets_in": lambda text: secrets_in({text: text}, {text: text}),
+    "secret_values": lambda text: secret_values({text: text}, {text: text}),
 }
 ORDINARY = "GET /orders?page=2 took 12 ms for someone@example.org at http://127.0.0.1:8000/orders, user=ann\n"
 
@@ -106,7 +111,7 @@ def seconds(function: Callable[[str], object], text: str) -> float:
 def test_crafted_text_takes_time_in_proportion_to_its_length_and_not_much_more_than_ordinary_text(name: str) -> None:
     """Eight times the text: 8 times as long where it is linear, 64 times where it is quadratic."""
     function = FUNCTIONS[name]
-    ordinary = max(seconds(one, (ORDINARY * 2000)[:60_000]) for one in (function, hidden))
+    ordinary = max(seconds(one, (ORDINARY * 2000)[:60_000]) for one in (function, redact_input))
     for piece in CRAFTED:
         for end in ("", "@"):
             short, long = ((piece * length)[:length] + end for length in (7_500, 60_000))
@@ -117,7 +122,7 @@ def test_crafted_text_takes_time_in_proportion_to_its_length_and_not_much_more_t
 
 def test_a_megabyte_of_addresses_without_end_costs_what_other_text_does() -> None:
     crafted = "a://b:" * 170_000 + "@"
-    assert seconds(without_passwords, crafted) < 40 * seconds(without_passwords, ORDINARY * 10_000)
+    assert seconds(redact_passwords, crafted) < 40 * seconds(redact_passwords, ORDINARY * 10_000)
 
 
 def test_ordinary_text_loses_what_it_lost_before() -> None:
@@ -138,7 +143,7 @@ def test_ordinary_text_loses_what_it_lost_before() -> None:
         if re.search(r"(?<![a-zA-Z0-9+.-])[0-9+.-]*://", text):
             continue  # no scheme
         differing += before(text) != text
-        assert without_passwords(text) == before(text), text
+        assert redact_passwords(text) == before(text), text
     assert differing > 1000
 
 
@@ -172,19 +177,19 @@ HIDDEN = {
 
 @pytest.mark.parametrize("text", SHOWN)
 def test_what_is_harmless_is_shown(text: str) -> None:
-    assert hidden(text) == text and not secrets_typed(text)
+    assert redact_input(text) == text and not find_secrets(text)
 
 
 @pytest.mark.parametrize("text", HIDDEN)
 def test_what_is_secret_by_its_name_or_its_look_is_hidden(text: str) -> None:
-    assert hidden(text) == HIDDEN[text]
+    assert redact_input(text) == HIDDEN[text]
 
 
 def test_secrets_are_found_in_each_form_that_an_app_may_print() -> None:
-    assert secrets_typed("password=hun%40ter2", '{"token": "ab\\"cdef"}') == {
+    assert find_secrets("password=hun%40ter2", '{"token": "ab\\"cdef"}') == {
         "hun%40ter2", "hun@ter2", 'ab\\"cdef', 'ab"cdef'
     }  # fmt: skip
-    assert secrets_typed("PIN=123") == set(), "too short to be looked for in a log"
+    assert find_secrets("PIN=123") == set(), "too short to be looked for in a log"
 
 
 @pytest.mark.parametrize(
@@ -203,4 +208,4 @@ def test_secrets_are_found_in_each_form_that_an_app_may_print() -> None:
 def test_the_value_of_a_variable_or_a_header_is_hidden_by_its_name_or_its_look(
     name: str, value: str, shown: str
 ) -> None:
-    assert hidden_value(name, value) == shown
+    assert redact_value(name, value) == shown

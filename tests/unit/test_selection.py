@@ -6,12 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from connleak.corpus.grading import chosen
-from connleak.corpus.selection import AREAS, changed_files, drawn, touched
+from connleak.corpus.grading import choose
+from connleak.corpus.selection import AREAS, changed_files, is_affected, select
 from connleak.model.errors import Error
 from connleak.runner.revisions import git
-
-CLONE = Path(__file__).parents[2]
+from support.paths import ROOT
 
 
 def names(pairs: list) -> set[str]:
@@ -19,37 +18,37 @@ def names(pairs: list) -> set[str]:
 
 
 def test_every_variant_of_a_changed_target_is_run() -> None:
-    wanted = drawn(chosen(""), ["targets/missing_remove/fixed.py"], 0, "seed")
-    assert names(wanted) == names(chosen("missing_remove:"))
+    wanted = select(choose(""), ["targets/missing_remove/fixed.py"], 0, "seed")
+    assert names(wanted) == names(choose("missing_remove:"))
 
 
 def test_a_target_whose_name_begins_like_a_changed_ones_is_not_touched() -> None:
-    target, variant = chosen("missing_remove:buggy")[0]
-    assert not touched(target, variant, ["targets/missing_remove_more/buggy.py"])
+    target, variant = choose("missing_remove:buggy")[0]
+    assert not is_affected(target, variant, ["targets/missing_remove_more/buggy.py"])
 
 
 def test_every_variant_under_a_changed_scenario_is_run() -> None:
-    wanted = drawn(chosen(""), ["scenarios/tcp_protocol.py"], 0, "seed")
+    wanted = select(choose(""), ["scenarios/tcp_protocol.py"], 0, "seed")
     assert wanted and {variant.scenario for _, variant in wanted} == {"tcp_protocol"}
 
 
 def test_code_of_one_database_is_run_by_that_databases_variants() -> None:
-    wanted = drawn(chosen(""), ["harness/connleak/databases/mysql/local.py"], 0, "seed")
-    assert names(wanted) == {f"{t.name}:{v.name}" for t, v in chosen("") if t.database == "mysql"} != set()
+    wanted = select(choose(""), ["harness/connleak/databases/mysql/local.py"], 0, "seed")
+    assert names(wanted) == {f"{t.name}:{v.name}" for t, v in choose("") if t.database == "mysql"} != set()
 
 
 @pytest.mark.parametrize("path", [path for path, _ in AREAS])
-def test_an_area_names_a_file_that_is_there_and_some_variant(path: str) -> None:
-    assert (CLONE / path).is_file()
-    assert drawn(chosen(""), [path], 0, "seed")
+def test_an_area_is_a_file_or_folder_that_is_there_and_some_variant(path: str) -> None:
+    assert (ROOT / path).exists()
+    assert select(choose(""), [path], 0, "seed")
 
 
 def test_others_are_drawn_by_the_seed_and_never_twice() -> None:
-    pairs = chosen("")
-    one, again, other = (drawn(pairs, ["targets/missing_remove/x"], 60, seed) for seed in ("a", "a", "b"))
+    pairs = choose("")
+    one, again, other = (select(pairs, ["targets/missing_remove/x"], 60, seed) for seed in ("a", "a", "b"))
     assert one == again != other
-    assert len(one) == len(names(one)) == 60 + len(chosen("missing_remove:"))
-    assert drawn(pairs, [], 10_000, "a") == pairs
+    assert len(one) == len(names(one)) == 60 + len(choose("missing_remove:"))
+    assert select(pairs, [], 10_000, "a") == pairs
 
 
 def test_what_changed_is_told_by_git_uncommitted_files_included(tmp_path: Path) -> None:
@@ -74,11 +73,11 @@ def test_what_changed_is_told_by_git_uncommitted_files_included(tmp_path: Path) 
 @pytest.mark.parametrize("revision", ["no-such-revision", "--output=/tmp/x"])
 def test_a_revision_that_is_none_is_named(revision: str) -> None:
     with pytest.raises(Error, match=revision):
-        changed_files(CLONE, revision)
+        changed_files(ROOT, revision)
 
 
 def test_git_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    for call in (lambda: changed_files(CLONE, "HEAD"), lambda: git(CLONE, "rev-parse", "HEAD")):
+    for call in (lambda: changed_files(ROOT, "HEAD"), lambda: git(ROOT, "rev-parse", "HEAD")):
         with pytest.raises(Error, match="git is not installed"):
             call()

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from build import backend, plan
 from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Reading
 from connleak.model.recording import Backend, Machine
-from connleak.recording import downsampling as thinning
-from connleak.recording.downsampling import Checkouts, full_every, kept_every, window_at
-from connleak.recording.reader import EventLine, read
+from connleak.recording import downsampling
+from connleak.recording.downsampling import CheckoutFilter, full_interval, sample_interval, window_length
+from connleak.recording.format import EventLine
+from connleak.recording.reader import read
 from connleak.recording.writer import Writer
+from support.builders import backend
+from support.plans import plan
 
 
 def test_every_sample_of_ten_minutes_is_kept_then_fewer_and_one_in_three_seconds_at_least() -> None:
-    assert kept_every(0.1, 599) == 0.1
-    assert kept_every(0.1, 6000) == 1.0
-    assert kept_every(0.1, 1e6) == 3.0
-    assert kept_every(5.0, 1e6) == 5.0
-    assert kept_every(0.1, 1e6, window=10.0) == 1.0  # ten for each window
+    assert sample_interval(0.1, 599) == 0.1
+    assert sample_interval(0.1, 6000) == 1.0
+    assert sample_interval(0.1, 1e6) == 3.0
+    assert sample_interval(5.0, 1e6) == 5.0
+    assert sample_interval(0.1, 1e6, window=10.0) == 1.0  # ten for each window
 
 
 def test_whole_rows_and_windows_become_rarer() -> None:
-    assert (full_every(100), full_every(10_000)) == (5.0, 100.0)
-    assert [window_at(60, t) for t in (0, 6000, 12_000, 1e6)] == [60, 60, 120, 600]
+    assert (full_interval(100), full_interval(10_000)) == (5.0, 100.0)
+    assert [window_length(60, t) for t in (0, 6000, 12_000, 1e6)] == [60, 60, 120, 600]
 
 
 class Server:
@@ -75,9 +79,9 @@ def sampled(folder: Path, monkeypatch: pytest.MonkeyPatch, *, thins: bool, secon
 def test_no_opening_and_closing_is_left_out_and_what_is_kept_is_true(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thinning, "WHOLE", 10.0)
+    monkeypatch.setattr(downsampling, "FULL_RATE", 10.0)
     server = sampled(tmp_path / "thin", monkeypatch, thins=True, seconds=300.0)
-    monkeypatch.setattr(thinning, "WHOLE", 10.0)
+    monkeypatch.setattr(downsampling, "FULL_RATE", 10.0)
     sampled(tmp_path / "whole", monkeypatch, thins=False, seconds=300.0)
     thin, whole = read(tmp_path / "thin").samples, read(tmp_path / "whole").samples
     assert len(whole) == 3000
@@ -96,6 +100,41 @@ def test_no_opening_and_closing_is_left_out_and_what_is_kept_is_true(
     assert after == {pid: t for pid, t in server.closed.items() if pid in seen}
 
 
+def test_the_recording_states_the_interval_that_downsampling_intends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downsampling, "FULL_RATE", 10.0)
+    sampled(tmp_path / "whole", monkeypatch, thins=False, seconds=60.0)
+    assert {sample.interval for sample in read(tmp_path / "whole").samples if sample.t < 10.0} == {None}
+    monkeypatch.setattr(downsampling, "FULL_RATE", 10.0)
+    sampled(tmp_path / "thin", monkeypatch, thins=True, seconds=60.0)
+    for before, sample in pairwise(read(tmp_path / "thin").samples):
+        intended = sample.interval or 0.1
+        assert sample.t - before.t <= intended + 0.1
+        assert intended == pytest.approx(max(0.1, 0.1 * sample.t / 10.0), abs=0.001)
+
+
+def test_the_first_sample_after_a_load_states_the_pause_that_downsampling_left_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server()
+    server.dice.random = lambda: 0.5  # type: ignore[method-assign] # one session, which stays
+    monkeypatch.setattr("connleak.collectors.sampler.time.monotonic", lambda: server.t)
+    with Writer(tmp_path / "run", plan(), Machine()) as writer:
+        sampler = Sampler(server, writer, 0.0, 0.1)
+        sampler.thins = True
+        for server.t in (5999.0, 6000.0, 6000.5):
+            sampler._sample()
+        sampler.thins = False
+        for server.t in (6000.6, 6000.7):
+            sampler._sample()
+    monkeypatch.undo()
+    samples = read(tmp_path / "run").samples
+    assert [sample.t for sample in samples] == [5999.0, 6000.0, 6000.6, 6000.7]
+    lines = (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
+    assert [json.loads(line).get("interval") for line in lines] == [1.0, 1.0, 1.0, None]
+
+
 def pair(number: int, t: float, seconds: float, **facts: object) -> list[EventLine]:
     taken = EventLine(t, "checkout", 7, checkout=number)
     return [taken, EventLine(t + seconds, "checkin", 7, checkout=number, **facts)]
@@ -104,14 +143,14 @@ def pair(number: int, t: float, seconds: float, **facts: object) -> list[EventLi
 def test_of_many_checkouts_those_that_came_back_at_once_are_left_out_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(thinning, "EVENTS", 4)
-    checkouts = Checkouts()
+    monkeypatch.setattr(downsampling, "MAX_EVENTS", 4)
+    checkouts = CheckoutFilter()
     few = pair(1, 0.0, 0.1) + pair(2, 0.2, 0.1)
-    assert checkouts.kept(few, 1.0) == few and checkouts.since is None
+    assert checkouts.keep(few, 1.0) == few and checkouts.since is None
     slow, collected = pair(4, 2.0, 1.5), pair(5, 2.0, 0.1, gc=True)
     opened = EventLine(2.0, "connect", 7, backend=9)
     rows = sorted(pair(3, 2.0, 0.1) + slow + collected + [opened], key=lambda row: row.t)
-    kept = checkouts.kept(rows, 3.6)
+    kept = checkouts.keep(rows, 3.6)
     assert [row.t for row in kept] == sorted(row.t for row in kept)
     assert {(row.t, row.kind, row.checkout) for row in kept} == {
         (row.t, row.kind, row.checkout) for row in (*slow, *collected, opened)
@@ -120,11 +159,11 @@ def test_of_many_checkouts_those_that_came_back_at_once_are_left_out_and_counted
 
 
 def test_a_checkout_that_stays_out_is_written_a_second_later_or_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thinning, "EVENTS", 1)
-    checkouts = Checkouts()
+    monkeypatch.setattr(downsampling, "MAX_EVENTS", 1)
+    checkouts = CheckoutFilter()
     first, _ = pair(1, 0.1, 9.0)
     second, back = pair(2, 0.9, 9.0)
-    assert checkouts.kept([first, second], 1.0) == []
-    assert checkouts.kept([], 1.5) == [first]
-    assert checkouts.lasting() == [second]
-    assert checkouts.kept([back], 10.0) == [back]
+    assert checkouts.keep([first, second], 1.0) == []
+    assert checkouts.keep([], 1.5) == [first]
+    assert checkouts.outstanding() == [second]
+    assert checkouts.keep([back], 10.0) == [back]

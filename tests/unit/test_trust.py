@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 from connleak.model.errors import Error
 from connleak.plan import project_file as project
+from support.cli import connleak
 
 NOBODY = 65534
 as_root = pytest.mark.needs("root")
@@ -128,17 +127,11 @@ def test_a_file_that_is_trusted_by_name_is_run(folder: Path, trust: str, monkeyp
         read(folder)
 
 
-def connleak(folder: Path, cache: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "connleak", *words]
-    env = os.environ | {"CONNLEAK_CACHE": str(cache)}
-    return subprocess.run(argv, capture_output=True, text=True, cwd=folder, env=env, timeout=60, check=False)
-
-
 @as_root
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_nothing_of_anothers_file_runs(folder: Path, tmp_path: Path, command: str) -> None:
     os.chown(folder / "connleak.toml", NOBODY, NOBODY)
-    done = connleak(folder / "inside", tmp_path, command)
+    done = connleak(command, cwd=folder / "inside", env={"CONNLEAK_CACHE": str(tmp_path)})
     assert done.returncode == 2 and "belongs to" in done.stderr and "CONNLEAK_TRUST=" in done.stderr
     assert sorted(path.name for path in folder.iterdir()) == ["connleak.toml", "inside"]
 
@@ -146,11 +139,11 @@ def test_nothing_of_anothers_file_runs(folder: Path, tmp_path: Path, command: st
 def test_what_a_file_runs_is_told_once_and_again_when_it_changes(folder: Path, tmp_path: Path) -> None:
     file = folder / "connleak.toml"
     file.write_text("app = 'env API_TOKEN=pl4nted true'\nsetup = ['touch set-up']\nurl = 'no address'\n")
-    first, second = (connleak(folder, tmp_path, "run").stderr for _ in range(2))
+    first, second = (connleak("run", cwd=folder, env={"CONNLEAK_CACHE": str(tmp_path)}).stderr for _ in range(2))
     assert "app = env API_TOKEN=*** true" in first and "setup = touch set-up" in first
     assert "setup" not in second and str(file.parent.name) in second
     file.write_text(file.read_text().replace("touch", "rm"))
-    assert "setup = rm set-up" in connleak(folder, tmp_path, "run").stderr
+    assert "setup = rm set-up" in connleak("run", cwd=folder, env={"CONNLEAK_CACHE": str(tmp_path)}).stderr
 
 
 CRAFTED = {

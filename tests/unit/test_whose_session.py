@@ -7,13 +7,14 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from build import backend, plan
 from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Reading
 from connleak.model.recording import Backend, Machine
-from connleak.recording import reader as recording
+from connleak.recording import reader
 from connleak.recording.writer import Writer
 from connleak.runner.session import Session
+from support.builders import backend
+from support.plans import plan
 
 
 def named(pid: int, name: str, user: str = "app") -> Backend:
@@ -38,7 +39,7 @@ def sampled(folder: Path, rows: tuple[Backend, ...], belongs) -> tuple[set[int],
     folder.mkdir()
     with Writer(folder, plan(), Machine()) as writer, Sampler(Shown(*rows), writer, 0.0, 60.0, belongs):
         pass
-    made = recording.read(folder)
+    made = reader.read(folder)
     return {row.pid for sample in made.samples for row in sample.backends}, made.notes[-1].facts["others"]
 
 
@@ -67,7 +68,7 @@ def test_a_session_is_the_apps_by_its_name_by_the_probes_word_or_by_its_socket(
 ) -> None:
     session = SimpleNamespace(
         server=SimpleNamespace(app_name="connleak-app"),
-        probes=SimpleNamespace(knows=lambda pid: known and pid == 7),
+        probes=SimpleNamespace(saw=lambda pid: known and pid == 7),
         app=SimpleNamespace(owns=lambda row: owned and row.client_port == 40007),
     )
     assert Session.is_of_app(session, named(7, name)) is ours

@@ -21,12 +21,12 @@ from connleak.plan import project_file as project
 from connleak.plan import resolve as plan
 from connleak.plan import trust
 from connleak.recording import folders
-from connleak.recording import reader as recording
-from connleak.recording.writer import point_latest
-from connleak.runner import drawing, index
+from connleak.recording.folders import folder_for, point_latest
+from connleak.recording.redaction import redact_argv
+from connleak.runner import chart_process, index
 from connleak.runner import report as results
 from connleak.runner.requirements import need_lab
-from connleak.runner.signals import folder_for, terminating, without_secrets
+from connleak.runner.signals import terminating
 
 INTERRUPTED = "interrupted: ends all that runs, then judges what there is; once more to stop at once"
 MISSING = "run takes a target, --app, or a connleak.toml here or above"
@@ -106,18 +106,20 @@ def check(out: str | None, form: str, strict: bool, **given: Any) -> None:
     Leaks that stand there as [[known]], with a reason and a last day, are let through until that day. The run's folder
     gets junit.xml and connleak.sarif; in a workflow of GitHub's, the step's summary and annotations come by themselves.
     """
-    argv = tuple(without_secrets(sys.argv[1:]))
+    argv = tuple(redact_argv(sys.argv[1:]))
     known = project.known(Path.cwd())
     made, private = plan.resolve(plan.Options(target=None, **with_project(given), argv=argv))
     folder, read, verdict = run_once(made, private, out)
     passed = gate.gate(verdict, known, datetime.date.today())
     runs = [(read, passed.verdict)]
-    recording.write_json(folder / "gate.json", passed)
+    folders.write_json(folder / "gate.json", passed)
     for name, made_of in (("junit.xml", "junit"), ("connleak.sarif", "sarif")):
         folders.write(folder / name, results.in_format(made_of, runs, [folder], strict))
     show_verdicts(form, runs, [folder], strict)
     for style, words in gate.summary(passed):
         err.print(escaped(words), style=style)
     in_github(runs, folder)
-    draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html   junit: {folder}/junit.xml", form)
+    draw_after(
+        lambda: chart_process.draw_run(folder), f"report: {folder}/report.html   junit: {folder}/junit.xml", form
+    )
     sys.exit(exit_code(passed.verdict.outcome, "", strict))

@@ -23,13 +23,13 @@ from connleak.model.target import Target, Variant
 from connleak.plan import catalog
 from connleak.plan import resolve as plan
 from connleak.recording import folders
-from connleak.recording import reader as recording
-from connleak.recording.folders import named
+from connleak.recording.folders import empty_folder, folder_for, follow_link, write_json
+from connleak.recording.redaction import redact_argv
 from connleak.render import comparison as compared
-from connleak.runner import drawing, index
+from connleak.runner import chart_process, index
 from connleak.runner import report as results
 from connleak.runner.requirements import need_lab
-from connleak.runner.signals import folder_for, own_folder, terminating, without_secrets
+from connleak.runner.signals import terminating
 
 COMPARED = """
 \b
@@ -83,10 +83,10 @@ def corpus(
         err.print(f"{len(rows):>3} of {wanted}  {name:<45} [{style}]{escaped(told)}[/]  {row.seconds:.0f} s")
 
     with terminating():
-        graded = grades.corpus(pairs, repeat, jobs, folder, report)
+        graded = grades.run_corpus(pairs, repeat, jobs, folder, report)
         if second_try and any(row.problems for row in graded):
             graded = grades.second_try(graded, report)
-    recording.write_json(folder / "corpus.json", {"runs": graded})
+    write_json(folder / "corpus.json", {"runs": graded})
     folders.write(folder / "corpus.md", grades.markdown(graded))
     if as_json:
         emit({"runs": graded})
@@ -101,17 +101,17 @@ def selected(expression: str, since: str | None, draw: int | None) -> list[tuple
     from connleak.corpus import selection
     from connleak.runner.revisions import git
 
-    pairs = grades.chosen(expression)
+    pairs = grades.choose(expression)
     if since is None:
         if draw is not None:
             raise Error("--draw needs --since: what it draws is added to what changed", "connleak corpus --since main")
         return pairs
     files = selection.changed_files(catalog.corpus(), since)
     head = git(catalog.corpus(), "rev-parse", "HEAD")
-    left = selection.drawn(pairs, files, draw or 0, head)
+    left = selection.select(pairs, files, draw or 0, head)
     if not left:
         raise Error(f"no variant changed since {since}", f"connleak corpus --since {since} --draw 60")
-    changed = sum(selection.touched(*pair, files) for pair in pairs)
+    changed = sum(selection.is_affected(*pair, files) for pair in pairs)
     told = f"{changed} variants changed since {since}, {len(left) - changed} of the others are drawn by {head[:12]}"
     err.print(told, highlight=False)
     return left
@@ -121,9 +121,9 @@ def prepared(wanted: list[tuple[Target, Variant]], jobs: int) -> int:
     """Makes what the variants need, says what is missing; returns the exit code."""
     from connleak.corpus import prerequisites as needs
 
-    def report(need: needs.Need) -> None:
+    def report(need: needs.Prerequisite) -> None:
         mark = (
-            f"[red]missing[/]  {escaped(need.missing)}\n  next: {escaped(need.get)}"
+            f"[red]missing[/]  {escaped(need.missing)}\n  next: {escaped(need.command)}"
             if need.missing
             else "[green]here[/]"
         )
@@ -172,14 +172,14 @@ def compare(
     from connleak.runner import experiment
 
     recorded = bool(names) and not given["app"] and all(experiment.is_recorded(name) for name in names)
-    need_lab("none" if recorded else "locust")
+    need_lab("none" if recorded else "locust", comparing=True)
     place, diffs = None, {}
     if recorded:
         arms = experiment.read_arms(experiment.named_folders(names))
-        place = named(names[0]) if len(names) == 1 else own_folder(out) if out else None
+        place = follow_link(names[0]) if len(names) == 1 else empty_folder(out) if out else None
     else:
         sweep()
-        given["argv"] = tuple(without_secrets(sys.argv[1:]))
+        given["argv"] = tuple(redact_argv(sys.argv[1:]))
         with terminating(), contenders(names, refs, plan.Options(**given, early_stop=False)) as chosen:
             label = "app" if given["app"] else names[0].partition(":")[0]
             place = folder_for(out, f"compare-{label}")
@@ -197,7 +197,7 @@ def compare(
     show_comparison(found, form)
     if place:
         shown = f"report: {place}/compare.html   charts: {place}/overlay.svg, {place}/multiples.svg"
-        draw_after(lambda: drawing.draw_comparison(place, arms), shown, form)
+        draw_after(lambda: chart_process.draw_comparison(place, arms), shown, form)
     sys.exit(found.exit_code)
 
 
@@ -269,7 +269,7 @@ def gallery(anew: bool, expression: str, source: str | None, folder: str) -> Non
 
     place = Path(folder)
     if anew:
-        wanted = corpus.chosen(expression)
+        wanted = corpus.choose(expression)
         seen = 0
 
         def told(name: str, wrong: str) -> None:

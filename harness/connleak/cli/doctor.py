@@ -11,13 +11,13 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from connleak.databases.accounts import server_account
 from connleak.databases.postgres.binaries import find_programs, version_of
-from connleak.databases.sources import first_that_works
+from connleak.databases.postgres.sources import first_working_source
 from connleak.model.errors import Error
 from connleak.model.struct import Struct
 from connleak.plan import catalog
 from connleak.processes import leftovers, records
+from connleak.processes.accounts import server_account
 from connleak.processes.cache import cache_folder
 
 LAB = (
@@ -66,7 +66,7 @@ def system() -> Row:
 
 def postgres() -> Row:
     try:
-        source, notes = first_that_works(fetch=False)
+        source, notes = first_working_source(fetch=False)
     except Error as error:
         return Row("PostgreSQL", False, error.message, error.hint)
     return Row("PostgreSQL", True, "; ".join((f"--postgres auto takes {source}", *notes)))
@@ -104,7 +104,7 @@ def left() -> Row:
     if records.state_folder() is None:
         told = "no state folder of ours can be written to: what a killed run leaves stays"
         return Row(name, False, told, "CONNLEAK_STATE=DIR connleak ...", needed=False)
-    found = list(leftovers.found())
+    found = list(leftovers.describe_leftovers())
     return Row(name, not found, "\n".join(found) or "none", "connleak doctor --clean", needed=False)
 
 

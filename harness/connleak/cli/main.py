@@ -30,14 +30,14 @@ from connleak.cli.output import (
 from connleak.cli.progress import index_page, show_target, table_of_targets
 from connleak.corpus.skeleton import new_target
 from connleak.model.errors import Error
-from connleak.model.recording import OUTCOMES
+from connleak.model.outcomes import OUTCOMES
 from connleak.plan import catalog
 from connleak.plan import resolve as plan
-from connleak.recording.folders import named
+from connleak.recording.folders import follow_link
+from connleak.recording.redaction import redact_argv
 from connleak.render.sanitize import harmless
-from connleak.runner import drawing, index
+from connleak.runner import chart_process, index
 from connleak.runner import report as results
-from connleak.runner.signals import without_secrets
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -67,8 +67,6 @@ def list_(as_json: bool, markdown: bool) -> None:
             {
                 "name": target.name,
                 "title": target.title,
-                "pattern": target.pattern,
-                "seeds": target.seeds,
                 "variants": {
                     name: {"expect": variant.expect, "kinds": variant.kinds}
                     for name, variant in target.variants.items()
@@ -110,7 +108,7 @@ def run(out: str | None, form: str, strict: bool, all_cycles: bool, **given: Any
     TARGET is a name from `connleak list`; its variant is `buggy` when none is named. Without TARGET and --app, what
     connleak.toml says (or [tool.connleak] in pyproject.toml), which `connleak init` writes.
     """
-    argv = tuple(without_secrets(sys.argv[1:]))
+    argv = tuple(redact_argv(sys.argv[1:]))
     if not (given["target"] or given["app"] or given["listen"]):
         given = with_project(given)
     chosen = plan.Options(**given, early_stop=not all_cycles, argv=argv)
@@ -119,7 +117,9 @@ def run(out: str | None, form: str, strict: bool, all_cycles: bool, **given: Any
     runs = [(read, verdict)]
     show_verdicts(form, runs, [folder], strict)
     in_github(runs, folder)
-    draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html   chart: {folder}/growth.svg", form)
+    draw_after(
+        lambda: chart_process.draw_run(folder), f"report: {folder}/report.html   chart: {folder}/growth.svg", form
+    )
     sys.exit(exit_code(verdict.outcome, made.expect, strict))
 
 
@@ -134,7 +134,7 @@ def judge(folders: tuple[str, ...], at_rate: str | None, expect: str | None, str
     if expect and expect not in OUTCOMES:
         raise Error(f"--expect {expect}: no such outcome", "connleak judge --help")
     at = plan.requests_a_second(at_rate) if at_rate else 0.0
-    places = [named(name) for name in folders]
+    places = [follow_link(name) for name in folders]
     runs = [results.judged(folder, at) for folder in places]
     for folder, (_, verdict) in zip(places, runs, strict=True):
         with not_whole(folder):
@@ -147,9 +147,9 @@ def judge(folders: tuple[str, ...], at_rate: str | None, expect: str | None, str
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
 def render(folders: tuple[str, ...]) -> None:
     """Draws growth.svg, growth.png and report.html of recordings anew."""
-    for folder in map(named, folders):
+    for folder in map(follow_link, folders):
         results.judge_folder(folder)
-        need_drawn(drawing.draw_run(folder))
+        need_drawn(chart_process.draw_run(folder))
         click.echo(harmless(f"{folder}/report.html"))
 
 
@@ -175,9 +175,9 @@ def chart_(kind: str, folders: tuple[str, ...], out: str | None, theme: str) -> 
     overlay     several runs as lines on the same axes
     multiples   a small growth chart for each of several runs, on the same axes
     """
-    places = [named(name) for name in folders]
+    places = [follow_link(name) for name in folders]
     path = Path(out) if out else places[0] / f"{kind}.svg"
-    need_drawn(drawing.draw_chart(kind, places, path, theme))
+    need_drawn(chart_process.draw_chart(kind, places, path, theme))
     click.echo(harmless(str(path)))
 
 
@@ -192,7 +192,7 @@ def open_(which: str | None, only_print: bool) -> None:
             raise Error("there are no runs here yet: no folder reports/", "connleak run missing_remove")
         page = index.write_index(reports)
     else:
-        page = page_of(named(reports / which if (reports / which).is_dir() else which))
+        page = page_of(follow_link(reports / which if (reports / which).is_dir() else which))
     click.echo(harmless(str(page)))
     if not only_print:
         click.launch(str(page.resolve()))
@@ -203,7 +203,7 @@ def page_of(folder: Path) -> Path:
     page = results.page_in(folder)
     if page is None:
         results.judge_folder(folder)
-        need_drawn(drawing.draw_run(folder))
+        need_drawn(chart_process.draw_run(folder))
     return page or folder / "report.html"
 
 
@@ -225,7 +225,7 @@ def diagnose_(what: str, seconds: float, allow_remote: tuple[str, ...], as_json:
     if as_json:
         emit({"outcome": verdict.outcome, "looks_like": found})
     else:
-        Console(emoji=False, highlight=False, soft_wrap=True).print(diagnose.shown(verdict, found))
+        Console(emoji=False, highlight=False, soft_wrap=True).print(diagnose.diagnosis(verdict, found))
 
 
 @main.command("new-target")

@@ -17,16 +17,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from connleak.model.errors import Error
-from connleak.model.recording import Outcome, Recording
+from connleak.model.outcomes import OUTCOMES, Outcome
+from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.processes import leftovers
-from connleak.recording.reader import json_text
-from connleak.render import sarif as machines
+from connleak.recording.format import json_text
 from connleak.render import text
+from connleak.render.github import workflow_commands
 from connleak.render.sanitize import escaped_json, harmless
 from connleak.runner import report as results
 
-EXIT: dict[Outcome, int] = {"clean": 0, "strained": 0, "leak": 1, "fault": 1, "inconclusive": 3}
 COULD_NOT_RUN = 4
 REFUSED_BY_THE_SYSTEM = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
@@ -84,7 +84,7 @@ def escaped(words: str) -> str:
 
 def sweep() -> None:
     """Removes what killed runs left, and says so: what every command does first that makes such things."""
-    words = leftovers.swept(leftovers.sweep())
+    words = leftovers.describe_sweep(leftovers.sweep())
     if words:
         err.print(escaped(words), style="dim")
 
@@ -129,7 +129,7 @@ def exit_code(outcome: Outcome, expect: str, strict: bool) -> int:
     """Returns the exit code for an outcome."""
     if expect:
         return 0 if outcome == expect else 1
-    return 1 if strict and outcome == "strained" else EXIT[outcome]
+    return 1 if strict and outcome == "strained" else OUTCOMES[outcome].exit_code
 
 
 def show_verdicts(
@@ -150,8 +150,8 @@ def in_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None:
     """In a workflow of GitHub's: adds the verdict to the step's summary, and marks the guilty lines."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
-    root = Path(os.environ.get("GITHUB_WORKSPACE", "."))
-    for line in (line for read, verdict in runs for line in machines.workflow_commands(read, verdict, root)):
+    root = str(Path(os.environ.get("GITHUB_WORKSPACE", ".")).resolve())
+    for line in (line for read, verdict in runs for line in workflow_commands(read, verdict, root)):
         click.echo(line, err=True)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:

@@ -14,12 +14,11 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from connleak.model.outcomes import OUTCOMES
 from connleak.model.plan import Plan
 from connleak.model.target import Target
 from connleak.plan.catalog import difference, lesson
 from connleak.render.series import by_category
-
-STYLE = {"leak": "red", "fault": "magenta", "strained": "yellow", "clean": "green", "inconclusive": "white"}
 
 
 @contextlib.contextmanager
@@ -59,26 +58,27 @@ def table_of_targets(targets: list[Target]) -> Table:
     for column in ("target", "variants", "story"):
         table.add_column(column, overflow="fold")
     for target in targets:
-        variants = Text(" ").join(Text(name, STYLE[variant.expect]) for name, variant in target.variants.items())
+        variants = Text(" ").join(
+            Text(name, OUTCOMES[variant.expect].colour) for name, variant in target.variants.items()
+        )
         table.add_row(Text(target.name, "bold"), variants, target.title)
     return table
 
 
 def index_page(targets: list[Target]) -> str:
-    """Returns the index of the targets' pages in Markdown: what people see, the pattern, each variant's verdict."""
+    """Returns the index of the targets' pages in Markdown: what people see, and each variant's verdict."""
     lines = [
         "# The targets",
         "",
         f"{len(targets)} stories, {sum(len(target.variants) for target in targets)} variants. Written by"
         " `connleak list --markdown > targets/README.md`; each is run by `connleak run TARGET:VARIANT`.",
         "",
-        "| target | what people see | pattern | variants and their verdicts |",
-        "|---|---|---|---|",
+        "| target | what people see | variants and their verdicts |",
+        "|---|---|---|",
     ]
     for target in targets:
         told = ", ".join(f"{name} ({variant.expect})" for name, variant in target.variants.items())
-        pattern = ", ".join(map(str, target.pattern))
-        lines.append(f"| [{target.name}]({target.name}/README.md) | {target.title} | {pattern} | {told} |")
+        lines.append(f"| [{target.name}]({target.name}/README.md) | {target.title} | {told} |")
     return "\n".join(lines)
 
 
@@ -95,7 +95,9 @@ def show_target(target: Target) -> Group:
         table.add_column(column)
     for name, variant in target.variants.items():
         kinds = f" ({', '.join(variant.kinds)})" if variant.kinds else ""
-        table.add_row(f"{target.name}:{name}", Text(variant.expect + kinds, STYLE[variant.expect]), variant.title)
+        table.add_row(
+            f"{target.name}:{name}", Text(variant.expect + kinds, OUTCOMES[variant.expect].colour), variant.title
+        )
     parts += [Text(), table]
     pair = lesson(target)
     if pair:

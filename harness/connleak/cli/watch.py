@@ -19,14 +19,14 @@ from connleak.cli import options
 from connleak.cli.output import AFTER, draw_after, emit, err, escaped, exit_code, show_verdicts, sweep, warn
 from connleak.model.errors import Error
 from connleak.plan.resolve import Private
-from connleak.recording import reader as recording
-from connleak.recording.folders import named
-from connleak.recording.writer import point_latest
+from connleak.recording.folders import folder_for, follow_link, point_latest
+from connleak.recording.format import json_line
+from connleak.recording.redaction import redact_argv
 from connleak.render import text
 from connleak.render import watch_screen as live
-from connleak.runner import drawing, holders
+from connleak.runner import chart_process, holders
 from connleak.runner import report as results
-from connleak.runner.signals import folder_for, terminating, without_secrets
+from connleak.runner.signals import terminating
 
 LINE_EVERY = 10.0
 
@@ -67,7 +67,7 @@ def watch(
     if not address:
         raise Error("watch takes the address of a server", "connleak watch postgresql://user@127.0.0.1:5432/shop")
     allowed = given.pop("allow_remote")
-    argv = tuple(without_secrets(sys.argv[1:]))
+    argv = tuple(redact_argv(sys.argv[1:]))
     sweep()
     name = "locust" if follow else "watch"
     plan = plan_of(
@@ -87,12 +87,12 @@ def watch(
     with err.status("judging"):
         read, verdict = results.judge_own(folder)
     if follow:
-        problem = drawing.draw_run(folder)
+        problem = chart_process.draw_run(folder)
         if problem:
             warn(problem)
     else:
         show_verdicts(form, [(read, verdict)], [folder], False)
-        draw_after(lambda: drawing.draw_run(folder), f"report: {folder}/report.html", form)
+        draw_after(lambda: chart_process.draw_run(folder), f"report: {folder}/report.html", form)
     sys.exit(exit_code(verdict.outcome, "", False))
 
 
@@ -114,7 +114,7 @@ def watched(address: str, seconds: float, allowed: tuple[str, ...]) -> Path:
 def tell(message: object) -> None:
     """Says the moment as a line of JSON, for the process that follows it."""
     try:
-        sys.stdout.write(recording.json_line(message))
+        sys.stdout.write(json_line(message))
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -181,7 +181,7 @@ def holders_(folder: str, at: str | None, as_json: bool) -> None:
 
     FOLDER is that of a run, a watch or a probe. While it goes on its app is asked; afterwards its recording tells.
     """
-    table = holders.table(named(folder), at)
+    table = holders.table(follow_link(folder), at)
     if as_json:
         emit(table)
     else:

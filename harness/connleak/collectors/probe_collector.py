@@ -1,4 +1,4 @@
-"""Receives what the probes in the app's processes tell, writes it down, and asks them for their holder tables."""
+"""Records the events that the probes in the app's processes send, and queries them for their holder tables."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from pathlib import Path
 
 import msgspec
 
-from connleak.collectors import messages
-from connleak.collectors.connections import Lines
-from connleak.collectors.messages import HolderRow, Message, Row
-from connleak.collectors.peers import ROWS, Peer, Question, Translation
-from connleak.collectors.relay_server import Relays
+from connleak.collectors.connections import ProbeConnections
+from connleak.collectors.decoder import MessageDecoder
+from connleak.collectors.pending_query import HolderTable, PendingQuery
+from connleak.collectors.probe_connection import ProbeConnection
+from connleak.collectors.relay_server import RelayServer
+from connleak.collectors.schema import MAX_TEXT, HolderRow, Message
 from connleak.model.plan import Plan
 from connleak.model.recording import Holder, Pool, Process, Snapshot
 from connleak.model.struct import Struct
-from connleak.recording.downsampling import EVENTS, SHORT, Checkouts
-from connleak.recording.reader import EventLine
+from connleak.recording.downsampling import MAX_EVENTS, SHORT, CheckoutFilter
+from connleak.recording.format import EventLine
 from connleak.recording.writer import Writer
 
 
-class Frozen(Struct, frozen=True):
-    """The first caller that was turned away: when, in which process, and by what."""
+class FirstExhaustion(Struct, frozen=True):
+    """The first pool timeout or refused connection: when, in which process, and by what."""
 
     t: float
     process: int
@@ -31,228 +32,226 @@ class Frozen(Struct, frozen=True):
 
 
 class Collector:
-    """What the probes told, and the questions to them; from when it is opened until it is closed."""
+    """The probes' collector, from when it is opened until it is closed."""
 
     def __init__(self, writer: Writer, scratch: Path, origin: float, cwd: Path) -> None:
         self._writer = writer
-        self._translation = Translation(writer, origin, cwd, self._crowded)
-        self._checkouts = Checkouts()
-        self.lines = Lines(writer, scratch / "probe.sock", origin, self._said, self._left, self._deaf)
+        self._decoder = MessageDecoder(writer, origin, cwd, self._table_is_full)
+        self._checkouts = CheckoutFilter()
+        self.connections = ProbeConnections(
+            writer, scratch / "probe.sock", origin, self._on_message, self._on_disconnect, self._on_failure
+        )
         self._lock = threading.Lock()
-        self._questions: dict[int, Question] = {}
+        self._queries: dict[int, PendingQuery] = {}
         self._key = 0
-        self._frozen_by = 0
-        self._frozen_rows: list[tuple[Peer, Row]] = []
-        self.frozen: Frozen | None = None
+        self._exhausted_process = 0
+        self._exhausted_table = HolderTable()
+        self.first_exhaustion: FirstExhaustion | None = None
 
     def environment(self, plan: Plan | None = None) -> dict[str, str]:
-        """Returns the variables that make a probe find this collector, and do what the plan says."""
-        variables = {"CONNLEAK_SOCKET": str(self.lines.path), "CONNLEAK_TOKEN": self.lines.token}
+        """Return the variables that make a probe connect to this collector, and do what the plan says."""
+        variables = {"CONNLEAK_SOCKET": str(self.connections.path), "CONNLEAK_TOKEN": self.connections.token}
         if plan is not None:
             variables |= {"CONNLEAK_PROBE": plan.probe, "CONNLEAK_GC": plan.gc}
             variables |= {"CONNLEAK_CANARY": "1"} if plan.canary else {}
         return variables
 
-    def listen(self, far: socket.socket, secret: str, plan: Plan) -> None:
-        """Takes in probes of other hosts, too, from now on: `far` is a listening TCP socket, which it closes."""
-        self.lines.listen(far, secret, plan)
+    def listen(self, listening: socket.socket, secret: str, plan: Plan) -> None:
+        """Accept probes of other hosts too, on a listening TCP socket, which is closed at the end."""
+        self.connections.listen(listening, secret, plan)
 
     def __enter__(self) -> Collector:
-        self.lines.__enter__()
+        self.connections.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.lines.__exit__()
-        self._writer.append("events", *self._checkouts.lasting())
+        self.connections.__exit__()
+        self._writer.append("events", *self._checkouts.outstanding())
         if self._checkouts.left_out:
-            self.lines.note(f"{self._checkouts.left_out} checkouts that came back within {SHORT:.0f} s were left out")
+            text = f"{self._checkouts.left_out} checkouts of less than {SHORT:.0f} s are not recorded"
+            self.connections.note(text)
 
-    # what others read
+    # the current state
 
     @property
     def out(self) -> int:
-        """Checkouts that are out now in all living processes."""
-        return sum(peer.out for peer in self.living())
+        """The current checkouts of all connected processes."""
+        return sum(probe.out for probe in self.living())
 
     @property
     def waiting(self) -> int:
-        """Callers that wait for a pool now."""
-        return sum(peer.waiting for peer in self.living())
+        """The callers that wait for a pool now."""
+        return sum(probe.waiting for probe in self.living())
 
     @property
-    def far(self) -> Relays | None:
-        """The relays of other hosts, where they may come in."""
-        return self.lines.far
+    def relays(self) -> RelayServer | None:
+        """The relays of other hosts, if the collector accepts them."""
+        return self.connections.relays
 
     def now(self) -> float:
-        """Returns the moment in seconds of the recording."""
-        return self.lines.now()
+        """Return the time in seconds of the recording."""
+        return self.connections.now()
 
-    def living(self) -> list[Peer]:
-        """Returns the processes whose probe is connected."""
-        return self.lines.living()
+    def living(self) -> list[ProbeConnection]:
+        """Return the processes whose probe is connected."""
+        return self.connections.living()
 
-    def knows(self, backend: int) -> bool:
-        """Tells whether some probe has named this session."""
-        return backend in self._translation.former or any(backend in peer.open for peer in self.living())
+    def saw(self, backend: int) -> bool:
+        """Return whether a probe has reported this session."""
+        ended = self._decoder.ended_sessions
+        return backend in ended or any(backend in probe.sessions for probe in self.living())
+
+    # queries
 
     def snapshot(self, label: str, cycle: int, timeout: float = 3.0) -> Snapshot:
-        """Asks every process for its holder table; returns them as one snapshot."""
-        asked, question = self._ask("snapshot", timeout)
-        return self._snapshot(self.now(), label, cycle, asked, question)
+        """Query every process for its holder table; return them as one snapshot."""
+        probes = self.living()
+        query = self._query("snapshot", probes, timeout)
+        return self._snapshot(self.now(), label, cycle, probes, query)
 
-    def frozen_snapshot(self, cycle: int, timeout: float = 3.0) -> Snapshot:
-        """Returns the holder tables at the first time-out of a pool or refusal of the server.
+    def exhaustion_snapshot(self, cycle: int, timeout: float = 3.0) -> Snapshot:
+        """Return the holder tables at the first exhaustion.
 
-        Of the process where it happened the table is of that very moment, of all others of a moment later.
+        The table of the process where it happened is of that moment, those of all others of a moment later.
         """
-        assert self.frozen is not None
-        asked, question = self._ask("snapshot", timeout, but=self.frozen.process)
-        question.rows += self._frozen_rows
-        snapshot = self._snapshot(self.frozen.t, "exhausted", cycle, asked, question)
-        return msgspec.structs.replace(snapshot, reason=self.frozen.reason)
+        assert self.first_exhaustion is not None
+        probes = self.living()
+        others = [probe for probe in probes if probe.pid != self.first_exhaustion.process]
+        query = self._query("snapshot", others, timeout)
+        query.table.rows += self._exhausted_table.rows
+        snapshot = self._snapshot(self.first_exhaustion.t, "exhausted", cycle, probes, query)
+        return msgspec.structs.replace(snapshot, reason=self.first_exhaustion.reason)
 
-    def _snapshot(self, t: float, label: str, cycle: int, asked: list[Peer], question: Question) -> Snapshot:
+    def _snapshot(
+        self, t: float, label: str, cycle: int, probes: list[ProbeConnection], query: PendingQuery
+    ) -> Snapshot:
         holders: list[Holder] = []
         pools: list[Pool] = []
-        for peer, row in question.rows:
+        for probe, row in query.table.rows:
             if isinstance(row, HolderRow):
-                holders.append(self._translation.holder(peer, row))
+                holders.append(self._decoder.holder(probe, row))
             else:
-                pools.append(self._translation.pool(peer, row))
-        for peer in asked:
-            if peer.alone:
-                told, idle = self._translation.by_events(peer)
-                holders += told
+                pools.append(self._decoder.pool(probe, row))
+        for probe in probes:
+            if probe.threadless:
+                rows, idle = self._decoder.table_from_events(probe)
+                holders += rows
                 pools.append(idle)
-        processes = tuple(
-            Process(
-                process=peer.pid,
-                host=peer.host,
-                command=peer.command,
-                probe=True,
-                armed=peer.armed,
-                answered=peer.pid not in question.waiting_for,
-                dropped=peer.dropped + peer.lost,
-                unwatched=peer.unwatched,
-            )
-            for peer in asked
-        )
+        processes = tuple(process_row(probe, probe.pid not in query.waiting_for) for probe in probes)
         return Snapshot(t=t, label=label, cycle=cycle, holders=tuple(holders), pools=tuple(pools), processes=processes)
 
     def collect(self, timeout: float = 5.0) -> tuple[int, int]:
-        """Runs the cyclic collector in every process; returns (checkouts that came back by it, silent processes)."""
-        peers, question = self._ask("collect", timeout)
-        return question.collected, len(question.waiting_for) + sum(peer.alone for peer in peers)
+        """Run the garbage collector in every process; return (checkouts that it ended, processes without answer)."""
+        probes = self.living()
+        query = self._query("collect", probes, timeout)
+        return query.collected, len(query.waiting_for) + sum(probe.threadless for probe in probes)
 
     def plant(self, timeout: float = 5.0) -> str:
-        """Has one process of the app open and keep a connection; returns what it opened, empty when none could."""
-        for peer in self.living():
-            if peer.armed and not peer.alone:
-                _, question = self._ask("canary", timeout, only=peer.pid)
-                return question.planted
+        """Have one process open and keep a connection; return its class's name, empty if none could."""
+        for probe in self.living():
+            if probe.armed and not probe.threadless:
+                return self._query("canary", [probe], timeout).planted
         return ""
 
-    def _ask(self, what: str, timeout: float, only: int = 0, but: int = 0) -> tuple[list[Peer], Question]:
-        peers = self.living()
-        asked = [peer for peer in peers if peer.armed and not peer.alone and peer.pid != but and only in (0, peer.pid)]
+    def _query(self, command: str, probes: list[ProbeConnection], timeout: float) -> PendingQuery:
+        """Send a command to those processes that can answer; return their answers, at the latest after `timeout`."""
+        answering = [probe for probe in probes if probe.armed and not probe.threadless]
         with self._lock:
             self._key += 1
             key = self._key
-            question = self._questions[key] = Question({peer.pid for peer in asked})
-        for peer in asked:
+            query = self._queries[key] = PendingQuery({probe.pid for probe in answering})
+        for probe in answering:
             try:
-                peer.channel.send(json.dumps({"do": what, "key": key}).encode())
+                probe.channel.send(json.dumps({"do": command, "key": key}).encode())
             except BlockingIOError:
-                continue  # it does not read: nor will it answer
+                continue  # it does not read: it will not answer either
             except OSError:
-                self._answered(question, peer.pid)
-        if asked and not self.lines.failed:
-            question.done.wait(timeout)
+                query.finish(probe.pid)
+        if answering and not self.connections.failed:
+            query.done.wait(timeout)
         with self._lock:
-            del self._questions[key]
-        return peers, question
+            del self._queries[key]
+        return query
 
-    def _answered(self, question: Question, pid: int) -> None:
-        question.waiting_for.discard(pid)
-        if not question.waiting_for:
-            question.done.set()
+    # called by the connections' thread
 
-    # what the thread calls
+    def _on_failure(self) -> None:
+        """Nothing is received any more: end all waiting for answers."""
+        for query in self._pending():
+            query.done.set()
 
-    def _deaf(self) -> None:
-        """Nobody is heard any more: who waits for an answer goes on without it."""
+    def _on_disconnect(self, probe: ProbeConnection) -> None:
+        """A process has ended or closed its connection: keep only the sessions that it had."""
+        self._decoder.ended_sessions.add(*probe.sessions)
+        for query in self._pending():
+            query.finish(probe.pid)
+        if probe.pid == self._exhausted_process and self.first_exhaustion is None:
+            self._exhausted_process = 0
+            self._exhausted_table = HolderTable()
+
+    def _pending(self) -> list[PendingQuery]:
         with self._lock:
-            questions = list(self._questions.values())
-        for question in questions:
-            question.done.set()
+            return list(self._queries.values())
 
-    def _left(self, peer: Peer) -> None:
-        """A process has ended, or its line: of it are kept only the sessions that it had."""
-        self._translation.former.add(*peer.open)
-        with self._lock:
-            questions = list(self._questions.values())
-        for question in questions:
-            self._answered(question, peer.pid)
-        if peer.pid == self._frozen_by and self.frozen is None:
-            self._frozen_by = 0
-            self._frozen_rows.clear()
+    def _table_is_full(self, probe: ProbeConnection, table: str) -> None:
+        probe.lost += table in ("checkouts", "sessions")  # without a stack or a request only a name is missing
+        self.connections.reject(f"a process exceeds the limit of {table}", f"process {probe.pid}")
 
-    def _crowded(self, peer: Peer, table: str) -> None:
-        """Takes note that a process told more than is kept of one."""
-        peer.lost += table in ("taken", "open")  # a stack or a request that is not kept costs only a name
-        self.lines.refuse(f"a process has more {table} than are kept", f"process {peer.pid}")
+    def _too_many_rows(self, probe: ProbeConnection) -> None:
+        probe.lost += 1
+        self.connections.reject("a holder table exceeds the limit of rows", f"process {probe.pid}")
 
-    def _said(self, peer: Peer, message: Message) -> None:
-        self._translation.learn(peer, message)
-        if message.taken is not None:
-            peer.armed = True
-            peer.alone = message.alone
-            self._keep(self._translation.events(peer, message))
-            peer.out, peer.waiting = message.out, message.waiting
+    def _on_message(self, probe: ProbeConnection, message: Message) -> None:
+        self._decoder.store_names(probe, message)
+        if message.checkouts is not None:
+            probe.armed = True
+            probe.threadless = message.threadless
+            self._record(self._decoder.events(probe, message))
+            probe.out, probe.waiting = message.out, message.waiting
         if message.dropped is not None:
-            peer.dropped = message.dropped
+            probe.dropped = message.dropped
         if message.unwatched is not None:
-            peer.unwatched = tuple(name[: messages.TEXT] for name in message.unwatched)
+            probe.unwatched = tuple(name[:MAX_TEXT] for name in message.unwatched)
         if message.answer is not None:
-            self._answer(peer, message.answer, message)
-        if message.frozen is not None:
-            self._freeze(peer, message.frozen, message)
+            self._on_answer(probe, message.answer, message)
+        if message.first_exhaustion is not None:
+            self._on_exhaustion(probe, message.first_exhaustion, message)
 
-    def _freeze(self, peer: Peer, reason: str, message: Message) -> None:
-        """Keeps the holder table of the first process whose caller was turned away."""
-        if self._frozen_by in (0, peer.pid) and self.frozen is None:
-            self._frozen_by = peer.pid
-            self._put(self._frozen_rows, peer, message.rows)
+    def _on_answer(self, probe: ProbeConnection, key: int, message: Message) -> None:
+        with self._lock:
+            query = self._queries.get(key)
+        if query is not None:
+            query.add(probe, message, self._too_many_rows)
+
+    def _on_exhaustion(self, probe: ProbeConnection, reason: str, message: Message) -> None:
+        """Keep the holder table of the first process with a pool timeout or a refused connection."""
+        if self._exhausted_process in (0, probe.pid) and self.first_exhaustion is None:
+            self._exhausted_process = probe.pid
+            self._exhausted_table.add(probe, message.rows, self._too_many_rows)
             if message.final:
-                at = self._translation.time(peer, message.t)
-                self.frozen = Frozen(at, peer.pid, reason[: messages.TEXT])
+                at = self._decoder.time(probe, message.t)
+                self.first_exhaustion = FirstExhaustion(at, probe.pid, reason[:MAX_TEXT])
 
-    def _put(self, rows: list[tuple[Peer, Row]], peer: Peer, more: tuple[Row, ...]) -> None:
-        """Adds rows of a process to those of an answer, as long as they are not too many."""
-        if len(rows) + len(more) > ROWS:
-            peer.lost += 1
-            self.lines.refuse("a holder table has more rows than are kept", f"process {peer.pid}")
-        else:
-            rows += [(peer, row) for row in more]
-
-    def _keep(self, rows: list[EventLine]) -> None:
-        """Writes events; of very many, those that matter later."""
+    def _record(self, lines: list[EventLine]) -> None:
+        """Write events; when there are very many, only those that matter later."""
         whole = self._checkouts.since is None
-        kept = self._checkouts.kept(rows, self.lines.now())
+        kept = self._checkouts.keep(lines, self.connections.now())
         if kept:
             self._writer.append("events", *kept)
         if whole and self._checkouts.since is not None:
-            text = f"{EVENTS} events: from here on a checkout that comes back within {SHORT:.0f} s is left out"
-            self.lines.note(text, thinned=True)
+            text = f"{MAX_EVENTS} events: checkouts that are then returned within {SHORT:.0f} s are not recorded"
+            self.connections.note(text, thinned=True)
 
-    def _answer(self, peer: Peer, key: int, message: Message) -> None:
-        with self._lock:
-            question = self._questions.get(key)
-        if question is None or peer.pid not in question.waiting_for:
-            return
-        self._put(question.rows, peer, message.rows)
-        question.collected += message.by_gc
-        question.planted = message.planted[: messages.TEXT] if message.planted is not None else question.planted
-        if message.final:
-            self._answered(question, peer.pid)
+
+def process_row(probe: ProbeConnection, answered: bool) -> Process:
+    """Return a snapshot's row of a process."""
+    return Process(
+        process=probe.pid,
+        host=probe.host,
+        command=probe.command,
+        probe=True,
+        armed=probe.armed,
+        answered=answered,
+        dropped=probe.dropped + probe.lost,
+        unwatched=probe.unwatched,
+    )

@@ -1,12 +1,11 @@
-"""The app's side of a collector on another host: a local socket for its probes, and one connection that passes all on.
+"""The app's side of a collector on another host: accepts local probes, and passes their messages on.
 
-The app never waits for it: what the collector does not take is dropped by the probe, which counts it.
+The app never waits for it: if the collector does not keep up, the probes drop events and count them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
 import secrets
 import selectors
 import socket
@@ -18,39 +17,45 @@ from typing import Literal
 import msgspec
 import psutil
 
-from connleak.collectors.doors import Door, is_own
-from connleak.collectors.framing import HEAD, LARGEST, UNKNOWN, Frames, local_listener, mac, packed, shows, told
-from connleak.collectors.messages import HELLO, Nonsense, Seconds, decoded, hello
+from connleak.collectors.authentication import mac, matches
+from connleak.collectors.framing import HEAD, MAX_UNAUTHENTICATED_FRAME, FrameReader, control_frame, frame
+from connleak.collectors.listener import Listener
+from connleak.collectors.schema import MAX_HELLO, MAX_MESSAGE, Seconds, hello
 from connleak.model.errors import Error
 from connleak.model.struct import Struct
+from connleak.processes.decoding import InvalidMessage, decode
+from connleak.processes.sockets import is_same_user, listen_local
 from connleak.processes.threads import Supervised
 
-PATIENCE = 5.0
-LAST_WORDS = 1.0
-"""Seconds in which the collector may still read what waits for it when the command has ended."""
-ENOUGH = 4 << 20
-"""Bytes that wait for the collector, beyond which no probe is read."""
-FAR_TOO_MUCH = 16 << 20
+HANDSHAKE_TIMEOUT = 5.0
+"""Seconds for the collector's greeting."""
+FINAL_SEND_TIMEOUT = 1.0
+"""Seconds in which the collector may still read queued data when the command has ended."""
+PAUSE_READING_AT = 4 << 20
+"""Queued bytes beyond which no probe is read."""
+GIVE_UP_AT = 16 << 20
+"""Queued bytes beyond which the collector is given up."""
 
 
-class Said(Struct, frozen=True, kw_only=True):
-    """What a collector says on the relay's own channel."""
+class CollectorMessage(Struct, frozen=True, kw_only=True):
+    """A collector's message on the control channel."""
 
-    word: str = ""
+    challenge: str = ""
     welcome: str = ""
+    """Its proof that it knows the secret."""
     probe: Literal["pool", "queries", "off"] = "pool"
     gc: Literal["normal", "off", "eager"] = "normal"
     ping: Seconds | None = None
     ports: bool | int = False
 
 
-_said = msgspec.json.Decoder(Said)
+_collector_message = msgspec.json.Decoder(CollectorMessage)
 
 
-class Relay:
-    """Connected to a collector until it is closed; `environment` makes the probes of child processes speak with it.
+class RelayClient:
+    """A connection to a collector until it is closed; `environment` makes the probes of child processes connect to it.
 
-    Nothing here waits for the collector but the greeting: while it does not read, the probes are not read either.
+    Only the handshake waits for the collector: while it does not read, the probes are not read either.
     """
 
     def __init__(self, scratch: Path, address: tuple[str, int], secret: str, name: str) -> None:
@@ -59,52 +64,52 @@ class Relay:
         self._secret = secret
         self._name = name
         self._token = secrets.token_hex(16)
-        self._frames = Frames()
+        self._frames = FrameReader()
         self._channels: dict[int, socket.socket] = {}
         self._count = 0
         self._stop = False
         self._lost = False
-        self._welcome = Said()
-        self._waiting = bytearray()
-        """What the collector has not read yet."""
-        self._full = False
+        self._welcome = CollectorMessage()
+        self._queued = bytearray()
+        """Data that the collector has not read yet."""
+        self._paused = False
         self._lock = threading.Lock()
         self._ports: Supervised | None = None
         self._thread = Supervised("relay", self._run, self._stopped)
 
-    def __enter__(self) -> Relay:
+    def __enter__(self) -> RelayClient:
         host, port = self._address
         try:
-            self._line = socket.create_connection(self._address, timeout=PATIENCE)
+            self._connection = socket.create_connection(self._address, timeout=HANDSHAKE_TIMEOUT)
             try:
-                self._greet(time.monotonic() + PATIENCE)
+                self._handshake(time.monotonic() + HANDSHAKE_TIMEOUT)
             except BaseException:
-                self._line.close()
+                self._connection.close()
                 raise
-        except (OSError, ValueError, Nonsense) as error:
+        except (OSError, ValueError, InvalidMessage) as error:
             hint = "connleak watch URL --listen HOST:PORT, with the same CONNLEAK_SECRET"
             raise Error(f"no collector at {host}:{port}: {error}", hint, exit_code=4) from None
-        self._line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._line.setblocking(False)
-        self._door = Door(local_listener(self.path))
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._connection.setblocking(False)
+        self._listener = Listener(listen_local(self.path))
         self._selector = selectors.DefaultSelector()
         self._probes = selectors.EpollSelector()
-        self._selector.register(self._line, selectors.EVENT_READ)
+        self._selector.register(self._connection, selectors.EVENT_READ)
         self._selector.register(self._probes, selectors.EVENT_READ)
-        self._door.register(self._probes, self._knocks)
+        self._listener.register(self._probes, self._accept)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop = True
-        self._thread.join(PATIENCE)
-        self._let_go()
-        self._line.close()
+        self._thread.join(HANDSHAKE_TIMEOUT)
+        self._disconnect()
+        self._connection.close()
         self._selector.close()
         self._probes.close()
 
     def environment(self) -> dict[str, str]:
-        """Returns the variables that make a probe find this relay, and watch as the collector wishes."""
+        """Return the variables that make a probe connect to this relay, and watch as the collector has configured."""
         return {
             "CONNLEAK_SOCKET": str(self.path),
             "CONNLEAK_TOKEN": self._token,
@@ -112,31 +117,31 @@ class Relay:
             "CONNLEAK_GC": self._welcome.gc,
         }
 
-    def _greet(self, deadline: float) -> None:
-        """Shows the secret, and has it shown."""
-        ours, theirs = secrets.token_hex(16), self._own(deadline).word
-        shown = mac(self._secret, "relay", theirs, ours)
-        self._line.sendall(told(mac=shown, host=self._name, word=ours, cwd=str(Path.cwd())))
-        self._welcome = self._own(deadline)
-        if not shows(mac(self._secret, "collector", theirs, ours), self._welcome.welcome):
+    def _handshake(self, deadline: float) -> None:
+        """Prove that this end knows the secret, and verify the collector's proof."""
+        mine, theirs = secrets.token_hex(16), self._control_message(deadline).challenge
+        proof = mac(self._secret, "relay", theirs, mine)
+        self._connection.sendall(control_frame(mac=proof, host=self._name, challenge=mine, cwd=str(Path.cwd())))
+        self._welcome = self._control_message(deadline)
+        if not matches(mac(self._secret, "collector", theirs, mine), self._welcome.welcome):
             raise ValueError("it does not know the secret")
 
-    def _own(self, deadline: float) -> Said:
-        """Return the next message of the relay's own channel; no byte beyond it is read."""
+    def _control_message(self, deadline: float) -> CollectorMessage:
+        """Return the next message of the control channel, without reading a byte beyond it."""
         length, channel = HEAD.unpack(self._exactly(HEAD.size, deadline))
-        if channel or length > UNKNOWN:
+        if channel or length > MAX_UNAUTHENTICATED_FRAME:
             raise ValueError(f"a frame of {length} bytes on channel {channel} instead of a greeting")
-        return decoded(_said, self._exactly(length, deadline))
+        return decode(_collector_message, self._exactly(length, deadline))
 
     def _exactly(self, count: int, deadline: float) -> bytes:
-        """Return so many bytes; raise TimeoutError when they are not there by the deadline."""
+        """Return exactly `count` bytes; raise TimeoutError if they have not come by the deadline."""
         data = b""
         while len(data) < count:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("timed out")
-            self._line.settimeout(left)
-            part = self._line.recv(count - len(data))
+            self._connection.settimeout(left)
+            part = self._connection.recv(count - len(data))
             if not part:
                 raise ValueError("it closed the connection: is the secret the same?")
             data += part
@@ -145,27 +150,27 @@ class Relay:
     # the thread
 
     def _stopped(self, thread: str, error: BaseException) -> None:
-        """Tells the collector that an error has ended a thread; without the relay's own, the probes are let go."""
-        self._say(told(stopped=f"{type(error).__name__}: {error}"[:300]))
+        """Report to the collector that an error has ended a thread; if it was the relay's, disconnect the probes."""
+        self._send(control_frame(stopped=f"{type(error).__name__}: {error}"[:300]))
         if thread == "relay":
             with contextlib.suppress(OSError):
                 self._flush()
-            self._line.close()
-            self._let_go()
+            self._connection.close()
+            self._disconnect()
 
     def _run(self) -> None:
         while not self._lost and not self._stop:
-            self._turn(0.1)
-        deadline = time.monotonic() + LAST_WORDS
-        while self._waiting and not self._lost and time.monotonic() < deadline:
-            self._turn(0.05)
+            self._poll(0.1)
+        deadline = time.monotonic() + FINAL_SEND_TIMEOUT
+        while self._queued and not self._lost and time.monotonic() < deadline:
+            self._poll(0.05)
         if self._lost:
-            self._let_go()
+            self._disconnect()
 
-    def _turn(self, timeout: float) -> None:
+    def _poll(self, timeout: float) -> None:
         with self._lock:
-            writing = selectors.EVENT_WRITE if self._waiting else 0
-        self._selector.modify(self._line, selectors.EVENT_READ | writing)
+            writing = selectors.EVENT_WRITE if self._queued else 0
+        self._selector.modify(self._connection, selectors.EVENT_READ | writing)
         for key, events in self._selector.select(timeout):
             if key.fileobj is self._probes:
                 for probe, _ in self._probes.select(0):
@@ -174,118 +179,120 @@ class Relay:
                 if events & selectors.EVENT_WRITE:
                     self._flush()
                 if events & selectors.EVENT_READ:
-                    self._take()
-        for stranger in self._door.overdue():
-            self._close(stranger)
-        self._keep_pace()
+                    self._receive()
+        for connection in self._listener.overdue():
+            self._close(connection)
+        self._limit_queue()
 
-    def _keep_pace(self) -> None:
-        """Reads no probe while very much waits for the collector: then each probe drops, and counts what it drops."""
-        full = len(self._waiting) > ENOUGH
-        if full and not self._full:
+    def _limit_queue(self) -> None:
+        """Stop reading the probes while the queue is long: each probe then drops events and counts them."""
+        full = len(self._queued) > PAUSE_READING_AT
+        if full and not self._paused:
             self._selector.unregister(self._probes)
-        elif self._full and not full:
+        elif self._paused and not full:
             self._selector.register(self._probes, selectors.EVENT_READ)
-        self._full = full
+        self._paused = full
 
-    def _knocks(self, listener: socket.socket) -> None:
-        channel = self._door.accept()
+    def _accept(self, _: socket.socket) -> None:
+        channel = self._listener.accept()
         if channel is not None:
-            self._probes.register(channel, selectors.EVENT_READ, self._begin)
+            self._probes.register(channel, selectors.EVENT_READ, self._authenticate)
 
-    def _begin(self, channel: socket.socket) -> None:
-        """Takes a process in whose first message has our token."""
+    def _authenticate(self, channel: socket.socket) -> None:
+        """Accept a process whose first message has this relay's token."""
         try:
-            first = channel.recv(HELLO + 1)
-            known = is_own(channel) and hmac.compare_digest(hello(first).token.encode(), self._token.encode())
-        except (OSError, Nonsense):
-            known = False
-        if not known:
+            first = channel.recv(MAX_HELLO + 1)
+            authentic = is_same_user(channel) and matches(self._token, hello(first).token)
+        except (OSError, InvalidMessage):
+            authentic = False
+        if not authentic:
             self._close(channel)
             return
-        self._door.shown(channel)
+        self._listener.set_authenticated(channel)
         self._count += 1
         number = self._count
         self._channels[number] = channel
         self._probes.modify(channel, selectors.EVENT_READ, lambda channel: self._pass_on(number, channel))
-        self._say(packed(number, first))
+        self._send(frame(number, first))
 
     def _pass_on(self, number: int, channel: socket.socket) -> None:
         try:
-            data = channel.recv(LARGEST)
+            data = channel.recv(MAX_MESSAGE)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if data:
-            self._say(packed(number, data))
+            self._send(frame(number, data))
             return
         del self._channels[number]
         self._close(channel)
-        self._say(told(gone=number))
+        self._send(control_frame(gone=number))
 
     def _close(self, channel: socket.socket) -> None:
         self._probes.unregister(channel)
-        self._door.gone(channel)
+        self._listener.forget(channel)
         channel.close()
 
-    def _say(self, data: bytes) -> None:
-        """Puts a frame up for sending; a collector for which far too much waits is given up."""
+    def _send(self, data: bytes) -> None:
+        """Queue a frame; if the queue is too long, give the collector up."""
         with self._lock:
-            self._waiting += data
-            self._lost = self._lost or len(self._waiting) > FAR_TOO_MUCH
+            self._queued += data
+            self._lost = self._lost or len(self._queued) > GIVE_UP_AT
 
     def _flush(self) -> None:
         with self._lock:
             try:
-                del self._waiting[: self._line.send(self._waiting)]
+                del self._queued[: self._connection.send(self._queued)]
             except BlockingIOError:
                 return
             except OSError:
                 self._lost = True
 
-    def _take(self) -> None:
+    def _receive(self) -> None:
         try:
-            data = self._line.recv(1 << 16)
-            found = self._frames.feed(data)
-            for number, payload in found:
-                self._answer(number, payload)
+            data = self._connection.recv(1 << 16)
+            for number, payload in self._frames.feed(data):
+                self._handle(number, payload)
         except BlockingIOError:
             return
-        except (OSError, ValueError, Nonsense):
+        except (OSError, ValueError, InvalidMessage):
             data = b""
         self._lost = self._lost or not data
 
-    def _answer(self, number: int, payload: bytes) -> None:
+    def _handle(self, number: int, payload: bytes) -> None:
         if number:
             channel = self._channels.get(number)
             if channel is not None:
                 with contextlib.suppress(OSError):
                     channel.send(payload)
             return
-        said = decoded(_said, payload)
-        if said.ping is not None:
-            self._say(told(pong=said.ping, at=time.monotonic()))
-        elif said.ports and not (self._ports and self._ports.is_alive()):
-            # through the sockets of a busy host that takes a second: others must not wait for it
-            self._ports = Supervised("relay's ports", lambda: self._say(told(ports=local_ports())), self._stopped)
+        message = decode(_collector_message, payload)
+        if message.ping is not None:
+            self._send(control_frame(pong=message.ping, at=time.monotonic()))
+        elif message.ports and not (self._ports and self._ports.is_alive()):
+            # on a busy host this takes a second, so it has a thread of its own
+            self._ports = Supervised("relay's ports", self._report_ports, self._stopped)
             self._ports.start()
 
-    def _let_go(self) -> None:
-        """Lets the probes go: the app goes on as if there were no collector."""
+    def _report_ports(self) -> None:
+        self._send(control_frame(ports=local_ports()))
+
+    def _disconnect(self) -> None:
+        """Disconnect the probes: the app continues as if there were no collector."""
         for key in list(self._probes.get_map().values()):
             assert isinstance(key.fileobj, socket.socket)
             self._probes.unregister(key.fileobj)
             key.fileobj.close()
-        self._door.listener.close()
+        self._listener.socket.close()
         self._channels.clear()
 
 
 def local_ports() -> dict[int, list[int]]:
-    """Returns {pid: its local TCP ports} of this process's descendants."""
-    mine = {process.pid for process in psutil.Process().children(recursive=True)}
+    """Return {pid: its local TCP ports} of this process's descendants."""
+    descendants = {process.pid for process in psutil.Process().children(recursive=True)}
     found: dict[int, list[int]] = {}
     for connection in psutil.net_connections("tcp"):
-        if connection.pid in mine and connection.laddr:
+        if connection.pid in descendants and connection.laddr:
             found.setdefault(connection.pid, []).append(connection.laddr.port)
     return found

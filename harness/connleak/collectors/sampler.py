@@ -1,11 +1,11 @@
-"""Reads the server's sessions ten times a second and writes what changed; keeps on when everyone else is refused."""
+"""Read the server's sessions ten times a second and record the changes, even while the server refuses the app."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -13,18 +13,18 @@ from connleak.databases.server import NotAnswering, Reader, Reading
 from connleak.model.errors import Error
 from connleak.model.recording import Backend, Note, Sample
 from connleak.processes.threads import Supervised, stopped
-from connleak.recording.downsampling import FULL_EVERY, full_every, kept_every
-from connleak.recording.reader import SampleLine
+from connleak.recording import delta
+from connleak.recording.downsampling import FULL_EVERY, full_interval, sample_interval
 from connleak.recording.writer import Writer
 
 PATIENCE = 5.0
-"""Seconds in which a last reading must come."""
+"""Seconds to wait for the last reading at the end."""
 GAP = 1.0
-"""A pause between two samples longer than this (and than five periods) is noted."""
+"""Seconds: a pause between two samples that is longer than this and than five periods is noted."""
 
 
 class Sampler:
-    """Samples in a thread of its own until it is closed; `latest` is the newest sample."""
+    """Take samples in a thread until closed; `latest` is the newest sample."""
 
     def __init__(
         self,
@@ -41,21 +41,23 @@ class Sampler:
         self._every = every
         self._belongs = belongs
         self._window = window
-        self._stored: dict[int, Backend] = {}
+        self._encoder = delta.Encoder()
         self._stored_at = self._full_at = self._read_at = -FULL_EVERY
+        self._interval = 0.0
+        """The longest intended interval of the samples since the last stored one."""
         self._changed: set[int] | None = None
-        """The sessions that changed since a sample was stored; None when any may have."""
-        self._pending = SampleLine(t=0.0)
+        """The sessions that may have changed since the last stored sample; None: any."""
         self._stop = threading.Event()
-        self._thread = Supervised("sampler", self._read_on, self._stopped)
+        self._thread = Supervised("sampler", self._sample_until_stopped, self._stopped)
         self._failures = 0
-        """Readings that failed for another reason than a server that does not answer."""
+        """Readings that failed although the server answered."""
         self.thins = False
-        """Whether samples may be left out: under a load, in which only states change."""
+        """Whether samples in which only states changed may be left out; true during a load."""
         self.latest = Sample(0.0, ())
         self.taken = 0
         self.cost = 0.0
         self.others: Counter[str] = Counter()
+        """Sessions of other applications, by application name."""
 
     def __enter__(self) -> Sampler:
         try:
@@ -84,8 +86,8 @@ class Sampler:
     def _stopped(self, thread: str, error: BaseException) -> None:
         self._writer.append("notes", stopped(self._now(), thread, error))
 
-    def _read_on(self) -> None:
-        """Reads until it is told to stop; a server that hangs may keep it longer than anybody waits for it."""
+    def _sample_until_stopped(self) -> None:
+        """Take samples, and close the reader in this thread: a server that hangs may outlast PATIENCE."""
         try:
             self._run()
         finally:
@@ -106,7 +108,7 @@ class Sampler:
             except NotAnswering as error:
                 if self._stop.is_set():
                     return
-                # one reading that cannot be read is borne; a second in a row is as none
+                # a single reading that failed is tolerated; the second in a row counts as no answer
                 if not silent and (failed or self._failures == failures):
                     self._note(self._now(), "database", f"the server did not answer: {error}")
                     silent = True
@@ -116,7 +118,7 @@ class Sampler:
                 self._note(before, "sampler", f"no sample for {gap:.1f} s", gap=round(gap, 3))
 
     def _read_once(self) -> None:
-        """Takes a sample; raises NotAnswering, too, when what the server said cannot be read, after connecting anew."""
+        """Take a sample; raise NotAnswering also when the reading fails otherwise, after closing the connection."""
         try:
             self._sample()
         except NotAnswering:
@@ -126,7 +128,7 @@ class Sampler:
             if self._failures == 1:
                 self._note(self._now(), "sampler", f"a reading failed: {error!r:.300}", failed=1.0)
             self._reader.close()
-            raise NotAnswering(f"what it said cannot be read: {error!r:.300}") from error
+            raise NotAnswering(f"its answer cannot be read: {error!r:.300}") from error
 
     def _sample(self) -> None:
         began = time.monotonic()
@@ -136,55 +138,48 @@ class Sampler:
         if reading.clock_jump:
             jump = reading.clock_jump
             self._note(self._now(), "database", f"the server's clock jumped by {jump:+.2f} s", clock=round(jump, 3))
-        backends = tuple(self._ours(reading.backends.values()))
-        sample = Sample(round(reading.t - self._origin, 4), backends, reading.counters)
-        self._store(sample, reading, began)
+        self.latest = Sample(
+            round(reading.t - self._origin, 4),
+            tuple(self._own(reading.backends.values())),
+            reading.counters or self.latest.counters,
+            locks=self.latest.locks if reading.locks is None else reading.locks,
+        )
+        self.taken += 1
+        self._store(self.latest, reading, began)
 
-    def _ours(self, backends: Collection[Backend]) -> Collection[Backend]:
-        """Returns the app's sessions; those of others are counted by name."""
+    def _own(self, backends: Collection[Backend]) -> Collection[Backend]:
+        """Return the app's sessions; those of other applications are counted by name."""
         if self._belongs is None:
             return backends
-        ours = []
+        own = []
         for backend in backends:
             if self._belongs(backend):
-                ours.append(backend)
+                own.append(backend)
             else:
                 name = backend.application_name or f"(no name, user {backend.usename})"
                 self.others[name] = max(self.others[name], 1)
-        return ours
+        return own
 
     def _store(self, sample: Sample, reading: Reading, began: float) -> None:
-        """Writes what changed since the last sample that was stored; all sessions now and then."""
-        now = {backend.pid: backend for backend in sample.backends}
+        """Write what changed since the last stored sample, and all sessions from time to time."""
         if self._changed is not None:
             self._changed = None if reading.changed is None else self._changed | reading.changed
-        line = SampleLine(
-            t=sample.t,
-            counters=reading.counters or self._pending.counters,
-            locks=self._pending.locks if reading.locks is None else reading.locks,
-        )
-        self.taken += 1
-        self.latest = sample
-        if self._is_left_out(sample.t, now):
-            self._pending = line
+        interval = sample_interval(self._every, sample.t, self._window) if self.thins else self._every
+        self._interval = max(self._interval, interval)
+        if self._is_left_out(sample, interval):
             self.cost += time.monotonic() - began
             return
-        if sample.t - self._full_at >= full_every(sample.t):
-            self._full_at = sample.t
-            line = msgspec.structs.replace(line, full=True, rows=sample.backends)
-        else:
-            candidates = now.keys() & (now.keys() if self._changed is None else self._changed | self._new(now))
-            changed = tuple(now[pid] for pid in sorted(candidates) if self._stored.get(pid) != now[pid])
-            line = msgspec.structs.replace(line, rows=changed, gone=tuple(self._stored.keys() - now.keys()))
+        full = sample.t - self._full_at >= full_interval(sample.t)
+        self._full_at = sample.t if full else self._full_at
+        line = self._encoder.encode(sample, full=full, changed=self._changed)
         cost = time.monotonic() - began
-        self._writer.append("samples", msgspec.structs.replace(line, cost=round(cost, 5)))
-        self._stored, self._stored_at, self._changed, self._pending = now, sample.t, set(), SampleLine(t=0.0)
+        stated = round(self._interval, 3) if self._interval > self._every else None
+        self._writer.append("samples", msgspec.structs.replace(line, cost=round(cost, 5), interval=stated))
+        self._stored_at, self._interval, self._changed = sample.t, 0.0, set()
         self.cost += cost
 
-    def _new(self, now: Mapping[int, Backend]) -> set[int]:
-        return now.keys() - self._stored.keys()
-
-    def _is_left_out(self, t: float, now: Mapping[int, Backend]) -> bool:
-        """Tells whether a sample of a long load is not stored: no session opened or closed, and one was just now."""
-        soon = t - self._stored_at < kept_every(self._every, t, self._window) - self._every / 2
-        return self.thins and soon and now.keys() == self._stored.keys()
+    def _is_left_out(self, sample: Sample, interval: float) -> bool:
+        """Return whether a sample comes early and shows the same sessions as the last stored one."""
+        if sample.t - self._stored_at >= interval - self._every / 2:
+            return False
+        return self.thins and {backend.pid for backend in sample.backends} == self._encoder.sessions.keys()

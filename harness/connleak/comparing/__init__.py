@@ -1,36 +1,37 @@
-"""Recordings and verdicts of several arms -> Comparison, pure: which differences are real, and does the fix work.
+"""Recordings and verdicts of several arms -> Comparison, pure: which differences are real, and whether the fix works.
 
-An arm is a variant, a revision or a list of run folders; a round is one run of each. The first arm is what the others
-are held against.
+An arm is a variant, a revision or a list of run folders; a round is one run of each. The first arm is the baseline of
+the others.
 """
 
 from __future__ import annotations
 
-from connleak.comparing.conclusion import conclude, remark
+from connleak.comparing.conclusion import conclude, describe_arm
+from connleak.comparing.conditions import differing_conditions
 from connleak.comparing.effects import effects_of, is_clear
 from connleak.comparing.figures import arm_of, measure
-from connleak.comparing.unlike import refusal, unlike
 from connleak.model.comparison import Comparison
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 
-__all__ = ["compare", "refusal", "unlike"]
+__all__ = ["compare"]
 
 
 def compare(arms: dict[str, list[tuple[Recording, Verdict]]]) -> Comparison:
-    """Returns the comparison of the arms, in their order, against the first."""
-    made = [arm_of(name, [measure(*run) for run in runs]) for name, runs in arms.items()]
-    effects = effects_of(made)
-    first = made[0]
-    said = [arm if arm is first else remark(arm, first, effects) for arm in made]
-    outcome, words, code = conclude(said, effects)
+    """Return the comparison of the arms, in their order, with the first."""
+    measured = [arm_of(name, [measure(*run) for run in runs]) for name, runs in arms.items()]
+    effects = effects_of(measured)
+    first = measured[0]
+    described = [arm if arm is first else describe_arm(arm, first, effects) for arm in measured]
+    outcome, conclusion, code = conclude(described, effects)
+    recordings = {name: [recording for recording, _ in runs] for name, runs in arms.items()}
     return Comparison(
         outcome=outcome,
-        conclusion=words,
+        conclusion=conclusion,
         exit_code=code,
-        arms=tuple(said),
+        arms=tuple(described),
         effects=tuple(effects),
-        unlike=tuple(unlike({name: [recording for recording, _ in runs] for name, runs in arms.items()})),
-        rounds=min(len(arm.runs) for arm in made),
-        clear=is_clear(made, effects),
+        differing_conditions=tuple(differing_conditions(recordings)),
+        rounds=min(len(arm.runs) for arm in measured),
+        clear=is_clear(measured, effects),
     )

@@ -1,4 +1,4 @@
-"""The comparison in words: what each arm does beside the first, and which fix works. Pure."""
+"""The comparison in words: what each arm does relative to the first, and which fix works."""
 
 from __future__ import annotations
 
@@ -6,147 +6,159 @@ from msgspec.structs import replace
 
 from connleak.judging.facts import plural
 from connleak.judging.rates import compact
-from connleak.model.comparison import Answer, Arm, Effect
+from connleak.model.comparison import METRICS, Answer, Arm, Effect, State
 
-NAMES = {"throughput": "throughput", "p50": "p50", "p99": "p99", "peak": "peak sessions", "errors": "failed requests"}
-"""The figures in which a fix may cost something."""
-FURTHER = 1.25
-"""A wall that is so many times further away, or more, is further away."""
+COSTS = {metric.name: metric.title for metric in METRICS if metric.is_cost}
+"""The metrics that a fix may worsen, with their titles."""
+POSTPONED = 1.25
+"""Exhaustion is postponed if it comes at least this many times later."""
+KNOWN_COST = 4.0
+"""The cost is known if the upper end of the throughput's interval is at most this many times the lower end."""
+SUMMARIES: dict[State, str] = {
+    "sound": "returns every connection",
+    "mixed": "is undecided",
+    "unknown": "could not be judged",
+}
 
 
 def conclude(arms: list[Arm], effects: list[Effect]) -> tuple[Answer, str, int]:
-    """Returns (outcome, the conclusion, exit code): 0 the last is fixed and no worse, 1 not, 3 undecided."""
+    """Return (outcome, conclusion, exit code): 0 if the last arm is fixed and not worse, 1 if not, 3 if undecided."""
     first, last = arms[0], arms[-1]
-    told = [effect for effect in effects if effect.real]
-    words = " ".join(sentences(arms, effects))
+    real = [effect for effect in effects if effect.real]
+    conclusion = " ".join(sentences(arms, effects))
     if first.state in ("mixed", "unknown") or last.state in ("mixed", "unknown"):
-        return "undecided", words, 3
-    harm = [effect for effect in told if effect.arm == last.name and effect.worse and effect.metric in NAMES]
-    if alike(arms, effects) and not told:
-        return "no difference", words, 1 if last.state == "broken" else 0
+        return "undecided", conclusion, 3
+    harm = [effect for effect in real if effect.arm == last.name and effect.worse and effect.metric in COSTS]
+    if alike(arms, effects) and not real:
+        return "no difference", conclusion, 1 if last.state == "broken" else 0
     if last.state == "broken":
-        return "not fixed", words, 1
+        return "not fixed", conclusion, 1
     if harm:
-        return "worse", words, 1
-    return ("fixed" if first.state == "broken" else "no difference"), words, 0
+        return "worse", conclusion, 1
+    return ("fixed" if first.state == "broken" else "no difference"), conclusion, 0
 
 
 def sentences(arms: list[Arm], effects: list[Effect]) -> list[str]:
-    """Returns the conclusion's sentences: the first arm, those that work, those that do not, the undecided."""
+    """Return the conclusion's sentences: the first arm, the arms that work, those that do not, the undecided ones."""
     first, others = arms[0], arms[1:]
-    rounds = len(first.runs)
-    found = []
     if alike(arms, effects) and first.state in ("broken", "sound") and not any(effect.real for effect in effects):
-        what = "all give everything back" if first.state == "sound" else f"each {does(first)}"
-        often = plural(rounds, "round") if rounds > 1 else "one run each, which compares the verdicts alone"
-        return [f"No difference between {spoken([arm.name for arm in arms])} in {often}: {what}."]
+        return [no_difference(arms)]
+    found = []
     if first.state == "broken":
-        found.append(f"{first.name} {does(first)}.")
-    works = [arm for arm in others if arm.state == "sound"]
-    if works:
-        price = costs(works, effects)
-        verb = "gives" if len(works) == 1 else "give"
-        found.append(f"{spoken([arm.name for arm in works])} {verb} everything back{of(works)}{price}.")
-    found += [f"{arm.name} {arm.says}." for arm in others if arm.state == "broken"]
-    open_ = [arm for arm in arms if arm.state in ("mixed", "unknown")]
-    for arm in open_:
-        count = max(set(arm.outcomes), key=arm.outcomes.count)
-        rounds_told = f"{arm.outcomes.count(count)} of {len(arm.outcomes)} rounds say {count}"
-        found.append(f"{arm.name} is undecided: {rounds_told} ({arm.why}).")
+        found.append(f"{first.name} {describe_failure(first)}.")
+    working = [arm for arm in others if arm.state == "sound"]
+    if working:
+        verb = "returns" if len(working) == 1 else "return"
+        names = format_list([arm.name for arm in working])
+        found.append(f"{names} {verb} every connection{confidence(working)}{costs(working, effects)}.")
+    found += [f"{arm.name} {arm.summary}." for arm in others if arm.state == "broken"]
+    for arm in (arm for arm in arms if arm.state in ("mixed", "unknown")):
+        usual = max(set(arm.outcomes), key=arm.outcomes.count)
+        rounds = f"{arm.outcomes.count(usual)} of {plural(len(arm.outcomes), 'round')} gave {usual}"
+        found.append(f"{arm.name} is undecided: {rounds} ({arm.why}).")
     return found
 
 
+def no_difference(arms: list[Arm]) -> str:
+    """Return the sentence for arms that are all alike."""
+    first = arms[0]
+    rounds = len(first.runs)
+    result = "all return every connection" if first.state == "sound" else f"each {describe_failure(first)}"
+    often = plural(rounds, "round") if rounds > 1 else "one run each, which compares only the verdicts"
+    return f"No difference between {format_list([arm.name for arm in arms])} in {often}: {result}."
+
+
 def alike(arms: list[Arm], effects: list[Effect]) -> bool:
-    """Tells whether all arms got the same verdicts, of the same kinds, and meet their wall as soon as the first."""
+    """Return whether all arms have the same verdicts and kinds, and none postpones exhaustion."""
     same = len({(arm.state, frozenset(arm.kinds)) for arm in arms}) == 1
-    return same and not any(arm.state == "broken" and further_wall(arm, arms[0], effects) for arm in arms[1:])
+    return same and not any(arm.state == "broken" and postponed(arm, arms[0], effects) for arm in arms[1:])
 
 
-def of(works: list[Arm]) -> str:
-    """Returns in how many rounds, and how small a leak would have shown."""
-    rounds = len(works[0].runs)
-    worst = max(arm.sensitivity for arm in works)
+def confidence(working: list[Arm]) -> str:
+    """Return the number of rounds, and the smallest leak that they would have detected."""
+    rounds = len(working[0].runs)
+    smallest = max(arm.sensitivity for arm in working)
     often = "the one round" if rounds == 1 else "both rounds" if rounds == 2 else f"all {rounds} rounds"
-    return f" in {often} (a leak of {compact(worst)} or more per {works[0].runs[0].per} would have shown)"
+    return f" in {often} (a leak of {compact(smallest)} or more per {working[0].runs[0].per} would have been detected)"
 
 
-def does(arm: Arm) -> str:
-    """Returns what a broken arm does, with its figures: `leaks 16 sessions, bounded by threads, at app.py:31`."""
-    left = arm.figures["left"].mean if "left" in arm.figures else 0
-    at = f", at {arm.site}" if arm.site else ""
-    if not left and not (arm.rate and arm.rate.value):
-        return f"is at fault ({', '.join(arm.kinds)}){at}"
-    words = f"leaves {amount(left)} not given back"
+def describe_failure(arm: Arm) -> str:
+    """Return a broken arm's failure with its figures: `does not return 16 sessions (...), checked out at app.py:31`."""
+    unreturned = arm.figures["left"].mean if "left" in arm.figures else 0
+    if not unreturned and not (arm.rate and arm.rate.value):
+        return f"has faults ({', '.join(arm.kinds)})" + (f" at {arm.site}" if arm.site else "")
+    words = f"does not return {sessions(unreturned)}"
     if arm.bounded_by:
         words += f" (bounded by {arm.bounded_by})"
     elif arm.rate and arm.rate.value:
         words += f", {compact(arm.rate.value)} ({compact(arm.rate.low)} to {compact(arm.rate.high)}) per {arm.rate.per}"
-    return words + at
+    return words + (f", checked out at {arm.site}" if arm.site else "")
 
 
-def amount(sessions: float) -> str:
-    return f"{sessions:.0f} session{'' if round(sessions) == 1 else 's'}"
+def sessions(count: float) -> str:
+    return plural(round(count), "session")
 
 
-def remark(arm: Arm, first: Arm, effects: list[Effect]) -> Arm:
-    """Returns the arm with what is to be said of it beside the first one."""
+def describe_arm(arm: Arm, first: Arm, effects: list[Effect]) -> Arm:
+    """Return the arm with its summary relative to the first arm."""
     if arm.state != "broken":
-        says = {"sound": "gives everything back", "mixed": "is undecided", "unknown": "could not be judged"}[arm.state]
         strained = f", but is strained ({', '.join(arm.kinds)})" if arm.kinds and arm.state == "sound" else ""
-        return replace(arm, says=says + strained)
-    mine = {effect.metric: effect for effect in effects if effect.arm == arm.name}
-    says = does(arm)
+        return replace(arm, summary=SUMMARIES[arm.state] + strained)
+    own = {effect.metric: effect for effect in effects if effect.arm == arm.name}
+    summary = describe_failure(arm)
     if first.state == "broken":
-        closed = mine.get("open_transactions")
-        later = further_wall(arm, first, effects)
-        if closed and closed.real and closed.value < 0:
-            says = f"ends its transactions, and still {does(arm)}"
+        transactions = own.get("open_transactions")
+        later = postponed(arm, first, effects)
+        if transactions and transactions.real and transactions.value < 0:
+            summary = f"ends its transactions, but still {summary}"
         elif later:
-            says = f"only moves the cliff: it still {does(arm)}, and {later}"
-        elif not any(effect.real for effect in mine.values()):
-            says = f"changes nothing that could be told: it {does(arm)}"
+            summary = f"only postpones exhaustion: it still {summary}, and {later}"
+        elif not any(effect.real for effect in own.values()):
+            summary = f"makes no measurable difference: it {summary}"
         else:
-            says = f"does not help: it {does(arm)}"
-    return replace(arm, says=says)
+            summary = f"does not help: it {summary}"
+    return replace(arm, summary=summary)
 
 
-def further_wall(arm: Arm, first: Arm, effects: list[Effect]) -> str:
-    """Returns how much later the arm meets its wall than the first one does; empty when that cannot be said."""
+def postponed(arm: Arm, first: Arm, effects: list[Effect]) -> str:
+    """Return how much later the arm is exhausted than the first one; empty if that is not known."""
     before, after = (one.figures.get("refused_after") for one in (first, arm))
     if before and not after and not any(run.figures["refused_after"] for run in arm.runs):
-        return f"no caller was turned away yet, where the first was after {before.mean:.0f} requests"
+        return f"no caller is refused, while {first.name} refuses the first after {before.mean:.0f} requests"
     later = next((e for e in effects if (e.arm, e.metric) == (arm.name, "refused_after")), None)
-    if before and after and later and later.real and later.value > FURTHER:
-        return f"the first caller is turned away after {after.mean:.0f} requests, not {before.mean:.0f}"
-    if not before and not after and arm.room and first.room and arm.room > FURTHER * first.room:
-        return f"its pools may open {arm.room} connections, not {first.room}, until they are full of what is kept"
+    if before and after and later and later.real and later.value > POSTPONED:
+        return f"the first caller is refused after {after.mean:.0f} requests instead of {before.mean:.0f}"
+    larger = arm.pool_limit and first.pool_limit and arm.pool_limit > POSTPONED * first.pool_limit
+    if not before and not after and larger:
+        return f"its pools open up to {arm.pool_limit} connections instead of {first.pool_limit}"
     return ""
 
 
-def costs(works: list[Arm], effects: list[Effect]) -> str:
-    """Returns what the working arms cost beside the first one, and what could not be told."""
+def costs(working: list[Arm], effects: list[Effect]) -> str:
+    """Return the cost of the working arms relative to the first one, or that it cannot be measured yet."""
     prices = []
-    for arm in works:
-        real = [effect for effect in effects if effect.arm == arm.name and effect.worse and effect.metric in NAMES]
-        prices += [f"{arm.name} costs {change(effect)} in {NAMES[effect.metric]}" for effect in real]
+    for arm in working:
+        worse = [effect for effect in effects if effect.arm == arm.name and effect.worse and effect.metric in COSTS]
+        prices += [f"{arm.name} costs {change(effect)} in {COSTS[effect.metric]}" for effect in worse]
         if arm.kinds:
             prices.append(f"{arm.name} is strained ({', '.join(arm.kinds)})")
-    known = [effect for effect in effects if effect.arm in {arm.name for arm in works} and effect.low is not None]
+    names = {arm.name for arm in working}
+    known = [effect for effect in effects if effect.arm in names and effect.low is not None]
     if not known:
-        return "; what it costs takes more than one round to tell" + (f"; {'; '.join(prices)}" if prices else "")
+        return "; ".join(["", "the cost cannot be measured in one round", *prices])
     if prices:
-        return "; " + "; ".join(prices)
-    speed = [effect for effect in known if effect.metric == "throughput"]
-    if not speed:
-        return ", at no cost that could be told"
-    low, high = min(effect.low or 1 for effect in speed), max(effect.high or 1 for effect in speed)
-    if high / low > 4:
-        return "; what it costs takes more rounds to tell"
-    return f", at no cost that could be told (throughput between {percent(low)} and {percent(high)})"
+        return "; ".join(["", *prices])
+    throughput = [effect for effect in known if effect.metric == "throughput"]
+    if not throughput:
+        return ", at no measurable cost"
+    low, high = min(effect.low or 1 for effect in throughput), max(effect.high or 1 for effect in throughput)
+    if high / low > KNOWN_COST:
+        return "; measuring the cost takes more rounds"
+    return f", at no measurable cost (throughput between {percent(low)} and {percent(high)})"
 
 
 def change(effect: Effect) -> str:
-    """Returns an effect with its interval: `-12 % (-15 to -9)` or `+3 (1 to 5)`."""
+    """Return an effect with its interval: `-12 % (-15 % to -9 %)` or `+3.0 (+1.0 to +5.0)`."""
     if effect.ratio:
         ends = f" ({percent(effect.low)} to {percent(effect.high)})" if effect.low and effect.high else ""
         return percent(effect.value) + ends
@@ -158,6 +170,6 @@ def percent(ratio: float | None) -> str:
     return f"{100 * ((ratio or 1) - 1):+.0f} %"
 
 
-def spoken(names: list[str]) -> str:
-    """Returns names as a sentence lists them."""
+def format_list(names: list[str]) -> str:
+    """Return names as `one`, `one and two`, or `one, two and three`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,7 +1,7 @@
-"""How each arm differs from the first, with intervals. A difference is real when its interval leaves out none.
+"""Differences of each arm from the first, with intervals; a difference is real if its interval excludes zero.
 
-The noise between runs is pooled over all arms, and never taken for smaller than what one run can resolve; Student's
-interval shares FAMILY among all figures of all arms.
+The noise between runs is pooled over all arms, with a floor at the resolution of one run. The error probability FAMILY
+is divided among all metrics of all arms.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from statistics import fmean
 
 from connleak.comparing.figures import values_of
 from connleak.model.comparison import METRICS, Arm, Effect, Metric
+from connleak.model.errors import Error
 
 FAMILY = 0.01
-"""Probability that arms which do not differ are told apart by any figure: it is shared among all that are compared."""
+"""Probability that any metric shows a difference between arms that do not differ."""
 WORSE = 1.05
-"""A real difference of less than this ratio is told, and does not make a fix worse."""
+"""A real difference below this ratio is reported, but does not make a fix worse."""
 CLEAR = 0.25
-"""The throughput's difference is known well enough when its interval reaches no further than this to either side."""
+"""The throughput's difference is known well enough if its interval extends at most this far to either side."""
 
 
 def effects_of(arms: list[Arm]) -> list[Effect]:
-    """Returns how each later arm differs from the first, for every metric that both have."""
+    """Return the differences of each later arm from the first, in every metric that both have."""
     compared = [m for m in METRICS if sum(bool(values_of(arm.runs, m)) for arm in arms) > 1]
     claims = max(1, len(compared) * (len(arms) - 1))
     found = []
@@ -30,10 +31,10 @@ def effects_of(arms: list[Arm]) -> list[Effect]:
         noise, freedom = pooled(list(scaled.values()), metric.floor)
         base = scaled[arms[0].name]
         for arm in arms[1:]:
-            mine = scaled[arm.name]
-            if mine and base:
-                half = student(FAMILY / claims, freedom) * noise * math.sqrt(1 / len(mine) + 1 / len(base))
-                found.append(effect(arm.name, metric, fmean(mine) - fmean(base), half if freedom else None))
+            values = scaled[arm.name]
+            if values and base:
+                half = student(FAMILY / claims, freedom) * noise * math.sqrt(1 / len(values) + 1 / len(base))
+                found.append(effect(arm.name, metric, fmean(values) - fmean(base), half if freedom else None))
     return found
 
 
@@ -42,23 +43,26 @@ def scale(value: float, metric: Metric) -> float:
 
 
 def pooled(groups: list[list[float]], floor: float) -> tuple[float, int]:
-    """Returns the standard deviation within groups, at least `floor`, and its degrees of freedom."""
+    """Return the standard deviation within groups, at least `floor`, and its degrees of freedom."""
     freedom = sum(len(group) - 1 for group in groups if group)
     squares = sum((value - fmean(group)) ** 2 for group in groups if group for value in group)
     return max(floor, math.sqrt(squares / freedom)) if freedom else floor, freedom
 
 
 def student(probability: float, freedom: int) -> float:
-    """Returns Student's two-sided quantile; scipy is imported late, since it takes half a second."""
+    """Return Student's two-sided quantile; scipy is imported on first use, since its import takes half a second."""
     if not freedom:
         return 0.0
-    from scipy.special import stdtrit
-
+    try:
+        from scipy.special import stdtrit
+    except ImportError:
+        message = "comparing rounds needs scipy, not installed here"
+        raise Error(message, "pip install 'connleak[lab]'", exit_code=4) from None
     return float(stdtrit(freedom, 1 - probability / 2))
 
 
 def effect(arm: str, metric: Metric, value: float, half: float | None) -> Effect:
-    """Returns an effect, quotients back from their logarithms."""
+    """Return an effect; the logarithm of a ratio becomes its quotient again."""
     ends = (value - half, value + half) if half is not None else (None, None)
     real = half is not None and abs(value) > half
     harm = value if metric.lower_is_better else -value
@@ -77,7 +81,7 @@ def effect(arm: str, metric: Metric, value: float, half: float | None) -> Effect
 
 
 def is_clear(arms: list[Arm], effects: list[Effect]) -> bool:
-    """Tells whether each arm's rounds agree, and the throughput's differences are real or known to be small."""
+    """Return whether each arm's rounds agree, and each throughput difference is real or known to be small."""
     if any(arm.state in ("mixed", "unknown") for arm in arms):
         return False
     for found in effects:

@@ -1,4 +1,4 @@
-"""A run's figures, and an arm's over all its rounds."""
+"""The figures of a run, and of an arm over all its rounds."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from statistics import fmean
 from connleak.judging.facts import Facts, unit
 from connleak.judging.rates import rate as rate_of
 from connleak.model.comparison import METRICS, Arm, Figure, Metric, Run, State
-from connleak.model.recording import KINDS, Outcome, Recording
+from connleak.model.outcomes import KINDS, Outcome
+from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 
 
 def measure(recording: Recording, verdict: Verdict) -> Run:
-    """Returns the figures of a run."""
+    """Return the figures of a run."""
     facts = Facts(recording)
-    leaks = [finding for finding in verdict.findings if KINDS[finding.kind] == "leak"]
+    leaks = [finding for finding in verdict.findings if KINDS[finding.kind].outcome == "leak"]
     per, scale = unit(facts)
     amount = sum(facts.amounts[1:])
     growing = [finding.rate.value for finding in leaks if finding.rate and not finding.bounded_by]
@@ -48,12 +49,12 @@ def measure(recording: Recording, verdict: Verdict) -> Run:
         per=per,
         bounded_by=next((finding.bounded_by for finding in leaks if finding.bounded_by), ""),
         sensitivity=verdict.sensitivity.get("value", 0.0),
-        room=room(facts),
+        pool_limit=pool_limit(facts),
     )
 
 
-def room(facts: Facts) -> int | None:
-    """Returns how many connections the app's pools may open in all, of those that are in use."""
+def pool_limit(facts: Facts) -> int | None:
+    """Return how many connections the app's used pools together may open; None if one is unlimited or none is known."""
     snapshot = facts.last.snapshot if facts.last else None
     pools = [pool for pool in snapshot.pools if pool.pool and pool.used] if snapshot else []
     limits = [pool.size + pool.max_overflow for pool in pools if pool.size > 0 and pool.max_overflow >= 0]
@@ -61,12 +62,12 @@ def room(facts: Facts) -> int | None:
 
 
 def quantile(ordered: list[float], part: float) -> float:
-    """Returns a quantile of sorted values, the nearest that was seen."""
+    """Return the nearest-rank quantile of sorted values."""
     return ordered[min(len(ordered) - 1, math.ceil(part * len(ordered)) - 1)]
 
 
 def arm_of(name: str, runs: list[Run]) -> Arm:
-    """Returns an arm with its figures over all rounds."""
+    """Return an arm with its figures over all rounds."""
     figures = {}
     for metric in METRICS:
         values = values_of(runs, metric)
@@ -74,7 +75,7 @@ def arm_of(name: str, runs: list[Run]) -> Arm:
             figures[metric.name] = Figure(fmean(values), min(values), max(values))
     per = runs[0].per
     amount = sum(run.amount for run in runs)
-    leaking = [run for run in runs if "leak" in {KINDS[kind] for kind in run.kinds}]
+    leaking = [run for run in runs if "leak" in {KINDS[kind].outcome for kind in run.kinds}]
     bounds = [run.bounded_by for run in leaking if run.bounded_by]
     found = rate_of(round(sum(run.leaked for run in runs)), amount, per, 1000.0 if per != "hour" else 3_600_000.0)
     worst = next((run for run in runs if run.outcome in ("leak", "fault")), runs[0])
@@ -88,24 +89,24 @@ def arm_of(name: str, runs: list[Run]) -> Arm:
         figures=figures,
         rate=found if amount else None,
         bounded_by=bounds[0] if len(bounds) * 2 > len(leaking) else "",
-        room=max((run.room for run in runs if run.room is not None), default=None),
+        pool_limit=max((run.pool_limit for run in runs if run.pool_limit is not None), default=None),
         sensitivity=max(run.sensitivity for run in runs) / len(runs),
         runs=tuple(runs),
     )
 
 
 def state_of(outcomes: list[Outcome]) -> State:
-    """Returns what the rounds' verdicts say together."""
+    """Return the state that the outcomes of all rounds amount to."""
     bad = sum(outcome in ("leak", "fault") for outcome in outcomes)
-    open_ = sum(outcome == "inconclusive" for outcome in outcomes)
+    undecided = sum(outcome == "inconclusive" for outcome in outcomes)
     if bad == len(outcomes):
         return "broken"
-    if not bad and not open_:
+    if not bad and not undecided:
         return "sound"
-    return "unknown" if open_ == len(outcomes) else "mixed"
+    return "unknown" if undecided == len(outcomes) else "mixed"
 
 
 def values_of(runs: Sequence[Run], metric: Metric) -> list[float]:
-    """Returns a metric's values over the rounds, none when a run has none."""
+    """Return a metric's values over the rounds; an empty list if a run lacks it."""
     values = [value for run in runs if (value := run.figures.get(metric.name)) is not None]
     return values if len(values) == len(runs) else []

@@ -1,1 +1,1 @@
-"""The known bugs as a test suite: grading, gallery, packed recordings, fingerprints."""
+"""The known bugs as a test suite: grading, gallery, packed recordings and fingerprints."""

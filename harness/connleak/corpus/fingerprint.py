@@ -1,4 +1,4 @@
-"""What a verdict looks like, apart from names and figures: by this a leak is recognised as one that is known. Pure."""
+"""The fingerprint of a verdict: its traits without names and figures, by which a known leak is recognized. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections import Counter
 from itertools import pairwise
 
 from connleak.judging.facts import Facts
-from connleak.model.recording import KINDS, Recording
+from connleak.model.outcomes import KINDS
+from connleak.model.recording import Recording
 from connleak.model.struct import Struct
 from connleak.model.verdict import HolderRow, Verdict
 
@@ -27,19 +28,19 @@ WEIGHTS = {
     "kind of worker": 1.0,
     "served by": 0.5,
 }
-"""How much each trait says; `kinds` most, since it is a judgement already."""
+"""The weight of each trait; `kinds` has the largest, since it is a verdict already."""
 
 
-class Signature(Struct, frozen=True, kw_only=True):
-    """Traits of a recording with its verdict, by name; `kinds` apart, since there may be several."""
+class Fingerprint(Struct, frozen=True, kw_only=True):
+    """Traits of a recording with its verdict, by name; `kinds` is separate, since there may be several."""
 
     outcome: str
     kinds: tuple[str, ...] = ()
     traits: dict[str, str] = {}
 
 
-class Likeness(Struct, frozen=True, kw_only=True):
-    """How much a recording is like a known one: of 0 to 1, with what speaks for it and what against."""
+class Match(Struct, frozen=True, kw_only=True):
+    """How well a recording matches a known one, from 0 to 1, with the traits that agree and those that differ."""
 
     target: str
     variant: str
@@ -49,32 +50,32 @@ class Likeness(Struct, frozen=True, kw_only=True):
     differs: tuple[str, ...] = ()
 
 
-def signature(recording: Recording, verdict: Verdict) -> Signature:
-    """Returns a recording's signature."""
+def fingerprint_of(recording: Recording, verdict: Verdict) -> Fingerprint:
+    """Return the fingerprint of a recording and its verdict."""
     facts = Facts(recording)
     leaking = {pid for finding in verdict.findings for pid in finding.backends}
     rows = [row for row in verdict.holders if row.backend in leaking] or list(verdict.holders)
     traits = {
         "database": recording.plan.database.kind,
         "bounded": next((f.bounded_by for f in verdict.findings if f.bounded_by), "not bounded"),
-        "state": most([state_of(row) for row in rows]),
-        "worker": most(["goes on" if row.alive else "has ended" for row in rows]),
-        "taken by": most([taker(row) for row in rows]),
-        "source": most([row.source for row in rows]),
-        "last statement": most([verb(row.query) for row in rows]),
+        "state": most_common([state_of(row) for row in rows]),
+        "worker": most_common(["goes on" if row.alive else "has ended" for row in rows]),
+        "taken by": most_common([work_of(row) for row in rows]),
+        "source": most_common([row.source for row in rows]),
+        "last statement": most_common([verb(row.query) for row in rows]),
         "how often": how_often(verdict),
         "failures": failures(recording),
         "shape": shape([rest.level for rest in facts.rests]),
-        "kind of worker": most([kind_of_worker(row.worker) for row in rows]),
+        "kind of worker": most_common([kind_of_worker(row.worker) for row in rows]),
         "served by": server_of(recording.plan.app),
         "refusals": "callers are turned away" if facts.events("timeout", "refused") else "none is turned away",
     }
     kinds = tuple(sorted({finding.kind for finding in verdict.findings}))
-    return Signature(outcome=verdict.outcome, kinds=kinds, traits={k: v for k, v in traits.items() if v})
+    return Fingerprint(outcome=verdict.outcome, kinds=kinds, traits={k: v for k, v in traits.items() if v})
 
 
-def most(values: list[str]) -> str:
-    """Returns the most frequent value, nothing of none."""
+def most_common(values: list[str]) -> str:
+    """Return the most frequent value; an empty string for no values."""
     return Counter(values).most_common(1)[0][0] if values else ""
 
 
@@ -82,26 +83,26 @@ def state_of(row: HolderRow) -> str:
     return "idle in transaction" if (row.state or "").startswith("idle in") else row.state or "not shown"
 
 
-def taker(row: HolderRow) -> str:
-    """Returns what kind of work took a session: a request, a job, or neither."""
+def work_of(row: HolderRow) -> str:
+    """Return the kind of work that checked out a connection: a request, a job, or neither."""
     if not row.request:
         return "no request"
     return "a job" if row.request.split()[0] in ("task", "job", "message") else "a request"
 
 
 def kind_of_worker(name: str) -> str:
-    """Returns what a worker is, by its name."""
+    """Return whether a worker is a task, a greenlet or a thread, by its name."""
     return "a task" if name.startswith("Task-") else "a greenlet" if "reenlet" in name else "a thread"
 
 
 def server_of(command: str) -> str:
-    """Returns the program that serves an app: gunicorn, uvicorn, celery, python ..."""
+    """Return the program that serves an app: gunicorn, uvicorn, celery, python ..."""
     words = [word for word in command.split() if word != "env" and "=" not in word]
     return words[0].rpartition("/")[2] if words else ""
 
 
 def shape(levels: list[int]) -> str:
-    """Returns how the sessions at rest go from cycle to cycle."""
+    """Return how the number of sessions at rest develops from cycle to cycle."""
     if len(levels) < 2:
         return ""
     if all(after > before for before, after in pairwise(levels)):
@@ -110,21 +111,23 @@ def shape(levels: list[int]) -> str:
 
 
 def verb(query: str) -> str:
-    """Returns a statement's first word."""
+    """Return a statement's first keyword."""
     match = re.match(r"\s*([A-Za-z]+)", query)
     return match[1].upper() if match else ""
 
 
 def how_often(verdict: Verdict) -> str:
-    """Returns how often it leaks: each time, now and then, rarely; nothing where no rate is known."""
-    rate = next((f.rate for f in verdict.findings if f.rate and not f.bounded_by and KINDS[f.kind] == "leak"), None)
+    """Return how often a request leaks: nearly each time, now and then, rarely; empty without a rate."""
+    rate = next(
+        (f.rate for f in verdict.findings if f.rate and not f.bounded_by and KINDS[f.kind].outcome == "leak"), None
+    )
     if rate is None or rate.per != "1000 requests":
         return ""
     return "nearly each time" if rate.value > 700 else "now and then" if rate.value > 30 else "rarely"
 
 
 def failures(recording: Recording) -> str:
-    """Returns whether requests fail."""
+    """Return whether requests fail; empty without requests."""
     count = len(recording.requests)
     if not count:
         return ""
@@ -132,8 +135,8 @@ def failures(recording: Recording) -> str:
     return "requests fail" if share > 0.02 else "requests succeed"
 
 
-def likeness(mine: Signature, known: Signature) -> tuple[float, list[str], list[str]]:
-    """Returns (score of 0 to 1, what agrees, what differs) of two signatures."""
+def compare(mine: Fingerprint, known: Fingerprint) -> tuple[float, list[str], list[str]]:
+    """Return the score of two fingerprints, from 0 to 1, the traits that agree and those that differ."""
     agrees, differs = [], []
     union, both = set(mine.kinds) | set(known.kinds), set(mine.kinds) & set(known.kinds)
     total = WEIGHTS["kinds"]

@@ -1,32 +1,30 @@
-"""The gallery: one small recording a variant, kept in the repository, and the field guide that is drawn from them."""
+"""The gallery: one packed recording per variant, stored in the repository, and the field guide generated from them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from connleak.corpus import archive as packing
-from connleak.corpus import grading as corpus
-from connleak.corpus.fingerprint import Signature, signature
+from connleak.corpus import archive, grading
+from connleak.corpus.fingerprint import Fingerprint, fingerprint_of
 from connleak.model.errors import Error
 from connleak.model.recording import Recording
 from connleak.model.struct import Struct
 from connleak.model.target import Target, Variant
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
-from connleak.recording import folders
-from connleak.recording import reader as recording
+from connleak.recording import folders, reader
+from connleak.recording.format import json_text
 from connleak.render import charts, guide
 from connleak.render.sanitize import first_line
-from connleak.runner import report as results
+from connleak.runner import report as reports
 
 HINT = "connleak gallery --record"
-KIND = ".tar.gz"
-Told = Callable[[str, str], None]
+SUFFIX = ".tar.gz"
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """A variant's place in gallery.json: what its recording says."""
+    """A variant's row in gallery.json: the result of its recording."""
 
     target: str
     variant: str
@@ -37,12 +35,12 @@ class Entry(Struct, frozen=True, kw_only=True):
     sentence: str
     at_rest: tuple[int, ...]
     peak: int
-    signature: Signature
+    signature: Fingerprint
 
 
 def place(gallery: Path, target: str, variant: str) -> Path:
-    """Returns a variant's packed recording."""
-    return gallery / "recordings" / f"{target}-{variant}{KIND}"
+    """Return the path of a variant's packed recording."""
+    return gallery / "recordings" / f"{target}-{variant}{SUFFIX}"
 
 
 def record(
@@ -50,47 +48,47 @@ def record(
     gallery: Path,
     source: Path | None,
     work: Path,
-    told: Callable[[str, str], None],
+    report: Callable[[str, str], None],
 ) -> list[str]:
-    """Packs a recording of each variant into the gallery; returns what could not be.
+    """Pack a recording of each variant into the gallery; return the problems.
 
-    They are made anew in `work`, or taken from `source`, the folder of a corpus that was run. One that is not as its
-    target promises is never taken.
+    The recordings are made in `work`, or come from `source`, the folder of an earlier corpus run. A recording whose
+    verdict differs from its target's expectation is not packed.
     """
     problems = []
     for target, variant in wanted:
         name = f"{target.name}:{variant.name}"
-        folder = (source or work) / corpus.file_name(name, 0)
+        folder = (source or work) / grading.folder_name(name, 0)
         if source is None:
-            row = corpus.one(name, folder)
-            wrong = row.problems
+            row = grading.run_variant(name, folder)
+            found = row.problems
         else:
-            wrong = tuple(taken_wrong(folder, variant, target))
-        if not wrong:
+            found = tuple(problems_of(folder, variant, target))
+        if not found:
             try:
-                packing.pack(folder, place(gallery, target.name, variant.name), root_of(folder))
+                archive.pack(folder, place(gallery, target.name, variant.name), root_of(folder))
             except Error as error:
-                wrong = (error.message,)
-        told(name, "; ".join(wrong))
-        problems += [f"{name}: {words}" for words in wrong]
+                found = (error.message,)
+        report(name, "; ".join(found))
+        problems += [f"{name}: {problem}" for problem in found]
     return problems
 
 
-def taken_wrong(folder: Path, variant: Variant, target: Target) -> list[str]:
-    """Returns why a recording of a corpus that was run may not be taken: it is not there, or not as promised."""
-    if not folders.has(folder / "plan.json"):
+def problems_of(folder: Path, variant: Variant, target: Target) -> list[str]:
+    """Return why a recording of an earlier corpus run cannot be used: it is missing, or its verdict is unexpected."""
+    if not folders.is_file(folder / "plan.json"):
         return [f"{folder} has no recording"]
-    _, verdict = results.judge_folder(folder)
-    return list(corpus.problems(variant, verdict, Path(target.folder)))
+    _, verdict = reports.judge_folder(folder)
+    return list(grading.problems_of(variant, verdict, Path(target.folder)))
 
 
 def root_of(folder: Path) -> Path:
-    """Returns the folder that a recording's paths are named from: that of the targets it ran."""
-    return Path(recording.read_plan(folder).cwd).parent.parent
+    """Return the folder to which a recording's paths are relative: the parent of the targets."""
+    return Path(reader.read_plan(folder).cwd).parent.parent
 
 
-def render(gallery: Path, told: Callable[[str], None]) -> None:
-    """Draws the gallery from its recordings: a chart a target, gallery.json, README.md and index.html."""
+def render(gallery: Path, report: Callable[[str], None]) -> None:
+    """Generate the gallery from its recordings: a chart per target, gallery.json, README.md and index.html."""
     targets = catalog.targets()
     missing = [
         f"{target.name}:{variant}"
@@ -100,7 +98,7 @@ def render(gallery: Path, told: Callable[[str], None]) -> None:
     ]
     if missing:
         raise Error(f"the gallery has no recording of {', '.join(missing[:5])}", f"{HINT} -k {missing[0]}")
-    remove_strangers(gallery, targets)
+    remove_obsolete(gallery, targets)
     chapters = []
     entries: list[Entry] = []
     for target in targets.values():
@@ -113,14 +111,14 @@ def render(gallery: Path, told: Callable[[str], None]) -> None:
         diff = catalog.difference(Path(target.folder), *pair) if pair else ""
         verdicts = {name: verdict for name, (_, verdict) in runs.items()}
         chapters.append(guide.chapter(target, verdicts, story(target), diff))
-        told(target.name)
-    folders.write(gallery / "gallery.json", recording.json_text({"variants": entries}), folders.SHARED)
+        report(target.name)
+    folders.write(gallery / "gallery.json", json_text({"variants": entries}), folders.SHARED)
     folders.write(gallery / "README.md", guide.markdown(chapters), folders.SHARED)
     folders.write(gallery / "index.html", guide.page(chapters), folders.SHARED)
 
 
-def remove_strangers(gallery: Path, targets: dict[str, Target]) -> None:
-    """Removes charts and recordings of what is no target any more."""
+def remove_obsolete(gallery: Path, targets: dict[str, Target]) -> None:
+    """Remove the charts and recordings of targets and variants that no longer exist."""
     kept = {place(gallery, target.name, variant).name for target in targets.values() for variant in target.variants}
     kept |= {f"{name}.svg" for name in targets}
     for path in (*gallery.glob("*.svg"), *(gallery / "recordings").glob("*")):
@@ -129,13 +127,13 @@ def remove_strangers(gallery: Path, targets: dict[str, Target]) -> None:
 
 
 def read(path: Path) -> tuple[Recording, Verdict]:
-    """Returns a packed recording and its verdict."""
-    with packing.unpacked(path) as folder:
-        return recording.read(folder), packing.verdict_in(folder)
+    """Return a packed recording and its verdict."""
+    with archive.unpacked(path) as folder:
+        return reader.read(folder), archive.verdict_in(folder)
 
 
 def entry(target: Target, name: str, made: Recording, verdict: Verdict) -> Entry:
-    """Returns what gallery.json says of a variant."""
+    """Return a variant's row of gallery.json."""
     first = verdict.findings[0].sites[:1] if verdict.findings else ()
     return Entry(
         target=target.name,
@@ -147,11 +145,11 @@ def entry(target: Target, name: str, made: Recording, verdict: Verdict) -> Entry
         sentence=first_line(verdict.sentence),
         at_rest=tuple(verdict.evidence.get("at_rest", ())),
         peak=verdict.evidence.get("peak", 0),
-        signature=signature(made, verdict),
+        signature=fingerprint_of(made, verdict),
     )
 
 
 def story(target: Target) -> str:
-    """Returns a target's page."""
+    """Return the text of a target's page; empty if it has none."""
     path = Path(target.folder, "README.md")
     return path.read_text(encoding="utf-8") if path.exists() else ""

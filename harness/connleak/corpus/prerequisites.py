@@ -1,4 +1,4 @@
-"""What the corpus needs of this machine: environments, which are made, and programs, which are named when missing."""
+"""The prerequisites of the corpus on this machine: environments, which it builds, and programs, which it looks for."""
 
 from __future__ import annotations
 
@@ -13,44 +13,50 @@ from connleak.model.target import Target, Variant
 from connleak.processes.services import find_service
 from connleak.processes.venv import environment
 
+Pair = tuple[Target, Variant]
 
-class Need(Struct, frozen=True):
-    """One thing that variants need, whether it is here, and what to type when it is not."""
+
+class Prerequisite(Struct, frozen=True):
+    """A program or environment that variants need; where it is missing, why, and the command that installs it."""
 
     name: str
     missing: str = ""
-    get: str = ""
+    command: str = ""
 
 
-def prepare(wanted: Iterable[tuple[Target, Variant]], jobs: int, report: Callable[[Need], None]) -> list[Need]:
-    """Makes every environment that the variants name, looks for every server; returns all that they need."""
-    pairs = list(wanted)
+def prepare(variants: Iterable[Pair], jobs: int, report: Callable[[Prerequisite], None]) -> list[Prerequisite]:
+    """Build every environment of the variants, look for every program, and return all prerequisites."""
+    pairs = list(variants)
     with ThreadPoolExecutor(jobs) as workers:
-        needs = []
-        for need in workers.map(lambda item: looked_for(*item), list(programs(pairs)) + list(environments(pairs))):
-            report(need)
-            needs.append(need)
-    return needs
+        found = []
+        for prerequisite in workers.map(lambda item: check(*item), [*programs(pairs), *environments(pairs)]):
+            report(prerequisite)
+            found.append(prerequisite)
+    return found
 
 
-def programs(pairs: list[tuple[Target, Variant]]) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yields the database servers and services of the targets, each with the function that looks for it."""
+def programs(pairs: list[Pair]) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield the database servers and services of the targets, each with the function that finds it."""
     for kind in sorted({target.database for target, _ in pairs}):
         yield kind, partial(find_server, kind)
     for service in sorted({service for target, _ in pairs for service in target.services}):
         yield service, partial(find_service, service)
 
 
-def environments(pairs: list[tuple[Target, Variant]]) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yields the environments of the variants, each once."""
-    kept = {(v.python, tuple(sorted(v.requirements))) for _, v in pairs if v.requirements or v.python}
-    for python, requirements in sorted(kept):
-        yield f"Python {python or 'as ours'}: {', '.join(requirements)}", partial(environment, python, *requirements)
+def environments(pairs: list[Pair]) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield the environments of the variants, each once, with the function that builds it."""
+    wanted = {(v.python, tuple(sorted(v.requirements))) for _, v in pairs if v.requirements or v.python}
+    for python, requirements in sorted(wanted):
+        yield (
+            f"Python {python or 'of connleak'}: {', '.join(requirements)}",
+            partial(environment, python, *requirements),
+        )
 
 
-def looked_for(name: str, look: Callable[[], object]) -> Need:
+def check(name: str, find: Callable[[], object]) -> Prerequisite:
+    """Return a prerequisite after trying to find or build it."""
     try:
-        look()
+        find()
     except Error as error:
-        return Need(name, error.message, error.hint)
-    return Need(name)
+        return Prerequisite(name, error.message, error.hint)
+    return Prerequisite(name)

@@ -1,4 +1,4 @@
-"""Which variants of the corpus a build runs: those whose own files or kind of code changed, and some of the rest."""
+"""Select the variants that a build runs: those affected by the changed files, and a random sample of the others."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from connleak.runner.revisions import call_git
 Pair = tuple[Target, Variant]
 
 AREAS: tuple[tuple[str, Callable[[Target, Variant], bool]], ...] = (
-    ("harness/connleak/databases/mysql/local.py", lambda target, variant: target.database == "mysql"),
+    ("harness/connleak/databases/mysql/", lambda target, variant: target.database == "mysql"),
     ("harness/connleak/databases/pgbouncer.py", lambda target, variant: target.database == "pgbouncer"),
     ("harness/connleak/databases/sqlite.py", lambda target, variant: target.database == "sqlite"),
     ("harness/connleak/processes/services.py", lambda target, variant: bool(target.services)),
     ("harness/connleak/probe/agent/jobs.py", lambda target, variant: variant.load == "none"),
     ("harness/connleak/probe/agent/queries.py", lambda target, variant: variant.probe == "queries"),
 )
-"""Code that only some variants run, with the variants that do.
+"""Files of the harness that only some variants run, with a test for these variants.
 
-All other code of the harness runs in every variant, and touches none of them: the draw covers it.
+The other files run in every variant: the sample covers them.
 """
 
 
 def changed_files(repository: Path, since: str) -> list[str]:
     """Return the files that differ from a revision, uncommitted and untracked ones too, relative to the repository.
 
-    Raises Error when git does not know the revision.
+    Raises Error for an unknown revision.
     """
     if since.startswith("-"):
-        raise Error(f"--since {since}: a revision begins with no dash", "connleak corpus --since main")
+        raise Error(f"--since {since}: a revision cannot begin with a dash", "connleak corpus --since main")
     names: list[str] = []
     for words in (("diff", "--name-only", "-z", since, "--"), ("ls-files", "--others", "--exclude-standard", "-z")):
         done = call_git(repository, *words)
@@ -43,19 +43,19 @@ def changed_files(repository: Path, since: str) -> list[str]:
     return names
 
 
-def touched(target: Target, variant: Variant, files: Iterable[str]) -> bool:
-    """Tell whether one of the changed files is this variant's own: its target, its scenario, or code of its kind."""
+def is_affected(target: Target, variant: Variant, files: Iterable[str]) -> bool:
+    """Return whether a changed file belongs to a variant: to its target, its scenario, or the code of its AREAS."""
     own = [f"targets/{target.name}/", f"scenarios/{variant.scenario}.py"]
     own += [path for path, runs in AREAS if runs(target, variant)]
     return any(name.startswith(tuple(own)) for name in files)
 
 
-def drawn(pairs: Sequence[Pair], files: Sequence[str], count: int, seed: str) -> list[Pair]:
-    """Return the variants that `files` touch and `count` of the others by chance, in the corpus's order.
+def select(pairs: Sequence[Pair], files: Sequence[str], count: int, seed: str) -> list[Pair]:
+    """Return the variants that `files` affect and a sample of `count` others, in the order of `pairs`.
 
-    The same seed draws the same variants.
+    The same seed gives the same sample.
     """
-    needed = [pair for pair in pairs if touched(*pair, files)]
+    needed = [pair for pair in pairs if is_affected(*pair, files)]
     others = [pair for pair in pairs if pair not in needed]
     sample = random.Random(seed).sample(others, min(count, len(others)))
     return [pair for pair in pairs if pair in needed or pair in sample]

@@ -1,4 +1,4 @@
-"""A new target's files, which run as they are: a small leak, its fix, and what their author has yet to write."""
+"""The files of a new target: a small leak and its fix, which run as they are, with places for the author to fill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ kept = []
 
 @app.get("/")
 def view():
-    connection = engine.connect()  # leak: WHY nobody gives it back
+    connection = engine.connect()  # leak: WHY it is never returned
     total = connection.scalar(text("SELECT count(*) FROM pg_class"))
     if len(kept) < 12:
         kept.append(connection)
@@ -61,7 +61,7 @@ expect = "clean"
 """
 README = """# WHAT PEOPLE SEE, in one line
 
-**The question.** "As somebody asked it, with the message that they got."
+**The question.** "As it was asked, with the error message."
 
 **What is wrong.** The mechanism.
 
@@ -75,19 +75,21 @@ FILES = {"buggy.py": APP, "fixed.py": FIXED, "target.toml": TOML, "README.md": R
 
 
 def new_target(targets: Path, name: str) -> Path:
-    """Writes the skeleton of a target and returns its folder; raises Error when the name is no name, or taken."""
+    """Write the skeleton of a target and return its folder; raise Error for an invalid or existing name."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", name):
         raise Error(
-            f"{name!r} is no name for a target: it takes two or more words such as pool_too_small",
+            f"{name!r} is not a valid target name: it must be two or more words, such as pool_too_small",
             "connleak new-target my_leak",
         )
     folder = targets / name
     if folder.exists():
-        raise Error(f"{folder} is there already", f"connleak show {name}")
+        raise Error(f"{folder} exists already", f"connleak show {name}")
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise Error(f"{folder} cannot be made: {error.strerror}", "git clone the project, and run it there") from None
+        raise Error(
+            f"{folder} cannot be created: {error.strerror}", "git clone the project, and run it there"
+        ) from None
     for file, text in FILES.items():
         (folder / file).write_text(text, encoding="utf-8")
     return folder

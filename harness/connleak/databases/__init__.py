@@ -1,1 +1,1 @@
-"""Database servers: started, entered and read."""
+"""Kinds of database: how each is started or opened, how the app reaches it, and how its sessions are read."""

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable, Sequence
 
 from connleak.model.errors import Error
-from connleak.processes.hosts import is_here
+from connleak.processes.hosts import is_local_address
 
 
 def refuse_remote(hosts: Iterable[str], allowed: Sequence[str]) -> None:
@@ -27,4 +27,4 @@ def is_loopback(host: str) -> bool:
         found = socket.getaddrinfo(host, None)
     except OSError:
         return False
-    return all(is_here(str(entry[4][0])) for entry in found)
+    return all(is_local_address(str(entry[4][0])) for entry in found)

@@ -1,6 +1,6 @@
-"""PgBouncer before a PostgreSQL of ours, read on both sides: its clients are the app's sessions.
+"""PgBouncer in front of a local PostgreSQL, read on both sides: its clients are the app's sessions.
 
-A client's number is its port: what the driver calls the backend's pid is made up by the pooler.
+A client is numbered by its port: the pooler makes up the pid that the driver gets.
 """
 
 from __future__ import annotations
@@ -11,110 +11,131 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
-from msgspec.structs import replace
 
-from connleak.databases import sources
-from connleak.databases.accounts import give, server_account, server_folder, write_private
-from connleak.databases.postgres.libpq import undone
-from connleak.databases.postgres.local import connect, own_server, with_source
+from connleak.databases.postgres import connection, sources
+from connleak.databases.postgres.libpq import without_environment
+from connleak.databases.postgres.local import local_postgres
 from connleak.databases.postgres.reader import PostgresReader
 from connleak.databases.server import NotAnswering, Reading, Server
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.recording import Backend
-from connleak.processes.supervisor import Keeper, free_port, wait_until_ready
+from connleak.processes.accounts import give, server_account, write_private
+from connleak.processes.local_server import local_server, server_folder
+from connleak.processes.supervisor import Supervisor
 
 SETTINGS = {"pool_mode": "transaction", "default_pool_size": "5", "query_wait_timeout": "5", "max_client_conn": "100"}
-"""What it is started with where a target says nothing else."""
+"""Default settings; a target may set others."""
 
 
 def find_pgbouncer() -> str:
-    """Returns the path of the program; raises Error with what to install."""
+    """Return the path of the program; raise Error with the package to install."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if program is None:
         raise Error("PgBouncer is not installed on this system", "apt-get install pgbouncer", exit_code=4)
     return program
 
 
+def check_programs() -> None:
+    """Raise Error with the package to install when PostgreSQL or PgBouncer is missing."""
+    sources.first_working_source(sources.PROGRAMS, fetch=False)
+    find_pgbouncer()
+
+
 @contextlib.contextmanager
-def own_pgbouncer(keeper: Keeper, plan: Plan, logs: Path) -> Iterator[Server]:
-    """Starts PostgreSQL and PgBouncer before it; the app gets the pooler's address."""
+def local_pgbouncer(supervisor: Supervisor, plan: Plan, logs: Path) -> Iterator[Server]:
+    """Start PostgreSQL, and PgBouncer in front of it; yield the pooler as the app's server."""
     program = find_pgbouncer()
-    plan, notes = with_source(plan, sources.PROGRAMS)
-    with own_server(keeper, plan, logs) as behind:
+    plan, notes = sources.with_source(plan, sources.PROGRAMS)
+    with local_postgres(supervisor, plan, logs) as behind:
         account = server_account()
-        folder = server_folder(keeper, "bouncer", account)
-        port = free_port()
+        folder = server_folder(supervisor, "bouncer", account)
         settings = {**SETTINGS, "max_client_conn": str(plan.database.max_connections), **plan.database.settings}
-        write_configuration(folder, behind, port, settings)
-        give(account, *folder.iterdir(), folder)
-        child = keeper.start(
+        write_private(folder / "users.txt", f'"{behind.user}" "{behind.password}"\n')
+        give(account, folder / "users.txt", folder)
+
+        def command(port: int) -> list[str]:
+            path = folder / f"pgbouncer-{port}.ini"
+            write_private(path, configuration(folder, behind, port, settings))
+            give(account, path)
+            return [program, str(path)]
+
+        def console(port: int) -> dict[str, Any]:
+            user = {"user": behind.user, "password": behind.password}
+            return without_environment({"host": "127.0.0.1", "port": port, **user})
+
+        with local_server(
+            supervisor,
             "PgBouncer",
-            [program, str(folder / "pgbouncer.ini")],
-            cwd=folder,
-            env={"PATH": os.defpath},
+            command,
+            lambda port: accepts(console(port)),
+            folder=folder,
             log=logs / "pgbouncer.log",
+            timeout=15,
             stop_signal=signal.SIGINT,
-            account=(account.uid, account.gid) if account else None,
-        )
-        console = undone({"host": "127.0.0.1", "port": port, "user": behind.user, "password": behind.password})
-        try:
-            wait_until_ready(keeper, child, lambda: answers(console), timeout=15)
-            keeper.need(child)
-            yield Server(
-                kind="pgbouncer",
-                source=behind.source,
-                version=f"{behind.version} behind PgBouncer",
-                max_connections=int(settings["max_client_conn"]),
-                reserved=0,
-                host="127.0.0.1",
-                port=port,
-                user=behind.user,
-                password=behind.password,
-                dbname=behind.dbname,
-                admin=console,
-                ours=True,
-                own_database=True,
-                behind=behind,
-                notes=notes,
-            )
-        finally:
-            keeper.stop(child)
+            account=account,
+        ) as port:
+            limit = int(settings["max_client_conn"])
+            yield replace(pooler_of(behind, port, limit), admin=console(port), notes=notes)
 
 
-def write_configuration(folder: Path, behind: Server, port: int, settings: dict[str, str]) -> None:
-    """Writes pgbouncer.ini and its list of users, readable by the server's account alone."""
-    write_private(folder / "users.txt", f'"{behind.user}" "{behind.password}"\n')
+def pooler_of(behind: Server, port: int, max_connections: int) -> Server:
+    """Return the pooler on a port of loopback as the app's server: with the role and the database behind it."""
+    return replace(
+        behind,
+        kind="pgbouncer",
+        version=f"{behind.version} behind PgBouncer",
+        max_connections=max_connections,
+        reserved=0,
+        host="127.0.0.1",
+        port=port,
+        behind=behind,
+    )
+
+
+def configuration(folder: Path, behind: Server, port: int, settings: dict[str, str]) -> str:
+    """Return the text of pgbouncer.ini."""
     lines = [
         "[databases]",
         f"{behind.dbname} = host=127.0.0.1 port={behind.port} dbname={behind.dbname}",
         "[pgbouncer]",
-    ]
-    lines += ["listen_addr = 127.0.0.1", f"listen_port = {port}", "auth_type = scram-sha-256", "unix_socket_dir ="]
-    lines += [f"auth_file = {folder / 'users.txt'}", f"stats_users = {behind.user}"]
-    lines += [
+        "listen_addr = 127.0.0.1",
+        f"listen_port = {port}",
+        "auth_type = scram-sha-256",
+        "unix_socket_dir =",
+        f"auth_file = {folder / 'users.txt'}",
+        f"stats_users = {behind.user}",
         "ignore_startup_parameters = extra_float_digits",
         *(f"{name} = {value}" for name, value in settings.items()),
     ]
-    write_private(folder / "pgbouncer.ini", "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
-def answers(console: dict[str, Any]) -> bool:
+def run_sql(server: Server, path: Path) -> None:
+    """Run an SQL file as the app's role on the server behind the pooler; raise Error with the server's message."""
+    assert server.behind is not None
+    connection.run_sql(server.behind, path)
+
+
+def accepts(console: dict[str, Any]) -> bool:
+    """Return whether the pooler lets the user into its console."""
     try:
-        connect(console, "pgbouncer").close()
+        connection.connect(console, "pgbouncer").close()
     except psycopg.Error:
         return False
     return True
 
 
 class PgbouncerReader:
-    """The pooler's clients, each with the state of the server session that it is linked to now.
+    """A reader of the pooler's clients, each with the state of the server session that it is linked to.
 
-    A client without one is idle for PostgreSQL, whatever it thinks; the sessions there are counted beside it.
+    A client without a server session is idle or waiting; the server sessions are counted separately.
     """
 
     def __init__(self, server: Server, origin: float) -> None:
@@ -133,11 +154,11 @@ class PgbouncerReader:
             self._console = None
 
     def read(self, *, full: bool) -> Reading:
-        """Returns the pooler's clients; raises NotAnswering when it or the server does not answer."""
+        """Return the pooler's clients; raise NotAnswering when the pooler or the server does not answer."""
         reading = self._behind.read(full=True)
         try:
             if self._console is None:
-                self._console = connect(self._server.admin, "pgbouncer")
+                self._console = connection.connect(self._server.admin, "pgbouncer")
             clients, servers = self._show("CLIENTS"), self._show("SERVERS")
         except psycopg.Error as error:
             self.close()
@@ -150,14 +171,14 @@ class PgbouncerReader:
                 known[row["port"]] = self._client(row, reading.backends.get(pids.get(row["link"], 0)), now)
         self._known = known
         counters = {**reading.counters, "server_sessions": float(len(reading.backends))}
-        counters.pop("sessions", None)  # the server's count, not the clients'
+        counters.pop("sessions", None)  # of the server's sessions, not of the clients
         return Reading(
             reading.t, known, None if full else frozenset(known), counters, reading.locks, reading.clock_jump
         )
 
-    def _show(self, what: str) -> list[dict[str, Any]]:
+    def _show(self, table: str) -> list[dict[str, Any]]:
         with self._console.cursor() as cursor:
-            cursor.execute(f"SHOW {what}")
+            cursor.execute(f"SHOW {table}")
             names = [column.name for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
@@ -165,7 +186,7 @@ class PgbouncerReader:
         before = self._known.get(row["port"])
         started = before.started if before else now
         if linked is not None:
-            return replace(linked, pid=row["port"], started=started, client_port=row["port"])
+            return msgspec.structs.replace(linked, pid=row["port"], started=started, client_port=row["port"])
         state = "waiting" if row["state"] == "waiting" else "idle"
         since = before.state_since if before and before.state == state else now
         return Backend(row["port"], started, "", row["port"], state, since, usename=row["user"])

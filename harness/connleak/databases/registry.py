@@ -1,74 +1,89 @@
-"""Which database a plan asks for: opens it, runs the target's schema in it, and says how its sessions are read."""
+"""All kinds of database, and what each can do."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from connleak.databases import sources, sqlite
-from connleak.databases.mysql import local as mysql
-from connleak.databases.mysql.external import foreign_mysql, watched_mysql
-from connleak.databases.mysql.local import MysqlReader, own_mysql
-from connleak.databases.pgbouncer import PgbouncerReader, find_pgbouncer, own_pgbouncer
-from connleak.databases.postgres.external import watched_database
-from connleak.databases.postgres.local import open_postgres
-from connleak.databases.postgres.local import run_sql as run_sql_postgres
+from connleak.databases import mysql, pgbouncer, postgres, sqlite
+from connleak.databases.mysql.external import watched_mysql
+from connleak.databases.mysql.reader import MysqlReader
+from connleak.databases.pgbouncer import PgbouncerReader
+from connleak.databases.postgres import sources
+from connleak.databases.postgres.external import watched_postgres
 from connleak.databases.postgres.reader import PostgresReader
 from connleak.databases.server import Reader, Server
-from connleak.databases.sqlite import SqliteReader, own_sqlite
+from connleak.databases.sqlite import SqliteReader
 from connleak.model.plan import Plan
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 
 
-def open_database(keeper: Keeper, plan: Plan, address: str, logs: Path) -> contextlib.AbstractContextManager[Server]:
-    """Returns the database that the plan asks for, with a database of this run's own; gone or dropped afterwards."""
-    kind = plan.database.kind
-    if kind == "mysql" and address:
-        return foreign_mysql(address, plan.remote)
-    if kind == "mysql":
-        return own_mysql(keeper, plan, logs)
-    if kind == "sqlite":
-        return own_sqlite(keeper)
-    if kind == "pgbouncer":
-        return own_pgbouncer(keeper, plan, logs)
-    return open_postgres(keeper, plan, address, logs)
+@dataclass(frozen=True)
+class DatabaseKind:
+    """The functions of one kind of database."""
+
+    open: Callable[[Supervisor, Plan, str, Path], contextlib.AbstractContextManager[Server]]
+    """Opens the database of a plan, at an address if there is one, with logs in a folder."""
+    reader: Callable[[Server, float], Reader]
+    run_sql: Callable[[Server, Path], None]
+    check_programs: Callable[[], object]
+    """Raises Error with the package to install when this machine has no such server."""
+
+
+KINDS = {
+    "postgresql": DatabaseKind(
+        open=postgres.open_postgres,
+        reader=PostgresReader,
+        run_sql=postgres.connection.run_sql,
+        check_programs=lambda: sources.first_working_source(fetch=False),
+    ),
+    "pgbouncer": DatabaseKind(
+        open=lambda supervisor, plan, _, logs: pgbouncer.local_pgbouncer(supervisor, plan, logs),
+        reader=PgbouncerReader,
+        run_sql=pgbouncer.run_sql,
+        check_programs=pgbouncer.check_programs,
+    ),
+    "mysql": DatabaseKind(
+        open=mysql.open_mysql,
+        reader=MysqlReader,
+        run_sql=mysql.connection.run_sql,
+        check_programs=mysql.local.check_programs,
+    ),
+    "sqlite": DatabaseKind(
+        open=lambda supervisor, *_: sqlite.local_sqlite(supervisor),
+        reader=SqliteReader,
+        run_sql=sqlite.run_sql,
+        check_programs=lambda: None,
+    ),
+}
+MYSQL_SCHEMES = ("mysql", "mariadb")
+
+
+def open_database(
+    supervisor: Supervisor, plan: Plan, address: str, logs: Path
+) -> contextlib.AbstractContextManager[Server]:
+    """Return the plan's server with a database for this run; it is stopped, or the database dropped, afterwards."""
+    return KINDS[plan.database.kind].open(supervisor, plan, address, logs)
 
 
 def watched(address: str, allowed: Sequence[str]) -> Server:
-    """Returns the database at an address, PostgreSQL's or MySQL's, to be looked at alone; raises Error."""
-    if address.partition("://")[0].partition("+")[0] in ("mysql", "mariadb"):
-        return watched_mysql(address, allowed)
-    return watched_database(address, allowed)
+    """Return the PostgreSQL or MySQL database at an address, for reading only; raise Error."""
+    scheme = address.partition("://")[0].partition("+")[0]
+    return watched_mysql(address, allowed) if scheme in MYSQL_SCHEMES else watched_postgres(address, allowed)
 
 
 def find_server(kind: str) -> None:
-    """Raises Error with what to install when this machine has no server of a kind."""
-    if kind == "mysql":
-        mysql.pymysql()
-        mysql.find_program("mariadbd")
-    elif kind != "sqlite":
-        sources.first_that_works(sources.PROGRAMS if kind == "pgbouncer" else sources.ALL, fetch=False)
-        if kind == "pgbouncer":
-            find_pgbouncer()
+    """Raise Error with the package to install when this machine has no server of a kind."""
+    KINDS[kind].check_programs()
 
 
 def reader_of(server: Server, origin: float) -> Reader:
-    """Returns what reads a server's sessions; `origin` is the recording's zero on the monotonic clock."""
-    if server.kind == "mysql":
-        return MysqlReader(server, origin)
-    if server.kind == "sqlite":
-        return SqliteReader(server, origin)
-    if server.kind == "pgbouncer":
-        return PgbouncerReader(server, origin)
-    return PostgresReader(server, origin)
+    """Return a reader of a server's sessions; `origin` is the recording's zero on the monotonic clock."""
+    return KINDS[server.kind].reader(server, origin)
 
 
 def run_sql(server: Server, path: Path) -> None:
-    """Runs an SQL file as the app's user, before the app starts; raises Error with what the server said."""
-    if server.kind == "mysql":
-        mysql.run_sql(server, path)
-    elif server.kind == "sqlite":
-        sqlite.run_sql(server, path)
-    else:
-        run_sql_postgres(server.behind or server, path)
+    """Run an SQL file as the app's user, before the app starts; raise Error with the server's message."""
+    KINDS[server.kind].run_sql(server, path)

@@ -1,4 +1,4 @@
-"""SQLite for one run: a file of its own, whose sessions are the open handles that the app's processes have on it."""
+"""SQLite for one run: a file, whose sessions are the handles on it that processes have open."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from connleak.databases.server import Reading, Server
 from connleak.model.errors import Error
 from connleak.model.recording import HANDLES, Backend
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 
 
 @contextlib.contextmanager
-def own_sqlite(keeper: Keeper) -> Iterator[Server]:
-    """Makes an empty database file in the scratch folder; it goes with it."""
-    path = keeper.scratch / "app.db"
+def local_sqlite(supervisor: Supervisor) -> Iterator[Server]:
+    """Create an empty database file in the scratch folder, which is removed with it."""
+    path = supervisor.scratch / "app.db"
     sqlite3.connect(path).close()
     path.touch()
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -35,13 +35,13 @@ def own_sqlite(keeper: Keeper) -> Iterator[Server]:
         password="",
         dbname=str(path),
         admin={},
-        ours=True,
+        own_server=True,
         own_database=True,
     )
 
 
 def run_sql(server: Server, path: Path) -> None:
-    """Runs an SQL file on the database, before the app starts."""
+    """Run an SQL file on the database; raise Error with SQLite's message."""
     try:
         with contextlib.closing(sqlite3.connect(server.dbname)) as connection:
             connection.executescript(path.read_text(encoding="utf-8"))
@@ -50,7 +50,7 @@ def run_sql(server: Server, path: Path) -> None:
 
 
 class SqliteReader:
-    """Looks through /proc for descriptors of the file; each is one connection. What it does only the app knows."""
+    """A reader that searches /proc for descriptors of the file; each is one connection, whose state is not visible."""
 
     def __init__(self, server: Server, origin: float) -> None:
         self._path = server.dbname
@@ -62,7 +62,7 @@ class SqliteReader:
         pass
 
     def read(self, *, full: bool) -> Reading:
-        """Returns the open handles of all processes that we may look into."""
+        """Return the open handles of all processes whose descriptors are readable."""
         began = time.monotonic()
         found = list(handles(self._path))
         t = (began + time.monotonic()) / 2
@@ -74,7 +74,7 @@ class SqliteReader:
 
 
 def handles(path: str) -> Iterator[int]:
-    """Yields the number of each open descriptor of a file."""
+    """Yield a number for each open descriptor of a file in other processes."""
     mine = str(os.getpid())
     for process in os.listdir("/proc"):
         if not process.isdigit() or process == mine:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from connleak.judging import audit, growth, held, misuse, returns, shared, strained
@@ -16,8 +16,9 @@ from connleak.judging.facts import Facts, is_canary, unit
 from connleak.judging.holders import holder_table, postmortem
 from connleak.judging.projection import exhaustion
 from connleak.judging.rates import compact, increments, requests_for, smallest_visible
-from connleak.model.recording import KINDS, OUTCOMES, Outcome, Recording
-from connleak.model.verdict import Check, Finding, Verdict
+from connleak.model.outcomes import KINDS, OUTCOMES, Outcome
+from connleak.model.recording import Recording
+from connleak.model.verdict import Check, CheckOutcome, Finding, Verdict
 
 __all__ = ["CHECKS", "is_settled", "judge", "merge", "requests_for", "requests_landed"]
 
@@ -58,7 +59,7 @@ def judge(recording: Recording) -> Verdict:
     if recording.plan.canary:
         checks.append(canary_seen(recording))
     findings.sort(key=lambda finding: (list(KINDS).index(finding.kind), -len(finding.backends)))
-    outcome = merge([*(KINDS[finding.kind] for finding in findings), *(check.outcome for check in checks)])
+    outcome = merge([*(KINDS[finding.kind].outcome for finding in findings), *(check.outcome for check in checks)])
     sensitivity = sensitivity_of(facts)
     return Verdict(
         outcome=outcome,
@@ -95,9 +96,10 @@ def requests_landed(recording: Recording) -> int:
     return Facts(recording).total
 
 
-def merge(outcomes: list[Outcome]) -> Outcome:
-    """Returns the first of the outcomes in merge order; nothing at all is inconclusive."""
-    return min(outcomes, key=OUTCOMES.index, default="inconclusive")
+def merge(outcomes: Iterable[CheckOutcome]) -> Outcome:
+    """Return the first of the outcomes in merge order without the skipped ones; inconclusive when there is none."""
+    counted = [outcome for outcome in outcomes if outcome != "skipped"]
+    return min(counted, key=list(OUTCOMES).index, default="inconclusive")
 
 
 def is_settled(recording: Recording) -> bool:
@@ -152,7 +154,7 @@ def sentence(
     if findings:
         return findings[0].claim
     if outcome == "inconclusive":
-        return next(check.why for check in checks if check.outcome == "inconclusive").strip()
+        return next(check.detail for check in checks if check.outcome == "inconclusive").strip()
     if facts.watched:
         return f"nothing stayed out through a window of {facts.plan.window:g} s: {sensitivity['text']}"
     return f"everything was given back: {sensitivity['text']}"

@@ -9,7 +9,6 @@ from connleak.judging.facts import Facts, is_unsent, plural
 from connleak.judging.rates import requests_for
 from connleak.model.recording import process_name
 from connleak.model.verdict import Check
-from connleak.recording.downsampling import kept_every
 
 GAP = 1.0
 LANDED = 0.5
@@ -83,10 +82,11 @@ def sampler_kept_up(facts: Facts) -> Check:
     samples = facts.recording.samples
     if len(samples) < 2:
         return Check("sampler", "inconclusive", "the server was read less than twice")
-    every, window = facts.plan.sample_every, facts.plan.window
+    every = facts.plan.sample_every
     times = [sample.t for sample in samples]
     times += [max(times[-1], ended_at(facts))]  # one that stops early sees nothing of what follows
-    gaps = [(b - a - kept_every(every, b, window), b - a, a) for a, b in pairwise(times)]
+    intended = [facts.interval(sample) for sample in (*samples[1:], samples[-1])]
+    gaps = [(b - a - interval, b - a, a) for (a, b), interval in zip(pairwise(times), intended, strict=True)]
     beyond, worst, at = max(gaps)
     if beyond > max(GAP, 5 * every) - every:
         return Check("sampler", "inconclusive", f"the server was not read for {worst:.1f} s from {at:.1f} s on")

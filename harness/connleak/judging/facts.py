@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
 
-from connleak.model.recording import Backend, Event, Holder, Phase, Pool, Recording, Site, Snapshot
+from connleak.model.recording import Backend, Event, Holder, Phase, Pool, Recording, Sample, Site, Snapshot
 
 Key = tuple[int, int]
 """A checkout: (process, its number there)."""
@@ -262,6 +262,10 @@ class Facts:
         for event in self.recording.events:
             table.setdefault(event.kind, []).append(event)
         return table
+
+    def interval(self, sample: Sample) -> float:
+        """Return the intended seconds between a sample and the one before it."""
+        return self.plan.sample_every if sample.interval is None else sample.interval
 
     def events(self, *kinds: str) -> list[Event]:
         """Returns the events of some kinds, in order for a single one."""

@@ -12,7 +12,6 @@ from connleak.judging.facts import Facts, plural
 from connleak.judging.rates import compact
 from connleak.model.recording import Event, Pool, Request, Sample
 from connleak.model.verdict import Check, Finding
-from connleak.recording.downsampling import kept_every
 
 CHURN = 500
 """Opens per 1000 requests from which it is a finding: every second request pays for a connection."""
@@ -211,10 +210,10 @@ def with_long_requests(facts: Facts) -> Iterator[tuple[Sample, list[float]]]:
 def steady(facts: Facts) -> Iterator[Sample]:
     """Yields the samples before which the server answered quickly for so long: what does nothing in a server that
     hangs says nothing of the app."""
-    every, window = facts.plan.sample_every, facts.plan.window
+    every = facts.plan.sample_every
     before, since = 0.0, -LONG
     for sample in facts.recording.samples:
-        pause = sample.t - before - kept_every(every, sample.t, window)
+        pause = sample.t - before - facts.interval(sample)
         if sample.cost > LONG / 2 or pause > max(LONG / 2, 5 * every):
             since = sample.t + sample.cost / 2  # a sample's moment lies in the middle of its reading
         before = sample.t

@@ -11,7 +11,7 @@ import msgspec
 
 from connleak.judging import merge
 from connleak.model.errors import Error
-from connleak.model.recording import KINDS
+from connleak.model.outcomes import KINDS
 from connleak.model.struct import Struct
 from connleak.model.verdict import Check, Finding, Verdict
 
@@ -88,7 +88,7 @@ def gate(verdict: Verdict, known: Iterable[Known], today: datetime.date) -> Gate
             left = [finding for finding in left if finding not in mine]
     gone = {finding.kind for finding in verdict.findings} - {finding.kind for finding in left}
     checks = tuple(without(check, gone) for check in verdict.checks)
-    outcome = merge([*(KINDS[finding.kind] for finding in left), *(check.outcome for check in checks)])
+    outcome = merge([*(KINDS[finding.kind].outcome for finding in left), *(check.outcome for check in checks)])
     sentence = verdict.sentence
     if passed:
         sentence = left[0].claim if left else f"nothing but what is known: {'; '.join(passed)}"
@@ -99,7 +99,7 @@ def gate(verdict: Verdict, known: Iterable[Known], today: datetime.date) -> Gate
 def without(check: Check, gone: set[str]) -> Check:
     """Returns a check as it would have ended without the findings of the kinds that are gone."""
     if check.name in gone and check.outcome in ("leak", "fault", "strained"):
-        return msgspec.structs.replace(check, outcome="clean", why=f"known: {check.why}")
+        return msgspec.structs.replace(check, outcome="clean", detail=f"known: {check.detail}")
     return check
 
 

@@ -1,35 +1,38 @@
-"""What a comparison is made of, frozen and JSON-able: `compare --json` and compare.json use these field names."""
+"""A comparison and its parts, frozen and JSON-able: `compare --json` and compare.json use these field names."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from connleak.model.recording import Outcome
+from connleak.model.outcomes import Outcome
 from connleak.model.struct import Struct
 from connleak.model.verdict import Rate
 
 State = Literal["broken", "sound", "mixed", "unknown"]
-"""What an arm's verdicts say together: leak or fault each time, never, now and then, or all inconclusive."""
+"""An arm's verdicts together: all leak or fault; none, and all decided; some of each; or all inconclusive."""
 Answer = Literal["fixed", "not fixed", "worse", "no difference", "undecided"]
 
 
 class Metric(Struct, frozen=True, kw_only=True):
-    """A figure of a run. `ratio`: compared by its quotient; `floor`: the smallest noise that is believed."""
+    """A figure of a run. `floor` is the smallest noise that is assumed between runs."""
 
     name: str
     title: str
     unit: str
     ratio: bool = False
+    """Whether it is compared by its quotient instead of its difference."""
     lower_is_better: bool = True
+    is_cost: bool = False
+    """Whether a fix that worsens it is worse."""
     floor: float
 
 
 METRICS = (
-    Metric(name="left", title="sessions not given back", unit="sessions", floor=0.5),
+    Metric(name="left", title="sessions not returned", unit="sessions", floor=0.5),
     Metric(name="at_rest", title="sessions at rest", unit="sessions", floor=0.5),
-    Metric(name="peak", title="peak sessions", unit="sessions", floor=0.5),
+    Metric(name="peak", title="peak sessions", unit="sessions", is_cost=True, floor=0.5),
     Metric(name="open_transactions", title="transactions left open", unit="sessions", floor=0.5),
-    Metric(name="errors", title="failed requests", unit="%", floor=0.5),
+    Metric(name="errors", title="failed requests", unit="%", is_cost=True, floor=0.5),
     Metric(
         name="refused_after",
         title="requests until the first refusal",
@@ -38,14 +41,22 @@ METRICS = (
         lower_is_better=False,
         floor=0.05,
     ),
-    Metric(name="throughput", title="requests a second", unit="/s", ratio=True, lower_is_better=False, floor=0.02),
-    Metric(name="p50", title="p50", unit="ms", ratio=True, floor=0.02),
-    Metric(name="p99", title="p99", unit="ms", ratio=True, floor=0.02),
+    Metric(
+        name="throughput",
+        title="throughput",
+        unit="requests/s",
+        ratio=True,
+        lower_is_better=False,
+        is_cost=True,
+        floor=0.02,
+    ),
+    Metric(name="p50", title="p50", unit="ms", ratio=True, is_cost=True, floor=0.02),
+    Metric(name="p99", title="p99", unit="ms", ratio=True, is_cost=True, floor=0.02),
 )
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """The figures of one run; None where it has none (an app without requests has no throughput)."""
+    """The figures of one run; None for a figure that the run does not have (no requests, no throughput)."""
 
     folder: str
     outcome: Outcome
@@ -54,13 +65,13 @@ class Run(Struct, frozen=True, kw_only=True):
     why: str = ""
     figures: dict[str, float | None] = {}
     leaked: float = 0.0
-    """Sessions lost after the first cycle, of `amount` requests (or milliseconds of a job-only app)."""
+    """Sessions leaked after the first cycle, in `amount` requests (or milliseconds of an app without requests)."""
     amount: int = 0
     per: str = "1000 requests"
     bounded_by: str = ""
     sensitivity: float = 0.0
-    room: int | None = None
-    """Connections that the app's pools may open in all; None where that is not known, or has no limit."""
+    pool_limit: int | None = None
+    """Connections that all pools of the app together may open; None if unknown or unlimited."""
 
 
 class Figure(Struct, frozen=True):
@@ -72,7 +83,7 @@ class Figure(Struct, frozen=True):
 
 
 class Arm(Struct, frozen=True, kw_only=True):
-    """One thing that is compared, over all its rounds."""
+    """A compared variant, revision or list of runs, over all its rounds."""
 
     name: str
     state: State
@@ -84,15 +95,16 @@ class Arm(Struct, frozen=True, kw_only=True):
     rate: Rate | None = None
     bounded_by: str = ""
     sensitivity: float = 0.0
-    room: int | None = None
-    says: str = ""
+    pool_limit: int | None = None
+    summary: str = ""
+    """What the arm does relative to the first one."""
     runs: tuple[Run, ...] = ()
 
 
 class Effect(Struct, frozen=True, kw_only=True):
-    """How an arm differs from the first one: `value` is a difference, or a quotient where `ratio`; with its interval.
+    """An arm's difference from the first arm in one metric, with its interval; a quotient where `ratio`.
 
-    `low` and `high` are None where one run each cannot tell.
+    `low` and `high` are None if each arm has only one run.
     """
 
     arm: str
@@ -105,15 +117,25 @@ class Effect(Struct, frozen=True, kw_only=True):
     worse: bool = False
 
 
+class DifferingCondition(Struct, frozen=True, kw_only=True):
+    """A condition that differs between runs beside what is compared, such as the number of users."""
+
+    name: str
+    values: dict[str, tuple[str, ...]]
+    """The arms that have each value."""
+    forbids: bool = False
+    """Whether figures of such runs cannot be compared."""
+
+
 class Comparison(Struct, frozen=True, kw_only=True):
-    """Did the fix work: the arms, how they differ from the first, what is unlike besides, and the conclusion."""
+    """Whether the fix works: the arms, their differences from the first, differing conditions, and the conclusion."""
 
     outcome: Answer
     conclusion: str
     exit_code: int
     arms: tuple[Arm, ...]
     effects: tuple[Effect, ...] = ()
-    unlike: tuple[str, ...] = ()
+    differing_conditions: tuple[DifferingCondition, ...] = ()
     rounds: int = 1
     clear: bool = True
     """Whether another round could not change the answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Error(Exception):
-    """Something a person can meet and mend: what happened with the value that caused it, and what to type next."""
+    """A problem that the user can resolve: a message with the value that caused it, and the next command."""
 
     def __init__(self, message: str, hint: str, *, exit_code: int = 2) -> None:
         super().__init__(message)

@@ -1,12 +1,12 @@
-"""The core types, frozen and JSON-able; everything else is a function over these.
+"""The types of a recording, frozen; everything else is a function over these.
 
 Times are float seconds since the start of the recording, on the machine's monotonic clock.
-`--json`, verdict.json and the recording's files use these field names.
+`--json` and the recording's files use these field names.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
@@ -14,45 +14,22 @@ from connleak.model.plan import FORMAT, Plan
 from connleak.model.struct import Seconds, Struct
 
 Words = Annotated[str, msgspec.Meta(max_length=100_000)]
-"""Text of an app, a server or a path; a row with a longer one is not read."""
-
-
-Outcome = Literal["leak", "fault", "strained", "inconclusive", "clean"]
-"""In merge order: the first that any check gives is the verdict's."""
-
-OUTCOMES: tuple[Outcome, ...] = ("leak", "fault", "strained", "inconclusive", "clean")
-
-KINDS: dict[str, Outcome] = {
-    "held": "leak",
-    "growth": "leak",
-    "orphaned": "leak",
-    "collected": "leak",
-    "lock-held": "leak",
-    "shared": "fault",
-    "refused": "fault",
-    "lost-slots": "fault",
-    "exhausted": "strained",
-    "over-budget": "strained",
-    "per-client": "strained",
-    "churn": "strained",
-}
-"""Every finding kind with the outcome that it means."""
-
+"""Text of an app, a server or a path; a row with a longer text is not read."""
 
 HOST = 10_000_000
-"""A process of another host is numbered by its host's number times this, plus its pid there; this machine's is 0."""
+"""The number of a process is its host's number times this, plus its pid; this machine's number is 0."""
 HANDLES = 10_000
-"""A SQLite handle's number is its process's pid times this, plus its descriptor; the probe counts the same way."""
+"""The number of a SQLite handle is its process's pid times this, plus its descriptor; the probe uses the same."""
 
 
 def process_name(process: int) -> str:
-    """Returns how a process is called: its pid, with its host's number where that is another than this machine."""
+    """Return the name of a process: its pid, and the number of its host unless it is this machine."""
     host, pid = divmod(process, HOST)
     return f"{pid} of host {host}" if host else str(pid)
 
 
 class Site(Struct, frozen=True):
-    """A line of the app's own code that made a checkout; `file` is relative to the app's folder when it lies in it."""
+    """A line of the app's own code that made a checkout; `file` is relative to the app's folder if it is in there."""
 
     file: Words
     line: int
@@ -63,7 +40,7 @@ class Site(Struct, frozen=True):
 
 
 class Backend(Struct, frozen=True, array_like=True):
-    """One session as the server saw it at a sample."""
+    """One session as the server showed it in a sample."""
 
     pid: int
     started: Seconds
@@ -78,18 +55,20 @@ class Backend(Struct, frozen=True, array_like=True):
 
 
 class Sample(Struct, frozen=True):
-    """What the server said at t."""
+    """One reading of the server at time t."""
 
     t: float
     backends: tuple[Backend, ...]
     counters: dict[str, float] = {}
     cost: float = 0.0
     locks: tuple[int, ...] = ()
-    """Sessions that have an advisory lock; read once a second, the last reading otherwise."""
+    """The pids that have an advisory lock, as of the last reading, which takes place once a second."""
+    interval: float | None = None
+    """Intended seconds since the sample before it; None: the plan's `sample_every`."""
 
 
 class Event(Struct, frozen=True, omit_defaults=True):
-    """What the app's pool or driver did, as its probe told."""
+    """An action of the app's pool or driver, as its probe reported it."""
 
     t: float
     kind: str
@@ -111,7 +90,7 @@ class Event(Struct, frozen=True, omit_defaults=True):
 
 
 class Holder(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A checkout that was out when its process was asked."""
+    """An outstanding checkout in a snapshot of its process."""
 
     process: int
     checkout: int
@@ -122,17 +101,17 @@ class Holder(Struct, frozen=True, omit_defaults=True, kw_only=True):
     thread: int = 0
     thread_name: Words = ""
     thread_alive: bool = True
-    """Whether the thread that took it, or the greenlet or asyncio task when `task`, still lives."""
+    """Whether the thread that took it is alive; with `task`, the greenlet or asyncio task."""
     task: bool = False
     now: Site | None = None
     pool: int = 0
     source: str = "pool"
     request: Words = ""
-    """Method and route of the request that it was taken for, where the framework tells; at rest that is over."""
+    """Method and route of the request that took it, where the framework is supported; at rest the request has ended."""
 
 
 class Pool(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A connection pool alive in a process when it was asked."""
+    """A connection pool in a snapshot of its process."""
 
     process: int
     pool: int
@@ -152,7 +131,7 @@ class Process(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     process: int
     host: Words = ""
-    """The name of another host that it is on; empty: this machine."""
+    """The host that it runs on; empty: this machine."""
     command: Words = ""
     probe: bool = False
     answered: bool = True
@@ -163,7 +142,7 @@ class Process(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Snapshot(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The holder tables of all processes at one moment: this decides, events only draw the timeline."""
+    """The holder tables of all processes at one moment: verdicts rest on these, timelines on events."""
 
     t: Seconds
     label: Words
@@ -172,7 +151,7 @@ class Snapshot(Struct, frozen=True, omit_defaults=True, kw_only=True):
     pools: tuple[Pool, ...] = ()
     processes: tuple[Process, ...] = ()
     reason: Words = ""
-    """Of `exhausted`: what turned the first caller away."""
+    """For `exhausted`: the cause of the first refusal."""
 
 
 class Request(Struct, frozen=True, omit_defaults=True):
@@ -187,7 +166,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
 
 
 class Phase(Struct, frozen=True, omit_defaults=True):
-    """A phase as it happened; `end` is None where the recording broke off."""
+    """A phase as it took place; `end` is None where the recording was interrupted in it."""
 
     name: str
     cycle: int
@@ -206,7 +185,7 @@ class Note(Struct, frozen=True, omit_defaults=True):
 
 
 class Machine(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The machine and the versions that a run was made with."""
+    """The machine and the versions of a run."""
 
     cores: int = 0
     memory: int = 0
@@ -215,11 +194,11 @@ class Machine(Struct, frozen=True, omit_defaults=True, kw_only=True):
     packages: dict[str, str] = {}
     started: str = ""
     pid: int = 0
-    """connleak's own process."""
+    """The process of connleak."""
 
 
 class Recording(Struct, frozen=True, kw_only=True):
-    """All that judging may look at: one folder, read."""
+    """Everything that the judge reads: the content of one folder."""
 
     folder: str
     plan: Plan

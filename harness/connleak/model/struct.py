@@ -1,4 +1,4 @@
-"""The base of all values: frozen, keyword arguments only."""
+"""The base of all frozen values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 Seconds = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
-"""A moment or a length; a row with one beyond thirty years either way is not read."""
+"""A time or a duration; a row with one further away than thirty years is not read."""
 
 
 class Struct(msgspec.Struct, frozen=True):

@@ -1,52 +1,59 @@
-"""What the corpus is made of, frozen: a target, and each of its variants with the verdict that it must get."""
+"""The corpus, frozen: targets with their variants. These are the keys of target.toml, once each."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from connleak.model.recording import Outcome
+from connleak.model.outcomes import Outcome
 from connleak.model.struct import Struct
 
 
-class Variant(Struct, frozen=True, kw_only=True):
-    """One file of a target, with the verdict that it must get."""
+class Variant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file of a target, `[variants.NAME]` in target.toml, with its expected verdict."""
 
     name: str
     module: str
     expect: Outcome
     kinds: tuple[str, ...] = ()
+    """Kinds of findings that it must have."""
     may: tuple[str, ...] = ()
+    """Kinds of findings that it may have besides."""
     title: str = ""
-    scenario: str
     serve: str
+    """The command that serves it."""
+    scenario: str = "steady_load"
     load: Literal["", "none"] = ""
-    probe: str = "pool"
-    users: int
-    load_seconds: float
-    max_connections: int
+    probe: Literal["pool", "queries", "off"] = "pool"
+    users: int = 16
+    load_seconds: float = 1.5
+    max_connections: int = 100
     listens: Literal["http", "tcp", "load"] = "http"
-    """What answers at the address: http, tcp (a protocol of its own), or load (the scenario, which the app calls)."""
+    """Its protocol: http, tcp (one of its own), or load (the app calls the scenario, which listens)."""
     requirements: tuple[str, ...] = ()
-    """Packages, in pip's words, of the environment of its own that it runs in; none: connleak's own."""
+    """Packages, as pip takes them, of the environment that it runs in; none: connleak's own environment."""
     python: str = ""
-    """Version of that environment's Python; empty: connleak's own."""
+    """The Python version of that environment; empty: connleak's own."""
 
 
-class Target(Struct, frozen=True, kw_only=True):
-    """A small app with a story and its variants: what can be run."""
+class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A small app with a story and its variants."""
 
     name: str
     title: str
     folder: str
-    pattern: tuple[int, ...] = ()
-    seeds: tuple[int, ...] = ()
-    scenario: str
-    serve: str
-    database: str = "postgresql"
-    services: tuple[str, ...] = ()
-    """What else it needs to run: redis."""
+    database: Literal["postgresql", "pgbouncer", "mysql", "sqlite"] = "postgresql"
+    services: tuple[Literal["redis"], ...] = ()
+    """Other servers that it needs."""
     pooler: dict[str, str] = {}
     """Settings of PgBouncer, where that is its database."""
     hours: float = 0.0
-    """How long it took in the story until the wall was reached, which a run compresses."""
+    """Hours until connections ran out in the story, which a run compresses."""
     variants: dict[str, Variant]
+
+
+OWN_KEYS = {"name", "module", "expect", "kinds", "may", "title"}
+"""Keys of a variant alone."""
+SHARED_KEYS = set(Variant.__struct_fields__) - OWN_KEYS
+"""Keys of a variant that a target may set for all its variants."""
+VARIANT_KEYS = set(Variant.__struct_fields__) - {"name"}
+TARGET_KEYS = set(Target.__struct_fields__) - {"name", "folder"} | SHARED_KEYS

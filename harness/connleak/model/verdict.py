@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from connleak.model.recording import Outcome, Site
+from connleak.model.outcomes import Outcome
+from connleak.model.recording import Site
 from connleak.model.struct import Struct
 
 
@@ -82,12 +83,16 @@ class Finding(Struct, frozen=True, omit_defaults=True, kw_only=True):
     docs: str = ""
 
 
+CheckOutcome = Outcome | Literal["skipped"]
+"""A skipped check has no part in the verdict's outcome."""
+
+
 class Check(Struct, frozen=True, array_like=True):
-    """How one question ended: its name, its outcome, and why."""
+    """The result of one check: its name, its outcome, and the figures behind it or the reason for skipping it."""
 
     name: str
-    outcome: Outcome
-    why: str
+    outcome: CheckOutcome
+    detail: str
 
 
 class Verdict(Struct, frozen=True, kw_only=True):

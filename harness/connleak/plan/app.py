@@ -14,7 +14,7 @@ from connleak.model.plan import Ask, Database, Phases, Plan
 from connleak.plan import catalog
 from connleak.plan.locustfile import ask_of
 from connleak.plan.options import Options
-from connleak.recording.redaction import REFERENCE, filled_in, secrets_typed, values_of
+from connleak.recording.redaction import REFERENCE, expand_references, find_secrets, referenced_secrets
 
 DEFAULT_USERS = 16
 
@@ -132,14 +132,14 @@ def from_environment(text: str, option: str) -> str:
     for name in REFERENCE.findall(text):
         if name not in os.environ:
             raise Error(f"{option} names ${{{name}}}, and no such variable is set", f"export {name}=...")
-    return filled_in(text, os.environ)
+    return expand_references(text, os.environ)
 
 
 def typed_secrets(options: Options) -> tuple[str, ...]:
     """Returns what of the options is secret: what looks like it, and what is filled in for a ${NAME}."""
     typed = [options.app or "", options.url or "", *options.setup, *options.path, *options.env, *options.header]
     names = {name for text in typed for name in REFERENCE.findall(text)}
-    return tuple(sorted(secrets_typed(*typed) | values_of(names, os.environ)))
+    return tuple(sorted(find_secrets(*typed) | referenced_secrets(names, os.environ)))
 
 
 def loopback_url(url: str, allowed: Sequence[str]) -> None:

@@ -1,148 +1,96 @@
-"""Finds targets and scenarios: in the clone beside the package, or in the wheel's `_corpus`; reads target.toml."""
+"""Find targets and scenarios, in the clone beside the package or in the wheel's `_corpus`, and read target.toml."""
 
 from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import msgspec
 
 from connleak.model.errors import Error
-from connleak.model.recording import KINDS, Outcome
-from connleak.model.target import Target, Variant
+from connleak.model.outcomes import KINDS
+from connleak.model.target import SHARED_KEYS, TARGET_KEYS, VARIANT_KEYS, Target, Variant
 
 HERE = Path(__file__).parent.parent
 
 
-class VariantFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[variants.NAME] of a target.toml; what is left out is taken from the target."""
+class Outline(msgspec.Struct, frozen=True):
+    """The part of a target.toml that must be right before the target's keys are repeated in its variants."""
 
-    expect: Outcome
-    kinds: tuple[str, ...] = ()
-    may: tuple[str, ...] = ()
-    title: str = ""
-    module: str | None = None
-    scenario: str | None = None
-    serve: str | None = None
-    load: Literal["", "none"] | None = None
-    probe: Literal["pool", "queries", "off"] | None = None
-    users: int | None = None
-    load_seconds: float | None = None
-    max_connections: int | None = None
-    listens: Literal["http", "tcp", "load"] | None = None
-    requirements: tuple[str, ...] | None = None
-    python: str | None = None
-
-
-class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole target.toml."""
-
-    title: str
-    serve: str
-    variants: dict[str, VariantFile]
-    pattern: tuple[int, ...] = ()
-    seeds: tuple[int, ...] = ()
-    scenario: str = "steady_load"
-    database: Literal["postgresql", "pgbouncer", "mysql", "sqlite"] = "postgresql"
-    services: tuple[Literal["redis"], ...] = ()
-    pooler: dict[str, str] = {}
-    hours: float = 0.0
-    listens: Literal["http", "tcp", "load"] = "http"
-    probe: Literal["pool", "queries", "off"] = "pool"
-    load: Literal["", "none"] = ""
-    users: int = 16
-    load_seconds: float = 1.5
-    max_connections: int = 100
-    requirements: tuple[str, ...] = ()
-    python: str = ""
+    variants: dict[str, dict[str, Any]]
 
 
 def corpus() -> Path:
-    """Returns the folder that holds targets/ and scenarios/."""
+    """Return the folder with targets/ and scenarios/."""
     clone = HERE.parents[1]
     return clone if (clone / "targets").is_dir() and (clone / "harness").is_dir() else HERE / "_corpus"
 
 
 @cache
 def targets() -> dict[str, Target]:
-    """Returns every target by name; raises Error for a target.toml that cannot be read."""
+    """Return every target by name; raise Error for a target.toml that cannot be read."""
     found = sorted((corpus() / "targets").glob("*/target.toml"))
     return {path.parent.name: read_target(path) for path in found}
 
 
 def read_target(path: Path) -> Target:
-    """Returns the target that a target.toml describes; raises Error naming file, key and what is allowed."""
-    hint = f"$EDITOR {path}"
+    """Return the target of a target.toml; raise Error with the file, the key and the allowed values."""
+    command = f"$EDITOR {path}"
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Error(f"{path} is no TOML: {error}", hint) from None
+        raise Error(f"{path} is not valid TOML: {error}", command) from None
     except OSError as error:
-        raise Error(f"{path} cannot be read: {error.strerror}", hint) from None
+        raise Error(f"{path} cannot be read: {error.strerror}", command) from None
     try:
-        file = msgspec.convert(raw, TargetFile)
+        target = msgspec.convert(with_inherited_keys(raw, path.parent), Target)
     except msgspec.ValidationError as error:
-        raise Error(f"{path}: {error}{allowed(str(error))}", hint) from None
-    for name, variant in file.variants.items():
+        raise Error(f"{path}: {error}{known_keys(str(error))}", command) from None
+    for problem in problems(target):
+        raise Error(f"{path}: {problem}", command)
+    return target
+
+
+def with_inherited_keys(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a target.toml's content with the names filled in, and the target's shared keys in each variant."""
+    shared = {key: value for key, value in raw.items() if key in SHARED_KEYS}
+    for key in ("name", "folder"):
+        if key in raw:
+            raise msgspec.ValidationError(f"Object contains unknown field `{key}`")
+    variants = {}
+    for name, variant in msgspec.convert(raw, Outline).variants.items():
+        if "name" in variant:
+            raise msgspec.ValidationError("Object contains unknown field `name` - at `$.variants[...]`")
+        variants[name] = {"module": name, **shared, **variant, "name": name}
+    own = {key: value for key, value in raw.items() if key not in SHARED_KEYS}
+    return {**own, "name": folder.name, "folder": str(folder), "variants": variants}
+
+
+def problems(target: Target) -> Iterator[str]:
+    """Yield what is wrong in a target although each of its values is of the right type."""
+    if not target.variants:
+        yield "[variants] is empty; it takes at least one variant with `expect`"
+    for name, variant in target.variants.items():
         for kind in (*variant.kinds, *variant.may):
             if kind not in KINDS:
-                raise Error(f"{path}: variants.{name}: {kind!r} is no finding kind; allowed: {', '.join(KINDS)}", hint)
-        module = path.parent / f"{variant.module or name}.py"
-        if not module.exists():
-            raise Error(f"{path}: variants.{name}: there is no {module.name} beside it", hint)
-    if not file.variants:
-        raise Error(f"{path}: [variants] is empty; it takes at least one variant with `expect`", hint)
-    return Target(
-        name=path.parent.name,
-        title=file.title,
-        folder=str(path.parent),
-        pattern=file.pattern,
-        seeds=file.seeds,
-        scenario=file.scenario,
-        serve=file.serve,
-        database=file.database,
-        services=file.services,
-        pooler=file.pooler,
-        hours=file.hours,
-        variants={name: variant_of(name, variant, file) for name, variant in file.variants.items()},
-    )
+                yield f"variants.{name}: {kind!r} is not a finding kind; allowed: {', '.join(KINDS)}"
+        if not Path(target.folder, f"{variant.module}.py").exists():
+            yield f"variants.{name}: there is no {variant.module}.py beside it"
 
 
-def variant_of(name: str, variant: VariantFile, target: TargetFile) -> Variant:
-    """Returns a variant with the target's values where it has none of its own."""
-    return Variant(
-        name=name,
-        module=variant.module or name,
-        expect=variant.expect,
-        kinds=variant.kinds,
-        may=variant.may,
-        title=variant.title,
-        scenario=variant.scenario or target.scenario,
-        serve=variant.serve or target.serve,
-        load=target.load if variant.load is None else variant.load,
-        probe=variant.probe or target.probe,
-        listens=variant.listens or target.listens,
-        users=variant.users or target.users,
-        load_seconds=variant.load_seconds or target.load_seconds,
-        max_connections=variant.max_connections or target.max_connections,
-        requirements=target.requirements if variant.requirements is None else variant.requirements,
-        python=variant.python or target.python,
-    )
-
-
-def allowed(message: str) -> str:
-    """Returns what to add to a validation message: the keys that are known, when one is not."""
+def known_keys(message: str) -> str:
+    """Return the end of a message about an unknown key: the known ones."""
     if "unknown field" not in message:
         return ""
-    struct = VariantFile if "variants" in message else TargetFile
-    return f"; known keys: {', '.join(sorted(field.name for field in msgspec.structs.fields(struct)))}"
+    return f"; known keys: {', '.join(sorted(VARIANT_KEYS if 'variants' in message else TARGET_KEYS))}"
 
 
 def find(name: str) -> tuple[Target, Variant]:
-    """Returns target and variant for `TARGET[:VARIANT]`, the variant being `buggy` when none is named."""
+    """Return the target and variant of `TARGET[:VARIANT]`; without VARIANT that is `buggy`."""
     target_name, _, variant_name = name.partition(":")
     target = targets().get(target_name)
     if target is None:
@@ -158,7 +106,7 @@ def find(name: str) -> tuple[Target, Variant]:
 
 
 def scenario(name: str) -> Path:
-    """Returns the locustfile of a scenario by its stem."""
+    """Return the locustfile of a scenario by its stem."""
     folder = corpus() / "scenarios"
     path = folder / f"{name}.py"
     if not path.exists():
@@ -171,13 +119,13 @@ def scenario(name: str) -> Path:
 
 
 def nearest(name: str, names: object) -> str:
-    """Returns `; did you mean 'x'?` for the most similar name, else nothing."""
+    """Return `; did you mean 'x'?` for the most similar name, or an empty string."""
     close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)  # type: ignore[call-overload]
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def lesson(target: Target) -> tuple[Variant, Variant] | None:
-    """Returns the variants whose difference is the lesson: the first that goes wrong, and the first fixed one."""
+    """Return the variants whose difference is the lesson: the first buggy or wrong one, and the first fixed one."""
     variants = list(target.variants.values())
     wrong = next((variant for variant in variants if variant.name.startswith(("buggy", "wrong"))), None)
     fixed = next((variant for variant in variants if variant.name.startswith("fixed")), None)
@@ -185,11 +133,11 @@ def lesson(target: Target) -> tuple[Variant, Variant] | None:
 
 
 def difference(folder: Path, before: Variant, after: Variant) -> str:
-    """Returns the unified diff of two variants: of their files, else of what else they differ in."""
+    """Return the unified diff of two variants' files; of one file, the difference of how it runs."""
     if before.module != after.module:
         return diff(folder / f"{before.module}.py", folder / f"{after.module}.py")
     old, new = (
-        [f"{variant.name}:", *variant.requirements, f"Python {variant.python or 'as ours'}", variant.serve]
+        [f"{variant.name}:", *variant.requirements, f"Python {variant.python or 'of connleak'}", variant.serve]
         for variant in (before, after)
     )
     return "\n".join(line for line in difflib.ndiff(old, new) if not line.startswith("?"))

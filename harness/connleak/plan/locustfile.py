@@ -9,7 +9,7 @@ import msgspec
 
 from connleak.model.errors import Error
 from connleak.model.plan import Ask
-from connleak.recording.redaction import REFERENCE, hidden, replaced
+from connleak.recording.redaction import REFERENCE, redact_input, replace_secrets
 
 METHODS = ("get", "head", "options", "post", "put", "patch", "delete")
 FORM = re.compile(r"^(?:([A-Za-z]+)\s+)?(/\S*)(?:\s+(?!\*\d+$)(.+?))?(?:\s+\*(\d+))?$", re.S)
@@ -77,7 +77,7 @@ def ask_of(text: str) -> Ask:
         method=method.upper(),
         path=path,
         body=match[3] or "",
-        name=hidden(path.partition("?")[0]),
+        name=redact_input(path.partition("?")[0]),
         weight=int(match[4] or 1),
     )
 
@@ -92,7 +92,8 @@ def withheld(asks: tuple[Ask, ...]) -> tuple[tuple[Ask, ...], dict[str, str]]:
         return f"${{{name}}}"
 
     found = tuple(
-        msgspec.structs.replace(ask, path=replaced(ask.path, named), body=replaced(ask.body, named)) for ask in asks
+        msgspec.structs.replace(ask, path=replace_secrets(ask.path, named), body=replace_secrets(ask.body, named))
+        for ask in asks
     )
     return found, variables
 

@@ -52,7 +52,7 @@ def fetch(url: str, allowed: Sequence[str]) -> bytes:
     for _ in range(REDIRECTS):
         status, location, data = get(url)
         if status in (301, 302, 303, 307, 308) and location:
-            host = guard.elsewhere(url, location)
+            host = guard.refused_redirect(url, location)
             if host or urlsplit(urljoin(url, location)).scheme != "http":
                 raise ValueError(f"it redirects to {host or location}, which is not followed")
             url = urljoin(url, location)

@@ -8,10 +8,9 @@ from pathlib import Path
 import msgspec
 
 from connleak import __version__
-from connleak.collectors.framing import host_and_port
 from connleak.model.errors import Error
+from connleak.model.outcomes import OUTCOMES
 from connleak.model.plan import Database, Phases, Plan
-from connleak.model.recording import OUTCOMES
 from connleak.plan import catalog
 from connleak.plan.app import (
     app_plan,
@@ -23,8 +22,9 @@ from connleak.plan.app import (
     typed_secrets,
 )
 from connleak.plan.options import Options, Private
-from connleak.processes.supervisor import free_port
-from connleak.recording.redaction import hidden_value
+from connleak.processes.ports import free_port
+from connleak.processes.sockets import host_and_port
+from connleak.recording.redaction import redact_value
 
 __all__ = ["Options", "Private", "requests_a_second", "resolve"]
 
@@ -69,8 +69,8 @@ def resolve(options: Options) -> tuple[Plan, Private]:
         remote=options.allow_remote,
         argv=options.argv,
         tool_version=__version__,
-        env={name: hidden_value(name, value) for name, value in env.items()},
-        headers={name: hidden_value(name, value) for name, value in asked_with.items()},
+        env={name: redact_value(name, value) for name, value in env.items()},
+        headers={name: redact_value(name, value) for name, value in asked_with.items()},
     )
     validate_made(made)
     filled = {name: from_environment(value, "--env") for name, value in env.items()}

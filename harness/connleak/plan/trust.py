@@ -12,7 +12,7 @@ from pathlib import Path
 
 from connleak.model.errors import Error
 from connleak.processes.cache import cache_folder
-from connleak.recording.redaction import hidden
+from connleak.recording.redaction import redact_input
 
 TRUST = "CONNLEAK_TRUST"
 """The variable that names files or folders of others that are trusted, with colons between them; `*` is all."""
@@ -69,7 +69,7 @@ def commands_of(options: Mapping[str, str | Sequence[str]]) -> Iterator[str]:
     for name in COMMANDS:
         given = options.get(name, ())
         for command in [given] if isinstance(given, str) else given:
-            yield hidden(f"{name} = {command}")
+            yield redact_input(f"{name} = {command}")
 
 
 def is_new(path: Path, commands: Sequence[str]) -> bool:

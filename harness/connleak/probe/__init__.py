@@ -1,4 +1,4 @@
-"""What runs inside the app: standard library only, imports nothing of ours, loaded by file path.
+"""The code that runs inside the app: standard library only, no imports from connleak, loaded by file path.
 
 `entry/` is put on the app's PYTHONPATH and holds only sitecustomize.py, which loads `agent/`.
 """

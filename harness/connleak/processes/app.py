@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from connleak.databases.postgres.libpq import SERVICES
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.recording import Backend
 from connleak.probe import ENTRY
-from connleak.processes.supervisor import Child, Keeper, wait_until_done, wait_until_ready
+from connleak.processes.supervisor import Child, Supervisor, wait_until_done, wait_until_ready
+from connleak.processes.variables import LIBPQ_SERVICE
 from connleak.processes.venv import environment
-from connleak.recording.redaction import filled_in, hidden
+from connleak.recording.redaction import expand_references, redact_input
 
 READY_PATH = "/connleak-is-it-up"
 """Requested until any answer comes: a 404 will do, since it shows that the app answers and not only its port."""
@@ -52,7 +52,7 @@ class AppPart(Protocol):
 class App:
     """An app that connleak sets up, starts, and ends with all its workers."""
 
-    def __init__(self, supervisor: Keeper, plan: Plan, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, supervisor: Supervisor, plan: Plan, folder: Path, environment: Mapping[str, str]) -> None:
         self._supervisor = supervisor
         self._plan = plan
         self._folder = folder
@@ -81,7 +81,7 @@ class App:
         """Run the commands of --setup in the app's environment; raise Error with the last lines of one that fails."""
         for command in self._plan.setup:
             env = self.environment()
-            name, log = f"--setup {hidden(command)}", self._folder / "setup.log"
+            name, log = f"--setup {redact_input(command)}", self._folder / "setup.log"
             child = self._supervisor.start(name, words_of(command, env), cwd=Path(self._plan.cwd), env=env, log=log)
             wait_until_done(self._supervisor, child, SETUP_TIME)
 
@@ -90,7 +90,7 @@ class App:
         plan = self._plan
         env = {**os.environ, **self._environment, "PYTHONUNBUFFERED": "1"}
         if "PGHOST" in self._environment:  # a libpq service has precedence over PGHOST
-            env = {name: value for name, value in env.items() if name not in SERVICES}
+            env = {name: value for name, value in env.items() if name not in LIBPQ_SERVICE}
         interpreter = Path(plan.interpreter or sys.executable)
         if plan.requirements or plan.python:
             interpreter = environment(plan.python, *plan.requirements)
@@ -120,7 +120,7 @@ class App:
             root = psutil.Process(self.child.pid)
             for process in [root, *root.children(recursive=True)]:
                 try:
-                    found[process.pid] = hidden(" ".join(process.cmdline()))[:200]
+                    found[process.pid] = redact_input(" ".join(process.cmdline()))[:200]
                 except psutil.Error:
                     continue
         except psutil.Error:
@@ -175,7 +175,7 @@ class RemoteApp:
 
 def words_of(command: str, env: Mapping[str, str]) -> list[str]:
     """Return the words of a command with each ${NAME} replaced by its value in the environment."""
-    return [filled_in(word, env) for word in shlex.split(command)]
+    return [expand_references(word, env) for word in shlex.split(command)]
 
 
 def answers(url: str) -> bool:

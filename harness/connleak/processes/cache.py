@@ -1,4 +1,4 @@
-"""What is costly to make and never changes, kept between runs: server programs, an initialised data folder, scripts."""
+"""The cache of things that are costly to make and never change: server programs, initialised data folders, scripts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from pathlib import Path
 import platformdirs
 
 from connleak.model.errors import Error
+from connleak.processes.accounts import Account, can_pass
 
-ELSEWHERE = "CONNLEAK_CACHE=DIR connleak ..., DIR a folder of your own"
+HINT = "CONNLEAK_CACHE=DIR connleak ..., with a private folder DIR"
 
 
 def cache_folder() -> Path:
-    """Returns our cache folder, created when new; raises Error for one that somebody else can write to.
+    """Return connleak's cache folder, creating it if needed; raise Error if another account can write to it.
 
-    Programs are run from it. Root's lies where the server's account can pass through it, and list nothing.
+    Programs are run from it. A server's account may pass through root's cache folder, but not list it.
     """
     root = os.geteuid() == 0
     mode = 0o711 if root else 0o700
@@ -31,45 +32,55 @@ def cache_folder() -> Path:
     try:
         folder = Path(given or default("connleak", appauthor=False))
     except RuntimeError:
-        raise Error("this account has no home directory for the cache folder", ELSEWHERE, exit_code=4) from None
+        raise Error("this account has no home directory for the cache folder", HINT, exit_code=4) from None
     try:
         new = not folder.exists()
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
-        need_own(folder)  # before the mode changes: what others could write there is not to be run
+        check_owner(folder)  # before the mode changes: a folder that was writable may hold programs of other accounts
         if new or (not given and folder.stat().st_uid == os.geteuid()):
             folder.chmod(mode)
     except OSError as error:
-        raise unwritable(folder, error) from None
+        raise write_error(folder, error) from None
     return folder
 
 
-def need_own(folder: Path) -> None:
-    """Raises Error when another account (root aside) owns a folder or can write to it."""
+def check_owner(folder: Path) -> None:
+    """Raise Error when another account (other than root) owns a folder or can write to it."""
     status = folder.stat()
     if status.st_uid not in (os.geteuid(), 0):
-        raise Error(f"the cache folder {folder} belongs to another account", ELSEWHERE, exit_code=4)
+        raise Error(f"the cache folder {folder} belongs to another account", HINT, exit_code=4)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        told = f"others may write to the cache folder {folder}, from which programs are run"
-        raise Error(told, f"chmod go-w {folder}, when it is yours alone; or: {ELSEWHERE}", exit_code=4)
+        message = f"other accounts may write to the cache folder {folder}, from which programs are run"
+        raise Error(message, f"chmod go-w {folder}, if only you have written to it; or: {HINT}", exit_code=4)
 
 
-def unwritable(folder: Path, error: OSError) -> Error:
-    """Returns the error that says why nothing can be kept in the cache."""
-    return Error(f"cannot write to the cache folder {folder}: {error.strerror}", ELSEWHERE, exit_code=4)
+def write_error(folder: Path, error: OSError) -> Error:
+    """Return the error for a cache folder that cannot be written to."""
+    return Error(f"cannot write to the cache folder {folder}: {error.strerror}", HINT, exit_code=4)
+
+
+def cache_for(account: Account | None) -> Path:
+    """Return the cache folder; raise Error when a server's account cannot pass through it."""
+    cache = cache_folder()
+    if account and not can_pass(cache, account):
+        message = f"the account {account.name}, which runs the server, cannot pass through the cache folder {cache}"
+        raise Error(message, "CONNLEAK_CACHE=/var/cache/connleak connleak ...", exit_code=4)
+    return cache
 
 
 def build_once(folder: Path, build: Callable[[Path], None], *, mode: int = 0o700, replaces: str = "") -> Path:
-    """Returns the folder, built aside by one run at a time and renamed into place, so that nobody sees half of one.
+    """Return the folder; build it first if it does not exist, in one process at a time.
 
-    It is closed to other accounts unless `mode` says otherwise, whatever the umask. `replaces` is a pattern of the
-    names that earlier versions of connleak gave the same thing: these are removed.
+    It is built under another name and renamed, so that it is never visible half built. `mode` is its mode, independent
+    of the umask. `replaces` is a pattern of the names that earlier versions of connleak gave the same thing: these
+    folders are removed.
     """
     if folder.exists():
         return folder
     with locked(folder):
-        if folder.exists():  # another run was first
+        if folder.exists():  # another process has built it
             return folder
-        for stale in left_unfinished(folder):
+        for stale in unfinished(folder):
             shutil.rmtree(stale, ignore_errors=True)
         part = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
         part.mkdir(mode=0o700)
@@ -87,7 +98,7 @@ def build_once(folder: Path, build: Callable[[Path], None], *, mode: int = 0o700
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the lock on what is built at a path. The kernel lets go of it when its holder dies."""
+    """Hold the lock for building a folder; the kernel releases it when its holder ends."""
     lock = folder.with_name(f"{folder.name}.lock")
     with contextlib.ExitStack() as stack:
         try:
@@ -95,12 +106,12 @@ def locked(folder: Path) -> Iterator[None]:
             stack.callback(os.close, number)
             fcntl.flock(number, fcntl.LOCK_EX)
         except OSError as error:
-            raise unwritable(folder.parent, error) from None
+            raise write_error(folder.parent, error) from None
         yield
 
 
-def left_unfinished(folder: Path) -> Iterator[Path]:
-    """Yields what killed runs left of the same thing: connleak 0.1 named it by its pid."""
+def unfinished(folder: Path) -> Iterator[Path]:
+    """Yield the unfinished folders that killed runs left; connleak 0.1 had its pid in their names."""
     named = re.compile(re.escape(folder.name) + r"\.([0-9a-f]{8}\.part|[0-9]+)")
     for path in folder.parent.iterdir():
         if named.fullmatch(path.name):

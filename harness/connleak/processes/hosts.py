@@ -1,6 +1,6 @@
-"""Which hosts are this machine's loopback, and a guard that keeps a process from speaking to any other.
+"""The hosts that are this machine's loopback, and a guard that keeps a process from connecting to any other.
 
-Standard library only: it is installed in Locust's process before Locust itself is imported.
+Standard library only: the guard is installed in Locust's process before Locust is imported.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 
 HOSTS = Path("/etc/hosts")
 RESOLVED_FOR = 5.0
-"""Seconds for which the addresses of allowed names are remembered."""
+"""Seconds for which the addresses of allowed names are cached."""
 LOOKUPS = ("socket.getaddrinfo", "socket.gethostbyname")
 SENDS = ("socket.connect", "socket.sendto", "socket.sendmsg")
 REVERSE = ("socket.gethostbyaddr", "socket.getnameinfo")
@@ -26,7 +26,7 @@ NETWORK = (socket.AF_INET, socket.AF_INET6)
 
 
 class Refused(OSError):
-    """A connection or a lookup that would have left loopback."""
+    """A refused connection or lookup, because it would leave loopback."""
 
     def __init__(self, host: str) -> None:
         super().__init__(refusal(host))
@@ -34,14 +34,14 @@ class Refused(OSError):
 
 
 def refusal(host: str) -> str:
-    """Returns what is said of a host that is not to be spoken to."""
+    """Return the message about a refused host."""
     return f"connleak: {host} is not loopback; --allow-remote {host}"
 
 
-def refused_in(error: object) -> str:
-    """Return the host that an error was refused for, whatever the clients have wrapped it in; else nothing.
+def refused_host(error: object) -> str:
+    """Return the host of a Refused error, however clients have wrapped it; empty for other errors.
 
-    By the type of the error at the bottom: its words may come from the app, in the reason phrase of an answer.
+    The type of the innermost error decides, not its text, which may be the reason phrase of the app's response.
     """
     seen: dict[int, object] = {}
     waiting = [error]
@@ -56,7 +56,7 @@ def refused_in(error: object) -> str:
 
 
 def is_address(host: str) -> bool:
-    """Tells whether a host is a numeric address, which needs no lookup."""
+    """Return whether a host is a numeric address, which needs no lookup."""
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -64,8 +64,8 @@ def is_address(host: str) -> bool:
     return True
 
 
-def is_here(host: str) -> bool:
-    """Tells whether a numeric address is loopback's, also as IPv6 writes an IPv4 one; `0.0.0.0` and `::` are here."""
+def is_local_address(host: str) -> bool:
+    """Return whether a numeric address is loopback's, also an IPv4 address in IPv6 form; `0.0.0.0` and `::` count."""
     if not is_address(host):
         return False
     address = ipaddress.ip_address(host.partition("%")[0])
@@ -74,7 +74,7 @@ def is_here(host: str) -> bool:
 
 
 def named_in(hosts: Path) -> dict[str, set[str]]:
-    """Returns {name: its addresses} of a hosts file: such a name is found without asking the network."""
+    """Return {name: its addresses} of a hosts file: these names are resolved without the network."""
     found: dict[str, set[str]] = {"localhost": {"127.0.0.1"}}
     try:
         lines = hosts.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -88,13 +88,13 @@ def named_in(hosts: Path) -> dict[str, set[str]]:
 
 
 def plain(host: Any) -> str:
-    """Returns a host's name in the form in which two are compared."""
+    """Return a host's name in the form in which names are compared."""
     text = host.decode("latin-1") if isinstance(host, (bytes, bytearray)) else str(host or "")
     return text.strip("[]").rstrip(".").lower()
 
 
 class Guard:
-    """What a process may speak to: loopback, and the hosts that were allowed by name or address."""
+    """The hosts that a process may connect to: loopback, and those allowed by name or address."""
 
     def __init__(self, allowed: Iterable[str] = (), hosts: Path = HOSTS) -> None:
         self.allowed = {plain(host) for host in allowed}
@@ -103,19 +103,19 @@ class Guard:
         self._until = 0.0
 
     def may_look_up(self, host: str) -> bool:
-        """Tells whether looking a host up asks nobody, or was allowed."""
+        """Return whether looking a host up needs no network, or is allowed."""
         return not host or is_address(host) or host in self.named or host in self.allowed
 
     def may_reach(self, host: str) -> bool:
-        """Tells whether packets may be sent to a host."""
+        """Return whether packets may be sent to a host."""
         if not host or host in self.allowed:
             return True
         if is_address(host):
-            return is_here(host) or host in self._addresses()
-        return host in self.named and all(map(is_here, self.named[host]))
+            return is_local_address(host) or host in self._addresses()
+        return host in self.named and all(map(is_local_address, self.named[host]))
 
     def _addresses(self) -> set[str]:
-        """Returns the addresses that the allowed names have now."""
+        """Return the current addresses of the allowed names."""
         if self.allowed and time.monotonic() > self._until:
             self._until = time.monotonic() + RESOLVED_FOR
             for name in self.allowed:
@@ -126,7 +126,7 @@ class Guard:
         return self._resolved
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
-        """Raises Refused for a socket's use that would leave loopback; an audit hook, which cannot be taken out."""
+        """Raise Refused for a socket operation that would leave loopback; an audit hook, which cannot be removed."""
         if not event.startswith("socket."):
             return
         if event in LOOKUPS and not self.may_look_up(plain(args[0])):
@@ -137,7 +137,7 @@ class Guard:
             self._need(plain(args[0][0] if isinstance(args[0], tuple) else args[0]))
 
     def wrap(self, kind: Any) -> None:
-        """Has a class of sockets look at a name before the system looks it up, which no audit hook hears of."""
+        """Make a socket class check names before the system looks them up, which raises no audit event."""
         for name, may in (*((send, self.may_reach) for send in METHODS), ("bind", self.may_look_up)):
             setattr(kind, name, self._checked(getattr(kind, name), may))
 
@@ -155,17 +155,17 @@ class Guard:
         if not self.may_reach(host):
             raise Refused(host)
 
-    def elsewhere(self, url: str, location: str) -> str:
-        """Returns the host that a redirect leads to where that may not be reached, else nothing."""
+    def refused_redirect(self, url: str, location: str) -> str:
+        """Return the host that a redirect leads to if it may not be reached, else an empty string."""
         try:
             host = plain(urlsplit(urljoin(url, location)).hostname)
-        except ValueError:  # no address at all: whoever follows it says so
+        except ValueError:  # not a URL: the client that follows it reports that
             return ""
         return "" if self.may_reach(host) else host
 
 
 def install(allowed: Iterable[str]) -> Guard:
-    """Guards this process from now on; returns the guard."""
+    """Install a guard in this process and return it."""
     global guard
     guard = Guard(allowed)
     sys.addaudithook(guard.audit)
@@ -174,4 +174,4 @@ def install(allowed: Iterable[str]) -> Guard:
 
 
 guard: Guard | None = None
-"""The guard of this process, where one is installed."""
+"""The guard of this process, None before `install`."""

@@ -1,4 +1,4 @@
-"""What a killed run left, by its record: found by the next start and removed."""
+"""Leftovers of killed runs, found by their records: every start of connleak removes them."""
 
 from __future__ import annotations
 
@@ -9,57 +9,76 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from connleak.processes.records import PREFIX, Child, Command, Database, Folder, Record, Thing, begin, boot, left
+from connleak.processes import poll
+from connleak.processes.records import (
+    PREFIX,
+    CommandEntry,
+    DatabaseEntry,
+    Entry,
+    FolderEntry,
+    ProcessEntry,
+    Record,
+    abandoned,
+    boot_id,
+    create,
+)
 from connleak.processes.supervisor_main import kill, processes, remove, remove_segments
+from connleak.processes.variables import MARK
 
-MARK = "CONNLEAK_KEEPER"
-"""The variable in every child's environment that names the scratch folder of the run that started it."""
-FORGOTTEN = 30 * 86400.0
-"""Seconds after which a record is dropped whose things cannot be reached from here."""
-PATIENCE = 5.0
+MAX_AGE = 30 * 86400.0
+"""Seconds after which a record is removed although its things cannot be reached from this machine."""
+KILL_TIME = 5.0
 """Seconds in which killed processes must have ended."""
 COMMAND_TIME = 30.0
+"""Seconds in which a recorded command must have ended."""
 
 
 def sweep() -> Counter[str]:
-    """Removes what owners left that have ended; returns how many of what."""
+    """Remove what killed runs left; return how many things of each kind."""
     removed: Counter[str] = Counter()
-    for record in left():  # first of all of them: a process may write into another's folder, such as a work tree
-        removed["process"] += end_processes(record.things)
-    for record in left():
+    for record in abandoned():  # processes of all records first: one may write into the folder of another
+        removed["process"] += end_processes(record.entries)
+    for record in abandoned():
         if record.owner.node == platform.node():
             removed += clear(record)
-        elif time.time() - record.owner.at > FORGOTTEN:
-            record.forget()
+        elif is_outdated(record):
+            record.remove()
     return +removed
 
 
-def swept(removed: Counter[str]) -> str:
-    """Returns in words what a sweep removed, nothing where that was nothing."""
-    counts = ", ".join(counted(count, name) for name, count in removed.items())
+def describe_sweep(removed: Counter[str]) -> str:
+    """Return a sentence about what a sweep removed, empty if nothing."""
+    counts = ", ".join(format_count(count, name) for name, count in removed.items())
     return f"removed what a killed run left: {counts}" if counts else ""
 
 
-def counted(count: int, name: str) -> str:
+def format_count(count: int, name: str) -> str:
     return f"{count} {name}" if count == 1 else f"{count} {name}{'es' if name.endswith('s') else 's'}"
 
 
+def is_outdated(record: Record) -> bool:
+    return time.time() - record.owner.at > MAX_AGE
+
+
 def clear(record: Record) -> Counter[str]:
-    """Removes what is recorded, then the record unless something remains; returns how many of what it removed."""
-    removed = Counter({"process": end_processes(record.things)})
+    """Remove the recorded things, then the record unless one is left; return how many things of each kind."""
+    removed = Counter({"process": end_processes(record.entries)})
     remaining = 0
-    for thing in sorted(record.things, key=lambda thing: isinstance(thing, Folder)):
-        there, gone = REMOVERS[type(thing)](thing)
-        removed[WORDS[type(thing)]] += there and gone
+    for entry in sorted(record.entries, key=lambda entry: isinstance(entry, FolderEntry)):
+        kind = KINDS[type(entry)]
+        existed, gone = kind.remove(entry)
+        removed[kind.name] += existed and gone
         remaining += not gone
-    if record.owner.boot == boot():
+    if record.owner.boot == boot_id():
         removed["shared memory segment"] += remove_segments(  # type: ignore[no-untyped-call]
-            {thing.pid: thing.at for thing in record.things if isinstance(thing, Child)}
+            {entry.pid: entry.at for entry in record.entries if isinstance(entry, ProcessEntry)}
         )
-    if not remaining or time.time() - record.owner.at > FORGOTTEN:
-        record.forget()
+    if not remaining or is_outdated(record):
+        record.remove()
     else:
         record.close()
     return +removed
@@ -67,16 +86,16 @@ def clear(record: Record) -> Counter[str]:
 
 @contextlib.contextmanager
 def recorded() -> Iterator[Record]:
-    """Yields a record; at the end all that it names is removed, also when that is interrupted once."""
-    record = begin()
+    """Yield a record, and remove everything that it names at the end, also when that is interrupted once."""
+    record = create()
     try:
         yield record
     finally:
-        surely(lambda: clear(record))
+        even_if_interrupted(lambda: clear(record))
 
 
-def surely(act: Callable[[], object]) -> None:
-    """Does what must be done at the end; when that is interrupted, does it again before the interruption goes on."""
+def even_if_interrupted(act: Callable[[], object]) -> None:
+    """Call `act`, and again if KeyboardInterrupt interrupts the first call; then raise that."""
     try:
         act()
     except KeyboardInterrupt:
@@ -84,87 +103,94 @@ def surely(act: Callable[[], object]) -> None:
         raise
 
 
-def found() -> Iterator[str]:
-    """Yields in words what is left over."""
-    for record in left():
-        count = len(processes_of(record.things))
+def describe_leftovers() -> Iterator[str]:
+    """Yield a description of each thing that is left over."""
+    for record in abandoned():
+        count = len(processes_of(record.entries))
         if count:
-            yield counted(count, "process")
-        for thing in record.things:
-            if isinstance(thing, Folder) and Path(thing.path).exists():
-                yield thing.path
-            elif isinstance(thing, Database):
-                yield f"database {thing.name} at {thing.server} (dropped by the next run with that address)"
-            elif isinstance(thing, Command):
-                yield thing.removes
+            yield format_count(count, "process")
+        for entry in record.entries:
+            if isinstance(entry, FolderEntry) and Path(entry.path).exists():
+                yield entry.path
+            elif isinstance(entry, DatabaseEntry):
+                yield f"database {entry.name} at {entry.server} (dropped by the next run with that address)"
+            elif isinstance(entry, CommandEntry):
+                yield entry.removes
 
 
-def processes_of(things: Sequence[Thing]) -> dict[int, int]:
-    """Returns {pid: start} of the living processes that a run's children are or started.
+def processes_of(entries: Sequence[Entry]) -> dict[int, int]:
+    """Return {pid: start} of the living processes of a run: its children and their descendants.
 
-    They are told by the scratch folder in their environment; where a program has written over that, as PostgreSQL
-    does, by where they are.
+    The scratch folder in their environment identifies them. A program that overwrites its environment, as PostgreSQL
+    does for its process title, is identified by its working directory.
     """
-    folders = [Path(thing.path) for thing in things if isinstance(thing, Folder)]
-    if not any(isinstance(thing, Child) for thing in things):
+    folders = [Path(entry.path) for entry in entries if isinstance(entry, FolderEntry)]
+    if not any(isinstance(entry, ProcessEntry) for entry in entries):
         return {}
     marks = {f"{MARK}={folder}".encode() for folder in folders}
     own = os.geteuid()
-    told = {}
+    found = {}
     for pid, (_, _, start) in processes().items():  # type: ignore[no-untyped-call]
         try:
             if pid == os.getpid() or (own and Path(f"/proc/{pid}").stat().st_uid != own):
                 continue
-            words = set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
-            where = Path(f"/proc/{pid}/cwd").readlink() if not any(b"=" in word for word in words) else None
+            variables = set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+            overwritten = not any(b"=" in variable for variable in variables)
+            directory = Path(f"/proc/{pid}/cwd").readlink() if overwritten else None
         except OSError:
             continue
-        if words & marks or (where is not None and any(where.is_relative_to(folder) for folder in folders)):
-            told[pid] = start
-    return told
+        if variables & marks or (directory is not None and any(map(directory.is_relative_to, folders))):
+            found[pid] = start
+    return found
 
 
-def end_processes(things: Sequence[Thing]) -> int:
-    """Kills the processes of a run until none is left; returns how many there were."""
-    ended: set[tuple[int, int]] = set()
-    deadline = time.monotonic() + PATIENCE
-    while (found := processes_of(things)) and time.monotonic() < deadline:
+def end_processes(entries: Sequence[Entry]) -> int:
+    """Kill the processes of a run until none is left; return their number."""
+    killed: set[tuple[int, int]] = set()
+
+    def none_left() -> bool:
+        found = processes_of(entries)
         kill(found)  # type: ignore[no-untyped-call]
-        ended |= set(found.items())
-        time.sleep(0.02)
-    return len(ended)
+        killed.update(found.items())
+        return not found
+
+    with contextlib.suppress(poll.TimedOut):
+        poll.until(none_left, KILL_TIME, "killed processes to end")
+    return len(killed)
 
 
-def remove_folder(path: str) -> tuple[bool, bool]:
-    """Removes a folder of ours; returns whether it was there, and whether it is gone."""
-    if not Path(path).name.startswith(PREFIX):
+def remove_folder(folder: FolderEntry) -> tuple[bool, bool]:
+    """Remove a folder if its name is connleak's; return whether it existed, and whether it is gone."""
+    if not Path(folder.path).name.startswith(PREFIX):
         return False, True
-    there = os.path.lexists(path)
-    remove(path)  # type: ignore[no-untyped-call]
-    return there, not os.path.lexists(path)
+    existed = os.path.lexists(folder.path)
+    remove(folder.path)  # type: ignore[no-untyped-call]
+    return existed, not os.path.lexists(folder.path)
 
 
-def run_command(thing: Command) -> tuple[bool, bool]:
-    """Runs a command that removes a thing, and says so when it was there."""
+def run_command(command: CommandEntry) -> tuple[bool, bool]:
+    """Run a command that removes a thing and prints its name; return whether it existed, and whether it is gone."""
+    environment = {**os.environ, **command.env}
     try:
-        done = subprocess.run(
-            thing.argv, env={**os.environ, **thing.env}, capture_output=True, check=False, timeout=COMMAND_TIME
-        )
+        done = subprocess.run(command.argv, env=environment, capture_output=True, check=False, timeout=COMMAND_TIME)
     except (OSError, subprocess.TimeoutExpired):
         return False, False
     return bool(done.stdout.strip()), done.returncode == 0
 
 
-REMOVERS: dict[type[Thing], Callable[..., tuple[bool, bool]]] = {
-    Folder: lambda thing: remove_folder(thing.path),
-    Command: run_command,
-    Child: lambda _: (False, True),
-    Database: lambda _: (False, False),
-}
-"""How each kind of thing is removed: whether it was there, and whether it is gone.
+@dataclass(frozen=True)
+class EntryKind:
+    """The name of a kind of entry, and the function that removes one: did it exist, and is it gone?"""
 
-A database takes its server's address: `databases/foreign.py`.
-"""
-WORDS: dict[type[Thing], str] = {
-    Folder: "folder", Command: "container", Child: "process", Database: "database",
-}  # fmt: skip
+    name: str
+    remove: Callable[[Any], tuple[bool, bool]]
+
+
+KINDS: dict[type[Entry], EntryKind] = {
+    FolderEntry: EntryKind("folder", remove_folder),
+    CommandEntry: EntryKind("container", run_command),
+    ProcessEntry: EntryKind("process", lambda _: (False, True)),  # `end_processes` has ended it
+    DatabaseEntry: EntryKind(
+        "database", lambda _: (False, False)
+    ),  # needs the server's password: `databases/external.py`
+}

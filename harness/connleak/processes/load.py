@@ -6,8 +6,8 @@ from typing import Annotated, Protocol, Self
 
 from msgspec import Meta
 
-from connleak.collectors.messages import Count
 from connleak.model.struct import Struct
+from connleak.processes.decoding import Count
 
 Hosts = Annotated[dict[Annotated[str, Meta(max_length=300)], Count], Meta(max_length=100)]
 

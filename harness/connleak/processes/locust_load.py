@@ -18,15 +18,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from connleak.collectors.doors import is_own
-from connleak.collectors.framing import host_and_port
-from connleak.collectors.messages import Nonsense, decoded
 from connleak.locust_guard import ALLOWED
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.struct import Struct
+from connleak.processes.decoding import InvalidMessage, decode
 from connleak.processes.load import LoadStatus
-from connleak.processes.supervisor import Child, Keeper, free_port, wait_until_ready
+from connleak.processes.ports import free_port
+from connleak.processes.sockets import host_and_port, is_same_user
+from connleak.processes.supervisor import Child, Supervisor, wait_until_ready
 
 PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
 LOCUST = (sys.executable, "-P", "-m", "connleak.locust_guard")
@@ -61,7 +61,7 @@ class LocustLoad:
 
     def __init__(
         self,
-        supervisor: Keeper,
+        supervisor: Supervisor,
         plan: Plan,
         folder: Path,
         origin: float,
@@ -193,7 +193,7 @@ class LocustLoad:
             if not ready:
                 return False
             channel, _ = self._listener.accept()
-            if not is_own(channel):
+            if not is_same_user(channel):
                 channel.close()
                 return False
             self._channel = channel
@@ -224,9 +224,9 @@ class LocustLoad:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         try:
             if len(self._buffer) > LONGEST:
-                raise Nonsense(f"a line of more than {LONGEST} bytes")
-            return [decoded(_message, line) for line in lines]
-        except Nonsense as error:
+                raise InvalidMessage(f"a line of more than {LONGEST} bytes")
+            return [decode(_message, line) for line in lines]
+        except InvalidMessage as error:
             raise self._failed(f"sent a message that cannot be decoded: {error}") from None
 
 

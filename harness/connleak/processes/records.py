@@ -1,8 +1,8 @@
-"""Records of what would outlive a killed run, written before it is made.
+"""Records of everything that would outlive a killed run, written before it is made.
 
 A record is a file in the state folder with one line of JSON for each thing that its owner makes. The owner holds a
 lock (flock) on it, which the kernel releases when the owner ends, however it ends. So a record that can be locked has
-no owner, and what it names is left over. Pids are no proof of that: they repeat, in containers soon.
+no owner, and what it names is left over. A pid cannot prove that: pids are reused, in containers soon.
 """
 
 from __future__ import annotations
@@ -23,29 +23,31 @@ import platformdirs
 from connleak.model.struct import Struct
 
 PREFIX = "connleak-"
-"""What the name of every folder that a record names begins with: no other is ever removed."""
+"""The name of every folder in a record begins with it: no other folder is ever removed."""
 
 
-class Owner(Struct, frozen=True, tag=True):
-    """The first line of a record: on which machine, in which of its boots, and when."""
+class Owner(Struct, frozen=True, tag="Owner"):
+    """The first line of a record: the machine, its boot, and the time."""
 
     node: str
     boot: str
     at: float
 
 
-class Folder(Struct, frozen=True, tag=True):
+class FolderEntry(Struct, frozen=True, tag="Folder"):
+    """A scratch folder."""
+
     path: str
 
 
-class Child(Struct, frozen=True, tag=True):
-    """A started process: a killed PostgreSQL leaves a System V segment, which names its maker by pid."""
+class ProcessEntry(Struct, frozen=True, tag="Child"):
+    """A started process: a killed PostgreSQL leaves a System V segment, which names its creator's pid."""
 
     pid: int
     at: float
 
 
-class Command(Struct, frozen=True, tag=True):
+class CommandEntry(Struct, frozen=True, tag="Command"):
     """A command that removes what is neither a process nor a file, such as a container."""
 
     removes: str
@@ -53,60 +55,60 @@ class Command(Struct, frozen=True, tag=True):
     env: dict[str, str]
 
 
-class Database(Struct, frozen=True, tag=True):
+class DatabaseEntry(Struct, frozen=True, tag="Database"):
     """A database, and the role or user of the same name, on a server whose address is kept without its password."""
 
     server: str
     name: str
 
 
-Thing = Folder | Child | Command | Database
+Entry = FolderEntry | ProcessEntry | CommandEntry | DatabaseEntry
 
 
 class Record:
     """The things that one owner makes, in a file that is locked while the owner lives.
 
-    Where no state folder can be written to, there is no file: the run goes on, and removes its things at its end.
+    Without a writable state folder there is no file: the run continues, and removes its things at its end.
     """
 
     def __init__(self, path: Path | None, fd: int) -> None:
         self.path = path
         self.fd = fd
-        """Whoever inherits it owns the record, too."""
-        self.owner = Owner(platform.node(), boot(), time.time())
-        self.things: list[Thing] = []
+        """A process that inherits it is an owner of the record, too."""
+        self.owner = Owner(platform.node(), boot_id(), time.time())
+        self.entries: list[Entry] = []
 
-    def add(self, thing: Thing) -> None:
-        """Records a thing that is about to be made."""
-        self.things.append(thing)
-        self.write(thing)
+    def add(self, entry: Entry) -> None:
+        """Record a thing that is about to be made."""
+        self.entries.append(entry)
+        self.write(entry)
 
-    def write(self, line: Thing | Owner) -> None:
+    def write(self, line: Entry | Owner) -> None:
         with contextlib.suppress(OSError):  # a full disk
             os.write(self.fd, msgspec.json.encode(line) + b"\n")
 
     def folder(self, inside: Path, name: str = "") -> Path:
-        """Returns a new folder of which the record knows."""
+        """Make a folder, recorded before it exists, and return it."""
         folder = inside / f"{PREFIX}{name}{secrets.token_hex(6)}"
-        self.add(Folder(str(folder)))
+        self.add(FolderEntry(str(folder)))
         folder.mkdir(mode=0o700)
         return folder
 
-    def forget(self) -> None:
-        """Removes the record: nothing that it names is there any more."""
+    def remove(self) -> None:
+        """Remove the record, once nothing that it names exists any more."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
-        """Gives the record up; its things are left over unless another owner has it."""
+        """Release the record; without another owner its things are left over."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
 
-def begin() -> Record:
-    """Returns a new record, locked."""
+def create() -> Record:
+    """Return a new, locked record."""
     folder = state_folder()
     with contextlib.suppress(OSError):
         while folder is not None:
@@ -115,17 +117,17 @@ def begin() -> Record:
             try:
                 fcntl.flock(record.fd, fcntl.LOCK_EX)
             except BaseException:
-                record.forget()
+                record.remove()
                 raise
-            if os.fstat(record.fd).st_nlink:  # else a sweep came before the lock
+            if os.fstat(record.fd).st_nlink:  # else a sweep removed the file before the lock was taken
                 record.write(record.owner)
                 return record
             record.close()
     return Record(None, os.open(os.devnull, os.O_WRONLY))
 
 
-def left() -> Iterator[Record]:
-    """Yields the records whose owner has ended, each locked until the next is asked for."""
+def abandoned() -> Iterator[Record]:
+    """Yield the records whose owner has ended, each locked until the next one."""
     folder = state_folder()
     for path in sorted(folder.glob("*.jsonl")) if folder else ():
         try:
@@ -134,11 +136,11 @@ def left() -> Iterator[Record]:
             continue
         try:
             fcntl.flock(record.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            about = os.fstat(record.fd)
-            if about.st_nlink and about.st_uid == os.geteuid():
+            status = os.fstat(record.fd)
+            if status.st_nlink and status.st_uid == os.geteuid():
                 lines = read(path)
                 record.owner = next((line for line in lines if isinstance(line, Owner)), Owner(platform.node(), "", 0))
-                record.things = [line for line in lines if not isinstance(line, Owner)]
+                record.entries = [line for line in lines if not isinstance(line, Owner)]
                 yield record
         except OSError:
             pass  # its owner lives
@@ -146,20 +148,20 @@ def left() -> Iterator[Record]:
             record.close()
 
 
-def read(path: Path) -> list[Thing | Owner]:
-    """Returns the lines of a record; one that was cut short by a kill is left out: its thing was not made yet."""
+def read(path: Path) -> list[Entry | Owner]:
+    """Return the lines of a record, without one that a kill cut short: its thing had not been made yet."""
     lines = []
     with contextlib.suppress(OSError):
         for line in path.read_bytes().splitlines():
             with contextlib.suppress(msgspec.DecodeError):
-                lines.append(msgspec.json.decode(line, type=Thing | Owner))
+                lines.append(msgspec.json.decode(line, type=Entry | Owner))
     return lines
 
 
 def state_folder() -> Path | None:
-    """Returns the folder of the records, made when new; None where none is to be had.
+    """Return the folder of the records, creating it if needed; None if no candidate is private and writable.
 
-    It is in /tmp for an account without a home, as containers have them.
+    For an account without a home, as containers have them, it is in /tmp.
     """
     if os.environ.get("CONNLEAK_STATE"):
         candidates = [Path(os.environ["CONNLEAK_STATE"])]
@@ -169,22 +171,22 @@ def state_folder() -> Path | None:
         candidates = [Path(f"/tmp/.connleak-state-{os.geteuid()}")]
         with contextlib.suppress(RuntimeError):  # it has neither HOME nor an entry in passwd
             candidates.insert(0, Path(platformdirs.user_state_dir("connleak", appauthor=False)))
-    return next(filter(is_ours, candidates), None)
+    return next(filter(is_private, candidates), None)
 
 
-def is_ours(folder: Path) -> bool:
-    """Tells whether a folder, made when new, is one that nobody else can write to: what stands in it is obeyed."""
+def is_private(folder: Path) -> bool:
+    """Return whether no other account can write to a folder, which is created if needed: its records are executed."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.lstat()
+        status = folder.lstat()
     except OSError:
         return False
-    private = stat.S_ISDIR(about.st_mode) and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return private and about.st_uid == os.geteuid() and os.access(folder, os.W_OK)
+    private = stat.S_ISDIR(status.st_mode) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return private and status.st_uid == os.geteuid() and os.access(folder, os.W_OK)
 
 
-def boot() -> str:
-    """Returns what names this boot of the machine: no pid is older."""
+def boot_id() -> str:
+    """Return the id of this boot of the machine: a pid is valid within one boot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

@@ -1,6 +1,6 @@
-"""Child processes: started through the keeper, waited for, stopped with all they left, their log's last lines.
+"""Child processes: started through the supervisor process, waited for, and stopped with all their descendants.
 
-No child outlives connleak, however it ends: `processes/supervisor_main.py` says how.
+No child outlives connleak, however it ends: see `processes/supervisor_main.py`.
 """
 
 from __future__ import annotations
@@ -24,22 +24,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connleak.model.errors import Error
-from connleak.processes import records
-from connleak.processes.leftovers import MARK, clear, surely
+from connleak.processes import poll, records
+from connleak.processes.leftovers import clear, even_if_interrupted
+from connleak.processes.variables import DOCKER, MARK
 
+MAIN = Path(__file__).with_name("supervisor_main.py")
 ENOUGH_MEMORY = 1 << 30
-LOWEST = 10_000
-"""The lowest port that an app or a server of ours is given."""
-GIVEN: deque[int] = deque(maxlen=500)
-"""The ports that this process was given lately."""
-KEEPER = Path(__file__).with_name("supervisor_main.py")
-DOCKER = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
-"""What says where a container is, for the command that removes it."""
+"""Bytes that must be free in /dev/shm before a server's files go there."""
+LONGEST_TMP = 41
+"""Characters of a temporary folder's path: the path of a Unix socket in the scratch folder has at most 107 bytes."""
+STOP_MARGIN = 5.0
+"""Seconds after a child's grace in which the supervisor process must report its end."""
+TAIL = 16384
+"""Bytes of a log in which its last lines are looked for."""
 
 
 @dataclass(frozen=True)
 class Child:
-    """A started process: its pid, its name in messages, and the file that its output goes to."""
+    """A started process: its pid, its name in messages, the file of its output, and the signal that stops it."""
 
     pid: int
     name: str
@@ -47,8 +49,8 @@ class Child:
     signal: int
 
 
-class Keeper:
-    """The keeper process and the line to it; leaving the context ends every child and removes the scratch folder."""
+class Supervisor:
+    """The supervisor process and the channel to it; on exit every child ends and the scratch folder is removed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -59,48 +61,50 @@ class Keeper:
         self._needed: dict[int, Child] = {}
         self._hurried = False
         self.stopped: deque[tuple[str, BaseException]] = deque(maxlen=100)
-        """Threads beside a child that an error has ended, for whoever writes the notes."""
+        """Threads that an error ended and that have no access to the recording, with their errors."""
         self.scratch = Path()
 
-    def __enter__(self) -> Keeper:
-        ours, theirs = socket.socketpair()
-        self._record = record = records.begin()
-        fds = [theirs.fileno(), record.fd]
-        argv = [sys.executable, "-I", "-S", str(KEEPER), *map(str, fds), str(record.path or "")]
+    def __enter__(self) -> Supervisor:
+        channel, other_end = socket.socketpair()
+        self._record = record = records.create()
+        fds = [other_end.fileno(), record.fd]
+        argv = [sys.executable, "-I", "-S", str(MAIN), *map(str, fds), str(record.path or "")]
         try:
-            with theirs:
+            with other_end:
                 self._process = subprocess.Popen(argv, pass_fds=fds, stdin=subprocess.DEVNULL, start_new_session=True)
         except BaseException:
-            record.forget()
+            record.remove()
             raise
-        self._channel = ours
-        # short, since a Unix socket's path has 107 bytes
-        near = Path(tempfile.gettempdir())
-        self.scratch = self._folder(near if len(str(near)) < 42 else Path("/tmp"))
+        self._channel = channel
+        temporary = Path(tempfile.gettempdir())
+        self.scratch = self._folder(temporary if len(str(temporary)) <= LONGEST_TMP else Path("/tmp"))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._channel.close()
         if self._process.wait():
-            surely(lambda: clear(self._record))  # what a keeper that was killed did not do
+            self._cleanup_after_supervisor_death()
         self._record.close()
 
+    def _cleanup_after_supervisor_death(self) -> None:
+        even_if_interrupted(lambda: clear(self._record))
+
     def _folder(self, inside: Path) -> Path:
-        """Returns a new folder, of which the keeper knows before it is there: so none is left, whenever we end."""
+        """Return a new folder that is registered before it exists, so that it is removed whenever connleak ends."""
         folder = inside / f"{records.PREFIX}{secrets.token_hex(6)}"
         self.remove_at_end(folder)
         folder.mkdir(mode=0o700)
         return folder
 
     def remove_at_end(self, folder: Path) -> None:
-        """Has a folder that is not there yet removed at the end, whatever becomes of us."""
-        self._record.add(records.Folder(str(folder)))
+        """Register a folder that does not exist yet for removal at the end, also after a kill -9 of connleak."""
+        self._record.add(records.FolderEntry(str(folder)))
         self._ask({"op": "remove", "path": str(folder)})
 
     def scratch_in_memory(self, name: str) -> Path:
-        """Returns a new folder for files that need not outlive the run, in memory where there is enough; removed too.
+        """Return a new folder for files that need not outlive the run, in /dev/shm when it has room.
 
-        On a slow disk a server's thousand files take longer to copy than all else that a start does.
+        On a slow disk, copying a server's thousand files takes longer than the rest of its start.
         """
         memory = Path("/dev/shm")
         if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < ENOUGH_MEMORY:
@@ -110,15 +114,18 @@ class Keeper:
         return self._folder(memory)
 
     def admit(self, group: int) -> None:
-        """Lets the group of a server's account pass through the scratch folder; nobody else can."""
+        """Let the group of a server's account, and no other, pass through the scratch folder."""
         os.chown(self.scratch, -1, group)
         self.scratch.chmod(0o710)
 
     def run_at_end(self, removes: str, argv: Sequence[str]) -> None:
-        """Has a command run when all children have ended, whatever becomes of us: it removes what is no child."""
+        """Register a command that runs after all children have ended, also after a kill -9 of connleak.
+
+        It removes what is not a child process, such as a container; `removes` names that.
+        """
         log = str(self.scratch / "end.log")
         docker = {name: value for name, value in os.environ.items() if name in DOCKER}
-        self._record.add(records.Command(removes, tuple(argv), docker))
+        self._record.add(records.CommandEntry(removes, tuple(argv), docker))
         self._ask({"op": "at end", "argv": list(argv), "cwd": "/", "env": dict(os.environ), "log": log})
 
     def start(
@@ -132,7 +139,7 @@ class Keeper:
         stop_signal: int = signal.SIGTERM,
         account: tuple[int, int] | None = None,
     ) -> Child:
-        """Returns the started child; raises Error with the system's reason when it cannot be executed."""
+        """Start a child and return it; raise Error with the system's reason when it cannot be executed."""
         request = {
             "op": "start",
             "argv": list(argv),
@@ -147,40 +154,45 @@ class Keeper:
         pid, error = self._ask(request)
         if not pid:
             raise Error(f"{name} cannot be started: {argv[0]}: {error}", "connleak doctor", exit_code=4)
-        self._record.add(records.Child(pid, began))
+        self._record.add(records.ProcessEntry(pid, began))
         return Child(pid, name, log, stop_signal)
 
     def exit_code(self, child: Child) -> int | None:
-        """Returns the exit code of an ended child (negative: the signal), None while it runs."""
+        """Return the exit code of an ended child (negative: the signal), None while it runs."""
         with self._lock:
             self._read(0.0)
             return self._exits.get(child.pid)
 
     def need(self, child: Child) -> None:
-        """Takes note that nothing goes on without this child, until it is stopped."""
+        """Have `check` fail once this child has ended, until it is stopped."""
         self._needed[child.pid] = child
 
     def check(self) -> None:
-        """Raises Error with the last lines of a child that is needed and has ended."""
+        """Raise Error with the last lines of a needed child that has ended."""
         for child in list(self._needed.values()):
             code = self.exit_code(child)
             if code is not None:
-                raise died(child, ended(code))
+                raise child_error(child, f"{child.name} {describe_exit(code)}")
 
     def stop(self, child: Child, grace: float = 5.0) -> int | None:
-        """Asks the child to stop, kills it and its family after `grace` seconds; returns its exit code."""
+        """Signal the child to stop, kill it and its descendants after `grace` seconds, and return its exit code."""
         self._needed.pop(child.pid, None)
         grace = 0.0 if self._hurried else grace
         with self._lock:
             self._send({"op": "stop", "pid": child.pid, "signal": int(child.signal), "grace": grace})
-            deadline = time.monotonic() + grace + 5
             try:
-                while child.pid not in self._exits and time.monotonic() < deadline:
-                    self._read(0.1)
+                with contextlib.suppress(poll.TimedOut):
+                    poll.until(lambda: self._ended(child), grace + STOP_MARGIN, f"{child.name} to end", every=0)
             except KeyboardInterrupt:
-                self._hurried = True  # nobody waits for the others, either
+                self._hurried = True  # the children that are stopped next get no grace either
                 raise
             return self._exits.get(child.pid)
+
+    def _ended(self, child: Child) -> bool:
+        """Return whether a child has ended, after a moment of waiting for that."""
+        if child.pid not in self._exits:
+            self._read(0.1)
+        return child.pid in self._exits
 
     def _ask(self, request: dict[str, object]) -> tuple[int, str]:
         with self._lock:
@@ -195,20 +207,20 @@ class Keeper:
         try:
             self._channel.sendall(json.dumps(request).encode() + b"\n")
         except OSError:
-            raise self._died() from None
+            raise self._death() from None
 
     def _read(self, timeout: float) -> None:
         ready, _, _ = select.select([self._channel], [], [], timeout)
         if not ready:
             if self._process.poll() is not None:
-                raise self._died()
+                raise self._death()
             return
         try:
             data = self._channel.recv(1 << 16)
         except OSError:
             data = b""
         if not data:
-            raise self._died()
+            raise self._death()
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
@@ -217,83 +229,68 @@ class Keeper:
             else:
                 self._answers[message["key"]] = (message["pid"], message["error"])
 
-    def _died(self) -> Error:
-        how = ended(self._process.wait())
-        return Error(f"connleak's keeper, which starts and ends all else, {how}", "connleak run ... again", exit_code=4)
+    def _death(self) -> Error:
+        how = describe_exit(self._process.wait())
+        message = f"connleak's supervisor process, which starts and stops all child processes, {how}"
+        return Error(message, "connleak run ... again", exit_code=4)
 
 
 def wait_until_ready(
-    keeper: Keeper, child: Child, ready: Callable[[], bool], timeout: float, every: float = 0.02
+    supervisor: Supervisor, child: Child, ready: Callable[[], bool], timeout: float, every: float = 0.02
 ) -> None:
-    """Returns once `ready()` holds; raises Error with the child's last log lines when it ends or takes too long."""
-    deadline = time.monotonic() + timeout
-    while True:
+    """Return once `ready()` holds; raise Error with the child's last log lines when it ends first or takes too long."""
+
+    def is_ready() -> bool:
         if ready():
-            return
-        code = keeper.exit_code(child)
+            return True
+        code = supervisor.exit_code(child)
         if code is not None:
-            raise died(child, f"{ended(code)} before it was ready")
-        if time.monotonic() > deadline:
-            raise died(child, f"was not ready after {timeout:.0f} s")
-        time.sleep(every)
+            raise child_error(child, f"{child.name} {describe_exit(code)} before it was ready")
+        return False
+
+    wait_for_child(child, is_ready, timeout, "become ready", every)
 
 
-def wait_until_done(keeper: Keeper, child: Child, timeout: float, every: float = 0.02) -> None:
-    """Returns once the child has ended well; raises Error with its last log lines when it failed or takes too long."""
-    deadline = time.monotonic() + timeout
-    while (code := keeper.exit_code(child)) is None:
-        if time.monotonic() > deadline:
-            keeper.stop(child)
-            raise died(child, f"was not done after {timeout:.0f} s")
-        time.sleep(every)
+def wait_until_done(supervisor: Supervisor, child: Child, timeout: float, every: float = 0.02) -> None:
+    """Return once the child has ended with exit code 0; raise Error with its last log lines otherwise."""
+    try:
+        wait_for_child(child, lambda: supervisor.exit_code(child) is not None, timeout, "finish", every)
+    except Error:
+        supervisor.stop(child)
+        raise
+    code = supervisor.exit_code(child)
     if code:
-        raise died(child, ended(code))
+        raise child_error(child, f"{child.name} {describe_exit(code)}")
 
 
-def ended(code: int) -> str:
-    """Returns how a process ended, in words."""
+def wait_for_child(child: Child, condition: Callable[[], bool], timeout: float, what: str, every: float) -> None:
+    """Return once the condition holds; raise Error with the child's last log lines when it takes too long."""
+    try:
+        poll.until(condition, timeout, f"{child.name} to {what}", every)
+    except poll.TimedOut as error:
+        raise child_error(child, str(error)) from None
+
+
+def describe_exit(code: int) -> str:
+    """Return the words for an exit code: "ended with exit code 1", "was ended by SIGKILL"."""
     names = {number.value: number.name for number in signal.Signals}
     return f"was ended by {names.get(-code, f'signal {-code}')}" if code < 0 else f"ended with exit code {code}"
 
 
-def died(child: Child, what: str) -> Error:
-    """Returns the error that says what a child did, with its last words."""
+def child_error(child: Child, message: str) -> Error:
+    """Return an error about a child, with the last lines of its log."""
     tail = last_lines(child.log)
     shown = "\n".join(f"    {line}" for line in tail) or "    (it wrote nothing)"
-    return Error(f"{child.name} {what}; its last lines:\n{shown}", f"less {child.log}", exit_code=4)
+    return Error(f"{message}; its last lines:\n{shown}", f"less {child.log}", exit_code=4)
 
 
 def last_lines(log: Path, count: int = 12) -> list[str]:
-    """Returns the last lines of a log, without ever reading more than 16 KB of it."""
+    """Return the last lines of a log, of which at most 16 KB are read."""
     try:
         with log.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - 16384))
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - TAIL))
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return []
     return text.splitlines()[-count:]
-
-
-def free_port() -> int:
-    """Returns a TCP port on loopback that was free a moment ago, and that no outgoing connection gets meanwhile.
-
-    Each is another one than those lately; by chance, not in turn, for a forked process would begin at the same one.
-    """
-    room = first_outgoing_port() - LOWEST
-    for _ in range(100):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", LOWEST + secrets.randbelow(room) if room > 1000 else 0))
-            port = int(probe.getsockname()[1])
-            if port not in GIVEN:
-                GIVEN.append(port)
-                return port
-    raise Error("no free port was found", "ss -ltn", exit_code=4)
-
-
-def first_outgoing_port() -> int:
-    """Returns where the ports begin that the system gives to outgoing connections."""
-    try:
-        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    except (OSError, ValueError):
-        return 0

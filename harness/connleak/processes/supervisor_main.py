@@ -1,16 +1,16 @@
-"""The one small process that starts every other and ends them all, whatever becomes of connleak.
+"""The supervisor process: it starts every other process and ends them all, however connleak itself ends.
 
-Run by file path (`python -I -S supervisor_main.py FD RECORD PATH`), standard library only. It reads JSON lines from a
-socket:
-start, stop, remove, and what to run at the end; it answers with pids and exit codes. When the socket closes,
-because connleak ended or was killed with -9, it ends every process that it started and everything that those left
-behind, runs what it was given for the end, and removes the folders that it was told of.
+It runs by file path (`python -I -S supervisor_main.py FD RECORD PATH`) with the standard library only, so it is one
+file: it can import no other. It reads requests as JSON lines from the socket FD (start, stop, remove a folder at the
+end, run a command at the end) and answers with pids and exit codes. When the socket closes, because connleak ended or
+was killed by SIGKILL, it ends all processes that it started and all their descendants, runs the commands, and removes
+the folders.
 
-Why a process of its own: PR_SET_PDEATHSIG is cleared by setuid, is not inherited by the workers of a server, and
-fires when the *thread* that forked ends. PR_SET_CHILD_SUBREAPER makes orphans ours, so that they are found.
+A process of its own, because PR_SET_PDEATHSIG is cleared by setuid, is not inherited by a server's workers, and fires
+when the *thread* that forked ends. With PR_SET_CHILD_SUBREAPER orphans become children of this process.
 
-RECORD is a descriptor of the run's record (processes/records.py): while the keeper has it, nobody takes what the run
-made for left over. It removes the record, at PATH, when all else is removed.
+RECORD is a descriptor of the run's record (processes/records.py): while it is open here, no other start of connleak
+treats the run's things as left over. The record, at PATH, is removed last.
 """
 
 import ctypes
@@ -27,33 +27,38 @@ import time
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 IPC_RMID = 0
-LAST = 30.0
+COMMAND_TIME = 30.0
+"""Seconds for each command at the end."""
 GRACE = 2.0
+"""Seconds between a child's stop signal and SIGKILL at the end."""
 PATIENCE = 8.0
+"""Seconds after that in which the children must be gone: one of another account cannot be killed."""
+ORPHANS_TIME = 5.0
+"""Seconds in which the adopted processes are killed."""
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def start(request):
-    """Forks and executes; returns (pid, "") or (0, what went wrong)."""
-    told, tell = os.pipe()  # close-on-exec: a word on it is an error, its end is success
+    """Fork and execute; return (pid, "") or (0, the error)."""
+    reading, writing = os.pipe()  # close-on-exec: text in it is an error, its end is success
     pid = os.fork()
     if pid == 0:
         try:
             become(request)
         except BaseException as error:
-            os.write(tell, str(error).encode("utf-8", "replace")[:500])
+            os.write(writing, str(error).encode("utf-8", "replace")[:500])
         os._exit(127)
-    os.close(tell)
-    with os.fdopen(told, "rb") as pipe:
-        words = pipe.read().decode("utf-8", "replace")
-    if words:
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        failure = pipe.read().decode("utf-8", "replace")
+    if failure:
         os.waitpid(pid, 0)
-        return 0, words
+        return 0, failure
     return pid, ""
 
 
 def become(request):
-    """Turns the forked child into the program: session, account, folder, log, environment."""
+    """Turn the forked child into the program: session, signals, log, account, folder, environment."""
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -67,13 +72,13 @@ def become(request):
         os.setgroups([])
         os.setgid(request["gid"])
         os.setuid(request["uid"])
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after setuid, which clears it; the keeper has one thread
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after setuid, which clears it; this process has one thread
     os.chdir(request["cwd"])
     os.execvpe(request["argv"][0], request["argv"], request["env"])
 
 
 def processes():
-    """Returns {pid: (parent, session, start)} of every living process that can be seen."""
+    """Return {pid: (parent, session, start)} of all living processes that are visible."""
     table = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -84,7 +89,7 @@ def processes():
 
 
 def facts_of(pid):
-    """Returns (parent, session, start) of a process, None when it has ended; its pid and start are no other's."""
+    """Return (parent, session, start) of a process, None when it has ended; pid and start identify a process."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()
@@ -94,9 +99,9 @@ def facts_of(pid):
 
 
 def family(leader):
-    """Returns {pid: start} of a child's descendants and of its session, itself included while it lives.
+    """Return {pid: start} of a child, its descendants and the members of its session.
 
-    The leader must not have been waited for: until then no other process gets its pid, and no other session.
+    The child must not have been waited for: until then its pid, and so its session, belong to no other process.
     """
     table = processes()
     found = {pid for pid, (_, session, _) in table.items() if session == leader or pid == leader}
@@ -109,10 +114,10 @@ def family(leader):
 
 
 def remove_segments(started):
-    """Removes System V shared memory that children made and no process has any more: a killed PostgreSQL leaves some.
+    """Remove System V shared memory segments that children created and no process is attached to; return their number.
 
-    `started` is {pid: the moment of its start}: a segment that is older was made by another of that number.
-    Returns how many there were.
+    A killed PostgreSQL leaves one. `started` is {pid: time of its start}: an older segment is of an earlier process
+    with the same pid.
     """
     try:
         with open("/proc/sysvipc/shm") as file:
@@ -127,7 +132,7 @@ def remove_segments(started):
 
 
 def kill(found):
-    """Kills processes of a snapshot {pid: start}, and none that got such a pid since."""
+    """Kill the processes of a snapshot {pid: start}, but no process that got such a pid later."""
     for pid, start in found.items():
         try:
             kill_one(pid, start)
@@ -137,13 +142,13 @@ def kill(found):
 
 
 def kill_one(pid, start):
-    """Kills the process that started then. What a pidfd refers to cannot change between the look and the signal."""
+    """Kill the process with this pid and start; a pidfd refers to the same process in the check and in the signal."""
     try:
         handle = os.pidfd_open(pid)
     except (AttributeError, OSError) as error:
         if getattr(error, "errno", errno.ENOSYS) not in (errno.ENOSYS, errno.EPERM):
             raise
-        handle = None  # Linux before 5.3, or a sandbox that forbids it
+        handle = None  # Linux before 5.3, or a sandbox that forbids pidfds
     try:
         facts = facts_of(pid)
         if facts is None or facts[2] != start:
@@ -157,60 +162,77 @@ def kill_one(pid, start):
             os.close(handle)
 
 
+def until(condition, timeout):
+    """Return whether the condition holds within `timeout` seconds: processes/poll.py cannot be imported here."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def remove(folder):
-    """Removes a folder; of git's folder of registered work trees the last one, as git does."""
+    """Remove a folder, and as git does its folder `worktrees` with the last work tree."""
     shutil.rmtree(folder, ignore_errors=True)
     parent = os.path.dirname(folder)
     if os.path.basename(parent) == "worktrees":
         try:
             os.rmdir(parent)
         except OSError:
-            pass  # it has others
+            pass  # it is not empty
 
 
-class Keeper:
+class SupervisorProcess:
+    """The children of this process, the requests for the end, and the channel to connleak."""
+
     def __init__(self, channel, record=""):
         self.channel = channel
         self.record = record
         self.children = {}  # pid -> the request that started it
-        self.stopping = {}  # pid -> (deadline, {pid: start} of its family when it was asked to stop)
-        self.started = {}  # every pid there ever was -> when
+        self.stopping = {}  # pid -> (deadline, {pid: start} of its family at the stop signal)
+        self.started = {}  # pid of each child so far -> time of its start
         self.folders = []
-        self.last = []  # commands for the end: what they remove is no child of ours, such as a container
+        self.commands = []  # requests to run at the end: they remove what is not a child, such as a container
 
-    def say(self, **message):
+    def send(self, **message):
         try:
             self.channel.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
-            pass  # connleak is gone; the end of the channel is read next
+            pass  # connleak has ended; `run` reads the end of the channel next
 
     def handle(self, request):
-        if request["op"] == "start":
-            pid, error = start(request)
-            if pid:
-                self.children[pid] = request
-                self.started[pid] = time.time()
-            self.say(key=request["key"], pid=pid, error=error)
-        elif request["op"] == "stop":
+        """Do what a request asks for; all but `stop` are answered."""
+        if request["op"] == "stop":
             self.stop(request["pid"], request["signal"], request["grace"])
+            return
+        pid, error = 0, ""
+        if request["op"] == "start":
+            pid, error = self.start(request)
         elif request["op"] == "remove":
             self.folders.append(request["path"])
-            self.say(key=request["key"], pid=0, error="")
         elif request["op"] == "at end":
-            self.last.append(request)
-            self.say(key=request["key"], pid=0, error="")
+            self.commands.append(request)
+        self.send(key=request["key"], pid=pid, error=error)
+
+    def start(self, request):
+        pid, error = start(request)
+        if pid:
+            self.children[pid] = request
+            self.started[pid] = time.time()
+        return pid, error
 
     def stop(self, pid, number, grace):
         if pid in self.children and pid not in self.stopping:
             self.stopping[pid] = (time.monotonic() + grace, family(pid))
             try:
-                os.kill(pid, number)  # our own child, not waited for yet: nobody else has its pid
+                os.kill(pid, number)  # a child that was not waited for: its pid is not reused
             except OSError as error:
                 if error.errno not in (errno.ESRCH, errno.EPERM):
                     raise
 
     def reap(self):
-        """Collects ended children, adopted ones too; kills what an ended or overdue one left."""
+        """Wait for ended children, adopted ones too; kill the family of an ended or overdue child."""
         while True:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -224,17 +246,17 @@ class Keeper:
                 kill({**relatives, **family(pid)})
             _, status = os.waitpid(pid, 0)
             if self.children.pop(pid, None):
-                self.say(exit=pid, status=os.waitstatus_to_exitcode(status))
+                self.send(exit=pid, status=os.waitstatus_to_exitcode(status))
         for pid, (deadline, relatives) in list(self.stopping.items()):
             if time.monotonic() > deadline:
                 kill({**relatives, **family(pid)})
 
     def finish(self):
-        """Ends everything: ask, wait two seconds, kill, until no descendant is left; then the folders, the record."""
+        """End all processes, run the commands, remove the folders, and remove the record if nothing is left."""
         done = False
         try:
             self.end_all()
-            done = all([self.run_last(request) for request in self.last])
+            done = all([self.run_command(request) for request in self.commands])
         finally:
             for folder in self.folders:
                 remove(folder)
@@ -242,39 +264,41 @@ class Keeper:
             try:
                 os.unlink(self.record)
             except OSError:
-                pass  # somebody removed the state folder
+                pass  # the state folder has been removed
 
     def end_all(self):
+        """Stop the children, kill those that do not end in time, and kill all descendants that are left."""
         for pid, request in reversed(list(self.children.items())):
             self.stop(pid, request["signal"], GRACE)
-        deadline = time.monotonic() + GRACE + PATIENCE
-        while self.children and time.monotonic() < deadline:  # one of another account may not be killed
-            self.reap()
-            time.sleep(0.01)
-        me = os.getpid()
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            left = family(me)
-            del left[me]
-            if not left:
-                break
-            kill(left)
-            self.reap()
-            time.sleep(0.01)
+        until(self.no_children, GRACE + PATIENCE)
+        until(self.no_descendants, ORPHANS_TIME)
         remove_segments(self.started)
 
-    def run_last(self, request):
-        """Runs a command to its end, for at most half a minute; tells whether it went well."""
+    def no_children(self):
+        self.reap()
+        return not self.children
+
+    def no_descendants(self):
+        left = family(os.getpid())
+        del left[os.getpid()]
+        kill(left)
+        self.reap()
+        return not left
+
+    def run_command(self, request):
+        """Run a command to its end, for at most COMMAND_TIME; return whether it succeeded."""
         pid, _ = start(request)
-        deadline = time.monotonic() + LAST
-        while pid:
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                return status == 0
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.01)
-        return False
+        statuses = []
+
+        def ended():
+            found, status = os.waitpid(pid, os.WNOHANG)
+            statuses.extend([status] if found else [])
+            return found
+
+        if pid and not until(ended, COMMAND_TIME):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        return statuses == [0]
 
     def run(self):
         wake, woken = os.pipe()
@@ -289,7 +313,7 @@ class Keeper:
             if self.channel in ready:
                 try:
                     data = self.channel.recv(1 << 16)
-                except OSError:  # connleak went with messages unread
+                except OSError:  # connleak ended with messages unread
                     return
                 if not data:
                     return
@@ -302,16 +326,16 @@ class Keeper:
 
 def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)  # only the channel's end ends it
+        signal.signal(number, signal.SIG_IGN)  # only the end of the channel ends this process
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
     channel = socket.socket(fileno=int(sys.argv[1]))
-    channel.set_inheritable(False)  # no child has it: its end is ours
+    channel.set_inheritable(False)  # a child with it would keep the channel open
     os.set_inheritable(int(sys.argv[2]), False)
-    keeper = Keeper(channel, sys.argv[3])
+    supervisor = SupervisorProcess(channel, sys.argv[3])
     try:
-        keeper.run()
+        supervisor.run()
     finally:
-        keeper.finish()
+        supervisor.finish()
 
 
 if __name__ == "__main__":

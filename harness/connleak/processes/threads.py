@@ -1,4 +1,4 @@
-"""Threads of connleak's own: one that an exception ends is told of, and the audit reads what was told."""
+"""connleak's own threads: an exception that ends one is reported, and the audit reads the note about it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable
 
 from connleak.model.recording import Note
-from connleak.recording.redaction import without_passwords
+from connleak.recording.redaction import redact_passwords
 
 Tell = Callable[[str, BaseException], None]
-"""Takes a thread's name and the exception that ended it."""
+"""A function that takes a thread's name and the exception that ended it."""
 
 
 class Supervised(threading.Thread):
-    """A daemon thread whose end by an exception is never silent; `failed` says that it came to one."""
+    """A daemon thread that reports the exception that ends it; `failed` is True after one."""
 
     def __init__(self, name: str, observe: Callable[[], None], tell: Tell) -> None:
         super().__init__(name=name, daemon=True)
@@ -30,7 +30,7 @@ class Supervised(threading.Thread):
 
 
 def stopped(t: float, thread: str, error: BaseException | str) -> Note:
-    """Returns the note on an observer that stopped; the audit's check `threads` reads its facts."""
+    """Return the note on an observing thread that stopped; the audit's check `threads` reads its facts."""
     why = error if isinstance(error, str) else f"{type(error).__name__}: {error}".removesuffix(": ")
-    text = without_passwords(f"connleak's {thread} stopped at {t:.1f} s ({why[:300]})")
+    text = redact_passwords(f"connleak's {thread} stopped at {t:.1f} s ({why[:300]})")
     return Note(t, "thread", text, {"thread": thread, "stopped": t})

@@ -1,4 +1,4 @@
-"""Passwords and tokens, left out of whatever is written down or shown."""
+"""Redact passwords and tokens in everything that connleak writes or shows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
+import msgspec
+
+from connleak.model.plan import Plan
+
 ADDRESS = re.compile(r"""(?<![^\s@"'<>])(?>[^\s@"'<>]*?://)[^\s@"'<>]*+@""")
-"""A word with an address in it, up to an `@`. Each word is looked through once: a line of any length takes time in
-proportion to it."""
+"""A word with an address in it, up to an `@`. Each word is scanned once, so the time is linear in a line's length."""
 ACCOUNT = re.compile(r"[a-zA-Z0-9+.-]://[^:/@]*+:")
-"""What stands before the password in such a word."""
+"""The part of such a word before its password."""
 WORDS = re.compile(
     r"((?:PGPASSWORD|PASSWORD|password|PASSWD|passwd)=)"
     r"""(?:[^\s;&"'<>]++"""
@@ -22,21 +25,21 @@ WORDS = re.compile(
     r"""|&(?:\#39|apos);[^&"'<>\r\n]*+(?:&(?:\#39|apos);)?)"""  # the same in a page
 )
 SHORTEST = 6
-"""Characters that a secret has at least to be looked for in logs: a shorter one would be found everywhere."""
+"""Characters: a shorter secret is not searched for in logs, where it would match everywhere."""
 
 ALWAYS = ("secret", "token", "passw", "passphrase", "passcode", "credential", "apikey", "authorization", "bearer",
           "cookie", "jwt")  # fmt: skip
-"""What a name that means a secret has in it, whatever stands around it."""
+"""Parts of a name that mark its value as secret wherever they occur in it."""
 AS_WORD = {"pass", "pwd", "key", "keys", "auth", "oauth", "pin", "otp", "sig", "signature", "sessionid"}
-"""What means a secret as a word of a name only."""
+"""Parts that mark a value as secret only as a whole word of its name."""
 AT_END = ("pass", "pwd", "key")
 PLACES = {"file", "path", "dir"}
-"""Last words of names whose values are places, not secrets."""
+"""Last words of names whose values are paths, not secrets."""
 NAME_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 HARMLESS = re.compile(r"(?i)true|false|yes|no|on|off|none|null|[01]?")
 PLAIN_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^@?#]*")
 REFERENCE = re.compile(r"\$\{(\w+)\}")
-"""`${NAME}`, which stands for a variable of the environment and is filled in when it is used."""
+"""`${NAME}`: a variable of the environment, expanded when the value is used."""
 PLACE = re.compile(r"\$?\{\w+\}")
 OPEN = re.compile(r"(\$?\{\w+\}|^(?:Bearer|Basic|Token|Digest)[ \t]+)", re.I)
 
@@ -48,28 +51,28 @@ NAMED = (
     (re.compile(r"(?<!\S)--?([A-Za-z](?!o-)[\w-]*+)[ \t]++(?!-)"), VALUE),  # --name value, not --no-name
     (re.compile(r"(?<![\w-])([A-Za-z][\w-]*+):[ \t]++"), LINE),  # Name: value
 )
-"""How a value stands beside its name in what a person types; the name decides."""
+"""The forms of a name and its value in what a user types; the name decides whether the value is secret."""
 SHAPES = re.compile(
     r"(?i:(?<![\w-])(?:bearer|basic)[ \t]++)([\w.~+/=-]{6,})"
     r"|(?<![\w-])(eyJ[\w-]{8,}+\.[\w-]{8,}+(?:\.[\w-]*+)?)"  # a JSON web token
     r"|(?<![\w-])((?:gh[pousr]_|github_pat_|sk-|sk_live_|xox[abpr]-|glpat-|AKIA)[\w-]{16,})"
     r"|(?<![A-Za-z0-9])([A-Za-z0-9]{20,}+)"
 )
-"""Values that are secrets by their look; the last kind only when `is_random`."""
+"""Values that are secret by their form; the last form only when `is_random`."""
 
 
-def without_passwords(text: str) -> str:
-    """Returns text with `***` for the passwords in its addresses, and for those that are set by name."""
-    return WORDS.sub(r"\1***", ADDRESS.sub(without_password, text) if "@" in text else text)
+def redact_passwords(text: str) -> str:
+    """Return text with `***` for the passwords in its addresses and for those that are assigned by name."""
+    return WORDS.sub(r"\1***", ADDRESS.sub(redact_password, text) if "@" in text else text)
 
 
-def without_password(word: re.Match[str]) -> str:
+def redact_password(word: re.Match[str]) -> str:
     account = ACCOUNT.search(word[0])
     return f"{account.string[: account.end()]}***@" if account and account.end() < len(word[0]) - 1 else word[0]
 
 
 def is_secret_name(name: str) -> bool:
-    """Tells whether a name says that its value is a secret."""
+    """Return whether a name marks its value as secret."""
     words = [word.lower() for word in NAME_WORDS.findall(name)]
     flat = "".join(words)
     if not words or words[-1] in PLACES:
@@ -77,14 +80,14 @@ def is_secret_name(name: str) -> bool:
     return any(part in flat for part in ALWAYS) or not AS_WORD.isdisjoint(words) or flat.endswith(AT_END)
 
 
-def is_plain(value: str) -> bool:
-    """Tells whether a value is none, whatever its name: a switch, a short number, a path that is there, an address."""
+def is_harmless(value: str) -> bool:
+    """Return whether a value is not secret under any name: a switch, a short number, an existing path, an address."""
     bare = REFERENCE.sub("", value).strip()
-    return bool(HARMLESS.fullmatch(bare)) or is_path(bare) or bool(PLAIN_ADDRESS.fullmatch(bare))
+    return bool(HARMLESS.fullmatch(bare)) or is_existing_path(bare) or bool(PLAIN_ADDRESS.fullmatch(bare))
 
 
 def is_random(word: str) -> bool:
-    """Tells whether letters and digits look like a key: long hex, or a mix that changes its kind all the time."""
+    """Return whether letters and digits look like a key: long hex, or a mix whose character class keeps changing."""
     kinds = ["d" if c.isdigit() else "u" if c.isupper() else "l" for c in word]
     if re.fullmatch(r"[0-9a-f]+|[0-9A-F]+", word):
         return len(word) >= 32 and len(set(kinds)) == 2
@@ -93,7 +96,7 @@ def is_random(word: str) -> bool:
 
 
 def secret_spans(text: str) -> list[tuple[int, int]]:
-    """Returns where the secrets stand in what a person typed: by name, by the account of an address, by their look."""
+    """Return the spans of the secrets in what a user typed: by name, by the account of an address, or by their form."""
     found = []
     for lead, value in NAMED:
         position = 0
@@ -101,7 +104,7 @@ def secret_spans(text: str) -> list[tuple[int, int]]:
             position = name.end()
             given = value.match(text, position) if is_secret_name(name[1]) else None
             if given and given.lastindex:
-                if not is_plain(given[given.lastindex]):
+                if not is_harmless(given[given.lastindex]):
                     found.append(given.span(given.lastindex))
                 position = given.end()
     for word in ADDRESS.finditer(text):
@@ -111,11 +114,11 @@ def secret_spans(text: str) -> list[tuple[int, int]]:
     for look in SHAPES.finditer(text):
         if look.lastindex and (look.lastindex < 4 or is_random(look[4])):
             found.append(look.span(look.lastindex))
-    return merged(found)
+    return merge_spans(found)
 
 
-def merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Returns spans in order, those that overlap made one."""
+def merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return spans in order, with overlapping ones merged."""
     found: list[tuple[int, int]] = []
     for begin, end in sorted(spans):
         if found and begin < found[-1][1]:
@@ -125,35 +128,35 @@ def merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
-def replaced(text: str, stand_in: Callable[[str], str]) -> str:
-    """Returns what a person typed with something else for each of its secrets; what is open in one stays."""
+def replace_secrets(text: str, stand_in: Callable[[str], str]) -> str:
+    """Return what a user typed with each secret replaced; see `replace_secret`."""
     found, position = [], 0
     for begin, end in secret_spans(text):
-        found += [text[position:begin], instead(text[begin:end], stand_in)]
+        found += [text[position:begin], replace_secret(text[begin:end], stand_in)]
         position = end
     return "".join(found) + text[position:]
 
 
-def instead(secret: str, stand_in: Callable[[str], str]) -> str:
-    """Returns something else for a secret, but for what is open in it: `${NAME}`, the scheme of an Authorization."""
+def replace_secret(secret: str, stand_in: Callable[[str], str]) -> str:
+    """Return a secret replaced, except for its public parts: `${NAME}` and the scheme of an Authorization header."""
     parts = OPEN.split(secret)
     return "".join(part if n % 2 or not part.strip() else stand_in(part) for n, part in enumerate(parts))
 
 
-def hidden(text: str) -> str:
-    """Returns what a person typed as it may be written down: `***` for each secret."""
-    return replaced(text, lambda _: "***")
+def redact_input(text: str) -> str:
+    """Return what a user typed with `***` for each secret."""
+    return replace_secrets(text, lambda _: "***")
 
 
-def hidden_value(name: str, value: str) -> str:
-    """Returns the value of a variable or a header as it may be written down."""
-    if not is_secret_name(name) or is_plain(value):
-        return hidden(value)
-    return instead(value, lambda _: "***") if PLACE.search(value) else "***"
+def redact_value(name: str, value: str) -> str:
+    """Return the value of a variable or a header with `***` for each secret."""
+    if not is_secret_name(name) or is_harmless(value):
+        return redact_input(value)
+    return replace_secret(value, lambda _: "***") if PLACE.search(value) else "***"
 
 
-def secrets_typed(*texts: str) -> set[str]:
-    """Returns the secrets in what a person typed that are long enough to be looked for elsewhere."""
+def find_secrets(*texts: str) -> set[str]:
+    """Return the secrets in what a user typed that are long enough to search for in other texts."""
     found: set[str] = set()
     for text in texts:
         for begin, end in secret_spans(text):
@@ -162,58 +165,97 @@ def secrets_typed(*texts: str) -> set[str]:
     return {form for form in forms if len(form) >= SHORTEST}
 
 
-def filled_in(text: str, variables: Mapping[str, str]) -> str:
-    """Returns text with the variables of each `${NAME}`; one that is not set stays as it is."""
+def expand_references(text: str, variables: Mapping[str, str]) -> str:
+    """Return text with each `${NAME}` expanded; one that is not set stays."""
     return REFERENCE.sub(lambda name: variables.get(name[1], name[0]), text)
 
 
-def values_of(names: Iterable[str], variables: Mapping[str, str]) -> set[str]:
-    """Returns the values that were filled in for names, without those that are plain or too short to be looked for."""
+def referenced_secrets(names: Iterable[str], variables: Mapping[str, str]) -> set[str]:
+    """Return the values of the named variables, without those that are harmless or too short to search for."""
     found = {variables.get(name, "") for name in names}
-    return {value for value in found if len(value) >= SHORTEST and not is_plain(value)}
+    return {value for value in found if len(value) >= SHORTEST and not is_harmless(value)}
 
 
-def secrets_in(variables: Mapping[str, str], headers: Mapping[str, str]) -> set[str]:
-    """Returns the values that are secret: of variables and headers whose name says so, headers' with their last word.
+def secret_values(variables: Mapping[str, str], headers: Mapping[str, str]) -> set[str]:
+    """Return the values of variables and headers with a secret name; of a header also its last word.
 
-    A path that is there is none: PWD and SSH_AUTH_SOCK are named like secrets, too.
+    An existing path is not secret: PWD and SSH_AUTH_SOCK are named like secrets, too.
     """
     named = [*variables.items(), *headers.items()]
-    found = {value for name, value in named if is_secret_name(name) and not is_plain(value)}
+    found = {value for name, value in named if is_secret_name(name) and not is_harmless(value)}
     found |= {value.rpartition(" ")[2] for value in headers.values() if value in found}
     return {value for value in found if len(value) >= SHORTEST}
 
 
-def is_path(value: str) -> bool:
-    """Tells whether a value is the absolute path of something that is there."""
+def is_existing_path(value: str) -> bool:
+    """Return whether a value is an absolute path that exists."""
     return value.startswith("/") and os.path.exists(value)  # noqa: PTH110 - Path.exists raises for a long one
 
 
-def without(text: str, known: Iterable[str]) -> str:
-    """Returns text without passwords, and with `***` for each of the known secrets."""
+def redact(text: str, known: Iterable[str]) -> str:
+    """Return text with `***` for passwords and for each of the known secrets."""
     for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, "***")
-    return without_passwords(text)
+    return redact_passwords(text)
 
 
-def scrub(folder: Path, known: Iterable[str]) -> None:
-    """Writes the logs of a folder anew without the known secrets, where an app or a server has said one."""
+def redact_logs(folder: Path, known: Iterable[str]) -> None:
+    """Rewrite the logs of a folder that contain a known secret."""
     known = set(known)
     for path in folder.glob("*.log"):
         part = path.with_suffix(".part")
         try:
-            if any(without(line, known) != line for line in lines_of(path)):
+            if any(redact(line, known) != line for line in lines_of(path)):
                 part.touch(mode=0o600)
                 with part.open("w", encoding="utf-8", errors="surrogateescape") as file:
-                    file.writelines(without(line, known) for line in lines_of(path))
+                    file.writelines(redact(line, known) for line in lines_of(path))
                 part.replace(path)
-        except OSError:  # what cannot be written anew is not left with a secret in it
+        except OSError:  # a log that cannot be rewritten is removed
             for written in (part, path):
                 with contextlib.suppress(OSError):
                     written.unlink()
 
 
 def lines_of(path: Path) -> Iterator[str]:
-    """Yields the lines of a file of any size and any bytes."""
+    """Yield the lines of a file of any size and any bytes."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         yield from file
+
+
+def redact_plan(plan: Plan) -> Plan:
+    """Return a plan with `***` for each secret in what the user typed."""
+    asks = tuple(
+        msgspec.structs.replace(ask, path=redact_input(ask.path), body=redact_input(ask.body)) for ask in plan.asks
+    )
+    return msgspec.structs.replace(
+        plan,
+        app=redact_input(plan.app),
+        url=redact_input(plan.url),
+        setup=tuple(map(redact_input, plan.setup)),
+        openapi=redact_input(plan.openapi),
+        asks=asks,
+    )
+
+
+NAMED_OPTIONS = {"--env": "=", "--header": ":"}
+"""Options whose value is a name and a value, with the separator between them."""
+
+
+def redact_argv(argv: list[str]) -> Iterator[str]:
+    """Yield the words of a command line with `***` for each secret; a `${NAME}` stays."""
+    before = ""
+    for word in argv:
+        option, joined, value = word.partition("=")
+        if before in NAMED_OPTIONS:
+            yield redact_named_value(word, NAMED_OPTIONS[before])
+        elif joined and option in NAMED_OPTIONS:
+            yield f"{option}={redact_named_value(value, NAMED_OPTIONS[option])}"
+        else:
+            yield redact_input(word)
+        before = word
+
+
+def redact_named_value(word: str, separator: str) -> str:
+    name, found, value = word.partition(separator)
+    space = value[: len(value) - len(value.lstrip())]
+    return f"{name}{found}{space}{redact_value(name.strip(), value.strip())}" if found else redact_input(word)

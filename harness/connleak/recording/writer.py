@@ -1,11 +1,9 @@
-"""Writes a recording's folder: rows are appended while it happens, so that any ending leaves what was until then."""
+"""Append to a recording's folder during the run, so that after any ending it holds what was recorded until then."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
-import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import IO
@@ -17,104 +15,69 @@ from connleak.model.plan import Plan
 from connleak.model.recording import Machine
 from connleak.model.struct import Struct
 from connleak.recording import folders
-from connleak.recording.reader import FILES, write_json
-from connleak.recording.redaction import hidden
+from connleak.recording.format import FILES
+from connleak.recording.redaction import redact_plan
 
-SPARE = 1 << 16
-"""Bytes that are kept free for the last words of a recording whose disk becomes full."""
-LAST_WORDS = ("phases", "notes")
-
-
-def without_secrets(plan: Plan) -> Plan:
-    """Returns a plan as it may be written down: what was typed in it with `***` for its secrets."""
-    asks = tuple(msgspec.structs.replace(ask, path=hidden(ask.path), body=hidden(ask.body)) for ask in plan.asks)
-    return msgspec.structs.replace(
-        plan,
-        app=hidden(plan.app),
-        url=hidden(plan.url),
-        setup=tuple(map(hidden, plan.setup)),
-        openapi=hidden(plan.openapi),
-        asks=asks,
-    )
+RESERVE = 1 << 16
+"""Bytes of disk that are reserved for the last rows when the disk becomes full."""
+LAST_FILES = ("phases", "notes")
+"""Files that still take rows after a write has failed."""
 
 
 class Writer:
-    """Appends to a recording's folder, from several threads; a context manager.
+    """Append rows to a recording's folder, from several threads; a context manager.
 
-    Every row is handed to the system at once. When that fails, `failed` says why, and only last words are taken then.
-    Once it is closed, rows are let fall.
+    Every row is handed to the system at once.
+    When that fails, `failed` holds the error, and from then on only the rows of LAST_FILES are written.
+    Rows that arrive after the end are dropped.
     """
 
     def __init__(self, folder: Path, plan: Plan, machine: Machine, only: Collection[str] = FILES) -> None:
-        """Opens the files named by `only`; rows of any other are let fall."""
+        """Open the files named in `only`; rows of any other file are dropped."""
         self.folder = folder
         self.failed: OSError | None = None
         self._encoder = msgspec.json.Encoder()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
-            write_json(folder / "plan.json", without_secrets(plan))
-            write_json(folder / "machine.json", machine)
+            folders.write_json(folder / "plan.json", redact_plan(plan))
+            folders.write_json(folder / "machine.json", machine)
             self._files: dict[str, IO[bytes]] = {name: folders.append(folder / f"{name}.jsonl") for name in only}
-            self._spare = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - open as long as the others
-            self._spare.write(bytes(SPARE))
+            self._reserve = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed in __exit__
+            self._reserve.write(bytes(RESERVE))
         except OSError as error:
-            raise self._cannot(error) from None
+            raise self._write_error(error) from None
 
     def append(self, name: str, *rows: Struct) -> None:
-        """Writes rows to the file of that name and hands them to the system; see `failed`."""
+        """Write rows to the file of that name and hand them to the system; see `failed`."""
         file = self._files.get(name)
-        if file is None or (self.failed and name not in LAST_WORDS):
+        if file is None or (self.failed and name not in LAST_FILES):
             return
         if self.failed:
-            self._spare.close()
+            self._reserve.close()
         # one write of whole lines: a BufferedWriter locks itself, so rows of two threads never mix
         try:
-            file.write(self._encoder.encode_lines(list(rows)))  # of a tuple msgspec 0.22 leaks the iterator
+            file.write(self._encoder.encode_lines(list(rows)))  # given a tuple, msgspec 0.22 leaks the iterator
             file.flush()
-        except OSError as error:  # what was not written stays in the buffer, for the next time
+        except OSError as error:  # what was not written stays in the buffer until the next write
             self.failed = self.failed or error
-        except ValueError:  # a thread that nobody waits for any more: that it hung is noted before the files close
+        except ValueError:  # a thread that was given up: a note says so before the files are closed
             if not file.closed:
                 raise
 
     def check(self) -> None:
-        """Raises Error when something could not be written."""
+        """Raise Error when a write has failed."""
         if self.failed:
-            raise self._cannot(self.failed)
+            raise self._write_error(self.failed)
 
-    def _cannot(self, error: OSError) -> Error:
-        again = "connleak run ... --out DIR, on a disk with room"
-        return Error(f"cannot write to {self.folder}: {error.strerror}", again, exit_code=4)
+    def _write_error(self, error: OSError) -> Error:
+        command = "connleak run ... --out DIR, on a disk with free space"
+        return Error(f"cannot write to {self.folder}: {error.strerror}", command, exit_code=4)
 
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in (self._spare, *self._files.values()):
+        for file in (self._reserve, *self._files.values()):
             with contextlib.suppress(OSError):
                 file.close()
-
-
-def new_folder(reports: Path, stem: str) -> Path:
-    """Creates and returns `reports/<time>-<stem>`, with a number behind it when that second is taken."""
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{stem}"
-    for number in range(1, 1000):
-        folder = reports / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(mode=0o700, parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise Error(f"cannot write to {reports}: {error.strerror}", "connleak run ... --out DIR") from None
-        return folder
-    raise Error(f"{reports} has a thousand runs of this second", "connleak run ... --out DIR")
-
-
-def point_latest(folder: Path) -> None:
-    """Makes `latest` beside the folder point to it; a file system without links is left alone."""
-    link = folder.parent / "latest"
-    part = folder.parent / f".latest-{os.getpid()}"
-    with contextlib.suppress(OSError):
-        part.symlink_to(folder.name)
-        part.replace(link)

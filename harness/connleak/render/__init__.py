@@ -1,1 +1,1 @@
-"""Recording + Verdict -> files and text: pure functions, one format a file."""
+"""Recording + Verdict -> text, HTML, charts, Markdown, JUnit, SARIF and GitHub annotations; pure."""

@@ -1,4 +1,4 @@
-"""A comparison in words: for a terminal and in Markdown, the conclusion first, then a row an arm."""
+"""A comparison as text for a terminal and as Markdown: the conclusion first, then a table of figures."""
 
 from __future__ import annotations
 
@@ -7,50 +7,57 @@ import textwrap
 from rich.table import Table
 from rich.text import Text
 
-from connleak.comparing.conclusion import spoken
+from connleak.comparing.conclusion import format_list
+from connleak.comparing.conditions import format_condition
 from connleak.judging.rates import compact
-from connleak.model.comparison import METRICS, Arm, Comparison, Metric
+from connleak.model.comparison import METRICS, Answer, Arm, Comparison, Metric
 from connleak.render.sanitize import CONTROLS, cell, harmless, plain
-from connleak.render.text import wrapped
+from connleak.render.text import badge, wrapped
 
-__all__ = ["answer", "caption", "heads", "lines", "markdown", "rows", "spoken", "table"]
+__all__ = ["answer", "caption", "format_list", "markdown", "row_titles", "rows", "subtitle", "table", "warnings"]
 
-STYLE = {
-    "fixed": "bold white on green",
-    "no difference": "bold black on white",
-    "not fixed": "bold white on red",
-    "worse": "bold white on red",
-    "undecided": "bold black on yellow",
+COLOURS: dict[Answer, tuple[str, str]] = {
+    "fixed": ("green", "white"),
+    "no difference": ("white", "black"),
+    "not fixed": ("red", "white"),
+    "worse": ("red", "white"),
+    "undecided": ("yellow", "black"),
 }
+"""Background and text colour of each answer."""
+SUBTITLE_WIDTH, SUBTITLE_LINES = 130, 3
 
 
 def answer(comparison: Comparison, *, where: str = "") -> Text:
-    """Returns the conclusion for a terminal; the table follows it."""
-    text = Text()
-    last = comparison.arms[-1].name
-    text.append(f" {comparison.outcome.upper()} ", STYLE[comparison.outcome])
-    text.append(f" {last}, held to {comparison.arms[0].name}", "bold")
+    """Return the conclusion for a terminal; the table follows it."""
+    text = Text().append_text(badge(comparison.outcome, *COLOURS[comparison.outcome]))
+    text.append(f" {comparison.arms[-1].name} compared with {comparison.arms[0].name}", "bold")
     text.append("\n\n" + wrapped(comparison.conclusion) + "\n")
-    for words in comparison.unlike:
-        text.append(wrapped(f"unlike: {words}") + "\n", "yellow")
-    if not comparison.clear:
-        text.append(wrapped("Not clear yet: more rounds (--rounds, --limit) would narrow it.") + "\n", "yellow")
+    for warning in warnings(comparison):
+        text.append(wrapped(warning) + "\n", "yellow")
     if where:
         text.append(f"\n{where}\n", "dim")
     return plain(text)
 
 
+def warnings(comparison: Comparison) -> list[str]:
+    """Return the sentences that limit the conclusion: differing conditions, and too few rounds."""
+    found = [f"Differs between the runs: {format_condition(each)}" for each in comparison.differing_conditions]
+    if not comparison.clear:
+        found.append("Not clear yet: more rounds (--rounds, --limit) would narrow the intervals.")
+    return found
+
+
 def table(comparison: Comparison) -> Table:
-    """Returns the figures for a terminal, a column an arm; real differences from the first arm are marked."""
+    """Return the figures for a terminal, a column per arm; real differences from the first arm are marked."""
     shown = Table(box=None, pad_edge=False)
-    titles = heads(comparison)
+    titles = row_titles(comparison)
     columns = [dict(zip(titles, zip(*row, strict=True), strict=True)) for row in rows(comparison)]
     shown.add_column("")
     for column in columns:
         shown.add_column(cell(column[""][0]), overflow="fold")
     for title in titles[1:]:
         shown.add_row(
-            title, *(Text(harmless(words), "bold" if mark else "") for words, mark in (c[title] for c in columns))
+            title, *(Text(harmless(text), "bold" if mark else "") for text, mark in (c[title] for c in columns))
         )
     shown.caption = caption(comparison)
     shown.caption_justify = "left"
@@ -58,24 +65,32 @@ def table(comparison: Comparison) -> Table:
 
 
 def caption(comparison: Comparison) -> str:
-    words = f"means of {comparison.rounds} round{'' if comparison.rounds == 1 else 's'}, in turn"
-    if comparison.rounds > 1:
-        words += "; * differs from the first for certain (99 % for all together)"
-    return words
+    """Return the note on the table's figures and marks."""
+    if comparison.rounds == 1:
+        return "figures of 1 round"
+    return (
+        f"means of {comparison.rounds} alternating rounds; "
+        "* differs from the first arm (99 % confidence over all figures together)"
+    )
 
 
 def shown_metrics(comparison: Comparison) -> list[Metric]:
     return [metric for metric in METRICS if any(metric.name in arm.figures for arm in comparison.arms)]
 
 
-def heads(comparison: Comparison) -> list[str]:
+def row_titles(comparison: Comparison) -> list[str]:
+    """Return the titles of an arm's cells."""
     per = next((arm.rate.per for arm in comparison.arms if arm.rate), "1000 requests")
-    metrics = [f"{m.title} ({m.unit})" if m.unit in ("%", "ms") else m.title for m in shown_metrics(comparison)]
-    return ["", "verdicts", f"leaked per {per}", *metrics]
+    return ["", "verdicts", f"leaked per {per}", *map(title_of, shown_metrics(comparison))]
+
+
+def title_of(metric: Metric) -> str:
+    """Return a metric's title with its unit, except for a count of sessions or requests."""
+    return metric.title if metric.unit in ("sessions", "requests") else f"{metric.title} ({metric.unit})"
 
 
 def rows(comparison: Comparison) -> list[tuple[list[str], list[bool]]]:
-    """Returns each arm's cells, and which of them differ from the first arm's for certain."""
+    """Return each arm's cells, and which of them are marked: its name and its real differences from the first arm."""
     real = {(effect.arm, effect.metric) for effect in comparison.effects if effect.real}
     found = []
     for arm in comparison.arms:
@@ -90,13 +105,13 @@ def rows(comparison: Comparison) -> list[tuple[list[str], list[bool]]]:
 
 
 def verdicts(arm: Arm) -> str:
-    """Returns the arm's verdicts with how often each was given."""
+    """Return the arm's verdicts with the number of rounds that gave each."""
     counts = {outcome: arm.outcomes.count(outcome) for outcome in arm.outcomes}
     return ", ".join(outcome if len(arm.outcomes) == 1 else f"{count} {outcome}" for outcome, count in counts.items())
 
 
 def leaked(arm: Arm) -> str:
-    """Returns the rate with its interval, or what bounds it."""
+    """Return the leak rate with its interval, or its bound."""
     if arm.bounded_by:
         return f"bounded by {arm.bounded_by}"
     if arm.rate is None:
@@ -108,19 +123,22 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 20 or value == round(value) else f"{value:.1f}"
 
 
-def lines(words: str) -> list[str]:
-    """Returns a conclusion in lines for a chart's title, the first of them."""
-    found = textwrap.wrap(words, 130)
-    return found if len(found) <= 3 else [*found[:2], textwrap.shorten(" ".join(found[2:]), 130, placeholder=" ...")]
+def subtitle(conclusion: str) -> list[str]:
+    """Return a conclusion as at most SUBTITLE_LINES lines for a chart's subtitle."""
+    lines = textwrap.wrap(conclusion, SUBTITLE_WIDTH)
+    if len(lines) <= SUBTITLE_LINES:
+        return lines
+    first = lines[: SUBTITLE_LINES - 1]
+    return [*first, textwrap.shorten(" ".join(lines[len(first) :]), SUBTITLE_WIDTH, placeholder=" ...")]
 
 
 def markdown(comparison: Comparison) -> str:
-    """Returns the comparison for a repository's browser or an issue."""
+    """Return the comparison as Markdown for a repository or an issue."""
     lines = [f"**{comparison.outcome}**: {comparison.conclusion}", ""]
-    titles = heads(comparison)
+    titles = row_titles(comparison)
     lines += [f"| {' | '.join(titles)} |", "|---|---|" + "---:|" * (len(titles) - 2)]
     lines += [f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |" for cells, _ in rows(comparison)]
     lines += ["", caption(comparison) + "."]
-    if comparison.unlike:
-        lines += ["", *(f"- unlike: {words}" for words in comparison.unlike)]
+    if comparison.differing_conditions:
+        lines += ["", *(f"- differs: {format_condition(each)}" for each in comparison.differing_conditions)]
     return "\n".join(lines).translate(CONTROLS) + "\n"

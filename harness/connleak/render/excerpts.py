@@ -1,25 +1,21 @@
-"""Lines of the app's code around the sites that a verdict names: kept with the recording, since code changes."""
+"""Source lines around the sites that a verdict names, stored with the recording because the code may change later."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from connleak.model.plan import Plan
 from connleak.model.recording import Site
 from connleak.model.struct import Struct
 from connleak.model.verdict import Verdict
 
 AROUND = 5
-"""Lines before and after a site's."""
+"""Lines before and after a site's line."""
 LONGEST = 200
 """Characters of a line."""
-LARGEST = 10_000_000
-"""Bytes that a file of code may have."""
 
 
 class Excerpt(Struct, frozen=True):
-    """Lines of a file, beginning with number `first`."""
+    """Consecutive lines of a file, from line number `first` on."""
 
     first: int
     lines: tuple[str, ...]
@@ -29,45 +25,23 @@ Excerpts = dict[str, Excerpt]
 """By `file:line`."""
 
 
-def excerpts_of(plan: Plan, verdict: Verdict) -> Excerpts:
-    """Returns the lines around each site that the verdict names, of the files that are there.
-
-    Only of a recording that was made here and now: the sites of any other may name any file of this machine.
-    """
-    found: Excerpts = {}
-    for site in dict.fromkeys(sites_of(verdict)):
-        part = lines_around(plan, site)
-        if part is not None:
-            found[f"{site.file}:{site.line}"] = part
-    return found
-
-
-def lines_around(plan: Plan, site: Site) -> Excerpt | None:
-    """Returns the lines around a site; None when its file is not there, or a probe elsewhere may have named it."""
-    path = Path(plan.cwd, site.file)
-    try:
-        if plan.listen and not path.resolve().is_relative_to(Path(plan.cwd).resolve()):
-            return None
-        if not path.is_file() or path.stat().st_size > LARGEST:
-            return None
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except (OSError, ValueError, RuntimeError):  # a file name may be any text
-        return None
-    first = max(1, site.line - AROUND)
-    part = lines[first - 1 : site.line + AROUND]
-    return Excerpt(first, tuple(line[:LONGEST] for line in part)) if part else None
-
-
-def bounded(kept: Excerpts) -> Excerpts:
-    """Returns excerpts as `excerpts_of` makes them, whatever a folder has under that name."""
+def bounded(stored: Excerpts) -> Excerpts:
+    """Return stored excerpts cut to the size that `excerpt_around` gives, since the folder's file may be any size."""
     return {
         place: Excerpt(excerpt.first, tuple(line[:LONGEST] for line in excerpt.lines[: 2 * AROUND + 1]))
-        for place, excerpt in kept.items()
+        for place, excerpt in stored.items()
     }
 
 
+def excerpt_around(lines: list[str], number: int) -> Excerpt | None:
+    """Return the lines around a line number; None where the file has no such line."""
+    first = max(1, number - AROUND)
+    part = lines[first - 1 : number + AROUND]
+    return Excerpt(first, tuple(line[:LONGEST] for line in part)) if part else None
+
+
 def code_at(excerpts: Excerpts, site: Site) -> str:
-    """Returns the line of code of a site, stripped, when it was kept."""
+    """Return the site's line of code, stripped; empty if it was not stored."""
     excerpt = excerpts.get(f"{site.file}:{site.line}")
     lines = excerpt.lines if excerpt else ()
     at = site.line - excerpt.first if excerpt else 0
@@ -75,6 +49,7 @@ def code_at(excerpts: Excerpts, site: Site) -> str:
 
 
 def sites_of(verdict: Verdict) -> Iterator[Site]:
+    """Yield the sites that the findings and the holder table name."""
     for finding in verdict.findings:
         yield from finding.sites
     for row in verdict.holders:

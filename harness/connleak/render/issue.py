@@ -1,36 +1,37 @@
-"""A verdict in Markdown, ready to paste into an issue tracker: the curve as text, the rate, the line, how to see it."""
+"""A verdict as the Markdown draft of an issue: the session count as a text chart, rate, line and command."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import PurePath
 
 from connleak.judging.facts import Facts
-from connleak.judging.rates import spoken
+from connleak.judging.rates import spoken as format_rate
 from connleak.model.recording import Recording
 from connleak.model.verdict import Finding, Verdict
-from connleak.recording.redaction import without_passwords
+from connleak.recording.redaction import redact_passwords
 from connleak.render import series
 from connleak.render.excerpts import Excerpts
-from connleak.render.page import again
+from connleak.render.rerun import rerun_command
 from connleak.render.sanitize import CONTROLS, first_line, harmless
 
 COLUMNS, ROWS = 64, 8
+"""Size of the text chart in characters."""
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def issue(recording: Recording, verdict: Verdict, excerpts: Excerpts) -> str:
-    """Returns the draft of an issue."""
+    """Return the draft of an issue."""
     plan, machine = recording.plan, recording.machine
     server = Facts(recording).server
-    scenario = plain(Path(plan.scenario).name) or "none"
+    scenario = plain(PurePath(plan.scenario).name) or "none"
     lines = [f"### {headline(recording, verdict)}", "", f"**{verdict.outcome.upper()}**: {plain(verdict.sentence)}", ""]
     lines += ["Sessions on the server over time:", "", "```text", *curve(recording), "```", ""]
     for finding in verdict.findings:
-        lines += about(finding, excerpts)
+        lines += section(finding, excerpts)
     if verdict.exhaustion:
         lines += [f"At this rate {plain(verdict.exhaustion['text'])}.", ""]
-    lines += ["#### To see it", "", "```sh", "pip install 'connleak[lab]'", fenced(again(plan)), "```", ""]
+    lines += ["#### To reproduce", "", "```sh", "pip install 'connleak[lab]'", fenced(rerun_command(plan)), "```", ""]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(machine.packages.items()))
     lines += [
         f"- app: {quoted(plan.app)}",
@@ -39,20 +40,20 @@ def issue(recording: Recording, verdict: Verdict, excerpts: Excerpts) -> str:
         f"{server.get('max_connections', plan.database.max_connections)}",
         f"- versions: connleak {plan.tool_version}, Python {machine.python}{', ' if versions else ''}{versions}",
         "",
-        "<details><summary>What was checked</summary>",
+        "<details><summary>Checks</summary>",
         "",
-        "| check | ended | why |",
+        "| check | result | detail |",
         "|---|---|---|",
-        *(f"| {check.name} | {check.outcome} | {plain(check.why)} |" for check in verdict.checks),
+        *(f"| {check.name} | {check.outcome} | {plain(check.detail)} |" for check in verdict.checks),
         "",
-        f"Sensitivity: {verdict.sensitivity.get('text', 'not known')}.",
+        f"Sensitivity: {verdict.sensitivity.get('text', 'unknown')}.",
         "</details>",
     ]
-    return without_passwords("\n".join(lines)).translate(CONTROLS) + "\n"
+    return redact_passwords("\n".join(lines)).translate(CONTROLS) + "\n"
 
 
 def headline(recording: Recording, verdict: Verdict) -> str:
-    """Returns the issue's title: what is wrong and at which line."""
+    """Return the issue's title: the first finding and its line."""
     name = one_line(f"{recording.plan.target}:{recording.plan.variant}")
     if not verdict.findings:
         return f"{name}: {verdict.outcome}"
@@ -62,11 +63,11 @@ def headline(recording: Recording, verdict: Verdict) -> str:
     return f"{name}: {count}{finding.kind}{at}"
 
 
-def about(finding: Finding, excerpts: Excerpts) -> list[str]:
-    """Returns a finding: its claim, rate, and the code at its line."""
+def section(finding: Finding, excerpts: Excerpts) -> list[str]:
+    """Return a finding's section: its claim, its rate, and the code at its line."""
     lines = [f"#### {finding.kind}", "", plain(finding.claim), ""]
     if finding.rate and not finding.bounded_by:
-        lines += [f"Rate: {spoken(finding.rate)} ({finding.rate.method}).", ""]
+        lines += [f"Rate: {format_rate(finding.rate)} ({finding.rate.method}).", ""]
     if finding.sites:
         site = finding.sites[0]
         lines += [quoted(str(site)), ""]
@@ -81,11 +82,11 @@ def about(finding: Finding, excerpts: Excerpts) -> list[str]:
 
 
 def curve(recording: Recording) -> list[str]:
-    """Returns the level of sessions over time as a chart of block characters, with its axes."""
+    """Return the number of sessions over time as a chart of block characters with axes."""
     begin, end = series.span(recording)
     rows = [(row["t"], sum(row[state] for state in series.STATES)) for row in series.sessions(recording, 2000)]
     if not rows:
-        return ["no sessions were seen"]
+        return ["no sessions"]
     levels, at, now = [], 0, 0.0
     for column in range(COLUMNS):
         until = begin + (end - begin) * (column + 1) / COLUMNS
@@ -104,20 +105,20 @@ def curve(recording: Recording) -> list[str]:
     return [*drawn, f"{'0':>5} +{'-' * COLUMNS}", f"{'':>6} {begin:.0f} s{'':>{COLUMNS - 12}}{end:>5.0f} s"]
 
 
-def quoted(words: str) -> str:
-    """Returns words as code within a line."""
-    return f"`{one_line(words).replace('`', chr(39))}`"
+def quoted(text: str) -> str:
+    """Return text as inline code."""
+    return f"`{one_line(text).replace('`', chr(39))}`"
 
 
-def fenced(words: str) -> str:
-    """Returns words as they may stand between fences."""
-    return words.replace("```", "'''")
+def fenced(text: str) -> str:
+    """Return text that cannot end a fenced code block."""
+    return text.replace("```", "'''")
 
 
-def one_line(words: str) -> str:
-    return " ".join(harmless(words).splitlines())
+def one_line(text: str) -> str:
+    return " ".join(harmless(text).splitlines())
 
 
-def plain(words: str) -> str:
-    """Returns words without what Markdown or HTML would take for its own."""
-    return re.sub(r"([<>*_`|\[\]])", r"\\\1", first_line(words))
+def plain(text: str) -> str:
+    """Return the first line of a text with the syntax of Markdown and HTML escaped."""
+    return re.sub(r"([<>*_`|\[\]])", r"\\\1", first_line(text))

@@ -1,10 +1,9 @@
-"""The pages: one file each that works without a network; everything that came from outside is escaped."""
+"""HTML pages of one file each that work without a network; jinja2 escapes all text from outside."""
 
 from __future__ import annotations
 
 import json
 import secrets
-import shlex
 from collections import Counter
 from typing import Any
 
@@ -12,21 +11,31 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from connleak.comparing.figures import quantile
 from connleak.judging.facts import Facts
-from connleak.model.comparison import Comparison
-from connleak.model.plan import Plan
+from connleak.model.comparison import METRICS, Comparison
+from connleak.model.outcomes import KINDS
 from connleak.model.recording import Recording, Request
 from connleak.model.verdict import Finding, Verdict
-from connleak.recording.redaction import without_passwords
-from connleak.render import comparison as compared
-from connleak.render.charts.drawing import DARK, cleaned, converter, inks
+from connleak.recording.redaction import redact_passwords
+from connleak.render import comparison as comparison_text
+from connleak.render.charts.style import DARK, cleaned, theme_config
+from connleak.render.charts.vega import converter
 from connleak.render.excerpts import Excerpts
+from connleak.render.holder_table import COLUMNS
+from connleak.render.rerun import rerun_command
 from connleak.render.sanitize import CONTROLS
 
 Specs = dict[str, dict[str, Any]]
 
+THEME = {"colours": DARK, "light": theme_config(False), "dark": theme_config(True)}
+"""Colours and configuration with which the page's script draws in the reader's theme."""
+MOST_HOLDERS = 100
+"""Rows of a holder table on a page."""
+LONGEST_ERROR = 200
+"""Characters of a failure in the table of requests."""
 
-def filled(template: str, **facts: Any) -> str:
-    """Returns a template's page."""
+
+def filled(template: str, **values: Any) -> str:
+    """Return a template's page without passwords and control characters; `library` is inserted unchanged."""
     environment = Environment(
         loader=PackageLoader("connleak.render"),
         autoescape=True,
@@ -34,14 +43,14 @@ def filled(template: str, **facts: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = facts.pop("library", "")  # a megabyte, and nobody's secret
+    script = values.pop("library", "")  # a megabyte without secrets
     place = f"/* {secrets.token_hex(16)} */"
-    page = environment.get_template(template).render(library=place, **facts)
-    return without_passwords(page.translate(CONTROLS)).replace(place, script)
+    page = environment.get_template(template).render(library=place, **values)
+    return redact_passwords(page.translate(CONTROLS)).replace(place, script)
 
 
 def report(recording: Recording, verdict: Verdict, charts: Specs, excerpts: Excerpts, script: str) -> str:
-    """Returns a run's page: verdict, charts, findings with their code, holders, checks, how to run it again."""
+    """Return a run's page: verdict, charts, findings with their code, holders, checks, command to run it again."""
     plan = recording.plan
     return filled(
         "report.html",
@@ -52,32 +61,30 @@ def report(recording: Recording, verdict: Verdict, charts: Specs, excerpts: Exce
         server=Facts(recording).server,
         length=max((phase.end or phase.begin for phase in recording.phases), default=0.0),
         excerpts=excerpts,
-        grades=[grade(finding) for finding in verdict.findings],
+        grades=[evidence_grade(finding) for finding in verdict.findings],
+        holder_columns=COLUMNS,
+        most_holders=MOST_HOLDERS,
         requests=by_name(recording.requests),
-        command=again(plan),
+        command=rerun_command(plan),
         charts=in_script(cleaned(charts)),
         theme=in_script(THEME),
         library=script,
     )
 
 
-THEME = {"colours": DARK, "light": inks(False), "dark": inks(True)}
-"""What the page's script needs to draw in the reader's own theme."""
-
-
-def grade(finding: Finding) -> str:
-    """Returns how strong a finding's evidence is, and whose word it is."""
-    if finding.kind == "refused":
-        return "C: a driver's words in the app's log."
+def evidence_grade(finding: Finding) -> str:
+    """Return how strong a finding's evidence is, and where it comes from."""
+    if KINDS[finding.kind].from_log:
+        return "C: messages of a driver in the app's log."
     if finding.backends and finding.sites:
-        return "A: the server's sessions, and the line that the app's own probe names for them."
+        return "A: sessions on the server, with the line that the app's probe recorded for them."
     if finding.backends:
-        return "B: the server's side alone; no line of the app is known for it."
-    return "B: the app's side alone, by its probe."
+        return "B: sessions on the server only; their line in the app is unknown."
+    return "B: the app's probe only."
 
 
 def by_name(requests: tuple[Request, ...]) -> list[dict[str, Any]]:
-    """Returns a row a name of request: how many were sent and failed, p50 and p99 in ms, the most frequent failure."""
+    """Return a row per request name: how many were sent and failed, p50 and p99 in ms, the most frequent failure."""
     groups: dict[str, list[Request]] = {}
     for request in requests:
         groups.setdefault(f"{request.method} {request.name}", []).append(request)
@@ -92,7 +99,7 @@ def by_name(requests: tuple[Request, ...]) -> list[dict[str, Any]]:
                 "failed": errors.total(),
                 "p50": 1000 * quantile(seconds, 0.5),
                 "p99": 1000 * quantile(seconds, 0.99),
-                "error": errors.most_common(1)[0][0][:200] if errors else "",
+                "error": errors.most_common(1)[0][0][:LONGEST_ERROR] if errors else "",
             }
         )
     return rows
@@ -107,14 +114,16 @@ def comparison(
     argv: str,
     script: str,
 ) -> str:
-    """Returns a comparison's page: conclusion, overlay, figures, what each arm does, the diffs, the runs."""
+    """Return a comparison's page: conclusion, overlay chart, figures, summaries of the arms, diffs, runs."""
     return filled(
         "compare.html",
         found=found,
         heading=heading,
-        heads=compared.heads(found),
-        rows=compared.rows(found),
-        caption=compared.caption(found),
+        warnings=comparison_text.warnings(found),
+        titles=comparison_text.row_titles(found),
+        rows=comparison_text.rows(found),
+        caption=comparison_text.caption(found),
+        metrics={metric.name: metric.title for metric in METRICS},
         diffs=diffs,
         links=links,
         command=argv,
@@ -125,38 +134,27 @@ def comparison(
 
 
 def chart(heading: str, spec: dict[str, Any], script: str) -> str:
-    """Returns a page of one live chart."""
-    facts = {"charts": in_script(cleaned({"chart": spec})), "theme": in_script(THEME), "library": script}
-    return filled("chart.html", heading=heading, **facts)
+    """Return a page with one live chart."""
+    values = {"charts": in_script(cleaned({"chart": spec})), "theme": in_script(THEME), "library": script}
+    return filled("chart.html", heading=heading, **values)
 
 
 def index(rows: list[dict[str, Any]]) -> str:
-    """Returns the page of all runs, each with its verdict and a small chart."""
+    """Return the page of all runs, each with its verdict and a small chart."""
     return filled("index.html", rows=rows, counts=dict(Counter(row["outcome"] for row in rows).most_common()))
 
 
-def again(plan: Plan) -> str:
-    """Returns the command line that makes such a run again: its own, or of a run within a comparison or the corpus."""
-    argv = [word for n, word in enumerate(plan.argv) if word != "--out" and plan.argv[n - 1 if n else 0] != "--out"]
-    argv = [word for word in argv if not word.startswith("--out=")]
-    if argv[:1] not in (["run"], ["compare"]):
-        own = plan.kind in ("app", "remote")
-        argv = ["run", "--app", plan.app] if own else ["run", f"{plan.target}:{plan.variant}"]
-        argv += ["--url", plan.url] if own and plan.url else []
-    return shlex.join(["connleak", *argv])
-
-
 def in_script(value: object) -> str:
-    """Returns JSON that is safe between script tags."""
+    """Return a value as JSON that cannot end a script element."""
     text = json.dumps(value, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def library() -> str:
-    """Returns Vega, Vega-Lite and Vega-Embed as one script (0.9 MB); takes two seconds, so whoever calls keeps it."""
+    """Return Vega, Vega-Lite and Vega-Embed as one script of 0.9 MB; bundling takes two seconds, so cache it."""
     return str(converter().javascript_bundle())
 
 
 def library_version() -> str:
-    """Returns what the script depends on."""
+    """Return the version on which the script depends."""
     return str(converter().__version__)

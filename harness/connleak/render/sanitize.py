@@ -1,4 +1,4 @@
-"""Text of others (a query, a name, a path) that must not speak to the terminal, nor hide what it says."""
+"""Sanitize text from outside (queries, names, paths): no terminal control, no hidden or reordered characters."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ CODES = (
     *range(9),
     *range(11, 32),
     *range(127, 160),
-    0x061C,  # marks of direction, and what embeds, overrides and isolates one: text that reads otherwise than it is
+    0x061C,  # bidirectional marks, embeddings, overrides and isolates, which change the reading order
     *range(0x200E, 0x2010),
     *range(0x202A, 0x202F),
     *range(0x2066, 0x2070),
-    0x180E,  # what has no width; the joiners stay, for scripts and pictures are written with them
+    0x180E,  # zero width; the joiners stay, since scripts and emoji need them
     0x200B,
     *range(0x2060, 0x2066),
     0xFEFF,
     *range(0xFFF9, 0xFFFC),
     *range(0xE0000, 0xE0080),
-    0x2028,  # other ends of a line
+    0x2028,  # line and paragraph separators
     0x2029,
-    *range(0xD800, 0xE000),  # what no encoding has
+    *range(0xD800, 0xE000),  # surrogates, which no encoding can write
     0xFFFE,
     0xFFFF,
 )
 CONTROLS = dict.fromkeys(CODES, "?")
-"""Characters that become `?`: control characters but tab and line feed, what is invisible, what cannot be written."""
+"""Characters that become `?`: control characters except tab and line feed, invisible and unencodable ones."""
 CONTROL = re.compile(f"[{re.escape(''.join(map(chr, CODES)))}]")
 LONGEST = 10_000
-"""Characters of a text that is shown in one piece."""
+"""Maximum characters of a text."""
 
 
-def harmless(words: str, most: int = LONGEST) -> str:
-    """Returns words with `?` for each character that does more than stand there, cut to a length."""
-    shown = words[:most].translate(CONTROLS)
-    return shown + " ..." if len(words) > most else shown
+def harmless(text: str, longest: int = LONGEST) -> str:
+    """Return text cut to a length, with `?` for each character in CONTROLS."""
+    shown = text[:longest].translate(CONTROLS)
+    return shown + " ..." if len(text) > longest else shown
 
 
-def first_line(words: str) -> str:
-    """Returns the first line of a text, which may have none."""
-    return next(iter(words.splitlines()), "")
+def first_line(text: str) -> str:
+    """Return the first line of a text; empty for an empty text."""
+    return next(iter(text.splitlines()), "")
 
 
 def plain(text: Text) -> Text:
-    """Returns a text with its styles, its characters made harmless."""
-    text.plain = text.plain.translate(CONTROLS)  # one for one: styles stay where they are
+    """Return a styled text with its characters sanitized."""
+    text.plain = text.plain.translate(CONTROLS)  # one character for one, so the styles keep their places
     return text
 
 
-def cell(words: object) -> Text:
-    """Returns what stands in a table, as it is: no markup, nothing that moves the cursor."""
-    return Text(harmless(str(words)))
+def cell(value: object) -> Text:
+    """Return a table cell: sanitized text in which rich finds no markup."""
+    return Text(harmless(str(value)))
 
 
 def escaped_json(text: str) -> str:
-    """Returns a JSON document of the same value, in which no such character stands as it is."""
+    """Return a JSON document with the same value and every character in CONTROLS escaped."""
     return CONTROL.sub(lambda found: json.dumps(found[0])[1:-1], text)

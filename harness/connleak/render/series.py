@@ -1,4 +1,4 @@
-"""The numbers that are drawn: sessions by state over time, requests a second, phases; thinned with their peaks kept."""
+"""Time series for the charts: sessions by state, request rate, phases; downsampled without losing peaks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 from connleak.model.recording import Recording, Sample
 
 STATES = ("idle in transaction", "waiting", "active", "idle", "open", "other")
-"""Drawn from the bottom; `open` is a SQLite handle's, `waiting` a client's that PgBouncer lets wait."""
+"""Drawn states from bottom to top; `open` is a SQLite handle, `waiting` a client in PgBouncer's queue."""
 POINTS = 600
+"""Maximum rows of a series."""
 BIN = 0.25
+"""Minimum width of a bin of the request rate, in seconds."""
 
 
 def by_category(states: Mapping[str, int]) -> dict[str, int]:
-    """Returns how many sessions are in each drawn state, from their number by the server's."""
+    """Return the number of sessions in each drawn state, from the counts by the server's states."""
     found = dict.fromkeys(STATES, 0)
     for state, count in states.items():
         found[category(state)] += count
@@ -23,7 +25,7 @@ def by_category(states: Mapping[str, int]) -> dict[str, int]:
 
 
 def category(state: str | None) -> str:
-    """Returns the drawn state for the server's: aborted transactions are open ones, what is hidden is other."""
+    """Return the drawn state of a server's state: aborted transactions count as open, hidden states as other."""
     if state is None:
         return "other"
     if state.startswith("idle in transaction"):
@@ -32,7 +34,7 @@ def category(state: str | None) -> str:
 
 
 def span(recording: Recording) -> tuple[float, float]:
-    """Returns the stretch of time worth drawing: from the baseline to the end of the last phase."""
+    """Return the drawn interval: from the baseline to the end of the last phase."""
     samples = recording.samples
     begin = next((p.begin for p in recording.phases if p.name == "baseline"), samples[0].t if samples else 0.0)
     last = samples[-1].t if samples else begin + 1.0
@@ -41,7 +43,7 @@ def span(recording: Recording) -> tuple[float, float]:
 
 
 def sessions(recording: Recording, points: int = POINTS) -> list[dict[str, float]]:
-    """Returns rows {t, one count per state}, at most about `points` of them."""
+    """Return about `points` rows {t, one count per state} at most."""
     begin, end = span(recording)
     rows = []
     for sample in thin([sample for sample in recording.samples if begin <= sample.t <= end], points):
@@ -51,14 +53,14 @@ def sessions(recording: Recording, points: int = POINTS) -> list[dict[str, float
 
 
 def corners(rows: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Returns the rows without those inside a stretch of equal ones: drawn in steps, the picture is the same."""
+    """Return the rows without those between two equal rows: drawn in steps, the chart is the same."""
     levels = [{**row, "t": 0.0} for row in rows]
     last = len(rows) - 1
     return [row for i, row in enumerate(rows) if i in (0, last) or not levels[i - 1] == levels[i] == levels[i + 1]]
 
 
 def behind(recording: Recording, points: int = POINTS) -> list[dict[str, float]]:
-    """Returns rows {t, sessions} of the server behind a pooler; none where there is no pooler."""
+    """Return rows {t, sessions} of the server behind a pooler; none without a pooler."""
     begin, end = span(recording)
     rows = [
         {"t": round(sample.t, 2), "sessions": sample.counters["server_sessions"]}
@@ -69,7 +71,7 @@ def behind(recording: Recording, points: int = POINTS) -> list[dict[str, float]]
 
 
 def thin(samples: list[Sample], points: int) -> list[Sample]:
-    """Returns at most about `points` samples: of each stretch of time its lowest and its highest, so peaks stay."""
+    """Return about `points` samples at most: the lowest and the highest of each interval, so peaks stay."""
     if len(samples) <= points:
         return samples
     size = 2 * len(samples) / points
@@ -86,8 +88,29 @@ def thin(samples: list[Sample], points: int) -> list[Sample]:
     return kept
 
 
+def sides(recording: Recording) -> list[dict[str, Any]]:
+    """Return rows {t, count, side}: the server's sessions, the app's open connections, and its checkouts."""
+    begin, end = span(recording)
+    samples = thin([sample for sample in recording.samples if begin <= sample.t <= end], POINTS)
+    steps = {"connect": ("open", 1), "close": ("open", -1), "checkout": ("out", 1), "checkin": ("out", -1)}
+    events = sorted((e for e in recording.events if e.kind in steps), key=lambda event: event.t)
+    level = {"open": 0, "out": 0}
+    rows = []
+    at = 0
+    for sample in samples:
+        while at < len(events) and events[at].t <= sample.t:
+            name, step = steps[events[at].kind]
+            level[name] += step
+            at += 1
+        counts = {"sessions on the server": len(sample.backends)}
+        if events:
+            counts |= {"open in the app": level["open"], "checked out in the app": level["out"]}
+        rows += [{"t": round(sample.t, 2), "count": count, "side": side} for side, count in counts.items()]
+    return rows
+
+
 def request_rate(recording: Recording, points: int = POINTS) -> list[dict[str, Any]]:
-    """Returns rows {t, outcome, rate} of requests a second by the moment they ended."""
+    """Return rows {t, to, outcome, rate} of requests per second by the time of their end."""
     if not recording.requests or not recording.samples:
         return []
     begin, end = span(recording)
@@ -111,7 +134,7 @@ def request_rate(recording: Recording, points: int = POINTS) -> list[dict[str, A
 
 
 def loads(recording: Recording) -> list[dict[str, Any]]:
-    """Returns rows {begin, end, label} of the phases in which requests were sent (or jobs ran)."""
+    """Return rows {begin, end, label} of the phases in which requests were sent or jobs ran."""
     return [
         {"begin": phase.begin, "end": phase.end or phase.begin, "label": f"load {phase.cycle}"}
         for phase in recording.phases
@@ -120,13 +143,13 @@ def loads(recording: Recording) -> list[dict[str, Any]]:
 
 
 def spark(recording: Recording) -> str:
-    """Returns the level over time as the path of a small chart, 240 by 60, filled to its ground."""
+    """Return the session count over time as the SVG path of a small chart, 240 by 60, filled to the bottom."""
     begin, end = span(recording)
     rows = sessions(recording, 120)
     levels = [(row["t"], sum(row[state] for state in STATES)) for row in rows]
     most = max((level for _, level in levels), default=0) or 1
-    words: list[str] = []
+    path: list[str] = []
     for t, level in levels:
         x, y = 240 * (t - begin) / ((end - begin) or 1), 60 - 44 * level / most
-        words.append(f"H{x:.1f}V{y:.1f}" if words else f"M{x:.1f} 60V{y:.1f}")
-    return "".join(words) + "V60Z" if words else ""
+        path.append(f"H{x:.1f}V{y:.1f}" if path else f"M{x:.1f} 60V{y:.1f}")
+    return "".join(path) + "V60Z" if path else ""

@@ -1,52 +1,85 @@
-"""The terminal's view of a server that is watched: how full it is, who has the sessions, and what is said of them."""
+"""The terminal's view of a watched server: the verdict, how full the server is, and who holds its sessions."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from connleak.judging.rates import unit_of
-from connleak.model.verdict import HolderRow, Verdict, worker_of
+from connleak.model.verdict import HolderRow, Verdict
+from connleak.render.holder_table import LIVE, format_duration, terminal_table
 from connleak.render.sanitize import cell, plain
 from connleak.render.series import by_category
-from connleak.render.text import STYLE, wrapped
+from connleak.render.text import outcome_badge, wrapped
 
 COLOURS = {"active": "green", "idle in transaction": "red", "idle": "blue"}
 BAR = 50
-MOST = 8
+"""Width of the bar of sessions, in characters."""
+MOST_ROWS = 8
 """Rows of applications and of holders that are shown."""
+MOST_LEVELS = 6
+"""Windows whose session counts are shown."""
 
 
-def view(now: Any) -> Group:
-    """Returns the whole screen for a moment (a `watch.Now`)."""
-    parts: list[Any] = [answer(now.verdict, now), Text(), fullness(now), Text(), *facts(now)]
+class Moment(Protocol):
+    """The state of a watched server at one time, as `connleak.runner.watch.Now` has it."""
+
+    @property
+    def t(self) -> float: ...
+    @property
+    def cycle(self) -> int: ...
+    @property
+    def server(self) -> str: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def states(self) -> dict[str, int]: ...
+    @property
+    def applications(self) -> dict[str, int]: ...
+    @property
+    def levels(self) -> tuple[int, ...]: ...
+    @property
+    def longest_transaction(self) -> float: ...
+    @property
+    def growth(self) -> float: ...
+    @property
+    def hosts(self) -> tuple[str, ...]: ...
+    @property
+    def processes(self) -> int: ...
+    @property
+    def holders(self) -> tuple[HolderRow, ...]: ...
+    @property
+    def verdict(self) -> Verdict | None: ...
+
+
+def view(now: Moment) -> Group:
+    """Return the whole screen."""
+    parts: list[RenderableType] = [answer(now), Text(), fullness(now), Text(), *figures(now)]
     if now.applications:
         parts += [Text(), applications(now.applications)]
     if now.holders:
         parts += [Text(), holders(now.holders)]
     elif now.processes:
-        parts += [Text(), Text("no connection is out in the watched processes", "dim")]
+        parts += [Text(), Text("no connection is checked out in the probed processes", "dim")]
     return Group(*parts)
 
 
-def answer(verdict: Verdict | None, now: Any) -> Text:
-    """Returns the verdict so far, first of all."""
-    if verdict is None:
+def answer(now: Moment) -> Text:
+    """Return the verdict so far and its line of code."""
+    if now.verdict is None:
         return Text(f" WATCHING  {now.server}", "bold")
-    text = Text()
-    text.append(f" {verdict.outcome.upper()} ", STYLE[verdict.outcome])
-    text.append("  " + wrapped(verdict.sentence))
-    for finding in verdict.findings[:1]:
+    text = Text().append_text(outcome_badge(now.verdict))
+    text.append("  " + wrapped(now.verdict.sentence))
+    for finding in now.verdict.findings[:1]:
         for site in finding.sites[:1]:
             text.append(f"\n    {site}", "bold cyan")
     return plain(text)
 
 
-def fullness(now: Any) -> Text:
-    """Returns the sessions as a bar of the server's room, by state, with the figures behind it."""
+def fullness(now: Moment) -> Text:
+    """Return the sessions by state as a bar whose full width is the server's limit, with the numbers."""
     counts = by_category(now.states)
     total = sum(counts.values())
     text = Text()
@@ -63,61 +96,51 @@ def fullness(now: Any) -> Text:
     return text
 
 
-def facts(now: Any) -> list[Text]:
-    """Returns lines of age, growth, time to exhaustion, and who is probed."""
+def figures(now: Moment) -> list[Text]:
+    """Return lines on the watch, the oldest transaction, growth with the time until the server is full, and probes."""
     lines = []
     minutes, seconds = divmod(int(now.t), 60)
     lines.append(Text(f"{now.server}, watched for {minutes} min {seconds:02d} s, window {now.cycle}", "dim"))
     if now.longest_transaction >= 1:
-        lines.append(Text(f"oldest open transaction: {spoken(now.longest_transaction)}"))
+        lines.append(Text(f"oldest open transaction: {format_duration(now.longest_transaction)}"))
     if len(now.levels) >= 2:
-        levels = ", ".join(map(str, now.levels[-6:]))
-        words = f"sessions that stayed through each window: {'..., ' if len(now.levels) > 6 else ''}{levels}"
-        if now.growth > 0 and len(now.levels) >= 3:
-            left = (now.limit - now.levels[-1]) / now.growth
-            words += f"; {now.growth:+g} an hour, full in {spoken(3600 * left)} if that goes on"
-        lines.append(Text(words))
+        lines.append(Text(growth(now)))
     if now.processes:
         hosts = f" on {', '.join(now.hosts)}" if now.hosts else ""
         lines.append(Text(f"{now.processes} process{'es' if now.processes > 1 else ''} with a probe{hosts}"))
     return lines
 
 
+def growth(now: Moment) -> str:
+    """Return the sessions present throughout each window, and when the server is full at their growth."""
+    shown = ", ".join(map(str, now.levels[-MOST_LEVELS:]))
+    words = f"sessions present throughout each window: {'..., ' if len(now.levels) > MOST_LEVELS else ''}{shown}"
+    if now.growth > 0 and len(now.levels) >= 3:
+        remaining = (now.limit - now.levels[-1]) / now.growth
+        words += f"; {now.growth:+g} per hour, full in {format_duration(3600 * remaining)} at this rate"
+    return words
+
+
 def applications(counts: dict[str, int]) -> Table:
-    """Returns the sessions by application_name, or by role where none is set."""
+    """Return the sessions by application_name, or by role where none is set."""
     table = Table(box=None, pad_edge=False)
     table.add_column("application")
     table.add_column("sessions", justify="right")
     ranked = sorted(counts.items(), key=lambda item: -item[1])
-    for name, count in ranked[:MOST]:
+    for name, count in ranked[:MOST_ROWS]:
         table.add_row(cell(name or "(no name)"), str(count))
-    if len(ranked) > MOST:
-        table.add_row(f"{len(ranked) - MOST} others", str(sum(count for _, count in ranked[MOST:])))
+    if len(ranked) > MOST_ROWS:
+        table.add_row(f"{len(ranked) - MOST_ROWS} others", str(sum(count for _, count in ranked[MOST_ROWS:])))
     return table
 
 
 def holders(rows: tuple[HolderRow, ...]) -> Table:
-    """Returns who has had what for the longest time."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("session", "held", "state", "taken at", "by", "now at"):
-        table.add_column(name, overflow="fold")
-    for row in rows[:MOST]:
-        site, now = str(row.site or "no line of the app"), str(row.now or "")
-        cells = (str(row.backend or ""), spoken(row.held_for), row.state or "", site, worker_of(row), now)
-        table.add_row(*map(cell, cells))
-    if len(rows) > MOST:
-        table.add_row("", "", "", f"and {len(rows) - MOST} more", "", "")
-    return table
+    """Return the longest-held sessions."""
+    return terminal_table(LIVE, rows, MOST_ROWS, "{} more")
 
 
-def spoken(seconds: float) -> str:
-    """Returns a duration in the largest unit of which there are two."""
-    name, size = unit_of(seconds)
-    return f"{seconds / size:.0f} {name}"
-
-
-def line(now: Any) -> str:
-    """Returns the moment as one line, for where there is no terminal."""
+def line(now: Moment) -> str:
+    """Return the moment as one line, for output that is not a terminal."""
     total = sum(now.states.values())
     states = ", ".join(f"{count} {state}" for state, count in sorted(now.states.items()))
     words = f"{now.t:.0f} s: {total} of {now.limit} sessions ({states or 'none'})"

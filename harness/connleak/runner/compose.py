@@ -21,8 +21,8 @@ from connleak.plan.resolve import Private
 from connleak.processes.app import App, AppPart, RemoteApp
 from connleak.processes.load import Load, NoLoad
 from connleak.processes.locust_load import DeferredLoad, LocustLoad, ServingLoad
-from connleak.processes.supervisor import Keeper
-from connleak.recording.reader import FILES
+from connleak.processes.supervisor import Supervisor
+from connleak.recording.format import FILES
 from connleak.runner.follow import Followed
 from connleak.runner.foreground import ForegroundApp, UntilExit
 from connleak.runner.journal import Journal
@@ -50,13 +50,13 @@ class Schedule(Protocol):
 class Composition:
     """What a session is made of."""
 
-    database: Callable[[Keeper, Path], contextlib.AbstractContextManager[Server]]
+    database: Callable[[Supervisor, Path], contextlib.AbstractContextManager[Server]]
     environment: Callable[[Server], Variables]
     """The variables by which the app and the load find the database."""
     app_environment: Callable[[Server], Variables]
     """Further variables of the app, from --env."""
-    app: Callable[[Keeper, Plan, Path, Variables], AppPart]
-    load: Callable[[Keeper, Journal, Variables], Load]
+    app: Callable[[Supervisor, Plan, Path, Variables], AppPart]
+    load: Callable[[Supervisor, Journal, Variables], Load]
     hosts: Callable[[Collector, Plan, Callable[[], None]], Hosts]
     sampler: Callable[[Server, Journal, Callable[[Backend], bool]], SamplerPart]
     schedule: Schedule
@@ -149,14 +149,14 @@ def probe(plan: Plan, private: Private) -> Composition:
     )
 
 
-def load_of(plan: Plan, private: Private) -> Callable[[Keeper, Journal, Variables], Load]:
+def load_of(plan: Plan, private: Private) -> Callable[[Supervisor, Journal, Variables], Load]:
     """Return what opens the load of a plan."""
     if plan.load == "none":
         return lambda *_: NoLoad()
     served = "://" in plan.openapi
     made = DeferredLoad if served else ServingLoad if plan.listens == "load" else LocustLoad
 
-    def locust(supervisor: Keeper, journal: Journal, variables: Variables) -> Load:
+    def locust(supervisor: Supervisor, journal: Journal, variables: Variables) -> Load:
         folder = journal.folder
         environment = {**variables, "REQUEST_HEADERS": json.dumps(private.headers)}
         return made(

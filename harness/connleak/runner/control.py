@@ -15,15 +15,16 @@ from pathlib import Path
 
 import msgspec
 
-from connleak.collectors.doors import is_own, peer_of
-from connleak.collectors.messages import Nonsense, decoded
 from connleak.model.errors import Error
 from connleak.model.struct import Struct
 from connleak.model.verdict import Table
+from connleak.processes.decoding import InvalidMessage, decode
 from connleak.processes.records import PREFIX
+from connleak.processes.sockets import is_same_user, peer_credentials
 from connleak.processes.threads import Supervised, Tell
 from connleak.recording import folders
-from connleak.recording.reader import json_line, write_json
+from connleak.recording.folders import write_json
+from connleak.recording.format import json_line
 
 NAME = "control.json"
 QUESTION = b"holders\n"
@@ -94,7 +95,7 @@ class Control:
                 continue
             with line, contextlib.suppress(OSError):
                 line.settimeout(SLOW)
-                if is_own(line) and line.recv(len(QUESTION)) == QUESTION:
+                if is_same_user(line) and line.recv(len(QUESTION)) == QUESTION:
                     line.sendall(json_line(self._answer()).encode())
 
     def _answer(self) -> Answer:
@@ -109,8 +110,8 @@ class Control:
 def ask(folder: Path) -> Answer | None:
     """Return the answer of the connleak that records into a folder; None if none does."""
     try:
-        where = decoded(_where, folders.read(folder / NAME, SMALL))
-    except (OSError, Error, Nonsense):
+        where = decode(_where, folders.read(folder / NAME, SMALL))
+    except (OSError, Error, InvalidMessage):
         return None
     if not is_control_socket(Path(where.path)):  # a folder from elsewhere may name any socket
         return None
@@ -119,8 +120,8 @@ def ask(folder: Path) -> Answer | None:
         try:
             line.settimeout(PATIENCE)
             line.connect(where.path)
-            pid, _ = peer_of(line)
-            if pid != where.pid or not (is_own(line) or os.geteuid() == 0):
+            pid, _ = peer_credentials(line)
+            if pid != where.pid or not (is_same_user(line) or os.geteuid() == 0):
                 return None
             line.sendall(QUESTION)
             data = received(line, deadline)
@@ -130,8 +131,8 @@ def ask(folder: Path) -> Answer | None:
         except (OSError, ValueError, struct.error):
             return None
     try:
-        return decoded(_answer, data) if data else None
-    except Nonsense as error:
+        return decode(_answer, data) if data else None
+    except InvalidMessage as error:
         return Answer(error=f"the answer of pid {where.pid} cannot be decoded: {error}")
 
 

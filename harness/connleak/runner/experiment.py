@@ -9,16 +9,16 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from connleak import comparing as compare
+from connleak.comparing import compare
+from connleak.comparing.conditions import format_condition
 from connleak.model.comparison import Comparison
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.struct import Struct
 from connleak.plan import catalog
 from connleak.plan import resolve as plan
-from connleak.processes.supervisor import Keeper
-from connleak.recording import folders
-from connleak.recording import reader as recording
+from connleak.processes.supervisor import Supervisor
+from connleak.recording import folders, reader
 from connleak.runner import report as results
 from connleak.runner.parts import Callbacks, Progress
 from connleak.runner.record import record
@@ -89,7 +89,7 @@ def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Con
     top = Path(git(cwd, "rev-parse", "--show-toplevel"))
     kept = Path(top, git(top, "rev-parse", "--git-common-dir")) / "worktrees"
     arms = []
-    with Keeper() as keeper:
+    with Supervisor() as keeper:
         for number, ref in enumerate(refs):
             tree = keeper.scratch / f"{keeper.scratch.name}-{number}"  # unique, since git registers the tree under it
             keeper.remove_at_end(kept / tree.name)
@@ -121,7 +121,7 @@ def run_rounds(
     began = time.monotonic()
     number = 0
     try:
-        while number < rounds or (not compare.compare(done).clear and has_time(began, number, limit)):
+        while number < rounds or (not compare(done).clear and has_time(began, number, limit)):
             number += 1
             for index, arm in enumerate(arms, 1):  # fix/a and fix-a are two
                 place = folder / f"{number}-{index}-{arm.name.replace('/', '-').replace(':', '-').replace(' ', '-')}"
@@ -189,17 +189,17 @@ def read_arms(arms: dict[str, list[Path]]) -> dict[str, list[Judged]]:
 
 def is_recorded(name: str) -> bool:
     """Tell if an argument is the folder of a run or of a comparison."""
-    return any(folders.has(folders.named(name) / file) for file in ("plan.json", "compare.json"))
+    return any(folders.is_file(folders.follow_link(name) / file) for file in ("plan.json", "compare.json"))
 
 
 def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
     """Return the arms of run folders: those of a comparison, or the folders grouped by target and variant."""
     if len(names) == 1:
-        place = folders.named(names[0])
-        kept = recording.read_json(place / "compare.json", Comparison, HINT)
+        place = folders.follow_link(names[0])
+        kept = reader.read_json(place / "compare.json", Comparison, HINT)
         return {arm.name: [folders.child(place, Path(run.folder).name) for run in arm.runs] for arm in kept.arms}
-    places = {name: folders.named(name) for name in names}
-    plans = {name: recording.read_plan(place) for name, place in places.items()}
+    places = {name: folders.follow_link(name) for name in names}
+    plans = {name: reader.read_plan(place) for name, place in places.items()}
     whose = {name: f"{made.target}:{made.variant}" for name, made in plans.items()}
     if len(set(whose.values())) < 2:
         return {name: [place] for name, place in places.items()}
@@ -211,6 +211,6 @@ def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
 
 def need_alike(comparison: Comparison, allowed: bool) -> None:
     """Raise Error if the runs differ so much that their figures cannot be compared."""
-    forbidden = compare.refusal(list(comparison.unlike))
+    forbidden = [format_condition(condition) for condition in comparison.differing_conditions if condition.forbids]
     if forbidden and not allowed:
         raise Error(f"these runs cannot be compared: {'; '.join(forbidden)}", "connleak compare ... --allow-unlike")

@@ -15,7 +15,7 @@ from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.probe import ENTRY
 from connleak.processes.app import RemoteApp
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.runner.session import Session, take_snapshot
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGWINCH)
@@ -25,7 +25,7 @@ TICK = 0.1
 class ForegroundApp(RemoteApp):
     """The command in the foreground; it is not the supervisor's child, and its processes are not looked at."""
 
-    def __init__(self, _: Keeper, plan: Plan, __: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, _: Supervisor, plan: Plan, __: Path, environment: Mapping[str, str]) -> None:
         self._command = shlex.split(plan.app)
         self._environment = environment
         self._child: subprocess.Popen[bytes] | None = None
@@ -54,7 +54,7 @@ class UntilExit:
             session.journal.note_stopped_threads()
             if session.callbacks.snapshot_requested():
                 take_snapshot(session, "asked", 0)
-            if session.probes.frozen and not session.refusal_seen:
+            if session.probes.first_exhaustion and not session.refusal_seen:
                 session.refusal_seen = True
                 take_snapshot(session, "exhausted", 0)
         return code

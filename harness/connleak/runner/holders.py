@@ -8,7 +8,7 @@ from connleak.judging.holders import holder_table
 from connleak.model.errors import Error
 from connleak.model.recording import Recording, Snapshot
 from connleak.model.verdict import Table
-from connleak.recording import reader as recording
+from connleak.recording import reader
 from connleak.runner import control
 
 LABELS = {"now": ("asked",), "exhausted": ("exhausted",), "quiet": ("quiet", "rest")}
@@ -23,9 +23,9 @@ def table(folder: Path, at: str | None = None) -> Table:
     if answer is not None and answer.table is not None:
         return answer.table
     if at == "now":
-        recording.read_plan(folder)
+        reader.read_plan(folder)
         raise Error(f"{folder}: no run, watch or probe records into it now", command)
-    read = recording.read(folder)
+    read = reader.read(folder)
     for name in [at] if at else ["exhausted", "quiet"]:
         snapshot = newest(read, name)
         if snapshot is not None:

@@ -11,8 +11,7 @@ from urllib.parse import quote
 from connleak.model.comparison import Comparison
 from connleak.model.errors import Error
 from connleak.model.verdict import Verdict
-from connleak.recording import folders
-from connleak.recording import reader as recording
+from connleak.recording import folders, reader
 from connleak.render import comparison as compared
 from connleak.render import page, series
 from connleak.render.sanitize import first_line, harmless
@@ -42,9 +41,9 @@ def write_index(reports: Path) -> Path:
 def index_row(folder: Path) -> dict[str, object] | None:
     """Return the index's row of a folder; None if it is neither a judged run nor a comparison."""
     try:
-        if folders.has(folder / "compare.json"):
-            found = recording.read_json(folder / "compare.json", Comparison, "")
-            names = harmless(compared.spoken([arm.name for arm in found.arms]), SHOWN)
+        if folders.is_file(folder / "compare.json"):
+            found = reader.read_json(folder / "compare.json", Comparison, "")
+            names = harmless(compared.format_list([arm.name for arm in found.arms]), SHOWN)
             href = link(folder.name, "compare.html")
             return {
                 "outcome": found.outcome,
@@ -55,8 +54,8 @@ def index_row(folder: Path) -> dict[str, object] | None:
                 "spark": "",
                 "peak": 0,
             }
-        verdict = recording.read_json(folder / "verdict.json", Verdict, "")
-        plan = recording.read_plan(folder)
+        verdict = reader.read_json(folder / "verdict.json", Verdict, "")
+        plan = reader.read_plan(folder)
         spark = kept_spark(folder)
     except (Error, OSError):
         return None
@@ -74,9 +73,9 @@ def index_row(folder: Path) -> dict[str, object] | None:
 def kept_spark(folder: Path) -> str:
     """Return the sparkline of a run, drawn if the file is missing or invalid."""
     path = folder / "spark.txt"
-    drawn = folders.read_text(path) if folders.has(path) else None
+    drawn = folders.read_text(path) if folders.is_file(path) else None
     if drawn is None or not SPARK.fullmatch(drawn):
-        drawn = series.spark(recording.read(folder))
+        drawn = series.spark(reader.read(folder))
         with contextlib.suppress(OSError, Error):  # it is drawn again the next time
             folders.write(path, drawn)
     return drawn

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from connleak import __version__
-from connleak.collectors.framing import host_and_port, need_secret
-from connleak.collectors.relay_client import Relay
+from connleak.collectors.authentication import need_secret
+from connleak.collectors.relay_client import RelayClient
 from connleak.model.plan import Database, Phases, Plan
 from connleak.plan.resolve import Private
-from connleak.processes.supervisor import Keeper
+from connleak.processes.sockets import host_and_port
+from connleak.processes.supervisor import Supervisor
 from connleak.runner.foreground import code_of, own_signals, start
 from connleak.runner.parts import Callbacks
 from connleak.runner.record import record
@@ -58,8 +59,8 @@ def run_relayed(command: Sequence[str], address: str, name: str) -> int:
     """
     secret = need_secret()
     with (
-        Keeper() as supervisor,
-        Relay(supervisor.scratch, host_and_port(address), secret, name) as relay,
+        Supervisor() as supervisor,
+        RelayClient(supervisor.scratch, host_and_port(address), secret, name) as relay,
         own_signals(),
     ):
         return code_of(start(command, relay.environment()).wait())

@@ -14,8 +14,8 @@ from connleak.model.plan import Plan
 from connleak.model.recording import Note
 from connleak.plan.resolve import Private
 from connleak.processes.threads import stopped
-from connleak.recording.reader import PhaseLine
-from connleak.recording.redaction import scrub, secrets_in, without
+from connleak.recording.format import PhaseLine
+from connleak.recording.redaction import redact, redact_logs, secret_values
 from connleak.recording.writer import Writer
 from connleak.runner.host import host
 from connleak.runner.log_patterns import record_log_errors
@@ -47,7 +47,7 @@ class Journal:
 
     def note(self, about: str, text: str, **facts: object) -> None:
         """Write a note."""
-        self.writer.append("notes", Note(self.now(), about, without(text, self.secrets), facts))
+        self.writer.append("notes", Note(self.now(), about, redact(text, self.secrets), facts))
 
     def note_stopped_threads(self) -> None:
         """Write a note for each thread that an exception has ended since the last call."""
@@ -59,10 +59,10 @@ class Journal:
 @contextlib.contextmanager
 def open_journal(plan: Plan, private: Private, folder: Path, files: Collection[str]) -> Iterator[Journal]:
     """Open the recording in `folder`; replace the session's secrets in all its files when they are closed."""
-    known = secrets_in({**os.environ, **private.env}, private.headers) | set(private.secrets)
+    known = secret_values({**os.environ, **private.env}, private.headers) | set(private.secrets)
     journal = Journal(plan, folder, known)
     with contextlib.ExitStack() as stack:
-        stack.callback(scrub, journal.folder, journal.secrets)  # the last one: no process writes there any more
+        stack.callback(redact_logs, journal.folder, journal.secrets)  # the last one: no process writes there any more
         journal.writer = stack.enter_context(Writer(journal.folder, plan, host(), only=files))
         yield journal
 
@@ -88,7 +88,7 @@ def ending(journal: Journal) -> Iterator[None]:
     except KeyboardInterrupt:
         journal.note("run", f"interrupted in phase {journal.phase} of cycle {journal.cycle}", interrupted=True)
     except Error as error:
-        error.message = without(error.message, journal.secrets)  # it may quote the last lines of a log
+        error.message = redact(error.message, journal.secrets)  # it may quote the last lines of a log
         journal.note("run", error.message)
         raise
     finally:

@@ -86,7 +86,7 @@ class View:
             levels=self.levels,
             longest_transaction=round(max(0.0, sample.t - min(begun)), 1) if begun else 0.0,
             growth=round((self.levels[-1] - self.levels[0]) / hours, 1) if hours else 0.0,
-            hosts=tuple(probes.far.hosts()) if probes.far else (),
+            hosts=tuple(probes.relays.hosts()) if probes.relays else (),
             processes=len(probes.living()),
             holders=self.holders(),
             verdict=self.verdict,

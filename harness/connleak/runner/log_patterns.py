@@ -6,21 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-DRIVER_ERRORS = (
-    "SQLite objects created in a thread can only be used in that same thread",
-    "another operation is in progress",
-    "another command is already in progress",
-    "lost synchronization with server",
-    "decryption failed or bad record mac",
-    "PGRES_TUPLES_OK and no message from the libpq",
-    "server closed the connection unexpectedly",
-    "Packet sequence number wrong",
-    "Cannot operate on a closed database",
-    "cannot start a transaction within a transaction",
-    "cannot commit - no transaction is active",
-    "concurrent operations are not permitted",
-)
-"""Messages of sqlite3, asyncpg, psycopg, libpq, OpenSSL and PyMySQL; the last is SQLAlchemy's."""
+from connleak.probe.agent.drivers import ERRORS
+
+DRIVER_ERRORS = (*ERRORS, "concurrent operations are not permitted")
+"""Errors of the drivers that the probe knows; the last one is SQLAlchemy's."""
 
 TOO_MANY = " 53300 "
 """PostgreSQL's SQLSTATE for `too many connections`, as log_line_prefix (%e) writes it on a server of the run."""

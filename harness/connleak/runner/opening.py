@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from connleak.collectors.framing import host_and_port, listener, need_secret
+from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.databases.registry import run_sql
 from connleak.databases.server import Server
 from connleak.model.recording import Backend
 from connleak.processes.services import open_services
-from connleak.processes.supervisor import Keeper
+from connleak.processes.sockets import host_and_port, listen_tcp
+from connleak.processes.supervisor import Supervisor
 from connleak.runner.compose import Composition, Variables
 from connleak.runner.journal import Journal
 from connleak.runner.parts import COMING, Callbacks
@@ -25,7 +26,7 @@ def open_session(made: Composition, journal: Journal, parts: contextlib.ExitStac
     """Return a complete session whose parts are ready; `parts` closes them in reverse order."""
     journal.begin("start", 0)
     callbacks.progress(first_progress(journal))
-    supervisor = parts.enter_context(Keeper())
+    supervisor = parts.enter_context(Supervisor())
     journal.stopped = supervisor.stopped
     services = parts.enter_context(open_services(supervisor, journal.plan.services, journal.folder))
     server = parts.enter_context(made.database(supervisor, journal.folder))
@@ -38,7 +39,7 @@ def open_session(made: Composition, journal: Journal, parts: contextlib.ExitStac
 def assemble(
     made: Composition,
     journal: Journal,
-    supervisor: Keeper,
+    supervisor: Supervisor,
     server: Server,
     services: Variables,
     callbacks: Callbacks,
@@ -78,7 +79,7 @@ def start_parts(session: Session, made: Composition, parts: contextlib.ExitStack
     parts.enter_context(session.probes)
     if plan.listen:
         address = host_and_port(plan.listen, "--listen")
-        session.probes.listen(listener(*address), need_secret(), plan)
+        session.probes.listen(listen_tcp(*address), need_secret(), plan)
     if plan.requirements or plan.python:
         journal.phase = "environment"  # made on first use, which takes some seconds
         session.show()

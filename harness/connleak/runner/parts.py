@@ -127,7 +127,7 @@ NO_SERVER = Server(
     password="",
     dbname="",
     admin={},
-    ours=False,
+    own_server=False,
     own_database=False,
 )
 """The server of a session that reads none."""
@@ -170,8 +170,8 @@ class ExpectedHosts:
         while len({peer.host for peer in self._probes.living() if peer.host}) < self._plan.expect_apps:
             self._show()
             if time.monotonic() > deadline:
-                far = self._probes.far
-                came = ", ".join(far.hosts() if far else ()) or "none"
+                relays = self._probes.relays
+                came = ", ".join(relays.hosts() if relays else ()) or "none"
                 raise Error(
                     f"{self._plan.expect_apps} hosts were expected within {timeout:.0f} s; connected: {came}",
                     f"connleak probe --collector {self._plan.listen} -- COMMAND, on each of them",

@@ -75,7 +75,7 @@ def begin_baseline(session: Session) -> None:
         version=server.version,
         max_connections=server.max_connections,
         reserved=server.reserved,
-        ours=server.ours,
+        ours=server.own_server,
         own_database=server.own_database,
     )
 

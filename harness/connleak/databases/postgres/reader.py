@@ -1,4 +1,4 @@
-"""The sessions of a PostgreSQL database: only those that changed since the last reading are read again."""
+"""The sessions of a PostgreSQL database; each reading fetches only those that changed since the previous one."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from typing import Any
 import psycopg
 
 from connleak.databases.postgres import sql
-from connleak.databases.postgres.local import connect
+from connleak.databases.postgres.connection import connect
 from connleak.databases.server import NotAnswering, Reading, Server
 from connleak.model.recording import Backend
 
 COUNTERS_EVERY = 1.0
+"""Seconds between two readings of counters and locks."""
 OVERLAP = 0.5
-"""Seconds of changes that are read twice: a session writes its row a moment after it has looked at the clock."""
+"""Seconds of changes that are read twice: a session writes its row a moment after it has read the clock."""
 STATEMENT_TIMEOUT = "2s"
 JUMP = 0.25
+"""Seconds by which the server's clock must move, besides the uncertainty of a reading, to count as a jump."""
 RAW = "SQL_ASCII"
-"""The client encoding under which a server neither converts nor checks what it sends."""
-LONGEST = 200
-"""Characters of a session's query that are kept."""
+"""The client encoding for which the server neither converts nor checks text."""
+LONGEST_QUERY = 200
+"""Characters of a session's query that are recorded."""
 CODECS = {"SQL_ASCII": "utf-8", "KOI8R": "koi8_r", "KOI8U": "koi8_u"}
-"""Python's names of a server's encodings, where they are others."""
+"""Python's names of server encodings, where they differ."""
 
 
 class PostgresReader:
-    """One read-only connection with the sampler's rights."""
+    """A reader with one read-only connection with the sampler's rights."""
 
     def __init__(self, server: Server, origin: float) -> None:
         self._server = server
@@ -48,7 +50,7 @@ class PostgresReader:
             self._connection = None
 
     def read(self, *, full: bool) -> Reading:
-        """Returns the sessions of the server's database; raises NotAnswering."""
+        """Return the sessions of the server's database; raise NotAnswering."""
         try:
             if self._connection is None:
                 self._connection = self._connect()
@@ -69,9 +71,9 @@ class PostgresReader:
     def _read(self, connection: psycopg.Connection[Any], full: bool) -> Reading:
         began = time.monotonic()
         with connection.cursor(binary=True) as cursor:
-            # on a server of ours no session is anybody else's, whichever database it is in
-            asked = {"since": None if full else self._since, "everywhere": self._server.ours}
-            cursor.execute(sql.load("activity_postgres"), asked)
+            # on a server that this run started, the sessions in all its databases are the app's
+            parameters = {"since": None if full else self._since, "everywhere": self._server.own_server}
+            cursor.execute(sql.load("activity_postgres"), parameters)
             rows = cursor.fetchall()
             answered = time.monotonic()
             counters, locks = self._once_a_second(cursor, answered)
@@ -82,13 +84,13 @@ class PostgresReader:
         for pid in known.keys() - set(pids):
             del known[pid]
         self._known = known
-        # one whose begin was not yet written when its row was read is missing: then the next reading is of all
+        # a session that had not yet written its start when its row was read is missing: then the next reading is full
         self._since = server_began - OVERLAP if len(known) == len(pids) else None
         changed = None if full else frozenset(row[3] for row in rows if row[3] is not None)
         return Reading((began + answered) / 2, known, changed, counters, locks, jump)
 
     def _once_a_second(self, cursor: Any, now: float) -> tuple[dict[str, float], tuple[int, ...] | None]:
-        """Returns the database's counters and the sessions with an advisory lock; nothing when they are fresh."""
+        """Return the database's counters and the sessions with an advisory lock, at most once a second."""
         if now - self._counted_at < COUNTERS_EVERY:
             return {}, None
         self._counted_at = now
@@ -101,9 +103,10 @@ class PostgresReader:
         return {name: float(value or 0) for name, value in zip(names, cursor.fetchone(), strict=True)}, locks
 
     def _follow_clock(self, server_now: float, local_now: float, took: float) -> float:
-        """Keeps one offset between the clocks, so that the same instant always gets the same number.
+        """Return the jump of the server's clock, 0 without one, and update the offset between the clocks after a jump.
 
-        The server looked at its clock somewhere in the time that the reading took.
+        Between jumps the offset is constant, so that one instant always maps to the same time. The server read its
+        clock at an unknown moment of the reading, which takes `took` seconds.
         """
         offset = local_now - self._origin - server_now
         if self._offset is None:
@@ -124,12 +127,12 @@ class PostgresReader:
             self._time(state_since),
             self._time(xact_since),
             self._text(wait_event),
-            (self._text(query) or "")[:LONGEST],
+            (self._text(query) or "")[:LONGEST_QUERY],
             self._text(usename),
         )
 
     def _text(self, raw: bytes | None) -> str | None:
-        """Returns the words of a row, which bear no promise of an encoding: another database may have another."""
+        """Return the text of a column, whose encoding is uncertain: databases of one server may have different ones."""
         return None if raw is None else raw.decode(self._codec, "replace")
 
     def _time(self, epoch: float | None) -> float | None:
@@ -137,7 +140,7 @@ class PostgresReader:
 
 
 def codec_of(encoding: str) -> str:
-    """Returns Python's name of a server's encoding; of one that Python has not, UTF-8's."""
+    """Return Python's name of a server's encoding, or utf-8 if Python does not have it."""
     try:
         return codecs.lookup(CODECS.get(encoding, encoding.replace("WIN", "cp"))).name
     except LookupError:

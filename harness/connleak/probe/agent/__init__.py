@@ -1,27 +1,40 @@
-"""connleak's probe: which line of the app has which database session, told to a collector outside.
+"""connleak's probe: reports to a collector which line of the app has which database session.
 
-Runs inside the app, on Python 3.8 or newer, with the standard library only. It never blocks the app and never
-raises into it: an event is a tuple on a deque; formatting and sending happen on a thread of its own, and where
-threads do not run (uWSGI without --enable-threads) at the next event.
+It runs inside the app, on Python 3.8 or newer, with the standard library only. It never blocks the app and never
+raises into it: an event is a tuple on a deque; a thread formats and sends it, or, where threads do not run (uWSGI
+without --enable-threads), the next event.
 
-Read in this order: `table` (what is open and who has it), `frames` (a call stack's cheapest useful form), `pools` and
-`drivers` (where the facts come from), `wire` (how they leave).
+Reading order: `state` (what is open and checked out), `stacks` (a call stack's cheapest useful form), `drivers` (the
+table of drivers), `sqlalchemy_pools`, `driver_connects` and `driver_pools` (where events come from), `messages`,
+`transport` and `sender` (how they leave). Modules import only those below them; `install` connects the rest.
 """
 
 import gc
 import os
 
-from . import driver_pools, drivers, jobs, queries, requests, workers
-from . import import_hooks as hooks
-from . import sqlalchemy_pools as pools
-from . import state as table
-from . import transport as wire
+from . import (
+    canary,
+    driver_connects,
+    driver_pools,
+    import_hooks,
+    jobs,
+    owners,
+    queries,
+    requests,
+    sender,
+    sqlalchemy_pools,
+    stacks,
+    state,
+    transport,
+)
+
+__all__ = ["install", "sender", "stacks", "state", "transport"]
 
 WATCHED = (
-    ("asyncio.tasks", workers.watch_asyncio),
-    ("gevent", workers.watch_greenlets),
-    ("eventlet", workers.watch_greenlets),
-    ("sqlalchemy", pools.watch),
+    ("asyncio.tasks", owners.watch_asyncio),
+    ("gevent", owners.watch_greenlets),
+    ("eventlet", owners.watch_greenlets),
+    ("sqlalchemy", sqlalchemy_pools.watch),
     ("flask", requests.watch_flask),
     ("django.core.handlers.base", requests.watch_django),
     ("starlette.applications", requests.watch_starlette),
@@ -29,27 +42,30 @@ WATCHED = (
     ("celery.app.trace", jobs.watch_celery),
     ("apscheduler.executors.base", jobs.watch_apscheduler),
     ("telebot", jobs.watch_telebot),
-    ("psycopg2", drivers.watch_module),
-    ("pymysql", drivers.watch_module),
-    ("MySQLdb", drivers.watch_module),
+    ("psycopg2", driver_connects.watch_module),
+    ("pymysql", driver_connects.watch_module),
+    ("MySQLdb", driver_connects.watch_module),
     ("psycopg2.pool", driver_pools.watch_psycopg2_pool),
-    ("asyncpg", drivers.watch_asyncpg),
-    ("psycopg", drivers.watch_psycopg),
+    ("asyncpg", driver_connects.watch_asyncpg),
+    ("psycopg", driver_connects.watch_psycopg),
     ("psycopg_pool", driver_pools.watch_psycopg_pool),
-    ("sqlite3", drivers.watch_sqlite),
+    ("sqlite3", driver_connects.watch_sqlite),
 )
-"""What is watched, and from when on: right after its module was imported."""
+"""The hook that runs right after a module's import. The modules of drivers stand in `drivers.DRIVERS` too."""
 
 
 def install():
-    """Starts watching: hooks for the libraries that the app will import, and a word to the collector."""
-    gc.callbacks.append(table.on_collector)
-    if wire.MODE == "off":
+    """Install the hooks for the libraries that the app will import, and connect to the collector."""
+    state.after_fork.append(sender.after_fork)
+    transport.before_send.append(driver_connects.record_closed)
+    transport.COMMANDS["canary"] = canary.command
+    gc.callbacks.append(state.on_gc)
+    if transport.GC_MODE == "off":
         gc.disable()
     for name, callback in WATCHED:
-        hooks.after_import(name, callback)
+        import_hooks.after_import(name, callback)
     if os.environ.get("CONNLEAK_PROBE") == "queries":
-        hooks.after_import("sqlalchemy.engine", queries.watch)
+        import_hooks.after_import("sqlalchemy.engine", queries.watch)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=wire.pause, after_in_parent=wire.resume, after_in_child=table.forked)
-    wire.hello()
+        os.register_at_fork(before=sender.pause, after_in_parent=sender.resume, after_in_child=state.reset_after_fork)
+    transport.connect()

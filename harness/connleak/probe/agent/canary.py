@@ -1,51 +1,57 @@
-"""The leak that is planted on purpose (`--canary`): a run that does not show it cannot be trusted with any other.
+"""The leak that is planted on purpose (`--canary`): a run that does not find it cannot be trusted to find another.
 
 The connection is a new one beside the app's pools, opened as the app opens its own and kept in a transaction, so that
-no slot of a pool is taken from the app.
+the app loses no slot of a pool.
 """
 
-import asyncio
 import sys
 from functools import partial
 
-from . import drivers
+from . import driver_connects
 from .sessions import backend_of
-from .state import Connection, opened, taken, watch_end
+from .state import Connection, record_checkout, record_connect, watch_finalization
 
 kept = []  # type: list
 
 
+def command(state):
+    """Plant the canary; the answer names the class of the connection."""
+    return [{"final": True, "planted": plant(state)}]
+
+
 def plant(state):
-    """Opens and keeps one connection; returns what was opened, an empty string when there is no way to."""
+    """Open and keep one connection; return its class's name, or an empty string if there is no way to open one."""
     for mark in list(state.pools.values()):
         pool = mark.ref()
         if pool is not None and mark.used:
             return keep_one(state, partial(pool._invoke_creator, None), getattr(pool, "_is_asyncio", False))
-    if drivers.last is not None:
-        function, args, kwargs = drivers.last
+    if driver_connects.latest_connect is not None:
+        function, args, kwargs = driver_connects.latest_connect
         return keep_one(state, partial(function, *args, **kwargs), False)
     return ""
 
 
 def keep_one(state, connect, through_greenlets):
-    raw = run(connect, through_greenlets)
+    raw = open_transaction(connect, through_greenlets)
     connection = Connection(backend_of(raw), 0, "direct")
-    opened(state, id(raw), connection)
-    watch_end(id(raw), connection, getattr(raw, "driver_connection", raw))
-    taken(state, connection, sys._getframe(0))
+    record_connect(state, id(raw), connection)
+    watch_finalization(id(raw), connection, getattr(raw, "driver_connection", raw))
+    record_checkout(state, connection, sys._getframe(0))
     return type(raw).__name__
 
 
-def run(connect, through_greenlets):
-    """Returns the new connection with a transaction open in it; asyncio's get an event loop of their own."""
+def open_transaction(connect, through_greenlets):
+    """Return a new connection in a transaction; an async one gets an event loop of its own."""
+    import asyncio  # not above: most apps that load the probe do not need it
+
+    loop = None
     if through_greenlets:
         from sqlalchemy.util import greenlet_spawn
 
         loop = asyncio.new_event_loop()
-        raw = loop.run_until_complete(greenlet_spawn(opened_transaction, connect))
+        raw = loop.run_until_complete(greenlet_spawn(connect_and_begin, connect))
     else:
         raw = connect()
-        loop = None
         if asyncio.iscoroutine(raw):
             loop = asyncio.new_event_loop()
             raw = loop.run_until_complete(raw)
@@ -56,7 +62,7 @@ def run(connect, through_greenlets):
     return raw
 
 
-def opened_transaction(connect):
+def connect_and_begin(connect):
     raw = connect()
     begin(raw)
     return raw

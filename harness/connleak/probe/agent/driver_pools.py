@@ -1,53 +1,56 @@
-"""The drivers' own pools: psycopg_pool, psycopg2.pool, asyncpg's.
+"""The drivers' own pools: psycopg_pool, psycopg2.pool and asyncpg's.
 
-Their connections are idle until getconn() or acquire(), and out until they are put back. A pool is marked with its
-line when it is made, as SQLAlchemy's are, but for asyncpg's; what it may keep and counts as out is read when asked.
+Their connections are idle until getconn() or acquire(), and checked out until they are put back. A pool is marked with
+its line when it is made, as SQLAlchemy's are, except asyncpg's.
 """
 
 import functools
 
-from . import transport as wire
+from . import sender, transport
+from .pool_marks import mark_of, wrap_new
 from .sessions import backend_of
-from .sqlalchemy_pools import mark_of, wrap_new
-from .state import Connection, current, emit, given_back, opened, taken, watch_end
+from .state import (
+    Connection,
+    current,
+    emit,
+    record_checkin,
+    record_checkout,
+    record_connect,
+    watch_finalization,
+)
+from .wrapping import reporting
 
 
 def watch_psycopg2_pool(module):
-    """Wraps getconn and putconn of psycopg2's pools."""
-    from .drivers import telling
-
+    """Wrap getconn and putconn of psycopg2's pools."""
     wrap_new(module.AbstractConnectionPool)
     for kind in (module.SimpleConnectionPool, module.ThreadedConnectionPool):
-        kind.getconn = telling(kind.getconn, got)
-        kind.putconn = putting(kind.putconn)
+        kind.getconn = reporting(kind.getconn, on_getconn)
+        kind.putconn = wrap_putconn(kind.putconn)
 
 
 def watch_psycopg_pool(module):
-    """Wraps getconn and putconn of psycopg_pool: `pool.connection()` goes through them, too."""
-    from .drivers import telling
-
+    """Wrap getconn and putconn of psycopg_pool; `pool.connection()` goes through them too."""
     names = ("ConnectionPool", "AsyncConnectionPool", "NullConnectionPool", "AsyncNullConnectionPool")
-    for kind in [getattr(module, name) for name in names if hasattr(module, name)]:  # not all of them in 3.0
+    for kind in [getattr(module, name) for name in names if hasattr(module, name)]:  # 3.0 lacks some
         wrap_new(kind)
         if "getconn" in kind.__dict__:
-            kind.getconn = telling(kind.getconn, got)
+            kind.getconn = reporting(kind.getconn, on_getconn)
         if "putconn" in kind.__dict__:
-            kind.putconn = putting(kind.putconn)
+            kind.putconn = wrap_putconn(kind.putconn)
 
 
 def watch_asyncpg_pool(module):
-    """Wraps the two ends of a taking, and the opening: a pool opens its later connections past connect()."""
-    from .drivers import telling
-
-    module.Pool._acquire = telling(module.Pool._acquire, got)
-    module.Pool.release = putting(module.Pool.release)
+    """Wrap asyncpg's acquire and release, and the opening: its pool does not open later connections by connect()."""
+    module.Pool._acquire = reporting(module.Pool._acquire, on_getconn)
+    module.Pool.release = wrap_putconn(module.Pool.release)
     original = module.PoolConnectionHolder.connect
 
     @functools.wraps(original)
     async def connect(self, *args, **kwargs):
         result = await original(self, *args, **kwargs)
         try:
-            known(current(), self._con, self._pool)
+            pooled_connection(current(), self._con, self._pool)
         except Exception:
             current().dropped += 1
         return result
@@ -55,21 +58,21 @@ def watch_asyncpg_pool(module):
     module.PoolConnectionHolder.connect = connect
 
 
-def known(state, raw, pool):
-    """Returns the connection as it is known, entered as one of this pool when it is new."""
-    raw = getattr(raw, "_con", raw)  # asyncpg's pool gives a proxy
+def pooled_connection(state, raw, pool):
+    """Return the record of a pool's connection; a new connection gets one."""
+    raw = getattr(raw, "_con", raw)  # asyncpg's pool lends a proxy
     try:
         mark = mark_of(state, pool)
-    except TypeError:  # asyncpg's cannot be referenced weakly, and a reference of ours must not keep it alive
+    except TypeError:  # asyncpg's pool supports no weak references, and the probe must not keep it alive
         mark = None
     number = mark.number if mark else 0
     connection = state.connections.get(id(raw))
     if connection is None:
         connection = Connection(backend_of(raw), 0, "driver's pool")
-        opened(state, id(raw), connection)
-        watch_end(id(raw), connection, raw)
+        record_connect(state, id(raw), connection)
+        watch_finalization(id(raw), connection, raw)
         emit(state, "connect", backend=connection.backend, pool=number)
-        wire.arm()
+        sender.start()
     connection.pool = number
     if mark and not mark.used:
         mark.used = True
@@ -77,43 +80,36 @@ def known(state, raw, pool):
     return connection
 
 
-def got(pool, raw, frame):
+def on_getconn(call, raw, caller):
     try:
         state = current()
-        if taken(state, known(state, raw, pool), frame).at > wire.line.due:
-            wire.tick()
+        _, args, _ = call
+        if record_checkout(state, pooled_connection(state, raw, args[0]), caller).at > transport.active.due:
+            sender.flush_overdue()
     except Exception:
         current().dropped += 1
 
 
-def putting(original):
-    """Returns putconn, sync or async, with the connection entered as given back before it is."""
+def wrap_putconn(original):
+    """Return putconn, sync or async, wrapped so that the checkin is recorded before it happens."""
 
     @functools.wraps(original)
     def putconn(self, conn, *args, **kwargs):
-        put(conn)
+        on_putconn(conn)
         return original(self, conn, *args, **kwargs)
 
     return putconn
 
 
-def put(raw):
+def on_putconn(raw):
     try:
         state = current()
         connection = state.connections.get(id(getattr(raw, "_con", raw)))
-        if connection is not None and connection.checkout is not None:
-            at = given_back(state, connection)
-            if at > wire.line.due:
-                wire.tick()
+        if (
+            connection is not None
+            and connection.checkout is not None
+            and record_checkin(state, connection) > transport.active.due
+        ):
+            sender.flush_overdue()
     except Exception:
         current().dropped += 1
-
-
-def figures(pool):
-    """Returns (may keep, beyond that, counted as out) of a driver's pool; None for what is none, or tells nothing."""
-    if hasattr(pool, "get_stats"):  # psycopg_pool
-        stats = pool.get_stats()
-        return pool.max_size, 0, stats.get("pool_size", 0) - stats.get("pool_available", 0)
-    if hasattr(pool, "_used"):  # psycopg2.pool
-        return pool.minconn, pool.maxconn - pool.minconn, len(pool._used)
-    return None

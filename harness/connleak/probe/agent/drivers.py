@@ -1,205 +1,138 @@
-"""Connections that an app opens itself, past SQLAlchemy's pool: the driver's own connect is wrapped.
+"""The table of database drivers: one entry each, with everything about a driver that other modules look up.
 
-SQLAlchemy's calls of it are left to its pool events. The drivers' own pools (psycopg_pool, psycopg2.pool, asyncpg's)
-keep connections idle: theirs are out from getconn() or acquire() on until they are put back. Here, too, is seen when
-the server refuses a connection, whoever asked for it.
+Imports nothing. To add a driver: an entry here, its hook in `driver_connects` or `driver_pools`, and the hook's row in
+`WATCHED`. connleak itself reads `ERRORS` from here.
 """
 
-import functools
-import inspect
-import sys
-
-from . import driver_pools, sessions
-from . import transport as wire
-from .sessions import backend_of
-from .state import Connection, closed, current, emit, here, opened, taken, watch_end
-
-REFUSALS = (
+SERVER_REFUSALS = (
     "too many clients already",
     "remaining connection slots are reserved",
     "Too many connections",
     "too many connections for",
 )
-"""What PostgreSQL and MySQL say at their limit; psycopg2 gives no SQLSTATE at connect, so the words must do."""
+"""Errors of PostgreSQL and MySQL at their limit: psycopg2 gives no SQLSTATE when connecting, so the text decides."""
 
-last = None
-"""The latest way in which a connection was opened by hand: (function, args, kwargs); kept only for a canary."""
-
-
-POOLS = ("psycopg_pool", "psycopg2.pool", "asyncpg.pool")
-"""The modules whose calls of connect() fill a pool of the driver's own."""
-
-
-def watch_module(module):
-    """Wraps the `connect` of psycopg2, pymysql or MySQLdb."""
-    module.connect = telling(module.connect, entered)
+LIBPQ_ERRORS = (
+    "lost synchronization with server",
+    "decryption failed or bad record mac",
+    "server closed the connection unexpectedly",
+)
 
 
-def watch_asyncpg(module):
-    """Wraps asyncpg's connect, which its pool takes from the module below."""
-    module.connect = module.connection.connect = telling(module.connection.connect, entered)
-    driver_pools.watch_asyncpg_pool(module.pool)
+class Driver:
+    """One driver."""
+
+    __slots__ = ("errors", "is_closed", "modules", "name", "pool_module", "pool_sizes", "session_number")
+
+    def __init__(
+        self, name, modules=(), session_number=None, is_closed=None, pool_module="", pool_sizes=None, errors=()
+    ):
+        self.name = name
+        """The module that an app imports."""
+        self.modules = modules
+        """The modules with a hook in `WATCHED`; without any, the probe cannot see this driver's direct connections."""
+        self.session_number = session_number
+        """Returns the server's number of a connection, or raises AttributeError."""
+        self.is_closed = is_closed
+        """Returns whether a connection has been closed; None where `close()` itself is wrapped."""
+        self.pool_module = pool_module
+        """The module, or package, of the driver's own pools: connections that it opens belong to a pool."""
+        self.pool_sizes = pool_sizes
+        """Returns (size, overflow, checked out) of one of those pools."""
+        self.errors = errors
+        """Messages with which it reports that a connection is misused; connleak counts them in the app's log."""
 
 
-def watch_psycopg(module):
-    """Wraps psycopg 3's connect: a class method of both connection classes, and the module's own name for it."""
-    for kind in (module.Connection, module.AsyncConnection):
-        original = kind.__dict__["connect"].__func__ if "connect" in kind.__dict__ else None
-        if original is not None:
-            kind.connect = classmethod(telling(original, entered))
-    module.connect = module.Connection.connect
+def psycopg_pool_sizes(pool):
+    stats = pool.get_stats()
+    return pool.max_size, 0, stats.get("pool_size", 0) - stats.get("pool_available", 0)
 
 
-def watch_sqlite(module):
-    """Wraps sqlite3's connect; its connections get a subclass, for the class itself cannot be referenced weakly."""
-    original = module.connect
-
-    class Connection(module.Connection):
-        """As sqlite3's own; close() is told, and the end of it."""
-
-        def close(self):
-            super().close()
-            hand_closed(self)
-
-    Connection.__qualname__ = "Connection"
-    Connection.__module__ = "sqlite3"
-
-    @functools.wraps(original)
-    def connect(*args, **kwargs):
-        if len(args) < 6:
-            kwargs.setdefault("factory", Connection)
-        raw, handle = sessions.open_sqlite(original, args, kwargs, known)
-        if handle is not None and isinstance(raw, Connection):
-            raw.connleak_handle = handle
-        entered(raw, sys._getframe(1), "sqlite")
-        return raw
-
-    def known():
-        return {connection.backend for connection in list(current().connections.values())}
-
-    module.connect = sys.modules["sqlite3.dbapi2"].connect = connect
+def psycopg2_pool_sizes(pool):
+    return pool.minconn, pool.maxconn - pool.minconn, len(pool._used)
 
 
-def telling(original, listener):
-    """Returns the function with its result told to the listener under the caller's line; sync or async."""
-    if inspect.iscoroutinefunction(original):
-
-        @functools.wraps(original)
-        async def function(*args, **kwargs):
-            caller = sys._getframe(1)
-            try:
-                connection = await original(*args, **kwargs)
-            except Exception as error:
-                refused(error)
-                raise
-            told(listener, connection, caller, original, args, kwargs)
-            return connection
-
-    else:
-
-        @functools.wraps(original)
-        def function(*args, **kwargs):
-            try:
-                connection = original(*args, **kwargs)
-            except Exception as error:
-                refused(error)
-                raise
-            if inspect.isawaitable(connection):
-                return awaited(connection, listener, sys._getframe(1), original, args, kwargs)
-            told(listener, connection, sys._getframe(1), original, args, kwargs)
-            return connection
-
-    return function
-
-
-async def awaited(coming, listener, caller, *call):
+def mysqldb_is_closed(raw):
     try:
-        connection = await coming
-    except Exception as error:
-        refused(error)
-        raise
-    told(listener, connection, caller, *call)
-    return connection
-
-
-def told(listener, connection, caller, *call):
-    global last
-    if listener is entered:
-        if wire.CANARY:
-            last = call
-        listener(connection, caller)
-    else:  # a method of the driver's pool, whose first argument is the pool
-        listener(call[1][0], connection, caller)
-
-
-def refused(error):
-    """Freezes the holder table when it is the server that has no room."""
-    try:
-        words = str(error)
-        for refusal in REFUSALS:
-            if refusal in words:
-                state = current()
-                emit(state, "refused", detail=refusal)
-                wire.freeze(state, "the server: " + refusal)
-                return
+        raw.thread_id()
     except Exception:
-        pass
+        return True
+    return False
 
 
-def entered(raw, frame, source="direct"):
-    """Enters a connection that was opened by hand: it is out from now until it is closed."""
-    try:
-        module = frame.f_globals.get("__name__", "")
-        owner = module.partition(".")[0]
-        if owner == "sqlalchemy":
-            return
-        state = here()
-        pooled = owner in POOLS or module in POOLS
-        pool = frame.f_locals.get("self") if pooled else None
-        if driver_pools.figures(pool) is not None:
-            driver_pools.known(state, raw, pool)
-            return
-        connection = Connection(backend_of(raw), 0, "driver's pool" if pooled else source)
-        opened(state, id(raw), connection)
-        watch_end(id(raw), connection, raw)
-        if pooled:
-            emit(state, "connect", backend=connection.backend)
-        else:
-            checkout = taken(state, connection, frame)
-            if owner == "django":
-                checkout.request = ""  # kept for the thread's next request, as CONN_MAX_AGE says
-            emit(state, "connect", backend=connection.backend, frames=checkout.frames)
-        wire.arm()
-    except Exception:
-        current().dropped += 1
+def thread_id(raw):
+    return raw.thread_id()
 
 
-def hand_closed(raw):
-    try:
-        closed(current(), id(raw))
-    except Exception:
-        current().dropped += 1
+DRIVERS = (
+    Driver(
+        "psycopg2",
+        modules=("psycopg2", "psycopg2.pool"),
+        session_number=lambda raw: raw.get_backend_pid(),
+        is_closed=lambda raw: bool(raw.closed),
+        pool_module="psycopg2.pool",
+        pool_sizes=psycopg2_pool_sizes,
+        errors=("PGRES_TUPLES_OK and no message from the libpq", *LIBPQ_ERRORS),
+    ),
+    Driver(
+        "asyncpg",
+        modules=("asyncpg",),
+        session_number=lambda raw: raw.get_server_pid(),
+        is_closed=lambda raw: raw.is_closed(),
+        pool_module="asyncpg.pool",
+        errors=("another operation is in progress",),
+    ),
+    Driver(
+        "pymysql",
+        modules=("pymysql",),
+        session_number=thread_id,
+        is_closed=lambda raw: not raw.open,
+        errors=("Packet sequence number wrong",),
+    ),
+    Driver("MySQLdb", modules=("MySQLdb",), session_number=thread_id, is_closed=mysqldb_is_closed),
+    Driver(
+        "psycopg",
+        modules=("psycopg",),
+        session_number=lambda raw: raw.info.backend_pid,
+        is_closed=lambda raw: bool(raw.closed),
+        errors=("another command is already in progress", *LIBPQ_ERRORS),
+    ),
+    Driver("psycopg_pool", modules=("psycopg_pool",), pool_module="psycopg_pool", pool_sizes=psycopg_pool_sizes),
+    Driver(
+        "sqlite3",
+        modules=("sqlite3",),
+        errors=(
+            "SQLite objects created in a thread can only be used in that same thread",
+            "Cannot operate on a closed database",
+            "cannot start a transaction within a transaction",
+            "cannot commit - no transaction is active",
+        ),
+    ),
+    Driver("pg8000"),
+    Driver("aiomysql"),
+    Driver("pgdb"),
+    Driver("psycopg2cffi"),
+    Driver("aiopg"),
+    Driver("mysql.connector"),
+)
+
+SESSION_NUMBERS = tuple(dict.fromkeys(driver.session_number for driver in DRIVERS if driver.session_number))
+UNWATCHED = tuple(driver.name for driver in DRIVERS if not driver.modules)
+PACKAGES = tuple(driver.name.partition(".")[0] for driver in DRIVERS)
+ERRORS = tuple(dict.fromkeys(error for driver in DRIVERS for error in driver.errors))
+_BY_PACKAGE = dict(zip(PACKAGES, DRIVERS))
+_POOL_MODULES = tuple(driver.pool_module for driver in DRIVERS if driver.pool_module)
 
 
-def sweep(state):
-    """Ends direct connections that the app has closed: a driver's close() cannot be overridden from outside."""
-    for key, connection in list(state.connections.items()):
-        if connection.source in ("direct", "driver's pool") and connection.ref is not None:
-            raw = connection.ref()
-            if raw is not None and is_closed(raw):
-                closed(state, key)
+def driver_of(thing):
+    """Return the driver that a connection's or a pool's class, or one of its base classes, comes from; else None."""
+    for base in type(thing).__mro__:
+        driver = _BY_PACKAGE.get(base.__module__.partition(".")[0])
+        if driver is not None:
+            return driver
+    return None
 
 
-def is_closed(raw):
-    """Tells whether a driver's connection is closed: psycopg's `closed`, asyncpg's `is_closed()`, pymysql's `open`."""
-    if type(raw).__module__.partition(".")[0] == "MySQLdb":
-        try:
-            raw.thread_id()
-        except Exception:
-            return True
-        return False
-    if hasattr(raw, "is_closed"):
-        return raw.is_closed()
-    if hasattr(raw, "closed"):
-        return bool(raw.closed)
-    return not getattr(raw, "open", True)
+def is_pool_module(module):
+    """Return whether a module belongs to a driver's own pools."""
+    return module in _POOL_MODULES or module.partition(".")[0] in _POOL_MODULES

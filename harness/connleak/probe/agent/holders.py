@@ -1,20 +1,21 @@
-"""The holder table of a process: every checkout that is out, every pool with its idle sessions, as they are now."""
+"""The holder table of a process: every current checkout, and every pool with its idle sessions."""
 
 import sys
 
-from . import driver_pools, workers
-from . import stacks as frames
+from .owners import is_over, task_name, where_task_is
+from .pool_sizes import sizes
+from .stacks import capture
 
 
 def rows(state, stack_number):
-    """Returns a row for each holder and each pool; stacks are named by their numbers."""
+    """Return a row for each holder and each pool; stacks are given by number."""
     running = sys._current_frames()
     found = [holder_row(checkout, running, stack_number) for checkout in list(state.checkouts.values())]
     return found + pool_rows(state, stack_number)
 
 
 def holder_row(checkout, running, stack_number):
-    name, alive, now = whereabouts(checkout, running)
+    name, alive, now = owner_state(checkout, running)
     return {
         "row": "holder",
         "checkout": checkout.number,
@@ -32,22 +33,22 @@ def holder_row(checkout, running, stack_number):
     }
 
 
-def whereabouts(checkout, running):
-    """Returns (name, alive, frames now) of the thread, greenlet or task that took it."""
+def owner_state(checkout, running):
+    """Return (name, alive, current stack) of the thread, greenlet or task that made the checkout."""
     thread = checkout.thread
     if checkout.task is not None:
         task = checkout.task()
-        if workers.is_over(task):
-            return (workers.task_name(task) if task is not None else "a task"), False, []
-        return workers.task_name(task), True, workers.where_task_is(task)
+        if is_over(task):
+            return (task_name(task) if task is not None else "a task"), False, []
+        return task_name(task), True, where_task_is(task)
     if thread.alive() is None:
         return thread.name, False, []
     frame = running.get(thread.ident)
-    return thread.name, True, frames.capture(frame) if frame is not None else []
+    return thread.name, True, capture(frame) if frame is not None else []
 
 
 def pool_rows(state, stack_number):
-    """Returns a row for each live pool; idle sessions of pools that are gone stand in one row of number 0."""
+    """Return a row for each live pool; idle sessions of deleted pools share one row with number 0."""
     idle = {}
     for connection in list(state.connections.values()):
         if connection.checkout is None and connection.backend is not None and connection.process == state.pid:
@@ -57,12 +58,12 @@ def pool_rows(state, stack_number):
         pool = mark.ref()
         if pool is None:
             continue
-        size, kind, overflow, out = sizes(pool)
+        size, overflow, out = sizes(pool)
         found.append(
             {
                 "row": "pool",
                 "pool": mark.number,
-                "kind": kind,
+                "kind": type(pool).__name__,
                 "size": size,
                 "max_overflow": overflow,
                 "timeout": getattr(pool, "_timeout", 0.0),
@@ -77,16 +78,3 @@ def pool_rows(state, stack_number):
     if left:
         found.append({"row": "pool", "pool": 0, "kind": "gone", "size": 0, "idle": left, "at": -1, "created": 0.0})
     return found
-
-
-def sizes(pool):
-    """Returns (idle connections that it may keep, -1 for as many as it had; class; how many beyond; counted as out)."""
-    kind = type(pool).__name__
-    figures = driver_pools.figures(pool)
-    if figures is not None:
-        return figures[0], kind, figures[1], figures[2]
-    names = [base.__name__ for base in type(pool).__mro__]
-    out = pool.checkedout() if hasattr(pool, "checkedout") else 0
-    if "QueuePool" in names:
-        return (pool.size() or -1), kind, pool._max_overflow, out
-    return (0 if "NullPool" in names else 1), kind, 0, out

@@ -1,12 +1,14 @@
-"""Calls a function right after a module was first imported, without importing it."""
+"""Calls a function right after a module is first imported, without importing it."""
 
 import sys
+
+from .state import note
 
 _waiting = {}  # type: dict
 
 
 class _Finder:
-    """Stands first in sys.meta_path and wraps the loader of the modules that we wait for; all others pass."""
+    """The first entry of sys.meta_path: wraps the loaders of the awaited modules, and ignores all others."""
 
     def find_spec(self, name, path=None, target=None):
         if name not in _waiting:
@@ -28,23 +30,21 @@ class _Finder:
 
         try:
             spec.loader.exec_module = exec_module
-        except AttributeError:  # a loader that takes no attributes: the module stays unwatched
+        except AttributeError:  # the loader does not allow it: the module stays unwatched
             pass
         return spec
 
 
 def run(callback, module):
-    """Calls back; what we do wrong is never the app's error."""
+    """Call back; an error of the probe never reaches the app."""
     try:
         callback(module)
     except Exception as error:
-        from . import state as table
-
-        table.note("cannot watch %s: %r" % (module.__name__, error))
+        note("cannot watch %s: %r" % (module.__name__, error))
 
 
 def after_import(name, callback):
-    """Arranges `callback(module)`, at once when the module is already there."""
+    """Have `callback(module)` called after the import, or at once if the module is imported already."""
     if name in sys.modules:
         run(callback, sys.modules[name])
         return

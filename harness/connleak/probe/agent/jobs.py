@@ -1,7 +1,7 @@
-"""Which job a checkout serves where there is no request: `task NAME`, `job NAME`, `message KIND`.
+"""The job that a checkout serves where there is no request: `task NAME`, `job NAME`, `message KIND`.
 
 Celery, APScheduler and pyTelegramBotAPI each have one function that every job goes through; it is wrapped, and the
-job's name kept in a context variable while it runs. At rest every job is over, as every request is.
+job's name is kept in a context variable while it runs. In an idle window all jobs have ended, like all requests.
 """
 
 import contextvars
@@ -13,7 +13,7 @@ _job = contextvars.ContextVar("connleak_job", default="")
 
 
 def running(name, function, *args, **kwargs):
-    """Calls the function as the job of that name."""
+    """Call the function as the job of that name."""
     token = _job.set(name)
     try:
         return function(*args, **kwargs)
@@ -21,14 +21,14 @@ def running(name, function, *args, **kwargs):
         _job.reset(token)
 
 
-def named():
-    """Has `requests.current()` ask for the job, too."""
+def add_job_source():
+    """Make `requests.current()` consider jobs too."""
     if _job.get not in requests.sources:
         requests.sources.append(_job.get)
 
 
 def watch_celery(module):
-    """Wraps the function that makes a task's tracer."""
+    """Wrap the function that makes a task's tracer."""
     original = module.build_tracer
 
     @functools.wraps(original)
@@ -42,11 +42,11 @@ def watch_celery(module):
         return trace_task
 
     module.build_tracer = build_tracer
-    named()
+    add_job_source()
 
 
 def watch_apscheduler(module):
-    """Wraps APScheduler's run_job (3.x), before its executors import it."""
+    """Wrap APScheduler's run_job (3.x), before its executors import it."""
     original = module.run_job
 
     @functools.wraps(original)
@@ -54,11 +54,11 @@ def watch_apscheduler(module):
         return running("job " + str(getattr(job, "name", "") or job), original, job, *args, **kwargs)
 
     module.run_job = run_job
-    named()
+    add_job_source()
 
 
 def watch_telebot(module):
-    """Wraps the function that pyTelegramBotAPI's worker threads run each handler by."""
+    """Wrap the function with which pyTelegramBotAPI's worker threads run each handler."""
     original = module.TeleBot._run_middlewares_and_handler
 
     @functools.wraps(original)
@@ -67,4 +67,4 @@ def watch_telebot(module):
         return running("message " + str(kind), original, self, message, *args, **kwargs)
 
     module.TeleBot._run_middlewares_and_handler = _run_middlewares_and_handler
-    named()
+    add_job_source()

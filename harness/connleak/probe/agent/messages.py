@@ -1,22 +1,25 @@
-"""How the facts look when they leave: events in flat lists of numbers, stacks and requests by number.
+"""The format of the messages: events as flat lists of numbers, stacks and requests by number.
 
-Two events come with every request, so they are lists of whole numbers, which JSON writes fastest:
-`taken` is [at, number, thread, backend, pool, stack, request] again and again, `returned` and `collected` are
-[at, number] again and again; `at` is in microseconds, -1 stands for none. All others are [at, kind, facts].
+Two events occur per request, so they are flat lists of integers, which JSON writes fastest: `checkouts` repeats
+[at, number, thread, backend, pool, stack, request], `checkins` and `collected` repeat [at, number]; `at` is in
+microseconds, and -1 means none. All other events are [at, kind, facts]. `collectors/schema.py` is the other end.
 """
 
+import sys
+
 from . import holders
-from . import stacks as frames
+from .drivers import UNWATCHED
+from .stacks import resolve
 
 BATCH = 300
-REQUESTS = 20000
-"""Requests that are told apart; where the framework tells paths and no routes, there may be any number."""
-LONGEST = 300
-"""Characters of a request that are told: with very long ones a batch would not fit into one message."""
+MAX_REQUESTS = 20000
+"""Distinct requests; where the framework gives paths instead of routes, there may be any number."""
+MAX_REQUEST = 300
+"""Characters of a request's name: with very long names a batch would not fit into one message."""
 
 
-class Numbers:
-    """Stacks and requests that this process has told, with their numbers; `new` goes out with the next message."""
+class Numbering:
+    """The numbers of stacks and requests; the new ones go out with the next message."""
 
     def __init__(self):
         self.stacks = {}
@@ -24,49 +27,49 @@ class Numbers:
         self.new_stacks = {}
         self.new_requests = {}
 
-    def stack(self, found):
-        """Returns the number of a stack; -1 where no line of the app is on it."""
-        if not found:
+    def stack(self, frames):
+        """Return the number of a stack; -1 if it has no line of the app."""
+        if not frames:
             return -1
-        if len(found) == 2:
-            key = (id(found[0]), found[1])
-        elif len(found) == 4:
-            key = (id(found[0]), found[1], id(found[2]), found[3])
+        if len(frames) == 2:
+            key = (id(frames[0]), frames[1])
+        elif len(frames) == 4:
+            key = (id(frames[0]), frames[1], id(frames[2]), frames[3])
         else:
-            key = (id(found[0]), found[1], id(found[2]), found[3], id(found[4]), found[5])
+            key = (id(frames[0]), frames[1], id(frames[2]), frames[3], id(frames[4]), frames[5])
         entry = self.stacks.get(key)
         if entry is None:
-            entry = self.stacks[key] = (len(self.stacks), found)  # `found` keeps the code objects: ids stay theirs
-            self.new_stacks[entry[0]] = frames.resolve(found)
+            entry = self.stacks[key] = (len(self.stacks), frames)  # `frames` keeps the code objects: ids stay theirs
+            self.new_stacks[entry[0]] = resolve(frames)
         return entry[0]
 
     def request(self, name):
         number = self.requests.get(name)
         if number is None:
-            if len(self.requests) >= REQUESTS:
+            if len(self.requests) >= MAX_REQUESTS:
                 return 0
             number = self.requests[name] = len(self.requests)
-            self.new_requests[number] = name[:LONGEST]
+            self.new_requests[number] = name[:MAX_REQUEST]
         return number
 
-    def fresh(self):
-        """Returns the new stacks and requests, as every message bears them."""
+    def unsent(self):
+        """Return the new stacks and requests, as each message carries them."""
         return {"stacks": self.new_stacks, "requests": self.new_requests}
 
-    def told(self):
+    def mark_sent(self):
         self.new_stacks = {}
         self.new_requests = {}
 
 
-def of_events(events, numbers):
-    """Returns the message's lists for a batch of events."""
-    taken, returned, collected, others = [], [], [], []
-    stack, request = numbers.stack, numbers.request
+def encode_events(events, numbering):
+    """Return a message's lists for a batch of events."""
+    checkouts, checkins, collected, others = [], [], [], []
+    stack, request = numbering.stack, numbering.request
     for event in events:
         if type(event) is not tuple:
             connection = event.connection
             backend = connection.backend
-            taken += (
+            checkouts += (
                 int(event.at * 1e6),
                 event.number,
                 event.thread.ident,
@@ -78,7 +81,7 @@ def of_events(events, numbers):
             continue
         at, kind, facts = event
         if kind is None:
-            returned += (int(at * 1e6), facts)
+            checkins += (int(at * 1e6), facts)
         elif kind == "collected":
             collected += (int(at * 1e6), facts)
         else:
@@ -86,12 +89,13 @@ def of_events(events, numbers):
             if "frames" in facts:
                 facts["at"] = stack(facts.pop("frames"))
             others.append([at, kind, facts])
-    return {"taken": taken, "returned": returned, "collected": collected, "others": others}
+    return {"checkouts": checkouts, "checkins": checkins, "collected": collected, "events": others}
 
 
-def of_holders(state, numbers, unwatched):
-    """Returns the parts of an answer that holds the whole holder table, a hundred rows each."""
-    rows = holders.rows(state, numbers.stack)
+def encode_holders(state, numbering):
+    """Return the holder table as messages of a hundred rows each."""
+    unwatched = [name for name in UNWATCHED if name in sys.modules]
+    rows = holders.rows(state, numbering.stack)
     parts = [rows[start : start + 100] for start in range(0, len(rows), 100)] or [[]]
     return [
         {"rows": part, "dropped": state.dropped, "unwatched": unwatched, "final": part is parts[-1]} for part in parts

@@ -1,18 +1,18 @@
-"""Statements as SQLAlchemy runs them: who uses a checkout besides the one that took it. Only with `--probe queries`.
+"""SQLAlchemy's statements: detects a checkout that several threads or tasks use. Only with `--probe queries`.
 
-It costs some microseconds a statement. What an app sends past SQLAlchemy, by a driver's own connection, is not seen.
+It costs some microseconds per statement. Statements on a driver's own connection, without SQLAlchemy, are not seen.
 """
 
 import sys
 
-from . import stacks as frames
-from . import transport as wire
-from .state import current, used_at_once, used_elsewhere
-from .workers import get_ident, this_task
+from . import sender
+from .owners import get_ident, this_task
+from .stacks import capture
+from .state import current, report_concurrent_use, report_other_process
 
 
 class Use:
-    """Who uses a connection: `busy` runs a statement now, `last` ran one last, `before` are those before that."""
+    """The users of a checkout: `busy` runs a statement now, `last` ran the latest one, `before` the earlier ones."""
 
     __slots__ = ("before", "busy", "last")
 
@@ -23,7 +23,7 @@ class Use:
 
 
 def watch(module):
-    """Listens on every engine of the process."""
+    """Listen on every engine of the process."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
@@ -32,8 +32,8 @@ def watch(module):
     event.listen(Engine, "handle_error", failed)
 
 
-def worker():
-    """Returns the key of the thread, greenlet or task that runs now."""
+def owner_key():
+    """Return the key of the thread, greenlet or task that runs now."""
     task = this_task()
     return get_ident() if task is None else id(task)
 
@@ -47,33 +47,33 @@ def key_of(connection):
 def before(connection, cursor, statement, parameters, context, executemany):
     try:
         state = current()
-        known = state.connections.get(key_of(connection))
-        if known is None:
+        record = state.connections.get(key_of(connection))
+        if record is None:
             return
-        if known.process != state.pid and known.checkout is None:
-            used_elsewhere(state, known, "used", frames.capture(sys._getframe(1)))
+        if record.process != state.pid and record.checkout is None:
+            report_other_process(state, record, "used", capture(sys._getframe(1)))
             return
-        checkout = known.checkout
+        checkout = record.checkout
         if checkout is None:
             return
         use = getattr(checkout, "use", None)
         if use is None:
             use = checkout.use = Use()
-        me = worker()
+        me = owner_key()
         if use.busy not in (None, me):
-            tell(state, known, "while another ran a statement", sys._getframe(1))
+            report(state, record, "while another ran a statement", sys._getframe(1))
         elif use.last not in (None, me):
             if me in use.before:
-                tell(state, known, "in turns with another", sys._getframe(1))
+                report(state, record, "in turns with another", sys._getframe(1))
             use.before.add(use.last)
         use.busy = use.last = me
     except Exception:
         current().dropped += 1
 
 
-def tell(state, known, how, frame):
-    used_at_once(state, known, "used", how, frames.capture(frame))
-    wire.arm()
+def report(state, record, how, frame):
+    report_concurrent_use(state, record, "used", how, capture(frame))
+    sender.start()
 
 
 def after(connection, cursor, statement, parameters, context, executemany):
@@ -87,8 +87,8 @@ def failed(context):
 
 def idle(connection):
     try:
-        known = current().connections.get(key_of(connection))
-        use = getattr(known and known.checkout, "use", None)
+        record = current().connections.get(key_of(connection))
+        use = getattr(record and record.checkout, "use", None)
         if use is not None:
             use.busy = None
     except Exception:

@@ -1,20 +1,20 @@
-"""Which request a checkout serves, as `GET /users/<int:number>`, told by the framework's own context where it has one.
+"""The request that a checkout serves, as `GET /users/<int:number>`, from the framework's own context if it has one.
 
-Flask and web.py keep the current request where it can be read; for Django and Starlette (so FastAPI, too) the one
-function that every request goes through is wrapped. Nothing of a request is kept but two strings.
+Flask and web.py keep the current request where it can be read; for Django and Starlette (thus FastAPI too) the one
+function that every request goes through is wrapped. Only a request's method and route are kept.
 """
 
 import contextvars
 import functools
 
 sources = []  # type: list
-"""Functions that return the name of what is being served now, an empty string for nothing."""
+"""Functions that return the current request or job, or an empty string."""
 _scope = contextvars.ContextVar("connleak_scope", default=None)
 _django = contextvars.ContextVar("connleak_django", default=None)
 
 
 def current():
-    """Returns method and route of the request that this thread or task serves, an empty string outside of any."""
+    """Return the method and route of the request that this thread or task serves, else an empty string."""
     for source in sources:
         name = source()
         if name:
@@ -23,7 +23,7 @@ def current():
 
 
 def watch_flask(module):
-    """Finds the context variable that Flask (2.2 or newer) keeps its request in."""
+    """Read the context variable in which Flask (2.2 or newer) keeps its request."""
     from flask import globals as names
 
     context = getattr(names, "_cv_request", None) or getattr(names, "_cv_app", None)
@@ -41,7 +41,7 @@ def watch_flask(module):
 
 
 def watch_webpy(module):
-    """Reads web.py's `ctx`, which it empties after each request."""
+    """Read web.py's `ctx`, which is emptied after each request."""
     context = module.ctx
 
     def webpy():
@@ -52,7 +52,7 @@ def watch_webpy(module):
 
 
 def watch_django(module):
-    """Wraps the function that turns a request into a response, of both kinds."""
+    """Wrap the functions, sync and async, that turn a request into a response."""
     handler = module.BaseHandler
     original, original_async = handler.get_response, handler.get_response_async
 
@@ -85,7 +85,7 @@ def watch_django(module):
 
 
 def watch_starlette(module):
-    """Wraps the application's call; the route's pattern is in the scope once it was found."""
+    """Wrap the application's call; the scope has the route once it has been matched."""
     original = module.Starlette.__call__
 
     @functools.wraps(original)

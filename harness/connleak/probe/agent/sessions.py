@@ -1,12 +1,14 @@
-"""What number the server knows a connection by: Postgres's pid, MySQL's thread id, a pooler's client port, a handle.
+"""The server's number of a connection: PostgreSQL's pid, MySQL's thread id, a client port or a file handle.
 
-The last two are asked for by the run: behind PgBouncer the pid that the driver tells is made up, so the port must do,
-and a SQLite session is a file descriptor, which sqlite3 does not tell.
+The run's environment selects the last two: behind PgBouncer the driver's pid is not the server's, so the client port
+identifies the session; a SQLite session is a file descriptor, which sqlite3 does not expose.
 """
 
 import _socket
 import _thread
 import os
+
+from .drivers import SESSION_NUMBERS
 
 SQLITE = os.environ.get("CONNLEAK_SQLITE", "")
 """The watched database file."""
@@ -14,13 +16,13 @@ BY_PORT = os.environ.get("CONNLEAK_BACKEND") == "port"
 HANDLES = 10000
 """A handle's number is the process's pid times this, plus its descriptor; the sampler counts the same way."""
 
-# kept from before gevent or eventlet replace it
+# bound before gevent or eventlet replace it
 opening = _thread.allocate_lock()
-"""Held while a SQLite file is opened, so that the new descriptor is this connection's."""
+"""Held while a SQLite file is opened, so that the new descriptor belongs to this connection."""
 
 
 def backend_of(connection):
-    """Returns the session's number as the sampler will see it, None when it cannot be known."""
+    """Return the session's number as the sampler sees it, None if it is unknown."""
     raw = getattr(connection, "driver_connection", None)  # SQLAlchemy's async adapters; before 1.4.24 `_connection`
     if raw is None:
         raw = getattr(connection, "_connection", connection)
@@ -29,15 +31,16 @@ def backend_of(connection):
         return handle
     if BY_PORT:
         return port_of(raw)
-    for name in ("get_backend_pid", "get_server_pid", "thread_id"):
-        method = getattr(raw, name, None)
-        if method is not None:
-            return method()
-    return getattr(getattr(raw, "info", None), "backend_pid", None)
+    for number_of in SESSION_NUMBERS:  # by attribute, not by class: instrumentation may wrap a driver's connection
+        try:
+            return number_of(raw)
+        except AttributeError:
+            pass
+    return None
 
 
 def port_of(raw):
-    """Returns the local port of a driver's socket."""
+    """Return the local port of a driver's socket."""
     if hasattr(raw, "fileno"):
         copy = _socket.socket(fileno=os.dup(raw.fileno()))
         try:
@@ -50,7 +53,7 @@ def port_of(raw):
 
 
 def descriptors():
-    """Returns this process's descriptors of the watched file."""
+    """Return this process's descriptors of the watched file."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -61,11 +64,11 @@ def descriptors():
     return found
 
 
-def open_sqlite(original, args, kwargs, known):
-    """Returns (connection, its handle's number); None for another file than the watched one, or one in memory.
+def open_sqlite(original, args, kwargs, open_backends):
+    """Return (connection, its handle's number); the number is None for a file other than the watched one.
 
-    `known` are the numbers of the connections that are open: one closed by another thread meanwhile may leave its
-    descriptor to ours.
+    `open_backends` returns the numbers of the open connections: the new connection may reuse the descriptor of one that
+    another thread has closed meanwhile.
     """
     if not SQLITE:
         return original(*args, **kwargs), None
@@ -74,5 +77,5 @@ def open_sqlite(original, args, kwargs, known):
         raw = original(*args, **kwargs)
         after = descriptors()
     base = os.getpid() * HANDLES
-    new = after - before or {number for number in after if base + number not in known()}
+    new = after - before or {number for number in after if base + number not in open_backends()}
     return raw, (base + max(new) if new else None)

@@ -1,45 +1,35 @@
-"""SQLAlchemy's pools (1.4, 2.0, 2.1): its public pool events on the class, and two wrapped methods.
+"""SQLAlchemy's pools (1.4, 2.0, 2.1): listeners for the public pool events, and two wrapped methods.
 
-The wraps are there since no event tells it: `Pool.__new__` for the line that made a pool, `QueuePool._do_get` for
-callers that wait. Every listener swallows its own errors: the app comes first.
+The methods are wrapped because no event covers them: `Pool.__new__` for the line that made a pool, `QueuePool._do_get`
+for callers that wait. Listeners swallow their own errors, so that the app never sees one.
 """
 
 import sys
-import weakref
 from itertools import count
 
-from . import stacks as frames
-from . import state as table
-from . import transport as wire
+from . import sender, state, transport
+from .owners import get_ident, this_task
+from .pool_marks import mark_of, wrap_new
 from .sessions import backend_of
-from .state import Connection, closed, current, emit, given_back, here, monotonic, opened, taken, watch_end
-from .workers import get_ident, this_task
+from .stacks import capture
+from .state import (
+    Connection,
+    current,
+    emit,
+    monotonic,
+    record_checkin,
+    record_checkout,
+    record_close,
+    record_connect,
+    this_process,
+    watch_finalization,
+)
 
 _waiters = count(1)
 
 
-class PoolMark:
-    """What is known of a pool; `ref` is weak."""
-
-    __slots__ = ("created", "frames", "number", "ref", "used")
-
-    def __init__(self, pools, number, pool, found):
-        key = id(pool)
-
-        def gone(ref):
-            mark = pools.get(key)
-            if mark is not None and mark.ref is ref:
-                del pools[key]
-
-        self.number = number
-        self.ref = weakref.ref(pool, gone)
-        self.frames = found
-        self.created = monotonic()
-        self.used = False
-
-
 def watch(module):
-    """Listens on every pool of the process, those to come and those that are there."""
+    """Listen on every pool of the process, existing and future."""
     from sqlalchemy import event
     from sqlalchemy import pool as pools
 
@@ -59,37 +49,27 @@ def watch(module):
 
 
 def guard(function):
-    """Returns the listener with its errors swallowed; a `try` costs nothing until it is needed."""
+    """Return the listener with its errors swallowed; a `try` costs nothing unless it catches."""
 
     def listener(*args):
         try:
             function(*args)
         except Exception:
-            current().dropped += 1  # what this listener would have told is missing
+            current().dropped += 1  # the event is missing from the recording
 
     return listener
 
 
-def mark_of(state, pool):
-    """Returns the pool's mark; a pool from before the probe gets one without a line."""
-    if pool is None:
-        return None
-    mark = state.pools.get(id(pool))
-    if mark is None or mark.ref() is not pool:
-        mark = state.pools[id(pool)] = PoolMark(state.pools, next(state.numbers), pool, [])
-    return mark
-
-
 @guard
 def on_connect(dbapi_connection, record):
-    state = here()
+    state = this_process()
     pool = getattr(record, "_ConnectionRecord__pool", None)
     mark = mark_of(state, pool)
     number = mark.number if mark else 0
     connection = Connection(backend_of(dbapi_connection), number, "pool")
     raw = getattr(dbapi_connection, "driver_connection", dbapi_connection)
-    opened(state, id(dbapi_connection), connection)
-    watch_end(id(dbapi_connection), connection, raw)
+    record_connect(state, id(dbapi_connection), connection)
+    watch_finalization(id(dbapi_connection), connection, raw)
     if mark and not mark.used:
         mark.used = True
         emit(state, "pool", pool=number, frames=mark.frames)
@@ -98,10 +78,10 @@ def on_connect(dbapi_connection, record):
         "connect",
         backend=connection.backend,
         pool=number,
-        frames=frames.capture(sys._getframe(1)),
+        frames=capture(sys._getframe(1)),
         overflow=getattr(pool, "_overflow", 0) > 0,
     )
-    wire.arm()
+    sender.start()
 
 
 def on_checkout(dbapi_connection, record, fairy):  # the hot path: no guard around it, which would cost a call
@@ -110,36 +90,37 @@ def on_checkout(dbapi_connection, record, fairy):  # the hot path: no guard arou
         connection = state.connections.get(id(dbapi_connection))
         if connection is None:
             connection = Connection(backend_of(dbapi_connection), 0, "pool")
-            opened(state, id(dbapi_connection), connection)
-        if taken(state, connection, sys._getframe(3)).at > wire.line.due:  # past the dispatch and the pool's _checkout
-            wire.tick()
+            record_connect(state, id(dbapi_connection), connection)
+        # frame 3 lies above the event's dispatch and the pool's _checkout
+        if record_checkout(state, connection, sys._getframe(3)).at > transport.active.due:
+            sender.flush_overdue()
     except Exception:
         current().dropped += 1
 
 
 def on_checkin(dbapi_connection, record):
     try:
-        if dbapi_connection is not None:  # None: it was invalidated, and told as closed
-            state = table.state  # what is given back was taken in this process: no os.getpid() here
-            connection = state.connections.get(id(dbapi_connection))
+        if dbapi_connection is not None:  # None: it was invalidated, and recorded as closed
+            now = state.active  # its checkout was made in this process: no os.getpid() here
+            connection = now.connections.get(id(dbapi_connection))
             if (
                 connection is not None
                 and connection.checkout is not None
-                and given_back(state, connection) > wire.line.due
+                and record_checkin(now, connection) > transport.active.due
             ):
-                wire.tick()
+                sender.flush_overdue()
     except Exception:
         current().dropped += 1
 
 
 @guard
 def on_close(dbapi_connection, record):
-    closed(current(), id(dbapi_connection), sys._getframe(1))
+    record_close(current(), id(dbapi_connection), sys._getframe(1))
 
 
 @guard
 def on_close_detached(dbapi_connection):
-    closed(current(), id(dbapi_connection), sys._getframe(1))
+    record_close(current(), id(dbapi_connection), sys._getframe(1))
 
 
 @guard
@@ -157,29 +138,8 @@ def on_invalidate(dbapi_connection, record, exception):
         emit(current(), "invalidate", backend=connection.backend, detail=type(exception).__name__)
 
 
-def wrap_new(Pool):
-    """Notes the line that makes each pool.
-
-    By __new__, not __init__: create_engine() reads the arguments of __init__ from its code object, and refuses
-    `echo_pool` and others when that is somebody's wrapper.
-    """
-    original = Pool.__new__
-
-    def __new__(cls, *args, **kwargs):
-        self = original(cls) if original is object.__new__ else original(cls, *args, **kwargs)
-        try:
-            state = current()
-            found = frames.capture(sys._getframe(1))
-            state.pools[id(self)] = PoolMark(state.pools, next(state.numbers), self, found)
-        except Exception:
-            pass
-        return self
-
-    Pool.__new__ = __new__
-
-
 def wrap_get(QueuePool):
-    """Notes who waits for a connection, for how long, and in vain; a pool with room costs one comparison."""
+    """Record callers that wait for a connection, and time out; a pool with free slots costs one comparison."""
     original = QueuePool._do_get
 
     def _do_get(self):
@@ -195,44 +155,45 @@ def wrap_get(QueuePool):
             outcome = "timeout" if type(error).__name__ == "TimeoutError" else "wait"
             raise
         finally:
-            wait_ends(self, waiter, began, outcome)
+            on_wait_end(self, waiter, began, outcome)
 
     _do_get.__wrapped__ = original
     QueuePool._do_get = _do_get
 
 
-def wait_ends(pool, waiter, began, outcome):
-    """Tells of a wait; the first in vain freezes the holder table."""
+def on_wait_end(pool, waiter, began, outcome):
+    """Report a wait; at the first timeout, with a snapshot of the holder table."""
     try:
         state = current()
         state.waiting.pop(waiter, None)
         seconds = monotonic() - began
         if outcome == "timeout" or seconds > 0.001:
             mark = mark_of(state, pool)
-            found = frames.capture(sys._getframe(2))
+            frames = capture(sys._getframe(2))
             emit(
                 state,
                 outcome,
                 pool=mark.number,
                 seconds=seconds,
-                nested=holds_one_of(state, mark.number, found),
-                frames=found,
+                nested=holds_one_of(state, mark.number, frames),
+                frames=frames,
             )
         if outcome == "timeout":
-            wire.freeze(state, "QueuePool limit of size %d overflow %d reached" % (pool.size(), pool._max_overflow))
+            reason = "QueuePool limit of size %d overflow %d reached" % (pool.size(), pool._max_overflow)
+            sender.snapshot_at_first_exhaustion(state, reason)
     except Exception:
         pass
 
 
-def holds_one_of(state, pool, found):
-    """Tells whether the calling thread, greenlet or task has a connection of that pool, taken at another point.
+def holds_one_of(state, pool, frames):
+    """Return whether the calling thread, greenlet or task has a checkout from that pool, made at another line.
 
-    One that was taken at this very point belongs to an earlier call: a pool's thread may serve the next request while
+    A checkout made at this line belongs to an earlier call: a thread of a thread pool may serve the next request while
     the last one's dependency waits for its end.
     """
     me, task = get_ident(), this_task()
     for checkout in list(state.checkouts.values()):
-        if checkout.connection.pool == pool and checkout.frames[:2] != found[:2]:
+        if checkout.connection.pool == pool and checkout.frames[:2] != frames[:2]:
             if task is not None:
                 if checkout.task is not None and checkout.task() is task:
                     return True

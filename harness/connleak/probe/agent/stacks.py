@@ -1,15 +1,17 @@
 """A call stack in its cheapest useful form: up to three frames of the app, as (code object, instruction) pairs.
 
-Frames themselves are never kept: they would keep the app's objects alive, and so the very sessions that we watch.
-Lines are looked up later, outside the app's hot path (f_lasti costs half of what f_lineno does).
+Frames themselves are never kept: they would keep the app's objects alive, and with them the watched sessions.
+Line numbers are looked up later, outside the app's hot path (f_lasti costs half as much as f_lineno).
 """
 
 import os
 import sys
 
+from .drivers import PACKAGES
+
 PLUMBING, APP, LIBRARY, BOUNDARY = 0, 1, 2, 3
 DEPTH = 64
-"""Autoflush is 28 to 30 frames below the app's line, a lazy load 25: 64 leaves room for a framework between."""
+"""Autoflush is 28 to 30 frames below the app's line, a lazy load 25: 64 leaves room for a framework in between."""
 WANTED = 3
 _STEPS = range(DEPTH)
 
@@ -19,21 +21,12 @@ _CANARY = os.path.join(_HERE, "canary.py")
 _STDLIB = os.path.dirname(os.path.abspath(os.__file__))
 _PLUMBING_PACKAGES = frozenset(
     [
+        *PACKAGES,
         "sqlalchemy",
         "flask_sqlalchemy",
         "sqlmodel",
         "alembic",
-        "psycopg2",
-        "psycopg",
-        "psycopg_pool",
-        "asyncpg",
-        "aiopg",
-        "pymysql",
-        "MySQLdb",
-        "mysql",
-        "aiomysql",
         "aiosqlite",
-        "sqlite3",
         "greenlet",
         "gevent",
         "eventlet",
@@ -77,13 +70,13 @@ _BOUNDARIES = (
 
 
 def classify(filename):
-    """Returns whether a file is the app's own, a library's, or plumbing that every app has below or above its lines.
+    """Return whether a file is the app's own, a library's, or plumbing that every app has below or above its lines.
 
-    A boundary is plumbing that calls the app: outside of it there is no line worth knowing once one was found.
+    A boundary is plumbing that calls the app: frames outside of it are irrelevant once one of the app was found.
     """
     path = os.path.abspath(filename)
     if path == _CANARY:
-        return APP  # the leak that is planted to see whether it is seen stands for the app's
+        return APP  # the planted leak stands for one of the app's
     if filename.startswith("<") or path.startswith((_HERE, _ENTRY)):
         return PLUMBING
     if path.endswith(_BOUNDARIES):
@@ -98,11 +91,11 @@ def classify(filename):
     return APP
 
 
-_kinds = {}  # type: dict  # file name -> kind; a plain dict, for a subclass with __missing__ takes half as long again
+_kinds = {}  # type: dict  # file name -> kind; a plain dict, because a subclass with __missing__ takes half as long again
 
 
 def kind_of(filename):
-    """Returns a file's kind, worked out on first use."""
+    """Return a file's kind, determined on first use."""
     kind = _kinds.get(filename)
     if kind is None:
         kind = _kinds[filename] = classify(filename)
@@ -110,7 +103,7 @@ def kind_of(filename):
 
 
 def capture(frame):
-    """Returns [code, instruction, code, instruction, ...] of the innermost app frames from `frame` outwards."""
+    """Return [code, instruction, code, instruction, ...] of the innermost app frames from `frame` outwards."""
     found = []
     if not walk(frame, APP, found) and "greenlet" in sys.modules:
         walk_outer_greenlets(found)
@@ -120,7 +113,7 @@ def capture(frame):
 
 
 def walk(frame, wanted, found):
-    """Adds the frames of a kind to `found`; False when the stack ended before it had enough."""
+    """Add the frames of a kind to `found`; return False if the stack ends before there are enough."""
     kinds = _kinds
     for _ in _STEPS:
         code = frame.f_code
@@ -143,7 +136,7 @@ def walk(frame, wanted, found):
 
 
 def of_kind(chain):
-    """Returns what `capture` does, of frames that are given one by one, innermost first."""
+    """Return the app frames of a chain of frames, innermost first, as `capture` does."""
     found = []
     for frame in chain:
         if len(found) < 2 * WANTED and kind_of(frame.f_code.co_filename) == APP:
@@ -152,7 +145,7 @@ def of_kind(chain):
 
 
 def walk_outer_greenlets(found):
-    """Goes on where an async SQLAlchemy call was awaited from: that is on the parent greenlet, not on f_back."""
+    """Continue where an async SQLAlchemy call was awaited: that is on the parent greenlet, not on f_back."""
     try:
         outer = sys.modules["greenlet"].getcurrent().parent
         while outer is not None and not (outer.gr_frame is not None and walk(outer.gr_frame, APP, found)):
@@ -162,7 +155,7 @@ def walk_outer_greenlets(found):
 
 
 def line_of(code, instruction):
-    """Returns the line number of an instruction."""
+    """Return the line number of an instruction."""
     if hasattr(code, "co_lines"):
         for start, end, line in code.co_lines():
             if start <= instruction < end and line is not None:
@@ -179,7 +172,7 @@ def line_of(code, instruction):
 
 
 def resolve(found):
-    """Returns [[file, line, function], ...] of what `capture` returned; a comprehension bears its function's name."""
+    """Return `capture`'s result as [[file, line, function], ...]; a comprehension gets its function's name."""
     rows = [
         [os.path.abspath(code.co_filename), line_of(code, instruction), code.co_name]
         for code, instruction in zip(found[::2], found[1::2])

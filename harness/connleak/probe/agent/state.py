@@ -1,8 +1,8 @@
-"""What is open in this process and who has it: connections, checkouts, pools, waiters, and the events about them.
+"""The connections, checkouts, pools and waiting callers of this process, and the events about them.
 
-One `State` a process; a forked child gets a new one by Python's at-fork hook. uWSGI runs none: there every event
-compares os.getpid(), a system call that costs as much as all the rest of `current`. Everything here is safe under
-the interpreter's own lock: single dict and deque operations.
+There is one `State` per process; a forked child gets a new one from Python's at-fork hook. uWSGI forks without that
+hook: there, every event compares os.getpid(), a system call that costs as much as the rest of `current`. Everything
+here is safe under the interpreter lock: single dict and deque operations.
 """
 
 import itertools
@@ -13,21 +13,23 @@ import weakref
 from collections import deque
 
 from . import requests
+from .owners import get_ident, is_over, local, this_task, this_thread, weakly
 from .stacks import capture
-from .workers import get_ident, is_over, local, this_task, this_thread, weakly
 
-LIMIT = 20000
-"""Events that may wait for being sent; more are dropped, and counted."""
+MAX_EVENTS = 20000
+"""Unsent events that are kept; further ones are dropped and counted."""
+after_fork = []  # type: list
+"""Functions that a forked child calls, with whether its parent had open connections."""
 
-# kept from before gevent or eventlet replace them
+# bound before gevent or eventlet replace them
 monotonic = time.monotonic
 getpid = os.getpid
 
-_collecting = [0]
+_gc_thread = [0]
 
 
 class Connection:
-    """An open connection; `checkout` is who has it now, None when it is idle in its pool."""
+    """An open connection; `checkout` is its current checkout, None while it is idle in its pool."""
 
     __slots__ = ("backend", "checkout", "pool", "process", "ref", "source")
 
@@ -41,11 +43,11 @@ class Connection:
 
 
 class Checkout:
-    """A taking of a connection that was not given back yet; `use` is there only with `queries`."""
+    """A connection in use, with its owner and stack; `use` exists only with `--probe queries`."""
 
     __slots__ = ("at", "connection", "frames", "number", "request", "task", "thread", "use")
 
-    def __init__(self, number, connection, found):
+    def __init__(self, number, connection, frames):
         self.number = number
         self.connection = connection
         try:
@@ -54,13 +56,13 @@ class Checkout:
             self.thread = this_thread()
         task = this_task()
         self.task = task if task is None else weakly(task)
-        self.frames = found
+        self.frames = frames
         self.request = requests.current()
         self.at = monotonic()
 
 
 class State:
-    """All of one process."""
+    """The bookkeeping of one process."""
 
     def __init__(self, parent=None):
         self.pid = getpid()
@@ -72,122 +74,123 @@ class State:
         self.events = deque()
         self.dropped = 0
         self.collected = 0
-        self.froze = ""
+        self.first_exhaustion = ""
 
 
-state = State()
+active = State()
+"""This process's state."""
 
 
 silent_forks = False
-"""Whether this process is one whose forks Python does not see."""
+"""Whether this process forks without running Python's at-fork hooks."""
 
 
 def current():
-    """Returns this process's state, a new one right after a fork."""
-    if silent_forks and getpid() != state.pid:
-        forked()
-    return state
+    """Return this process's state, a new one right after a fork."""
+    if silent_forks and getpid() != active.pid:
+        reset_after_fork()
+    return active
 
 
-def here():
-    """Returns this process's state, whatever forked it: for what is rare enough to ask."""
-    if getpid() != state.pid:
-        forked()
-    return state
+def this_process():
+    """Return this process's state after comparing os.getpid(): for rare events."""
+    if getpid() != active.pid:
+        reset_after_fork()
+    return active
 
 
-def forked():
-    """Gives a forked child a state of its own."""
-    global state
-    parent = state
+def reset_after_fork():
+    """Replace the state in a forked child."""
+    global active
+    parent = active
     for connection in parent.connections.values():
         connection.checkout = None  # that checkout is the parent's
-    state = State(parent)
-    for mark in state.pools.values():
+    active = State(parent)
+    for mark in active.pools.values():
         mark.used = False  # until this process has opened a connection with it
-    from . import transport as wire
-
-    wire.after_fork(bool(parent.connections))
+    for function in after_fork:
+        function(bool(parent.connections))
 
 
 def emit(state, kind, **facts):
-    """Puts an event up for sending; never blocks."""
+    """Queue an event for sending; never block."""
     facts["thread"] = get_ident()
-    put(state, (monotonic(), kind, facts))
+    append_event(state, (monotonic(), kind, facts))
 
 
-def put(state, event):
-    if len(state.events) >= LIMIT:
+def append_event(state, event):
+    if len(state.events) >= MAX_EVENTS:
         state.dropped += 1
     else:
         state.events.append(event)
 
 
 def note(text):
+    """Queue a note for the recording."""
     emit(current(), "note", detail=text)
 
 
-def on_collector(phase, info):
-    """Marks the thread that runs the cyclic collector: what is given back inside it was not given back by the app."""
-    _collecting[0] = get_ident() if phase == "start" else 0
+def on_gc(phase, info):
+    """Mark the thread that runs the cyclic garbage collector: a return inside it is not the app's doing."""
+    _gc_thread[0] = get_ident() if phase == "start" else 0
 
 
-def in_collector():
-    return _collecting[0] == get_ident()
+def in_gc():
+    return _gc_thread[0] == get_ident()
 
 
-def opened(state, key, connection):
-    """Enters a new connection; one that was opened by hand and then given to a pool is the pool's from now on."""
+def record_connect(state, key, connection):
+    """Add a new connection; one opened directly and then handed to a pool belongs to the pool from now on."""
     global silent_forks
     silent_forks = "uwsgi" in sys.modules
     old = state.connections.get(key)
     if old is not None:
-        given_back(state, old)
+        record_checkin(state, old)
     state.connections[key] = connection
 
 
-def watch_end(key, connection, raw):
-    """Notices the end of a connection that nobody closes: when the object goes, so does the session."""
+def watch_finalization(key, connection, raw):
+    """Record the close of a connection that is garbage collected without close(): its session ends with it."""
 
     def gone(ref):
         try:
-            here = state
-            known = here.connections.get(key)
-            if here.pid == getpid() and known is not None and known.ref is ref:
-                closed(here, key)
+            now = active
+            record = now.connections.get(key)
+            if now.pid == getpid() and record is not None and record.ref is ref:
+                record_close(now, key)
         except Exception:
             pass
 
     try:
         connection.ref = weakref.ref(raw, gone)
-    except TypeError:  # some drivers' are not weak-referenceable
+    except TypeError:  # some drivers' connections do not support weak references
         pass
 
 
-def taken(state, connection, frame):
-    """Enters a checkout by the calling worker, with the app's line; returns it.
+def record_checkout(state, connection, frame):
+    """Add a checkout by the calling thread or task, with the app's stack, and return it.
 
-    A StaticPool hands one connection to many at once, and tells only the first giving back: there the newest counts.
+    A StaticPool lends one connection to many callers at once and reports only the first checkin: the newest counts.
     """
     before = connection.checkout
     if before is not None:
-        given_back(state, connection)
+        record_checkin(state, connection)
     checkout = Checkout(next(state.numbers), connection, capture(frame))
     connection.checkout = checkout
     state.checkouts[checkout.number] = checkout
     if connection.process != state.pid:
-        used_elsewhere(state, connection, "taken", checkout.frames)
-    elif before is not None and another_lives(before, checkout):
-        used_at_once(state, connection, "taken", "while another had it", checkout.frames)
-    if len(state.events) >= LIMIT:
+        report_other_process(state, connection, "taken", checkout.frames)
+    elif before is not None and has_other_live_owner(before, checkout):
+        report_concurrent_use(state, connection, "taken", "while another had it", checkout.frames)
+    if len(state.events) >= MAX_EVENTS:
         state.dropped += 1
     else:
         state.events.append(checkout)
     return checkout
 
 
-def another_lives(before, now):
-    """Tells whether a checkout's worker is another thread, greenlet or task than the second's, and not over."""
+def has_other_live_owner(before, now):
+    """Return whether `before` belongs to another thread, greenlet or task than `now`, and that one still runs."""
     if before.task is None or now.task is None:
         other = before.task is not now.task or before.thread.ident != now.thread.ident
     else:
@@ -197,47 +200,47 @@ def another_lives(before, now):
     return before.thread.alive() is not None if before.task is None else not is_over(before.task())
 
 
-def given_back(state, connection):
-    """Ends a checkout; one that the collector ended is marked."""
+def record_checkin(state, connection):
+    """End a checkout; mark it if the garbage collector ended it."""
     checkout = connection.checkout
     if checkout is None:
         return
     connection.checkout = None
     state.checkouts.pop(checkout.number, None)
     at = monotonic()
-    if _collecting[0] and in_collector():
+    if _gc_thread[0] and in_gc():
         state.collected += 1
-        put(state, (at, "collected", checkout.number))
-    elif len(state.events) >= LIMIT:
+        append_event(state, (at, "collected", checkout.number))
+    elif len(state.events) >= MAX_EVENTS:
         state.dropped += 1
     else:
         state.events.append((at, None, checkout.number))
     return at
 
 
-def closed(state, key, frame=None):
-    """Ends a connection, and the checkout that still had it."""
+def record_close(state, key, frame=None):
+    """Remove a connection, and end its checkout."""
     connection = state.connections.pop(key, None)
     if connection is not None:
-        given_back(state, connection)
+        record_checkin(state, connection)
         if connection.process != state.pid and frame is not None:
-            used_elsewhere(state, connection, "closed", capture(frame))
-        emit(state, "close", backend=connection.backend, pool=connection.pool, gc=in_collector())
+            report_other_process(state, connection, "closed", capture(frame))
+        emit(state, "close", backend=connection.backend, pool=connection.pool, gc=in_gc())
 
 
-def used_elsewhere(state, connection, how, found):
-    """Tells that a connection was used by another process than the one that opened it."""
+def report_other_process(state, connection, how, frames):
+    """Report that a connection is used by another process than the one that opened it."""
     emit(
         state,
         "shared",
         backend=connection.backend,
-        frames=found,
+        frames=frames,
         detail="%s in process %d, opened in process %d" % (how, state.pid, connection.process),
         other=connection.process,
     )
 
 
-def used_at_once(state, connection, did, how, found):
-    """Tells that a connection was used by one thread or task of this process when another had it."""
+def report_concurrent_use(state, connection, did, how, frames):
+    """Report that a connection is used by one thread or task while another has it checked out."""
     kind = "task" if this_task() is not None else "thread"
-    emit(state, "shared", backend=connection.backend, frames=found, detail="%s by a %s %s" % (did, kind, how))
+    emit(state, "shared", backend=connection.backend, frames=frames, detail="%s by a %s %s" % (did, kind, how))

@@ -1,7 +1,6 @@
-"""How the facts leave: a thread that batches them over a Unix socket (SOCK_SEQPACKET) and answers three questions.
+"""The connection to the collector: messages out, commands in, over a Unix socket (SOCK_SEQPACKET).
 
-snapshot: who has what now; collect: run the cyclic collector; where no thread runs, both are done at the next event.
-Nothing here waits for the collector process: what cannot be sent at once is tried again, then dropped and counted.
+Nothing here waits for the collector: what cannot be sent at once is tried again later, then dropped and counted.
 """
 
 import _socket
@@ -9,59 +8,54 @@ import _thread
 import gc
 import json
 import os
-import select
 import sys
 
-from . import drivers, messages
-from . import state as table
-from .state import getpid, monotonic
+from . import messages
+from .state import current, getpid, monotonic
 
-EVERY = 0.1
 OVERDUE = 0.5
-"""Without a thread that sends, an event does it, when the last sending is longer ago than this."""
-MODE = os.environ.get("CONNLEAK_GC", "normal")
-"""How the cyclic collector runs: normal, off, or eager (also before every holder table)."""
-FAILURES = 2
-"""Errors of ours that end the sending thread."""
+"""Seconds since the last sending after which the next event sends, in case the sending thread does not run."""
+GC_MODE = os.environ.get("CONNLEAK_GC", "normal")
+"""How the cyclic garbage collector runs: normal, off, or eager (also before each holder table)."""
 DEBUG = bool(os.environ.get("CONNLEAK_PROBE_DEBUG"))
-"""Whether what goes wrong in here is written to the app's own stderr."""
+"""Whether the probe's own errors are written to the app's stderr."""
+
 CANARY = bool(os.environ.get("CONNLEAK_CANARY"))
-UNWATCHED = ("pg8000", "aiomysql", "pgdb", "psycopg2cffi", "aiopg", "mysql.connector")
+"""Whether a canary will be planted."""
 
-# kept from before gevent or eventlet replace them
-start_new_thread = _thread.start_new_thread
+# bound before gevent or eventlet replace it
 allocate_lock = _thread.allocate_lock
-poll = getattr(select, "poll", None)
-read, write = os.read, os.write
 
 
-class Line:
-    """The line to the collector, of one process."""
+class Transport:
+    """One process's connection to the collector."""
 
     def __init__(self):
         self.pid = getpid()
         self.socket = None
-        self.numbers = messages.Numbers()
-        self.frozen = None
-        self.running = False
-        self.armed = False
-        self.alone = False
+        self.numbering = messages.Numbering()
+        self.first_exhaustion = None
+        """(moment, reason) of the first exhaustion, until its holder table has been sent."""
         self.due = 0.0
+        """The moment from which an event does the sending itself."""
+        self.threadless = False
+        """Whether no Python thread runs between requests, so that only events can send."""
         self.last_counts = None
         self.lock = allocate_lock()
-        self.sender = allocate_lock()
-        """Held by the one thread that sends, so that there is never a second one."""
-        self.failures = 0
-        self.gone = False
-        """Whether the collector is."""
-        self.wake = None
+
+    def postpone(self):
+        """Make the next sending by an event due later; without threads it is due at once."""
+        self.due = 0.0 if self.threadless else monotonic() + OVERDUE
 
 
-line = Line()
+active = Transport()
+"""This process's transport; a forked child gets a new one."""
+before_send = []  # type: list
+"""Functions that update the process's state before each sending."""
 
 
-def hello():
-    """Says that this process is watched; without a collector the probe stays silent for good."""
+def connect():
+    """Connect to the collector and introduce this process; without a collector the probe stays silent for good."""
     path = os.environ.get("CONNLEAK_SOCKET")
     if not path:
         return
@@ -70,7 +64,7 @@ def hello():
         connection.settimeout(1.0)
         connection.connect(path)
         connection.setblocking(False)
-        line.socket = connection
+        active.socket = connection
         send(
             {
                 "hello": getpid(),
@@ -81,211 +75,99 @@ def hello():
             }
         )
     except OSError:
-        line.socket = None
+        active.socket = None
         connection.close()
 
 
-def after_fork(inherited):
-    """Gives a forked child a line of its own; the parent's socket is only closed, never spoken on."""
-    global line
-    old = line
-    line = Line()
-    if old.socket is not None:
-        old.socket.close()
-        for end in old.wake or ():
-            os.close(end)  # the parent keeps its own
-        hello()
-        if inherited:
-            arm()
+def reset():
+    """Give a forked child a transport of its own; return whether its parent had a connection.
 
-
-def arm():
-    """Starts the sending thread, at the first thing worth telling: a process without database gets none."""
-    if line.socket is not None and not line.armed:
-        line.armed = True
-        line.alone = no_threads()
-        line.due = 0.0 if line.alone else monotonic() + OVERDUE
-        _start()
-
-
-def no_threads():
-    """Tells whether between requests no thread of Python's runs here: uWSGI keeps the interpreter's lock then."""
-    uwsgi = sys.modules.get("uwsgi")
-    options = getattr(uwsgi, "opt", None)
-    return options is not None and not any(name in options for name in ("enable-threads", "threads"))
-
-
-def _start():
-    """Starts the sending thread, unless there is one or it has failed for good."""
-    if line.failures >= FAILURES or line.gone:
-        return
-    line.running = True  # before the lock is tried: a sender that is about to end goes on instead
-    if not line.sender.acquire(False):
-        return
-    try:
-        if line.wake is None:  # one pipe for good: the number of a closed one would soon be a file of the app's
-            line.wake = os.pipe()
-            os.set_blocking(line.wake[1], False)
-        start_new_thread(_run, (line,))
-    except Exception:  # no descriptor, no thread: events do the sending, and try again
-        line.running = False
-        line.sender.release()
-
-
-def _wake(word):
-    """Wakes the sending thread; one that has much to read already is awake."""
-    try:
-        write(line.wake[1], word)
-    except OSError:
-        pass
-
-
-def pause():
-    """Before a fork: ends our thread, for a fork of several threads is warned of from Python 3.12 on.
-
-    One that is busy for longer than the app should wait finds after the fork that it is to go on.
+    The parent's socket is only closed here: nothing may be sent on it.
     """
-    if line.running and line.pid == getpid():
-        line.running = False
-        if line.wake is not None:
-            _wake(b".")
-        if line.sender.acquire(True, 0.2):
-            line.sender.release()
+    global active
+    parent = active
+    active = Transport()
+    if parent.socket is None:
+        return False
+    parent.socket.close()
+    connect()
+    return True
 
 
-def resume():
-    """Goes on, after a fork in the parent, or when the thread could not be started before."""
-    if line.armed and not line.running:
-        _start()
-
-
-def _run(mine):
-    """Sends until it is told to end; an error of ours is borne once, after the second events do the sending."""
-    while True:
-        try:
-            _send_on(mine)
-        except BaseException:
-            mine.failures += 1
-            if DEBUG:
-                sys.excepthook(*sys.exc_info())
-        over = mine.gone or mine.failures >= FAILURES or mine.pid != getpid()
-        if over or not mine.running:
-            mine.sender.release()
-            # a fork that was over before we had ended started no other sender
-            if over or not mine.running or not mine.sender.acquire(False):
-                return
-
-
-def _send_on(mine):
-    waiter = poll()
-    waiter.register(mine.socket.fileno(), select.POLLIN)
-    waiter.register(mine.wake[0], select.POLLIN)
-    while mine.running and mine.pid == getpid():
-        for number, _ in waiter.poll(EVERY * 1000):
-            if number == mine.wake[0]:
-                read(number, 16)
-        if mine.running and not work():
-            mine.gone = True
-            return
-
-
-def tick():
-    """At an event that comes after `line.due`: does the thread's work where the thread does not get to it."""
-    if not line.armed:
-        arm()
-        return
-    resume()
-    work()
-
-
-def work():
-    """Sends what waits and answers what was asked; False when the collector is gone."""
-    if not line.lock.acquire(False):
+def exchange():
+    """Send what is queued and carry out commands; return False if the collector is gone."""
+    if not active.lock.acquire(False):
         return True
     try:
-        state = table.current()
-        drivers.sweep(state)
-        if line.frozen:
-            send_frozen(state)
+        state = current()
+        for update in before_send:
+            update(state)
+        if active.first_exhaustion:
+            send_first_exhaustion(state)
         flush(state)
-        return answer()
+        return receive_commands()
     except Exception:
         if DEBUG:
             sys.excepthook(*sys.exc_info())
         return True
     finally:
-        line.due = 0.0 if line.alone else monotonic() + OVERDUE
-        line.lock.release()
+        active.postpone()
+        active.lock.release()
 
 
-def tell(message):
-    """Sends a message of this process with its new stacks and requests; False when it could not be sent."""
-    message["process"] = line.pid
-    message.update(line.numbers.fresh())
+def send_message(message):
+    """Send a message of this process with its new stacks and requests; return whether it was sent."""
+    message["process"] = active.pid
+    message.update(active.numbering.unsent())
     sent = send(message)
     if sent:
-        line.numbers.told()
+        active.numbering.mark_sent()
     return sent
 
 
 def send(message):
-    """Sends one message at once; False when the collector does not keep up or is gone."""
+    """Send one message without waiting; return False if the collector does not keep up or is gone."""
     try:
-        # not ASCII: half a surrogate, as in the name of a file that is no UTF-8, is replaced, not escaped
-        line.socket.send(json.dumps(message, default=str, ensure_ascii=False).encode("utf-8", "replace"))
+        # not ASCII: half a surrogate, as in a file name that is not UTF-8, is replaced instead of escaped
+        active.socket.send(json.dumps(message, default=str, ensure_ascii=False).encode("utf-8", "replace"))
     except OSError:
         return False
     return True
 
 
 def flush(state):
-    """Sends the waiting events in batches, with the counts of this moment."""
+    """Send the queued events in batches, with the current counts."""
     while True:
         batch = []
         while state.events and len(batch) < messages.BATCH:
             batch.append(state.events.popleft())
         counts = (len(state.checkouts), len(state.waiting), state.dropped)
-        if not batch and counts == line.last_counts:
+        if not batch and counts == active.last_counts:
             return
-        message = messages.of_events(batch, line.numbers)
-        message.update({"out": counts[0], "waiting": counts[1], "dropped": counts[2], "alone": line.alone})
-        if not tell(message):
+        message = messages.encode_events(batch, active.numbering)
+        message.update({"out": counts[0], "waiting": counts[1], "dropped": counts[2], "threadless": active.threadless})
+        if not send_message(message):
             state.events.extendleft(reversed(batch))
             return
-        line.last_counts = counts
+        active.last_counts = counts
         if not batch:
             return
 
 
-def freeze(state, reason):
-    """At the first caller that a pool or the server turned away: has the holder table sent as it is now."""
-    if not state.froze:
-        state.froze = reason
-        line.frozen = (monotonic(), reason)
-        if line.alone or not line.running or line.wake is None:
-            work()
-        else:
-            _wake(b"!")
-
-
-def send_frozen(state):
-    at, reason = line.frozen
-    line.frozen = None
+def send_first_exhaustion(state):
+    at, reason = active.first_exhaustion
+    active.first_exhaustion = None
     flush(state)
-    for part in messages.of_holders(state, line.numbers, unwatched()):
-        part.update({"frozen": reason, "t": at})
-        tell(part)
+    for part in messages.encode_holders(state, active.numbering):
+        part.update({"first_exhaustion": reason, "t": at})
+        send_message(part)
 
 
-def unwatched():
-    return [name for name in UNWATCHED if name in sys.modules]
-
-
-def answer():
-    """Reads commands and carries them out; False when the collector is gone."""
+def receive_commands():
+    """Read the waiting commands and carry them out; return False if the collector is gone."""
     while True:
         try:
-            data = line.socket.recv(4096)
+            data = active.socket.recv(4096)
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:
@@ -293,24 +175,33 @@ def answer():
         if not data:
             return False
         command = json.loads(data.decode())
-        obey(table.current(), command["do"], command["key"])
+        handle_command(current(), command["do"], command["key"])
 
 
-def obey(state, command, key):
-    """Carries out one command: snapshot, collect or canary."""
-    if command == "collect":
-        before = state.collected
-        gc.collect()
-        flush(state)
-        tell({"answer": key, "final": True, "by_gc": state.collected - before})
-    elif command == "canary":
-        from . import canary
-
-        tell({"answer": key, "final": True, "planted": canary.plant(state)})
-    elif command == "snapshot":
-        if MODE == "eager":
-            gc.collect()
-        flush(state)
-        for part in messages.of_holders(state, line.numbers, unwatched()):
+def handle_command(state, name, key):
+    """Carry out one command and send its answer."""
+    handler = COMMANDS.get(name)
+    if handler is not None:
+        for part in handler(state):
             part["answer"] = key
-            tell(part)
+            send_message(part)
+
+
+def snapshot(state):
+    """Return the holder table, as the parts of an answer."""
+    if GC_MODE == "eager":
+        gc.collect()
+    flush(state)
+    return messages.encode_holders(state, active.numbering)
+
+
+def collect(state):
+    """Run the garbage collector; the answer counts the checkouts that it ended."""
+    before = state.collected
+    gc.collect()
+    flush(state)
+    return [{"final": True, "by_gc": state.collected - before}]
+
+
+COMMANDS = {"snapshot": snapshot, "collect": collect}
+"""The collector's commands; each returns the parts of its answer. `install` adds `canary`."""

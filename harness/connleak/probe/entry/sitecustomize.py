@@ -1,4 +1,4 @@
-"""Loads connleak's probe when its variables are set, then the user's own sitecustomize, as if we were not here."""
+"""Loads connleak's probe if its variables are set, then the user's own sitecustomize, as if this one did not exist."""
 
 import os
 import sys
@@ -18,24 +18,24 @@ def _load_probe():
 
 
 def _load_next():
-    """Imports the sitecustomize that would have been found without this folder."""
+    """Import the sitecustomize that would have been found without this folder."""
     here = os.path.dirname(os.path.abspath(__file__))
     path = sys.path[:]
-    ours = sys.modules.pop("sitecustomize", None)
+    this = sys.modules.pop("sitecustomize", None)
     sys.path[:] = [entry for entry in path if os.path.abspath(entry or ".") != here]
     try:
         import sitecustomize  # noqa: F401
     except ImportError as error:
         if getattr(error, "name", "sitecustomize") != "sitecustomize":
             raise
-        if ours is not None:
-            sys.modules["sitecustomize"] = ours
+        if this is not None:
+            sys.modules["sitecustomize"] = this
 
 
 if os.environ.get("CONNLEAK_SOCKET"):
     try:
         _load_probe()
-    except Exception:  # the app comes first: a probe that cannot load is told by its absence
+    except Exception:  # the app comes first: the recording shows that the probe is missing
         if os.environ.get("CONNLEAK_PROBE_DEBUG"):
             raise
 _load_next()

@@ -1,9 +1,9 @@
-"""Recordings -> charts, each a Vega-Lite description, which becomes SVG, PNG or a live part of a page."""
+"""Recordings -> charts as Vega-Lite descriptions, drawn as SVG or PNG, or live on a page."""
 
-from connleak.render.charts.drawing import recoloured, themed, to_png, to_svg
-from connleak.render.charts.growth import growth_chart
 from connleak.render.charts.lifelines import ages_chart, lifelines_chart, sides_chart
 from connleak.render.charts.overlay import multiples_chart, overlay_chart
+from connleak.render.charts.stacked_sessions import growth_chart
+from connleak.render.charts.vega import to_png, to_svg
 
 __all__ = [
     "ages_chart",
@@ -11,9 +11,7 @@ __all__ = [
     "lifelines_chart",
     "multiples_chart",
     "overlay_chart",
-    "recoloured",
     "sides_chart",
-    "themed",
     "to_png",
     "to_svg",
 ]

@@ -1,50 +1,47 @@
-"""Several runs side by side: one line an arm on the same axes, or a small chart each."""
+"""Several runs together: one line per run on the same axes, or a small chart per arm."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.render import series
-from connleak.render.charts.drawing import ARMS, DASHES, altair, legend_choice, time_axis, zoom
-from connleak.render.charts.growth import MARK, answer, area, ceiling, shades, unit_of
+from connleak.render.charts.stacked_sessions import answer, area, ceiling, session_unit, shades
+from connleak.render.charts.style import ARMS, DASHES
+from connleak.render.charts.vega import altair, legend_choice, time_axis, zoom
 
 Runs = dict[str, list[tuple[Recording, Verdict]]]
-"""The runs of each arm, by its name, in order."""
+"""The runs of each arm by its name, in order."""
+OVERLAY_POINTS, MULTIPLES_POINTS = 300, 240
+"""Maximum rows of a run."""
 COLUMNS = 3
 SMALL, LOW = 300, 150
+"""Width and height of a small chart."""
 
 
-def overlay_chart(runs: Runs, heading: str, words: list[str], *, interactive: bool = False) -> dict[str, Any]:
-    """Returns the sessions of every run as a line, an arm a colour and a dash; clocks begin with the first load."""
+def overlay_chart(runs: Runs, heading: str, subtitle: list[str], *, interactive: bool = False) -> dict[str, Any]:
+    """Return the sessions of every run as a line, each arm in its own colour and dash; time starts at the baseline."""
     alt = altair()
-    rows: list[dict[str, Any]] = []
-    ends = [1.0]
     names = {arm: f"{arm}: {', '.join(dict.fromkeys(v.outcome for _, v in made))}" for arm, made in runs.items()}
-    for arm, made in runs.items():
-        for number, (recording, _) in enumerate(made):
-            begin, end = series.span(recording)
-            ends.append(end - begin)
-            for row in series.sessions(recording, 300):
-                level = sum(row[state] for state in series.STATES)
-                rows.append(
-                    {"t": round(row["t"] - begin, 2), "sessions": level, "arm": names[arm], "round": number + 1}
-                )
+    rows = [row for arm, made in runs.items() for row in levels(made, names[arm])]
+    spans = [series.span(recording) for made in runs.values() for recording, _ in made]
+    longest = max([1.0, *(end - begin for begin, end in spans)])
     order = list(names.values())
     most = max((float(row["sessions"]) for row in rows), default=1.0)
     many = max(len(made) for made in runs.values())
-    what = unit_of(next(iter(runs.values()))[0][0])
+    unit = session_unit(next(iter(runs.values()))[0][0])
     lines = (
         alt.Chart(alt.Data(values=rows))
         .mark_line(
             interpolate="step-after", strokeWidth=2 if many == 1 else 1.6, opacity=1 if many == 1 else 0.75, clip=True
         )
         .encode(
-            x=time_axis(alt, 0.0, max(ends)),
+            x=time_axis(alt, 0.0, longest),
             y=alt.Y(
                 "sessions:Q",
-                title=what,
+                title=unit,
                 axis=alt.Axis(tickMinStep=1),
                 scale=alt.Scale(domain=[0, ceiling(most)], nice=False),
             ),
@@ -55,7 +52,7 @@ def overlay_chart(runs: Runs, heading: str, words: list[str], *, interactive: bo
             detail="round:N",
             tooltip=["arm:N", "round:Q", "t:Q", "sessions:Q"],
         )
-        .properties(width=700, height=320, title=alt.TitleParams(heading, subtitle=words))
+        .properties(width=700, height=320, title=alt.TitleParams(heading, subtitle=subtitle))
     )
     if interactive:
         chosen = legend_choice(alt, "arm")
@@ -64,31 +61,41 @@ def overlay_chart(runs: Runs, heading: str, words: list[str], *, interactive: bo
     return spec
 
 
-def cycled(values: Any, names: list[str]) -> list[Any]:
+def levels(made: list[tuple[Recording, Verdict]], name: str) -> Iterator[dict[str, Any]]:
+    """Yield rows {t, sessions, arm, round} of an arm's runs; time starts at each run's baseline."""
+    for number, (recording, _) in enumerate(made, 1):
+        begin, _ = series.span(recording)
+        for row in series.sessions(recording, OVERLAY_POINTS):
+            level = sum(row[state] for state in series.STATES)
+            yield {"t": round(row["t"] - begin, 2), "sessions": level, "arm": name, "round": number}
+
+
+def cycled(values: Sequence[Any], names: list[str]) -> list[Any]:
+    """Return one value per name, repeated from the start where there are too few."""
     return [values[n % len(values)] for n in range(len(names))]
 
 
 def multiples_chart(runs: Runs, heading: str, *, columns: int = COLUMNS) -> dict[str, Any]:
-    """Returns a small growth chart for each arm's first run, all on the same axes, with its answer."""
+    """Return a small growth chart of each arm's first run with its answer, all on the same axes."""
     alt = altair()
     first = {arm: made[0] for arm, made in runs.items()}
     spans = {arm: series.span(recording) for arm, (recording, _) in first.items()}
     length = max(end - begin for begin, end in spans.values())
-    rows = {arm: series.sessions(recording, 240) for arm, (recording, _) in first.items()}
+    rows = {arm: series.sessions(recording, MULTIPLES_POINTS) for arm, (recording, _) in first.items()}
     top = 1.15 * ceiling(max(sum(row[state] for state in series.STATES) for made in rows.values() for row in made))
     used = [s for s in series.STATES if any(row[s] for made in rows.values() for row in made)]
     charts = []
     for number, (arm, (recording, verdict)) in enumerate(first.items()):
         begin = spans[arm][0]
-        what = unit_of(recording) if number % columns == 0 else None
+        unit = session_unit(recording) if number % columns == 0 else None
         low = number + columns >= len(first)
         layers = [
             *shades(alt, recording, begin, begin + length, last=low),
-            area(alt, rows[arm], begin, begin + length, what, last=low, top=top, used=used),
+            area(alt, rows[arm], begin, begin + length, unit, last=low, top=top, used=used),
             *answer(alt, verdict, begin + length, size=11),
         ]
         made = alt.layer(*layers).properties(
-            width=SMALL, height=LOW, title=alt.TitleParams(f"{arm}: {MARK[verdict.outcome]}", fontSize=12)
+            width=SMALL, height=LOW, title=alt.TitleParams(f"{arm}: {verdict.outcome.upper()}", fontSize=12)
         )
         charts.append(made)
     chart = alt.concat(*charts, columns=columns, spacing=18).properties(title=alt.TitleParams(heading))

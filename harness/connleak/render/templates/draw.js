@@ -2,7 +2,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 function recoloured(value, changes) {
   if (Array.isArray(value)) return value.map((v) => recoloured(v, changes));
   if (value && typeof value === "object")
-    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, k === "values" ? v : recoloured(v, changes)]));
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, k === "values" || k === "datasets" ? v : recoloured(v, changes)]));
   return typeof value === "string" && value in changes ? changes[value] : value;
 }
 function draw(id) {

@@ -1,4 +1,4 @@
--- Sessions of this database with an advisory lock. One that is held with no transaction open is a session lock.
+-- Sessions of this database with an advisory lock; without an open transaction it is a session-level lock.
 SELECT DISTINCT pid
   FROM pg_locks
  WHERE locktype = 'advisory'
