@@ -20,7 +20,7 @@ from connleak.plan.resolve import Options, resolve
 from connleak.recording.writer import Writer
 from connleak.render import comparison as compared
 from connleak.runner import experiment
-from connleak.runner.signals import need_lab
+from connleak.runner.requirements import need_lab
 from support.builders import SITE, backend, holder, pool, recording
 from support.plans import plan
 
