@@ -19,6 +19,8 @@ REFUSED = "connleak_refused"
 """The key in the row of a refused request: the host that it was for."""
 OURS = "connleak:"
 """The prefix of an error message by connleak."""
+UNSENT = ("ConnectionRefused", "refused", "RetriesExceeded")
+"""Parts of a client's error for a request that never reached the app."""
 LONGEST = 255
 """Characters of a host's name, as in DNS."""
 KINDS = 1000
@@ -105,8 +107,11 @@ def row_of(seconds: float, name: str, method: str, exception: Any) -> dict[str, 
         refused = hosts.refused_host(exception)
         if refused:
             row["error"] = hosts.refusal(refused[:LONGEST])
+            row["unsent"] = True
             row[REFUSED] = refused
         else:
             text = redact(str(exception), SECRETS)
             row["error"] = (f"the app: {text}" if text.startswith(OURS) else text)[:300]
+            if any(words in text[:300] for words in UNSENT):
+                row["unsent"] = True
     return row

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from connleak import judging as judge
 from connleak.comparing import compare
-from connleak.model.recording import Note, Request, Site
+from connleak.judging import judge
+from connleak.model.recording import Note, NoteCode, Request, Site
 from connleak.render import charts, page
 from connleak.runner import report as results
 from support.builders import backend, holder, pool, recording
@@ -47,12 +47,12 @@ def leaking():
         holders=[[holder(n) for n in range(1, count + 1)] for count in (4, 8, 12)],
         pools=[[pool(size=50, overflow=50, out=12)]] * 3,
     )
-    return made, judge.judge(made)
+    return made, judge(made)
 
 
 def clean():
     made = recording([[backend(1), backend(2)]] * 3, pools=[[pool(idle=(1, 2))]] * 3)
-    return made, judge.judge(made)
+    return made, judge(made)
 
 
 def dom_of(path: Path, profile: Path, *flags: str) -> str:
@@ -85,9 +85,9 @@ def test_the_chart_is_drawn_and_the_verdict_is_text(report: Path, tmp_path: Path
     assert "sessions on the server" in drawn(html, "chart")
     assert "12 sessions, in order of opening" in drawn(html, "lifelines")
     text = re.sub(r"<svg.*?</svg>", "", without_scripts(html), flags=re.S)
-    assert "LEAK" in text and "12 connections still held" in text
+    assert "LEAK" in text and "12 connections were not returned" in text
     label = re.search(r'id="chart"[^>]*aria-label="([^"]+)"', html)
-    assert label and "12 connections still held" in label[1]
+    assert label and "12 connections were not returned" in label[1]
 
 
 @pytest.mark.needs("chromium")
@@ -177,9 +177,9 @@ def test_no_text_of_an_app_or_a_database_becomes_code_in_the_page(words: str, re
     held = msgspec.structs.replace(holder(1, site=site), request=words, thread_name=words, now=site)
     made = recording([[row]] * 3, holders=[[held]] * 3, pools=[[pool(size=50, overflow=50, out=1)]] * 3)
     plan = msgspec.structs.replace(made.plan, app=words, variant=words, target=words, argv=(words,))
-    notes = (Note(1.0, words, words),)
+    notes = (Note(1.0, NoteCode.OTHER, words),)
     made = msgspec.structs.replace(made, plan=plan, notes=notes, requests=(Request(1.5, 0.1, words, error=words),))
-    verdict = judge.judge(made)
+    verdict = judge(made)
     live = {
         "chart": charts.growth_chart(made, verdict, interactive=True),
         "lifelines": charts.lifelines_chart(made, verdict, interactive=True),

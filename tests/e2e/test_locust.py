@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
+from connleak.model.recording import NoteCode
 from connleak.processes.ports import free_port
 from connleak.processes.supervisor import Supervisor
 from connleak.recording import reader
@@ -166,7 +167,7 @@ def test_master_and_workers_record_once_and_all_requests(server: Server, tmp_pat
     said = locust.log.read_text()
     assert code == 1 and said.count("connleak: LEAK") == 1, said
     read = reader.read(locust.out)
-    assert not any("estimated" in note.facts for note in read.notes)
+    assert not any(note.code == NoteCode.REQUESTS_ESTIMATED for note in read.notes)
     counted = requests_counted(tmp_path)
     assert counted > 100
     assert abs(len(read.requests) - counted) <= 0.02 * counted

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from connleak.databases.postgres.binaries import find_programs, reachable_programs, template_data
 from connleak.databases.postgres.connection import connect
-from connleak.model.recording import HOST
+from connleak.model.recording import HOST, NoteCode
 from connleak.processes.accounts import server_account
 from connleak.recording import reader
 from support.cli import command
@@ -183,7 +183,9 @@ def test_two_load_hosts_two_app_hosts_and_one_database_make_one_recording(databa
     hosts = {process.host: process.process // HOST for process in read.snapshots[-1].processes}
     assert sorted(hosts) == ["app1", "app2"], "one recording has both"
     assert sum(request.name == "/ok" for request in read.requests) > 100
-    assert any(note.facts.get("estimated") for note in read.notes), "stock workers tell counts, and it is said"
+    assert any(note.code == NoteCode.REQUESTS_ESTIMATED and note.facts.count for note in read.notes), (
+        "stock workers tell counts, and it is said"
+    )
     loads_at = [(phase.begin, phase.end) for phase in read.phases if phase.name in ("load", "drain")]
     for host, number in hosts.items():
         times = [event.t for event in read.events if event.process // HOST == number and event.kind == "checkout"]

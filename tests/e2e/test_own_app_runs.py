@@ -144,6 +144,6 @@ def test_without_a_probe_the_servers_side_alone_finds_open_transactions_and_says
         )  # fmt: skip
         verdicts[variant] = json.loads(done.stdout)
     assert verdicts["buggy"]["outcome"] == "leak"
-    assert "run with the probe" in verdicts["buggy"]["sentence"]
+    assert "Run with the probe" in verdicts["buggy"]["sentence"]
     assert verdicts["fixed"]["outcome"] == "inconclusive"
     assert "without a probe" in verdicts["fixed"]["sentence"]

@@ -36,7 +36,7 @@ def test_loads_are_lengthened_for_a_sensitivity_that_takes_many_requests(tmp_pat
 def test_a_sensitivity_that_was_not_reached_within_the_limit_is_inconclusive(tmp_path: Path) -> None:
     verdict = run(tmp_path, "missing_remove:fixed", "--sensitivity", "1/100000", "--limit", "1")
     assert verdict["outcome"] == "inconclusive"
-    assert "of the 300000 requests reached the app that 1/100000 takes" in verdict["sentence"]
+    assert "requests reached the app, but a sensitivity of 1/100000 needs 300000" in verdict["sentence"]
 
 
 WITHOUT_SITE = """

@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from connleak.model.recording import NoteCode
 from connleak.plan import catalog
 from connleak.processes.ports import free_port
 from connleak.recording import reader
@@ -117,7 +118,7 @@ def test_with_workers_of_ours_each_request_is_recorded(tmp_path: Path) -> None:
     read = reader.read(folder)
     drains = [phase.facts["requests"] for phase in read.phases if phase.name == "drain"]
     assert drains[-1] == len(read.requests) > 50
-    assert not any("estimated" in note.facts for note in read.notes)
+    assert not any(note.code == NoteCode.REQUESTS_ESTIMATED for note in read.notes)
 
 
 PROJECT = """
@@ -126,23 +127,25 @@ url = "http://127.0.0.1:{port}"
 users = 5
 cycles = 2
 """
-KNOWN = """
-[[known]]
+SUPPRESSION = """
+[[suppressions]]
 kind = "held"
 file = "shop.py"
 function = "orders"
 reason = "SHOP-12: the basket keeps its first three"
-until = {until}
+expires = {expires}
 """
 
 
 @pytest.mark.parametrize(
-    ("until", "code"), [("2999-01-31", 0), ("2020-01-31", 1), ("", 1)], ids=["known", "its day is over", "not known"]
+    ("expires", "code"),
+    [("2999-01-31", 0), ("2020-01-31", 1), ("", 1)],
+    ids=["suppressed", "expired", "not suppressed"],
 )
-def test_a_builds_gate(until: str, code: int, tmp_path: Path) -> None:
+def test_a_builds_gate(expires: str, code: int, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP.replace("KEEP", "3"))
-    known = KNOWN.format(until=until) if until else ""
-    (tmp_path / "connleak.toml").write_text(PROJECT.format(python=sys.executable, port=free_port()) + known)
+    suppression = SUPPRESSION.format(expires=expires) if expires else ""
+    (tmp_path / "connleak.toml").write_text(PROJECT.format(python=sys.executable, port=free_port()) + suppression)
     summary = tmp_path / "summary.md"
     env = {
         "GITHUB_ACTIONS": "true",
@@ -157,7 +160,7 @@ def test_a_builds_gate(until: str, code: int, tmp_path: Path) -> None:
     assert len(results) == code
     assert ("::error file=shop.py" in done.stderr) == bool(code)
     assert summary.exists()
-    said = {"2999-01-31": "known, let through", "2020-01-31": "its day is over", "": "held"}[until]
+    said = {"2999-01-31": "suppressed: held", "2020-01-31": "suppression expired", "": "held"}[expires]
     assert said in done.stderr + done.stdout
 
 

@@ -19,7 +19,6 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from connleak import judging as judge
 from connleak.cli.output import escaped
 from connleak.collectors.framing import HEAD, FrameReader, control_frame, frame
 from connleak.collectors.probe_collector import Collector
@@ -27,8 +26,9 @@ from connleak.collectors.relay_server import RelayServer
 from connleak.corpus import archive as packing
 from connleak.databases.mysql import external as foreign_mysql
 from connleak.databases.postgres import external as foreign_postgres
+from connleak.judging import judge
 from connleak.judging import suppressions as gate
-from connleak.judging.holders import holder_table
+from connleak.judging.holder_table import holder_table
 from connleak.model.errors import Error
 from connleak.model.recording import Machine, Site
 from connleak.plan import catalog
@@ -86,13 +86,13 @@ def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("kept") / request.param
     with packing.unpacked(RECORDINGS / f"{request.param}.tar.gz") as unpacked:
         shutil.copytree(unpacked, folder)
-    return folder, judge.judge(reader.read(folder)).outcome
+    return folder, judge(reader.read(folder)).outcome
 
 
 def judged(folder: Path, outcome: str) -> None:
     """Reads and judges: an error with a hint, or a verdict that is not wrong and has no failed check."""
     try:
-        verdict = judge.judge(reader.read(folder))
+        verdict = judge(reader.read(folder))
     except Error as error:
         assert error.message and error.hint
         return
@@ -154,7 +154,7 @@ def test_a_recording_whose_lines_are_swapped_doubled_or_broken(kept, tmp_path_fa
         lines[a] = bytes(line)
     work = damaged(folder, tmp_path_factory.getbasetemp() / "lines", name, b"".join(lines))
     try:
-        verdict = judge.judge(reader.read(work))
+        verdict = judge(reader.read(work))
     except Error:
         return
     assert not [check for check in verdict.checks if "this check failed" in check.detail]
@@ -174,7 +174,7 @@ def test_a_recording_with_a_number_that_cannot_be(kept, tmp_path_factory, number
     changed = whole[: spot.start()] + json.dumps(number) + whole[spot.end() :]
     work = damaged(folder, tmp_path_factory.getbasetemp() / "numbers", name, changed.encode())
     try:
-        verdict = judge.judge(reader.read(work))
+        verdict = judge(reader.read(work))
     except Error:
         return
     failed = [check.detail for check in verdict.checks if "this check failed" in check.detail]
@@ -203,7 +203,7 @@ def test_any_text_as_target_toml_and_connleak_toml(tmp_path_factory, words: str)
     readers = (
         ("target.toml", lambda: catalog.read_target(folder / "target.toml")),
         ("connleak.toml", lambda: project.read(folder)),
-        ("connleak.toml", lambda: project.known(folder)),
+        ("connleak.toml", lambda: project.suppressions(folder)),
     )
     for name, read in readers:
         (folder / name).write_text(words, encoding="utf-8", errors="replace")
@@ -212,7 +212,7 @@ def test_any_text_as_target_toml_and_connleak_toml(tmp_path_factory, words: str)
         (folder / name).unlink()
 
 
-KEYS = st.sampled_from([*project.KEYS, "known", "nothing"])
+KEYS = st.sampled_from([*project.KEYS, "suppressions", "nothing"])
 
 
 @quick
@@ -221,7 +221,7 @@ def test_any_values_in_connleak_toml(table: dict) -> None:
     with contextlib.suppress(Error):
         project.checked({"app": "x", **table}, Path("/nowhere/connleak.toml"))
     with contextlib.suppress(Error):
-        gate.known_of(table.get("known", []), Path("/nowhere/connleak.toml"))
+        gate.suppressions_of(table.get("suppressions", []), Path("/nowhere/connleak.toml"))
 
 
 @quick
@@ -292,7 +292,7 @@ def test_any_message_of_a_process_that_said_hello(collector, message: bytes) -> 
 
 def test_what_such_a_process_left_can_be_read(collector) -> None:
     _, _, folder = collector
-    assert judge.judge(reader.read(folder)).outcome == "inconclusive"
+    assert judge(reader.read(folder)).outcome == "inconclusive"
 
 
 @quick
@@ -395,10 +395,10 @@ PLAIN = "words"
 @given(words=WORDS, other=WORDS)
 def test_data_never_becomes_a_tag_a_control_code_or_markup(words: str, other: str) -> None:
     made = hostile(words, other)
-    verdict = judge.judge(made)
+    verdict = judge(made)
     report = page.report(made, verdict, {}, {}, "")
     usual = hostile(PLAIN, PLAIN)
-    assert sorted(tags(report)) == sorted(tags(page.report(usual, judge.judge(usual), {}, {}, "")))
+    assert sorted(tags(report)) == sorted(tags(page.report(usual, judge(usual), {}, {}, "")))
 
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, highlight=False, color_system=None)

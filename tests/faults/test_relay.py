@@ -216,7 +216,7 @@ def test_it_ends_with_its_command_while_the_collector_is_stopped(tmp_path: Path)
     script = f"""
 import time
 from pathlib import Path
-from connleak.collectors.framing import listener
+from connleak.processes.sockets import listen_tcp
 from connleak.collectors.probe_collector import Collector
 from connleak.model.recording import Machine
 from connleak.recording.writer import Writer
@@ -257,7 +257,7 @@ def test_what_a_slow_collector_takes_late_still_comes_and_says_what_was_dropped(
 
 
 def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path: Path) -> None:
-    from connleak.judging.audit import observers_lived
+    from connleak.judging.audit import observers_ran
     from connleak.judging.facts import Facts
 
     with (
@@ -277,6 +277,6 @@ def test_an_error_that_ends_a_relay_makes_what_it_watched_inconclusive(tmp_path:
             line.recv(1000)
             line.sendall(control_frame(stopped="MemoryError"))
             wait_until(lambda: read(tmp_path / "run").notes, "a note")
-    check = observers_lived(Facts(read(tmp_path / "run")))
+    check = observers_ran(Facts(read(tmp_path / "run")))
     assert check.outcome == "inconclusive"
     assert "relay on web1 stopped" in check.detail and "MemoryError" in check.detail

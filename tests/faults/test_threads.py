@@ -16,7 +16,7 @@ import pytest
 from connleak.collectors.probe_collector import Collector
 from connleak.databases.registry import open_database
 from connleak.databases.server import Server
-from connleak.model.recording import Machine
+from connleak.model.recording import Machine, NoteCode
 from connleak.processes.sockets import listen_tcp
 from connleak.processes.supervisor import Supervisor
 from connleak.recording.reader import read
@@ -135,6 +135,6 @@ def test_a_relay_that_an_error_ends_tells_its_collector_and_its_command_goes_on(
         done = subprocess.run(argv, cwd=tmp_path, timeout=60, capture_output=True, text=True,
                               env={**os.environ, **SECRET})  # fmt: skip
     assert (done.returncode, done.stderr) == (7, "")
-    [note] = [note for note in read(tmp_path / "run").notes if "stopped" in note.facts]
+    [note] = [note for note in read(tmp_path / "run").notes if note.code == NoteCode.OBSERVER_STOPPED]
     assert "relay on web1 stopped" in note.text and "MemoryError" in note.text
     assert json.loads((tmp_path / "threads.json").read_text()) == {"seen": ["relay"], "strangers": []}

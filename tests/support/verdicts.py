@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import golden
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.recording import Recording, Site
 from connleak.model.verdict import Check, Verdict
 
@@ -20,7 +20,7 @@ def check(verdict: Verdict, name: str) -> Check:
 
 def found(made: Recording, kind: str) -> list[dict]:
     """Return the findings of a kind as plain figures, without the address of their explanation."""
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert not any("this check failed" in check.detail for check in verdict.checks), verdict.checks
     every = golden.figures_of(verdict).get("findings", [])
     return [

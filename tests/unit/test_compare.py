@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from connleak import judging as judge
 from connleak.comparing import compare
 from connleak.comparing.conditions import format_condition
 from connleak.comparing.effects import pooled, student
+from connleak.judging import judge
 from connleak.model.errors import Error
 from connleak.model.plan import Database
 from connleak.model.recording import Machine, Request
@@ -51,7 +51,7 @@ def slow(seconds: float) -> tuple[Request, ...]:
 
 
 def judged(made):
-    return made, judge.judge(made)
+    return made, judge(made)
 
 
 def test_a_fix_that_gives_everything_back_is_fixed_and_the_sentence_names_the_bugs_line_and_rate() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from connleak import judging as judge
 from connleak.corpus import diagnose
 from connleak.corpus.fingerprint import compare, fingerprint_of, shape
 from connleak.corpus.gallery import place, read
+from connleak.judging import judge
 from support.builders import SITE, backend, holder, pool, recording
 from support.cli import connleak
 from support.gallery import ENTRIES
@@ -32,7 +32,7 @@ def test_an_app_of_ones_own_is_told_what_speaks_for_and_against() -> None:
         holders=[[holder(n, site=SITE) for n in range(1, count + 1)] for count in (4, 8, 12)],
         pools=[[pool(size=50, overflow=50, out=12)]] * 3,
     )
-    verdict = judge.judge(made)
+    verdict = judge(made)
     best = diagnose.diagnose(made, verdict, ENTRIES)[0]
     assert "kinds: held" in best.agrees and "state: idle in transaction" in best.agrees
     assert 0.5 < best.score < 1.0 and best.differs
@@ -41,13 +41,13 @@ def test_an_app_of_ones_own_is_told_what_speaks_for_and_against() -> None:
 
 def test_a_clean_recording_has_nothing_to_diagnose() -> None:
     made = recording([[backend(1)]] * 3, pools=[[pool(idle=(1,))]] * 3)
-    assert diagnose.diagnose(made, judge.judge(made), ENTRIES) == []
+    assert diagnose.diagnose(made, judge(made), ENTRIES) == []
 
 
 def test_likeness_is_one_with_oneself_and_less_for_each_trait_that_differs() -> None:
     rows = [backend(n, xact=0.9, state="idle in transaction") for n in range(1, 5)]
     made = recording([rows] * 3, holders=[[holder(n) for n in range(1, 5)]] * 3)
-    mine = fingerprint_of(made, judge.judge(made))
+    mine = fingerprint_of(made, judge(made))
     assert compare(mine, mine)[0] == 1.0
     other = type(mine)(outcome="leak", kinds=("growth",), traits={**mine.traits, "state": "idle"})
     score, agrees, differs = compare(mine, other)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.outcomes import KINDS, OUTCOMES
 from connleak.model.recording import Site
 from connleak.model.verdict import Check
@@ -30,19 +30,19 @@ def leaking(site: Site = SITE, **changes):
         argv=("run", "shop:buggy", "--out", "somewhere"),
         **changes,
     )
-    return made, judge.judge(made)
+    return made, judge(made)
 
 
 def clean():
     made = recording([[backend(1)]] * 3, pools=[[pool(idle=(1,))]] * 3)
-    return made, judge.judge(made)
+    return made, judge(made)
 
 
 def test_the_issue_draft_has_the_curve_the_rate_the_line_and_the_one_command() -> None:
     made, verdict = leaking()
     draft = issue.issue(made, verdict, {"app.py:31": Excerpt(30, ("def list_users():", "    ```users```"))})
     assert draft.startswith("### shop:buggy: 12 sessions held at `app.py:31`")
-    assert "**LEAK**: 12 connections still held" in draft
+    assert "**LEAK**: 12 connections were not returned" in draft
     assert "Rate: 40.0 (" in draft
     assert ">   31      '''users'''" in draft
     assert "\nconnleak run shop:buggy\n" in draft

@@ -1,4 +1,4 @@
-"""Known leaks pass a build until their day is over; everything else does not."""
+"""Suppressed findings pass a build until they expire; everything else does not."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import datetime
 from pathlib import Path
 
 import pytest
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.judging import suppressions as gate
-from connleak.judging.suppressions import Known
+from connleak.judging.suppressions import Suppression
 from connleak.model.errors import Error
 from connleak.plan import project_file as project
 from support.builders import backend, holder, pool, recording
@@ -23,54 +23,60 @@ def leaking():
         holders=[[holder(n) for n in range(1, count + 1)] for count in (4, 8, 12)],
         pools=[[pool(size=50, overflow=50, out=12)]] * 3,
     )
-    return judge.judge(made)
+    return judge(made)
 
 
-def known(**changes: object) -> Known:
-    values = {"kind": "held", "file": "app.py", "reason": "SHOP-12", "until": TODAY}
-    return Known(**{**values, **changes})
+def suppression(**changes: object) -> Suppression:
+    values = {"kind": "held", "file": "app.py", "reason": "SHOP-12", "expires": TODAY}
+    return Suppression(**{**values, **changes})
 
 
-def test_a_known_leak_passes_until_its_last_day() -> None:
+def test_a_suppressed_finding_passes_until_its_last_day() -> None:
     assert leaking().outcome == "leak"
-    passed = gate.gate(leaking(), [known(function="list_users")], TODAY)
+    passed = gate.gate(leaking(), [suppression(function="list_users")], TODAY)
     assert (passed.verdict.outcome, passed.verdict.findings) == ("clean", ())
     assert "SHOP-12" in passed.verdict.sentence
-    late = gate.gate(leaking(), [known()], TODAY + datetime.timedelta(days=1))
+    late = gate.gate(leaking(), [suppression()], TODAY + datetime.timedelta(days=1))
     assert (late.verdict.outcome, len(late.expired)) == ("leak", 1)
 
 
 @pytest.mark.parametrize("other", [{"kind": "growth"}, {"file": "other.py"}, {"function": "elsewhere"}])
-def test_another_leak_does_not_pass_and_what_was_not_seen_is_said(other: dict) -> None:
-    made = gate.gate(leaking(), [known(**other)], TODAY)
+def test_another_finding_does_not_pass_and_an_unused_suppression_is_reported(other: dict) -> None:
+    made = gate.gate(leaking(), [suppression(**other)], TODAY)
     assert made.verdict.outcome == "leak"
     assert len(made.unseen) == 1
     assert "not seen in this run" in gate.summary(made)[0][1]
 
 
-def test_what_could_not_be_told_does_not_pass_by_a_known_leak() -> None:
-    verdict = judge.judge(recording([[]] * 3, requests=0))
-    assert gate.gate(verdict, [known()], TODAY).verdict.outcome == verdict.outcome == "inconclusive"
+def test_an_inconclusive_check_does_not_pass_by_a_suppression() -> None:
+    verdict = judge(recording([[]] * 3, requests=0))
+    assert gate.gate(verdict, [suppression()], TODAY).verdict.outcome == verdict.outcome == "inconclusive"
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('[[known]]\nkind = "held"\nfile = "a.py"\nreason = "x"', "has no until"),
-        ('[[known]]\nkind = "hold"\nfile = "a.py"\nreason = "x"\nuntil = 2027-01-01', "hold is no kind"),
-        ('[[known]]\nkind = "held"\nfile = "a.py"\nreason = " "\nuntil = 2027-01-01', "takes a reason"),
-        ('[[known]]\nkind = "held"\nfile = "a.py"\nreason = "x"\nuntil = "soon"', "and until = a date"),
-        ('[[known]]\nkind = "held"\nfile = "a.py"\nreason = "x"\nuntil = 2027-01-01\nline = 3', "not known: line"),
+        ('[[suppressions]]\nkind = "held"\nfile = "a.py"\nreason = "x"', "missing required field `expires`"),
+        ('[[suppressions]]\nkind = "hold"\nfile = "a.py"\nreason = "x"\nexpires = 2027-01-01', "unknown kind hold"),
+        ('[[suppressions]]\nkind = "held"\nfile = "a.py"\nreason = " "\nexpires = 2027-01-01', "the reason is empty"),
+        (
+            '[[suppressions]]\nkind = "held"\nfile = "a.py"\nreason = "x"\nexpires = "soon"',
+            "Invalid RFC3339 encoded date - at `.*expires`",
+        ),
+        (
+            '[[suppressions]]\nkind = "held"\nfile = "a.py"\nreason = "x"\nexpires = 2027-01-01\nline = 3',
+            "unknown field `line`",
+        ),
     ],
 )
-def test_a_known_leak_that_is_not_whole_is_told(tmp_path: Path, text: str, words: str) -> None:
+def test_an_incomplete_suppression_is_an_error(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "connleak.toml").write_text('app = "x"\n' + text)
     with pytest.raises(Error, match=words):
-        project.known(tmp_path)
-    assert project.read(tmp_path) is not None, "a run does not mind them"
+        project.suppressions(tmp_path)
+    assert project.read(tmp_path) is not None, "a run ignores them"
 
 
-def test_known_leaks_are_read_from_pyproject_too(tmp_path: Path) -> None:
-    rows = '[[tool.connleak.known]]\nkind = "held"\nfile = "a.py"\nreason = "x"\nuntil = 2027-01-01\n'
+def test_suppressions_are_read_from_pyproject_too(tmp_path: Path) -> None:
+    rows = '[[tool.connleak.suppressions]]\nkind = "held"\nfile = "a.py"\nreason = "x"\nexpires = 2027-01-01\n'
     (tmp_path / "pyproject.toml").write_text('[tool.connleak]\napp = "x"\n' + rows)
-    assert project.known(tmp_path)[0].until == datetime.date(2027, 1, 1)
+    assert project.suppressions(tmp_path)[0].expires == datetime.date(2027, 1, 1)

@@ -8,7 +8,7 @@ import tarfile
 import golden
 import msgspec
 import pytest
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.verdict import Check, Finding, Verdict
 from golden.cases import CASES, known_wrong
 from support.builders import SITE, holder, leaking, recording
@@ -103,7 +103,7 @@ def test_no_declared_field_is_one_that_no_stored_verdict_and_no_type_has() -> No
 
 
 def test_words_may_change_and_figures_may_not() -> None:
-    verdict = judge.judge(leaking([4, 8, 12]))
+    verdict = judge(leaking([4, 8, 12]))
     figures = golden.figures_of(verdict)
     found = verdict.findings[0]
 
@@ -127,7 +127,7 @@ def test_words_may_change_and_figures_may_not() -> None:
 
 
 def test_floats_are_compared_by_four_digits() -> None:
-    near, far = (golden.figures_of(judge.judge(recording([[]] * 3, holders=[[holder(1)]] * 3, requests=count)))
+    near, far = (golden.figures_of(judge(recording([[]] * 3, holders=[[holder(1)]] * 3, requests=count)))
                  for count in (30_000, 30_100))  # fmt: skip
     assert near["sensitivity"]["value"] == 0.033
     assert golden.figure(0.123456, "sensitivity.value") == golden.figure(0.12349, "sensitivity.value") == 0.1235
@@ -135,7 +135,7 @@ def test_floats_are_compared_by_four_digits() -> None:
 
 
 def test_a_finding_a_check_table_and_a_holder_are_a_line_each() -> None:
-    text = golden.text_of({"b": golden.figures_of(judge.judge(leaking([4, 8, 12]))), "a": {"outcome": "clean"}})
+    text = golden.text_of({"b": golden.figures_of(judge(leaking([4, 8, 12]))), "a": {"outcome": "clean"}})
     lines = text.splitlines()
     assert lines[1] == ' "a": {'
     assert sum('"kind": "held"' in line for line in lines) == 1

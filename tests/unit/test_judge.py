@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from connleak import judging as judge
-from connleak.judging import merge
-from connleak.model.recording import Event, Note, Phase, Process, Request, Sample, Site
+from connleak import judging
+from connleak.judging import judge, merge
+from connleak.judging.stopping import is_settled
+from connleak.model.recording import Event, Note, NoteCode, NoteFacts, Phase, Process, Request, Sample, Site
 from support.builders import (
     OTHER,
     PROCESS,
@@ -25,32 +26,32 @@ from support.verdicts import check, kinds
 
 
 def test_nothing_out_at_rest_is_clean_and_says_down_to_which_rate() -> None:
-    verdict = judge.judge(recording([idle(3)] * 3, pools=[[pool(idle=(1, 2, 3))]] * 3))
+    verdict = judge(recording([idle(3)] * 3, pools=[[pool(idle=(1, 2, 3))]] * 3))
     assert verdict.outcome == "clean"
     assert verdict.sensitivity["value"] == pytest.approx(1000 * 3 / 300)
     assert "10.0 or more per 1000 requests" in verdict.sentence
 
 
 def test_checkouts_in_a_transaction_at_rest_are_held_at_their_line() -> None:
-    verdict = judge.judge(leaking([4, 8, 12]))
+    verdict = judge(leaking([4, 8, 12]))
     assert verdict.outcome == "leak"
     assert kinds(verdict) == ["held"]
     finding = verdict.findings[0]
     assert finding.sites == (SITE,)
     assert finding.backends == tuple(range(1, 13))
-    assert "12 connections still held" in finding.claim
+    assert "12 connections were not returned" in finding.claim
     assert "app.py:31 in list_users" in finding.claim
 
 
 def test_the_rate_comes_from_the_steps_between_quiets_not_from_held_by_requests() -> None:
-    rate = judge.judge(leaking([20, 24, 28])).findings[0].rate
+    rate = judge(leaking([20, 24, 28])).findings[0].rate
     assert rate.value == pytest.approx(40.0)  # 8 in 200, not 28 in 300
     assert rate.low < 40 < rate.high
     assert "Wilson" in rate.method
 
 
 def test_one_checkout_for_each_thread_that_grows_no_further_is_bounded_by_threads_and_has_no_projection() -> None:
-    verdict = judge.judge(leaking([16, 16, 16]))
+    verdict = judge(leaking([16, 16, 16]))
     finding = verdict.findings[0]
     assert finding.bounded_by == "threads"
     assert finding.rate is None
@@ -63,11 +64,11 @@ def test_a_full_pool_bounds_the_growth() -> None:
         holders=[[holder(n) for n in range(1, 16)]] * 3,
         pools=[[pool(out=15)]] * 3,
     )
-    assert judge.judge(made).findings[0].bounded_by == "pool"
+    assert judge(made).findings[0].bounded_by == "pool"
 
 
 def test_a_projection_names_the_first_wall() -> None:
-    verdict = judge.judge(leaking([4, 8, 12]))
+    verdict = judge(leaking([4, 8, 12]))
     assert verdict.exhaustion["wall"] == "the server"  # 97 for it, 100 for the pool
     assert verdict.exhaustion["left"]["value"] == pytest.approx((97 - 12) / 0.04)
     assert verdict.exhaustion["left"]["low"] < verdict.exhaustion["left"]["value"] < verdict.exhaustion["left"]["high"]
@@ -75,28 +76,28 @@ def test_a_projection_names_the_first_wall() -> None:
 
 def test_a_listener_without_transaction_on_a_living_thread_is_resident_and_no_finding() -> None:
     made = recording([idle(1)] * 3, holders=[[holder(1, site=OTHER)]] * 3, pools=[[pool(out=1)]] * 3)
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert verdict.outcome == "clean"
     assert verdict.evidence["residents"][0]["site"] == str(OTHER)
 
 
 def test_a_checkout_without_transaction_is_held_when_its_thread_has_ended() -> None:
     made = recording([idle(1)] * 3, holders=[[holder(1, alive=False)]] * 3)
-    assert kinds(judge.judge(made)) == ["held"]
+    assert kinds(judge(made)) == ["held"]
 
 
 def test_checkouts_without_transaction_are_held_when_their_line_has_more_after_each_cycle() -> None:
     made = recording(
         [idle(n) for n in (2, 4, 6)], holders=[[holder(i + 1, thread=1) for i in range(n)] for n in (2, 4, 6)]
     )
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert kinds(verdict) == ["held"]
-    assert "idle, with no transaction open" in verdict.sentence
+    assert "idle without a transaction" in verdict.sentence
 
 
 def test_one_for_each_living_thread_is_kept_for_the_thread_while_the_server_still_warms_up() -> None:
     made = recording([idle(n) for n in (2, 4, 6)], holders=[[holder(i + 1) for i in range(n)] for n in (2, 4, 6)])
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert (verdict.outcome, len(verdict.evidence["residents"])) == ("clean", 6)
 
 
@@ -104,7 +105,7 @@ def test_a_checkout_that_is_only_in_the_last_snapshot_is_a_job_at_work_not_held(
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
     last = made.snapshots[-1]
     late = msgspec.structs.replace(last, holders=(holder(1, since=12.9),))
-    verdict = judge.judge(msgspec.structs.replace(made, snapshots=(*made.snapshots[:-1], late)))
+    verdict = judge(msgspec.structs.replace(made, snapshots=(*made.snapshots[:-1], late)))
     assert verdict.outcome == "clean"
 
 
@@ -113,7 +114,7 @@ def test_two_lines_are_two_findings_the_larger_first() -> None:
         [in_transaction(5)] * 3,
         holders=[[*[holder(n) for n in (1, 2, 3)], *[holder(n, site=OTHER) for n in (4, 5)]]] * 3,
     )
-    assert [finding.sites[0] for finding in judge.judge(made).findings] == [SITE, OTHER]
+    assert [finding.sites[0] for finding in judge(made).findings] == [SITE, OTHER]
 
 
 def test_pools_made_again_and_again_at_one_line_are_growth_though_the_level_saws() -> None:
@@ -127,7 +128,7 @@ def test_pools_made_again_and_again_at_one_line_are_growth_though_the_level_saws
         for k in range(3)
         for i in range(50)
     )
-    verdict = judge.judge(recording([idle(level) for level in levels], pools=pools, events=events))
+    verdict = judge(recording([idle(level) for level in levels], pools=pools, events=events))
     assert kinds(verdict) == ["growth"]
     assert verdict.findings[0].sites[0] == site
     assert verdict.findings[0].rate.value == pytest.approx(500.0)
@@ -141,20 +142,20 @@ def test_engines_that_are_disposed_of_each_time_are_churn_not_growth() -> None:
         for i in range(100)
         for kind in ("pool", "connect")
     )
-    verdict = judge.judge(recording([[], [], []], pools=[[]] * 3, events=events))
+    verdict = judge(recording([[], [], []], pools=[[]] * 3, events=events))
     assert verdict.outcome == "strained"
     assert kinds(verdict) == ["churn"]
 
 
 def test_opens_beyond_pool_size_are_no_churn_but_are_told() -> None:
     events = tuple(Event(4.0 * k + 1.5, "connect", PROCESS, pool=1, overflow=True) for k in range(3) for _ in range(80))
-    verdict = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events))
+    verdict = judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events))
     assert verdict.outcome == "clean"
     assert "overflow churn" in check(verdict, "churn").detail
 
 
 def test_a_session_that_no_pool_and_no_holder_knows_is_orphaned() -> None:
-    verdict = judge.judge(recording([idle(3)] * 3, pools=[[pool(idle=(1, 2))]] * 3))
+    verdict = judge(recording([idle(3)] * 3, pools=[[pool(idle=(1, 2))]] * 3))
     assert kinds(verdict) == ["orphaned"]
     assert verdict.findings[0].backends == (3,)
 
@@ -165,9 +166,9 @@ def test_an_unknown_session_of_a_process_without_probe_proves_nothing() -> None:
     snapshots = tuple(
         msgspec.structs.replace(snapshot, processes=(*snapshot.processes, blind)) for snapshot in made.snapshots
     )
-    verdict = judge.judge(msgspec.structs.replace(made, snapshots=snapshots))
+    verdict = judge(msgspec.structs.replace(made, snapshots=snapshots))
     assert verdict.outcome == "inconclusive"
-    assert "probe absent in pid 7 (python -I job.py)" in check(verdict, "orphaned").detail
+    assert "no probe in pid 7 (python -I job.py)" in check(verdict, "orphaned").detail
 
 
 def test_what_only_the_garbage_collector_returns_is_collected_with_its_rate() -> None:
@@ -176,7 +177,7 @@ def test_what_only_the_garbage_collector_returns_is_collected_with_its_rate() ->
         for n in range(1, 31)
         for kind in ("checkout", "checkin")
     )
-    verdict = judge.judge(recording([[]] * 3, events=events))
+    verdict = judge(recording([[]] * 3, events=events))
     assert kinds(verdict) == ["collected"]
     assert verdict.findings[0].rate.value == pytest.approx(100.0)
     assert "30 connections of 30" in verdict.sentence
@@ -190,10 +191,10 @@ def test_callers_that_gave_up_are_exhausted_with_the_arithmetic_of_an_undersized
     )
     busy = tuple(Sample(1.01 + n / 10, (backend(1, state="active"),)) for n in range(9))
     made = recording([[]] * 3, pools=[[pool(size=2, overflow=0)]] * 3, events=events, extra_samples=busy)
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert verdict.outcome == "strained"
-    assert "3 callers gave up" in verdict.sentence
-    assert "undersized, up to 5 callers at once want one of 2" in verdict.sentence
+    assert "3 callers timed out" in verdict.sentence
+    assert "undersized, up to 5 concurrent callers need one of 2" in verdict.sentence
 
 
 @pytest.mark.parametrize(
@@ -207,35 +208,35 @@ def test_the_cause_of_exhaustion_is_told(nested: bool, state: str, cause: str) -
     )
     rows = [(backend(1, state="active"),)] + [(backend(1, state=state),)] * 8
     busy = tuple(Sample(1.01 + n / 10, row) for n, row in enumerate(rows))
-    verdict = judge.judge(recording([[]] * 3, events=events, extra_samples=busy))
-    assert f"cause: {cause}" in verdict.sentence
+    verdict = judge(recording([[]] * 3, events=events, extra_samples=busy))
+    assert f"Cause: {cause}" in verdict.sentence
 
 
 def test_an_idle_connection_for_each_open_client_is_per_client() -> None:
-    verdict = judge.judge(streaming())
+    verdict = judge(streaming())
     assert kinds(verdict) == ["per-client"]
     assert "6 clients had a request open" in verdict.sentence
 
 
 def test_what_was_taken_before_the_clients_came_is_none_of_theirs() -> None:
-    assert kinds(judge.judge(streaming(taken=1.0))) == []
+    assert kinds(judge(streaming(taken=1.0))) == []
 
 
 def test_without_a_probe_a_climbing_level_is_growth_and_a_raised_one_cannot_be_told() -> None:
-    climbing = judge.judge(recording([idle(n) for n in (20, 30, 40)], probed=False, users=16))
+    climbing = judge(recording([idle(n) for n in (20, 30, 40)], probed=False, users=16))
     assert kinds(climbing) == ["growth"]
-    filling = judge.judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16))
+    filling = judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16))
     assert (filling.outcome, kinds(filling)) == ("inconclusive", [])
-    assert kinds(judge.judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16, budget=3))) == ["growth"]
-    raised = judge.judge(recording([idle(5)] * 3, probed=False))
+    assert kinds(judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16, budget=3))) == ["growth"]
+    raised = judge(recording([idle(5)] * 3, probed=False))
     assert raised.outcome == "inconclusive"
     assert "without a probe" in raised.sentence
 
 
 def test_without_a_probe_one_transaction_open_throughout_is_held() -> None:
-    verdict = judge.judge(recording([in_transaction(3)] * 3, probed=False))
+    verdict = judge(recording([in_transaction(3)] * 3, probed=False))
     assert "held" in kinds(verdict)
-    assert "last query: SELECT 1" in verdict.findings[0].claim
+    assert "Last query: SELECT 1" in verdict.findings[0].claim
 
 
 def without_phase(made, *names: str):
@@ -258,9 +259,11 @@ def without_phase(made, *names: str):
             "sampler",
             "not read for",
         ),
-        (lambda r: without_phase(r, "quiet", "collect"), "rest", "broke off in phase rest"),
+        (lambda r: without_phase(r, "quiet", "collect"), "rest", "ended early, in phase rest"),
         (
-            lambda r: msgspec.structs.replace(r, notes=(Note(3.0, "run", "the app ended with exit code 1"),)),
+            lambda r: msgspec.structs.replace(
+                r, notes=(Note(3.0, NoteCode.PROCESS_ENDED, "the app ended with exit code 1"),)
+            ),
             "app",
             "exit code 1",
         ),
@@ -293,53 +296,53 @@ def without_phase(made, *names: str):
                 ),
             ),
             "rest",
-            "2 checkouts still coming and going",
+            "2 checkouts still changing",
         ),
     ],
 )
 def test_evidence_that_cannot_carry_a_clean_is_inconclusive_and_says_why(spoil, name: str, words: str) -> None:
     made = recording([idle(2)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
-    assert judge.judge(made).outcome == "clean"
-    verdict = judge.judge(spoil(made))
+    assert judge(made).outcome == "clean"
+    verdict = judge(spoil(made))
     assert verdict.outcome == "inconclusive"
     assert words in check(verdict, name).detail
 
 
 def test_a_helper_process_without_a_session_may_come_and_go() -> None:
     events = (Event(5.9, "hello", 555), Event(6.0, "bye", 555))
-    assert judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events)).outcome == "clean"
+    assert judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events)).outcome == "clean"
 
 
 def test_an_app_whose_sessions_are_on_another_server_is_never_clean() -> None:
     opened = (Event(1.2, "connect", PROCESS, backend=900, pool=1),)
-    nowhere = judge.judge(recording([[]] * 3, pools=[[pool(idle=(900,))]] * 3, events=opened))
+    nowhere = judge(recording([[]] * 3, pools=[[pool(idle=(900,))]] * 3, events=opened))
     assert nowhere.outcome == "inconclusive"
-    assert "no session on this server, but 1 elsewhere" in nowhere.sentence
-    partly = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1, 900))]] * 3, events=opened))
+    assert "no session on this server, but 1 on another" in nowhere.sentence
+    partly = judge(recording([idle(1)] * 3, pools=[[pool(idle=(1, 900))]] * 3, events=opened))
     assert partly.outcome == "inconclusive"
-    assert "uses another one, too" in partly.sentence
+    assert "it uses another server, too" in partly.sentence
 
 
 def test_a_server_that_is_full_at_rest_is_never_clean() -> None:
     made = recording([idle(97)] * 3, pools=[[pool(size=100, idle=tuple(range(1, 98)))]] * 3)
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert verdict.outcome == "inconclusive"
-    assert "full at rest" in check(verdict, "ceiling").detail
+    assert "full without load" in check(verdict, "ceiling").detail
 
 
 def test_a_check_that_raises_makes_the_verdict_inconclusive_with_its_traceback(monkeypatch) -> None:
     def broken(facts):
         raise ZeroDivisionError("division of a check")
 
-    monkeypatch.setattr(judge, "CHECKS", (("broken", broken),))
-    verdict = judge.judge(recording([[]] * 3))
+    monkeypatch.setattr(judging, "CHECKS", {"broken": broken})
+    verdict = judge(recording([[]] * 3))
     assert verdict.outcome == "inconclusive"
     assert "ZeroDivisionError: division of a check" in check(verdict, "broken").detail
 
 
 def test_a_recording_that_broke_off_at_once_is_inconclusive() -> None:
     made = recording([[]])
-    verdict = judge.judge(
+    verdict = judge(
         msgspec.structs.replace(made, phases=(Phase("start", 0, 0.0),), samples=(), snapshots=(), requests=())
     )
     assert verdict.outcome == "inconclusive"
@@ -353,53 +356,55 @@ def test_outcomes_merge_in_their_order_and_nothing_is_inconclusive() -> None:
 
 
 def test_a_leak_that_grows_as_fast_as_at_first_needs_no_third_cycle_but_one_that_levels_off_does() -> None:
-    assert judge.is_settled(leaking([4, 8]))
-    assert not judge.is_settled(leaking([15, 16]))
-    assert not judge.is_settled(leaking([4]))
-    assert not judge.is_settled(recording([idle(2)] * 2, pools=[[pool(idle=(1, 2))]] * 2))
+    assert is_settled(leaking([4, 8]))
+    assert not is_settled(leaking([15, 16]))
+    assert not is_settled(leaking([4]))
+    assert not is_settled(recording([idle(2)] * 2, pools=[[pool(idle=(1, 2))]] * 2))
 
 
 def test_the_same_recording_always_gets_the_same_verdict() -> None:
     made = leaking([4, 8, 12])
-    assert msgspec.json.encode(judge.judge(made)) == msgspec.json.encode(judge.judge(made))
+    assert msgspec.json.encode(judge(made)) == msgspec.json.encode(judge(made))
 
 
 def test_the_rarest_endpoint_bounds_the_sensitivity() -> None:
     rare = tuple(Request(1.5 + n / 10, 0.01, "/rare", "POST") for n in range(3))
-    verdict = judge.judge(recording([[]] * 3, more_requests=rare))
+    verdict = judge(recording([[]] * 3, more_requests=rare))
     assert verdict.sensitivity["rarest"] == {"name": "POST /rare", "requests": 3, "value": 1000.0}
 
 
 def test_an_idle_session_with_an_advisory_lock_is_lock_held_but_a_leaders_is_not() -> None:
     made = recording([idle(2)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
-    verdict = judge.judge(with_locks(made, 2))
+    verdict = judge(with_locks(made, 2))
     assert (verdict.outcome, kinds(verdict)) == ("leak", ["lock-held"])
     assert verdict.findings[0].backends == (2,)
     leader = recording([idle(2)] * 3, holders=[[holder(2, site=OTHER)]] * 3, pools=[[pool(idle=(1,), out=1)]] * 3)
-    assert judge.judge(with_locks(leader, 2)).outcome == "clean"
+    assert judge(with_locks(leader, 2)).outcome == "clean"
 
 
 def test_a_pool_that_counts_connections_nobody_has_has_lost_slots() -> None:
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,), out=3)]] * 3)
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert (verdict.outcome, kinds(verdict)) == ("fault", ["lost-slots"])
-    assert "counts 3 connections as out, of which nobody has 3" in verdict.sentence
+    assert "counts 3 connections as checked out, but no caller has 3" in verdict.sentence
     forked = recording([idle(1)] * 3, pools=[[pool(idle=(1,)), pool(2, out=3, used=False)]] * 3)
-    assert judge.judge(forked).outcome == "clean"
+    assert judge(forked).outcome == "clean"
 
 
 def test_a_drivers_own_words_in_the_apps_log_are_refused() -> None:
-    words = Note(9.0, "app", "app.log says", {"words": "another operation is in progress", "count": 4})
+    words = Note(
+        9.0, NoteCode.DRIVER_ERROR, "app.log says", NoteFacts(phrase="another operation is in progress", count=4)
+    )
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
-    verdict = judge.judge(msgspec.structs.replace(made, notes=(words,)))
+    verdict = judge(msgspec.structs.replace(made, notes=(words,)))
     assert (verdict.outcome, kinds(verdict)) == ("fault", ["refused"])
-    assert "says 4 times: another operation is in progress" in verdict.sentence
+    assert "log 4 times: another operation is in progress" in verdict.sentence
 
 
 def test_a_server_that_refused_is_exhausted_bounded_by_the_server() -> None:
-    words = Note(9.0, "database", "postgres.log says", {"words": " 53300 ", "count": 7})
+    words = Note(9.0, NoteCode.TOO_MANY_CONNECTIONS, "postgres.log says", NoteFacts(count=7))
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
-    verdict = judge.judge(msgspec.structs.replace(made, notes=(words,)))
+    verdict = judge(msgspec.structs.replace(made, notes=(words,)))
     assert (verdict.outcome, verdict.findings[0].bounded_by) == ("strained", "server")
     assert "refused 7 connections" in verdict.sentence
 
@@ -411,30 +416,30 @@ def test_pools_that_may_open_more_than_the_server_has_are_over_budget_as_far_as_
         for kind in ("checkout", "checkin")
     )
     big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
-    verdict = judge.judge(recording([idle(1)] * 3, pools=big, events=events))
+    verdict = judge(recording([idle(1)] * 3, pools=big, events=events))
     assert (verdict.outcome, kinds(verdict)) == ("strained", ["over-budget"])
-    assert "may open 150, and with the callers seen 120, of 97" in verdict.sentence
-    assert judge.judge(recording([idle(1)] * 3, pools=big, events=events[:100])).outcome == "clean"
+    assert "may open 150 connections, 120 with the callers seen; the server has 97" in verdict.sentence
+    assert judge(recording([idle(1)] * 3, pools=big, events=events[:100])).outcome == "clean"
     many = [[pool(number, idle=(1,)) for number in range(1, 60)]] * 3  # engines made again and again: one process
-    assert "over-budget" not in kinds(judge.judge(recording([idle(1)] * 3, pools=many, events=events[:40])))
+    assert "over-budget" not in kinds(judge(recording([idle(1)] * 3, pools=many, events=events[:40])))
 
 
 def test_a_checkout_of_a_request_that_is_over_is_held_also_without_a_transaction_and_names_the_request() -> None:
     mine = [msgspec.structs.replace(holder(n), request="GET /orders") for n in (1, 2)]
     events = tuple(Event(1.2, "checkout", PROCESS, n, n, n, SITE, request="GET /orders") for n in range(1, 41))
-    verdict = judge.judge(recording([idle(2)] * 3, holders=[mine] * 3, events=events))
+    verdict = judge(recording([idle(2)] * 3, holders=[mine] * 3, events=events))
     assert kinds(verdict) == ["held"]
-    assert "taken for GET /orders" in verdict.sentence
+    assert "(GET /orders)" in verdict.sentence
     assert verdict.findings[0].requests == ({"name": "GET /orders", "held": 2, "of": 40},)
 
 
 def test_at_a_rate_that_the_user_names_the_time_to_exhaustion_has_a_band() -> None:
     made = leaking([4, 8, 12])
     made = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, at_rate=0.02))
-    time = judge.judge(made).exhaustion["time"]
+    time = judge(made).exhaustion["time"]
     assert time["low"] < 85 / 0.04 / 0.02 < time["high"]
-    assert time["text"].startswith("in ") and time["text"].endswith("h at 0.02 requests a second")
-    assert judge.judge(leaking([4, 8, 12])).exhaustion["time"] is None
+    assert time["text"].startswith("in ") and time["text"].endswith("h at 0.02 requests per second")
+    assert judge(leaking([4, 8, 12])).exhaustion["time"] is None
 
 
 @pytest.mark.parametrize(("late", "expected"), [(False, []), (True, ["growth"])])
@@ -446,7 +451,7 @@ def test_a_process_that_begins_late_has_its_own_first_cycle(late: bool, expected
     all_pools = [pool(n, idle=(n,), site=SITE, process=process) for n, (_, process) in enumerate(made)]
     counts = (2, 4, len(made))
     rows = [[backend(n) for n in range(count)] for count in counts]
-    found = judge.judge(recording(rows, pools=[all_pools[:count] for count in counts], events=tuple(events)))
+    found = judge(recording(rows, pools=[all_pools[:count] for count in counts], events=tuple(events)))
     assert kinds(found) == expected
 
 
@@ -465,5 +470,28 @@ def test_a_bounded_cache_in_a_worker_that_begins_late_adds_a_level_and_is_no_gro
     late = [pool(200 + n, idle=(200 + n,), site=SITE, process=101) for n in range(last)]
     pools = [kept, kept, kept + late]
     rows = [[backend(pool.idle[0]) for pool in each] for each in pools]
-    found = judge.judge(recording(rows, pools=pools, events=tuple(events)))
+    found = judge(recording(rows, pools=pools, events=tuple(events)))
     assert [kind for kind in kinds(found) if kind == "growth"] == expected
+
+
+def test_checks_that_need_a_probe_are_skipped_without_one_and_have_no_part_in_the_outcome() -> None:
+    verdict = judge(recording([idle(1)] * 3, probed=False, budget=1))
+    needing = {"orphaned", "collected", "shared", "lost-slots", "exhausted", "over-budget", "churn"}
+    skipped = [one for one in verdict.checks if one.outcome == "skipped"]
+    assert {one.name for one in skipped} == needing
+    assert {one.detail for one in skipped} == {"needs a probe"}
+    assert verdict.outcome == "clean"
+    assert merge(["skipped"]) == "inconclusive", "a verdict takes at least one check"
+    assert merge(["skipped", "clean"]) == "clean"
+
+
+def test_churn_is_skipped_without_requests_and_a_pools_checks_without_an_idle_window() -> None:
+    jobs = judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, load="none"))
+    assert (check(jobs, "churn").outcome, check(jobs, "churn").detail) == ("skipped", "needs requests")
+    unseen = msgspec.structs.replace(
+        made := recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3), phases=made.phases[:2]
+    )
+    for name in ("lost-slots", "over-budget"):
+        assert (check(judge(unseen), name).outcome, check(judge(unseen), name).detail) == (
+            "skipped", "needs an idle window",
+        )  # fmt: skip

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 import pytest
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.plan import Database
 from connleak.model.recording import Event, Process, Recording
 from support.builders import PROCESS, SITE, backend, holder, idle, leaking, pool, recording
@@ -39,13 +39,13 @@ def two_pools(level: int) -> list:
 
 def test_a_bounded_cache_of_engines_that_disposes_of_them_is_churn_and_no_growth() -> None:
     made = recording([idle(8)] * 3, pools=[two_pools(8)] * 3, events=pool_events(closed=True))
-    assert "growth" not in kinds(judge.judge(made))
+    assert "growth" not in kinds(judge(made))
 
 
 def test_the_same_level_that_only_the_collector_keeps_is_growth() -> None:
     events = pool_events(closed=True, by_collector=True)
     made = recording([idle(8)] * 3, pools=[two_pools(8)] * 3, events=events)
-    assert "growth" in kinds(judge.judge(made))
+    assert "growth" in kinds(judge(made))
 
 
 def with_processes(made: Recording, having: list[range]) -> Recording:
@@ -64,10 +64,10 @@ def with_processes(made: Recording, having: list[range]) -> Recording:
 def test_old_workers_that_never_end_are_growth_whatever_their_pools_may_keep() -> None:
     levels = [idle(count) for count in (2, 4, 6)]
     pools = [[pool(1, site=SITE, idle=tuple(row.pid for row in level))] for level in levels]
-    verdict = judge.judge(with_processes(recording(levels, pools=pools), [range(2), range(4), range(6)]))
+    verdict = judge(with_processes(recording(levels, pools=pools), [range(2), range(4), range(6)]))
     assert kinds(verdict) == ["growth"]
     assert "2, 4, 6" in verdict.sentence and verdict.findings[0].sites == (SITE,)
-    steady = judge.judge(with_processes(recording(levels[:1] * 3, pools=pools[:1] * 3), [range(2)] * 3))
+    steady = judge(with_processes(recording(levels[:1] * 3, pools=pools[:1] * 3), [range(2)] * 3))
     assert steady.outcome == "clean"
 
 
@@ -83,7 +83,7 @@ def test_workers_that_serve_or_end_are_no_growth(having: list[range], at_work: r
     levels = [idle(len(numbers)) for numbers in having]
     pools = [[pool(1, site=SITE, idle=tuple(row.pid for row in level))] for level in levels]
     events = tuple(Event(9.5, "checkout", PROCESS + n, backend=n + 1, checkout=1, site=SITE) for n in at_work)
-    verdict = judge.judge(with_processes(recording(levels, pools=pools, events=events), having))
+    verdict = judge(with_processes(recording(levels, pools=pools, events=events), having))
     assert "growth" not in kinds(verdict)
 
 
@@ -96,28 +96,28 @@ def ended(late: int) -> Recording:
 
 
 def test_a_process_that_ended_takes_only_what_it_did_since_it_was_last_asked() -> None:
-    few, many = judge.judge(ended(4)), judge.judge(ended(15))
+    few, many = judge(ended(4)), judge(ended(15))
     assert few.outcome == "clean"
-    assert "unasked about 20% of all checkouts" in check(few, "app").detail
-    whole = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3))
+    assert "20% of all checkouts are unobserved" in check(few, "app").detail
+    whole = judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3))
     assert few.sensitivity["value"] > whole.sensitivity["value"]  # it could have seen less
     assert many.outcome == "inconclusive"
 
 
 def test_what_a_shared_session_broke_is_no_leak_of_its_own() -> None:
-    use = Event(1.5, "shared", 200, backend=1, site=SITE, stack=(SITE,), detail="taken in process 200", other=PROCESS)
+    use = Event(1.5, "shared", 200, backend=1, site=SITE, stack=(SITE,), action="taken", other=PROCESS)
     collected = Event(1.6, "checkin", 200, backend=1, checkout=1, site=SITE, gc=True)
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(use, collected))
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert (verdict.outcome, kinds(verdict)) == ("fault", ["shared"])
-    assert "broken by being shared" in check(verdict, "collected").detail
-    alone = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(collected,)))
+    assert "broken because processes shared it" in check(verdict, "collected").detail
+    alone = judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(collected,)))
     assert kinds(alone) == ["collected"]
 
 
 def test_a_failed_transaction_is_open_though_the_server_tells_no_begin() -> None:
     row = backend(1, state="idle in transaction (aborted)")
-    verdict = judge.judge(recording([[row]] * 3, holders=[[holder(1)]] * 3, pools=[[pool(idle=())]] * 3))
+    verdict = judge(recording([[row]] * 3, holders=[[holder(1)]] * 3, pools=[[pool(idle=())]] * 3))
     assert kinds(verdict) == ["held"]
     assert "in an open transaction" in verdict.sentence
 
@@ -125,16 +125,16 @@ def test_a_failed_transaction_is_open_though_the_server_tells_no_begin() -> None
 def test_pools_that_could_not_be_asked_are_not_held_to_a_budget_of_nothing() -> None:
     levels = [idle(count) for count in (2, 3, 4)]
     unasked = [[pool(0, kind="events", size=0, idle=tuple(row.pid for row in level))] for level in levels]
-    verdict = judge.judge(recording(levels, pools=unasked))
+    verdict = judge(recording(levels, pools=unasked))
     assert "growth" not in kinds(verdict)
-    assert "could not be asked" in check(verdict, "growth").detail
+    assert "limits of some pools are unknown" in check(verdict, "growth").detail
 
 
 def test_the_rate_that_fills_the_server_in_the_storys_hours_is_told() -> None:
-    verdict = judge.judge(leaking([2, 4, 6], hours=30.0))
+    verdict = judge(leaking([2, 4, 6], hours=30.0))
     assert verdict.exhaustion is not None
     found = re.search(
-        r"from the (\d+) that the pools may keep it takes 30.0 h at (\S+) to (\S+) r", verdict.exhaustion["text"]
+        r"from the (\d+) connections that the pools may keep, in 30.0 h at (\S+) to (\S+) r", verdict.exhaustion["text"]
     )
     assert found is not None
     rate = verdict.findings[0].rate
@@ -147,7 +147,7 @@ def test_sqlite_handles_that_nobody_knows_are_their_processs_by_their_number() -
     number = PROCESS * 10_000 + 7
     row = msgspec.structs.replace(backend(number, state="open"), client_port=None)
     made = recording([[row]] * 3, pools=[[pool(idle=())]] * 3, database=Database(kind="sqlite"))
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert kinds(verdict) == ["orphaned"]
     assert f"process {PROCESS} has 1 of their handles" in verdict.sentence
 
@@ -155,21 +155,21 @@ def test_sqlite_handles_that_nobody_knows_are_their_processs_by_their_number() -
 def test_a_session_that_lies_in_its_pool_with_its_transaction_open_is_held() -> None:
     row = backend(1, xact=2.0, state="idle in transaction")
     made = recording([[row]] * 3, pools=[[pool(idle=(1,), site=SITE)]] * 3)
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert kinds(verdict) == ["held"]
-    assert "in the pool, given back" in verdict.sentence and verdict.findings[0].sites == (SITE,)
+    assert "returned to the pool in an open transaction" in verdict.sentence and verdict.findings[0].sites == (SITE,)
     renewed = [backend(1, xact=float(cycle), state="idle in transaction") for cycle in range(3)]
-    assert kinds(judge.judge(recording([[row] for row in renewed], pools=[[pool(idle=(1,))]] * 3))) == ["held"]
-    assert judge.judge(recording([[backend(1)]] * 3, pools=[[pool(idle=(1,))]] * 3)).outcome == "clean"
+    assert kinds(judge(recording([[row] for row in renewed], pools=[[pool(idle=(1,))]] * 3))) == ["held"]
+    assert judge(recording([[backend(1)]] * 3, pools=[[pool(idle=(1,))]] * 3)).outcome == "clean"
 
 
 def test_a_listener_that_a_request_began_is_resident_and_a_second_one_of_its_line_is_held() -> None:
     def opened(number: int):
         return msgspec.structs.replace(holder(number), source="direct", request="GET /", pool=0)
 
-    one = judge.judge(recording([idle(1)] * 3, holders=[[opened(1)]] * 3, pools=[[pool()]] * 3))
+    one = judge(recording([idle(1)] * 3, holders=[[opened(1)]] * 3, pools=[[pool()]] * 3))
     assert (one.outcome, len(one.evidence["residents"])) == ("clean", 1)
-    two = judge.judge(recording([idle(2)] * 3, holders=[[opened(1), opened(2)]] * 3, pools=[[pool()]] * 3))
+    two = judge(recording([idle(2)] * 3, holders=[[opened(1), opened(2)]] * 3, pools=[[pool()]] * 3))
     assert kinds(two) == ["held"]
 
 
@@ -178,21 +178,21 @@ def test_a_server_that_pools_of_one_line_have_filled_at_once_is_growth_though_no
         pool(number, site=SITE, created=1.1, idle=tuple(range(5 * number - 4, 5 * number + 1)))
         for number in range(1, 21)
     ]
-    full = judge.judge(recording([idle(100)] * 3, pools=[pools] * 3))
+    full = judge(recording([idle(100)] * 3, pools=[pools] * 3))
     assert kinds(full) == ["growth"]
-    assert full.findings[0].bounded_by == "server" and "the server is full" in full.sentence
-    roomy = judge.judge(recording([idle(8)] * 3, pools=[two_pools(8)] * 3))
+    assert full.findings[0].bounded_by == "server" and "The server is full" in full.sentence
+    roomy = judge(recording([idle(8)] * 3, pools=[two_pools(8)] * 3))
     assert roomy.outcome == "clean"
 
 
 def test_what_the_users_of_anothers_session_still_hold_is_no_leak_of_its_own() -> None:
-    use = Event(1.5, "shared", PROCESS, backend=9, site=SITE, stack=(SITE,), detail="taken in process 100", other=50)
+    use = Event(1.5, "shared", PROCESS, backend=9, site=SITE, stack=(SITE,), action="taken", other=50)
     held = [holder(1)]
     row = backend(1, xact=1.0, state="idle in transaction")
     made = recording([[row]] * 3, holders=[held] * 3, pools=[[pool(out=1)]] * 3, events=(use,))
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert kinds(verdict) == ["shared"]
-    assert "which breaks" in check(verdict, "held").detail
+    assert "which breaks it" in check(verdict, "held").detail
 
 
 def test_one_dead_connection_in_a_pool_is_no_second_server_but_many_unknown_ones_are() -> None:
@@ -210,7 +210,7 @@ def test_one_dead_connection_in_a_pool_is_no_second_server_but_many_unknown_ones
                 msgspec.structs.replace(sample, counters={"sessions": n}) for sample, n in ((first, 0), (last, counted))
             ]
             made = msgspec.structs.replace(made, samples=(ends[0], *others, ends[1]))
-        return check(judge.judge(msgspec.structs.replace(made, phases=phases)), "server").outcome
+        return check(judge(msgspec.structs.replace(made, phases=phases)), "server").outcome
 
     assert (run(1), run(5)) == ("clean", "inconclusive")
     assert (run(5, counted=10), run(5, counted=9)) == ("clean", "inconclusive"), "too short to be seen, but counted"
@@ -222,9 +222,9 @@ def test_sessions_that_are_out_at_one_end_of_the_rest_are_no_idle_ones_that_grow
     out = [[holder(n) for n in range(3, count + 1)] for count in (5, 6, 7)]
     made = recording(levels, holders=out, pools=[[pool(idle=(1, 2), size=5, overflow=60, out=3)]] * 3)
     *before, last = made.snapshots  # the last is of the end of the quiet window
-    verdict = judge.judge(msgspec.structs.replace(made, snapshots=(*before, msgspec.structs.replace(last, holders=()))))
+    verdict = judge(msgspec.structs.replace(made, snapshots=(*before, msgspec.structs.replace(last, holders=()))))
     assert "growth" not in kinds(verdict)
     nobody = msgspec.structs.replace(
         made, snapshots=tuple(msgspec.structs.replace(snapshot, holders=()) for snapshot in made.snapshots)
     )
-    assert "growth" in kinds(judge.judge(nobody)), "idle all the time they would be"
+    assert "growth" in kinds(judge(nobody)), "idle all the time they would be"

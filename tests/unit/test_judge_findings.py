@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.recording import Event, Holder, Process, Recording, Site
 from support.builders import (
     OTHER,
@@ -45,9 +45,10 @@ def test_a_held_finding_has_its_rate_sessions_stack_and_requests() -> None:
             "first_seen": 0.9,
         }
     ]
-    assert judge.judge(made).sentence == (
-        "7 connections still held 3.0 s after the load ended, taken at app.py:31 in list_users; all in an open "
-        "transaction, taken for GET /a; held after each cycle: 2, 4, 7, that is 25.0 (10.7 to 57.2) per 1000 requests"
+    assert judge(made).sentence == (
+        "7 connections were not returned. Checked out at app.py:31 in list_users (GET /a), in an open transaction "
+        "3.0 s after the load ended. Outstanding after each cycle: 2, 4, 7 "
+        "(growing by 25.0 (10.7 to 57.2) per 1000 requests)."
     )
 
 
@@ -140,8 +141,8 @@ def test_a_growth_finding_of_pools_counts_those_after_the_first_cycle(by: str, b
         "sites": ["app.py:31 list_users", "app.py:77 listen"],
         "first_seen": 5.5,
     }
-    assert "4 connection pools made at app.py:31" in judge.judge(remade()).sentence
-    assert "after each cycle: 2, 4, 6, where one pool a process may keep 5" in judge.judge(remade()).sentence
+    assert "4 connection pools created at app.py:31" in judge(remade()).sentence
+    assert "after each cycle: 2, 4, 6; one pool per process may keep 5" in judge(remade()).sentence
 
 
 def test_a_growth_finding_of_a_full_server_has_the_lines_pools_alone() -> None:
@@ -158,7 +159,7 @@ def test_a_growth_finding_of_a_full_server_has_the_lines_pools_alone() -> None:
         "sites": [str_of(SITE)],
         "first_seen": 1.1,
     }
-    assert "95 sessions at rest in 19 connection pools" in judge.judge(made).findings[0].claim
+    assert "95 idle sessions in 19 connection pools" in judge(made).findings[0].claim
 
 
 def test_an_orphaned_finding_has_its_sessions_and_how_long_the_oldest_was_there() -> None:
@@ -166,7 +167,7 @@ def test_an_orphaned_finding_has_its_sessions_and_how_long_the_oldest_was_there(
     rows = [backend(1), row, msgspec.structs.replace(backend(4), started=1.25)]
     made = recording([rows] * 3, pools=[[pool(idle=(1,))]] * 3)
     assert found(made, "orphaned") == [{"backends": [3, 4], "first_seen": 0.75}]
-    assert "last query: SELECT 3" in judge.judge(made).sentence
+    assert "Last query: SELECT 3" in judge(made).sentence
 
 
 def test_orphans_are_told_by_the_line_that_had_them_last_the_more_the_sooner() -> None:
@@ -204,7 +205,7 @@ def test_a_collected_finding_counts_each_lines_returns() -> None:
             "first_seen": 1.85,
         },
     ]
-    assert "6 connections of 20 taken at app.py:31" in judge.judge(made).sentence
+    assert "6 connections of 20 checked out at app.py:31" in judge(made).sentence
 
 
 def test_a_shared_finding_has_its_sessions_its_opener_and_its_users() -> None:
@@ -214,8 +215,8 @@ def test_a_shared_finding_has_its_sessions_its_opener_and_its_users() -> None:
     events = (use(200, 2, 1.4), use(201, 3, 1.5), use(200, None, 1.6), use(200, 2, 1.7))
     made = recording([idle(3)] * 3, pools=[[pool(idle=(1, 2, 3))]] * 3, events=events)
     assert found(made, "shared") == [{"backends": [2, 3], "sites": [str_of(SITE)], "first_seen": 1.4}]
-    assert "4 times a session of another process" in judge.judge(made).sentence
-    assert "2 sessions, opened by process 50, used by 2 other processes" in judge.judge(made).sentence
+    assert "A session of another process was used 4 times" in judge(made).sentence
+    assert "2 sessions, opened by process 50, used by 2 other processes" in judge(made).sentence
     gone = Event(1.4, "bye", 50)
     alone = msgspec.structs.replace(made, events=(gone, use(200, 2, 1.4)))
     assert found(alone, "shared") == []  # its opener had just ended
@@ -226,8 +227,8 @@ def test_a_close_after_ones_own_use_is_no_second_fault_and_one_without_is() -> N
     def closing(*events: Event) -> list[dict]:
         return found(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events), "shared")
 
-    use = Event(1.5, "shared", 200, backend=1, site=SITE, stack=(SITE,), detail="taken in process 200", other=50)
-    close = msgspec.structs.replace(use, t=1.6, site=OTHER, stack=(OTHER,), detail="closed in process 200")
+    use = Event(1.5, "shared", 200, backend=1, site=SITE, stack=(SITE,), action="taken", other=50)
+    close = msgspec.structs.replace(use, t=1.6, site=OTHER, stack=(OTHER,), action="closed")
     assert [f["sites"] for f in closing(use, close)] == [[str_of(SITE)]]
     assert [f["sites"] for f in closing(close)] == [[str_of(OTHER)]]
     other = msgspec.structs.replace(close, process=201)
@@ -258,8 +259,11 @@ def test_a_lost_slots_finding_is_of_the_pool_that_lost_most() -> None:
     pools = [pool(1, out=3, site=SITE), pool(2, out=6, site=OTHER, size=4, overflow=3), pool(3, out=2, used=False)]
     made = recording([[]] * 3, holders=[[holder(1), holder(2)]] * 3, pools=[pools] * 3)
     assert [f["sites"] for f in found(made, "lost-slots")] == [[str_of(OTHER)]]
-    verdict = judge.judge(made)
-    assert "counts 6 connections as out, of which nobody has 6: these slots of 4 + 3" in verdict.findings[-1].claim
+    verdict = judge(made)
+    assert (
+        "counts 6 connections as checked out, but no caller has 6 of them. These slots of 4 + 3"
+        in verdict.findings[-1].claim
+    )
     assert check(verdict, "lost-slots").detail == "7 slots lost"
     moving = with_snapshots(made, lambda s, n: {"pools": (pools[0], msgspec.structs.replace(pools[1], checked_out=n))})
     assert [f["sites"] for f in found(moving, "lost-slots")] == [[str_of(SITE)]]
@@ -274,15 +278,15 @@ def test_an_exhausted_finding_is_of_the_pool_and_the_line_that_most_gave_up_at()
     made = recording([[]] * 3, pools=[pools] * 3, events=events)
     [finding] = found(made, "exhausted")
     assert finding == {"bounded_by": "pool", "sites": [str_of(OTHER)], "first_seen": 1.2}
-    assert "4 callers gave up after waiting 0.35 s for a connection (pool_size 7 + max_overflow 1)" in (
-        judge.judge(made).sentence
+    assert "4 callers timed out after 0.35 s of waiting for a connection (pool_size 7 + max_overflow 1)" in (
+        judge(made).sentence
     )
 
 
 def test_a_wait_that_ended_well_is_told_and_no_finding() -> None:
     events = tuple(Event(1.5, "wait", PROCESS, n, pool=1, seconds=n / 10) for n in (1, 3))
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events)
-    assert check(judge.judge(made), "exhausted").detail == "no caller gave up; 2 callers waited, 0.30 s at most"
+    assert check(judge(made), "exhausted").detail == "no caller timed out; 2 callers waited, for 0.30 s at most"
 
 
 def test_a_per_client_finding_is_of_the_first_moment_with_most_clients() -> None:
@@ -294,7 +298,7 @@ def test_a_per_client_finding_is_of_the_first_moment_with_most_clients() -> None
     )
     [finding] = found(msgspec.structs.replace(made, samples=fewer), "per-client")
     assert finding == {"sites": [str_of(OTHER)], "first_seen": 2.25}
-    assert "6 connections were out" in judge.judge(msgspec.structs.replace(made, samples=fewer)).sentence
+    assert "6 checked-out connections were idle" in judge(msgspec.structs.replace(made, samples=fewer)).sentence
 
 
 def test_a_churn_finding_is_of_the_line_that_opens_most_after_the_first_cycle() -> None:
@@ -304,7 +308,9 @@ def test_a_churn_finding_is_of_the_line_that_opens_most_after_the_first_cycle() 
     events = (*opened(1.5, OTHER, 300), *opened(5.5, OTHER, 40), *opened(5.6, SITE, 80))
     made = recording([[]] * 3, events=events)
     assert found(made, "churn") == [{"sites": [str_of(SITE)], "first_seen": 5.5}]
-    assert "600 connections opened per 1000 requests after the first cycle (120 for 200)" in judge.judge(made).sentence
+    assert (
+        "600 connections opened per 1000 requests after the first cycle (120 for 200 requests)" in judge(made).sentence
+    )
 
 
 @pytest.mark.parametrize(("t", "expected"), [(4.0, 0), (4.01, 1), (12.0, 1), (12.01, 0)])

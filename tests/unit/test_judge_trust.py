@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from connleak import judging as judge
-from connleak.model.recording import Event, Note, Site, Snapshot
+from connleak.judging import judge
+from connleak.judging.stopping import requests_for
+from connleak.model.recording import Event, Note, NoteCode, NoteFacts, Site, Snapshot
 from support.builders import OTHER, PROCESS, SITE, holder, idle, in_transaction, leaking, pool, recording
 from support.verdicts import check, kinds
 
@@ -16,7 +17,7 @@ def use(process: int, other: int, t: float = 1.5, backend: int = 1) -> Event:
 
 
 def test_a_session_used_outside_its_openers_process_is_shared_while_that_lives() -> None:
-    verdict = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(use(200, PROCESS),)))
+    verdict = judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(use(200, PROCESS),)))
     assert (verdict.outcome, kinds(verdict)) == ("fault", ["shared"])
     assert verdict.findings[0].sites == (SITE,)
     assert f"opened by process {PROCESS}, used by 1 other process" in verdict.sentence
@@ -24,9 +25,9 @@ def test_a_session_used_outside_its_openers_process_is_shared_while_that_lives()
 
 def test_a_session_inherited_by_one_process_from_one_that_ended_is_not_shared() -> None:
     gone = Event(1.0, "bye", PROCESS)
-    one = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(gone, use(200, PROCESS))))
+    one = judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(gone, use(200, PROCESS))))
     assert "shared" not in kinds(one)
-    two = judge.judge(
+    two = judge(
         recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(gone, use(200, PROCESS), use(201, PROCESS)))
     )
     assert kinds(two) == ["shared"]
@@ -34,11 +35,11 @@ def test_a_session_inherited_by_one_process_from_one_that_ended_is_not_shared() 
 
 def test_two_threads_on_one_session_are_shared_and_without_queries_the_check_says_that_it_cannot_see_them() -> None:
     event = Event(1.5, "shared", PROCESS, 7, 1, site=OTHER, stack=(OTHER,), detail="used by a thread in turns")
-    found = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(event,), probe="queries"))
+    found = judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(event,), probe="queries"))
     assert kinds(found) == ["shared"]
     assert str(OTHER) in found.sentence
-    none = judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3))
-    assert "shows only with --probe queries" in check(none, "shared").detail
+    none = judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3))
+    assert "only with --probe queries" in check(none, "shared").detail
 
 
 CANARY = Site("/x/connleak/probe/agent/canary.py", 31, "keep_one")
@@ -48,11 +49,11 @@ def planted(seen: bool, note: str = "connection"):
     holders = [[holder(9, site=CANARY)] if seen else []] * 3
     levels = [in_transaction(1, 9) if seen else []] * 3
     made = recording(levels, holders=holders, pools=[[pool(idle=())]] * 3, canary=True)
-    return msgspec.structs.replace(made, notes=(Note(1.5, "run", "canary", {"canary": note}),))
+    return msgspec.structs.replace(made, notes=(Note(1.5, NoteCode.CANARY, "canary", NoteFacts(canary=note)),))
 
 
 def test_a_planted_leak_that_is_seen_is_no_finding() -> None:
-    verdict = judge.judge(planted(seen=True))
+    verdict = judge(planted(seen=True))
     assert (verdict.outcome, kinds(verdict)) == ("clean", [])
     assert "session 9" in check(verdict, "canary").detail
 
@@ -60,17 +61,19 @@ def test_a_planted_leak_that_is_seen_is_no_finding() -> None:
 def test_the_name_of_the_apps_class_that_was_planted_is_no_word_of_an_end() -> None:
     made = planted(seen=True)
     words = "canary: ExtendedConnection, interrupted"
-    made = msgspec.structs.replace(made, notes=(Note(1.5, "run", words, {"canary": "ExtendedConnection"}),))
-    assert judge.judge(made).outcome == "clean"
-    ended = msgspec.structs.replace(made, notes=(*made.notes, Note(1.6, "run", "the app ended")))
-    assert judge.judge(ended).outcome == "inconclusive"
+    made = msgspec.structs.replace(
+        made, notes=(Note(1.5, NoteCode.CANARY, words, NoteFacts(canary="ExtendedConnection")),)
+    )
+    assert judge(made).outcome == "clean"
+    ended = msgspec.structs.replace(made, notes=(*made.notes, Note(1.6, NoteCode.PROCESS_ENDED, "the app ended")))
+    assert judge(ended).outcome == "inconclusive"
 
 
 def test_a_planted_leak_that_is_not_seen_makes_the_run_inconclusive() -> None:
-    verdict = judge.judge(planted(seen=False))
+    verdict = judge(planted(seen=False))
     assert verdict.outcome == "inconclusive"
     assert check(verdict, "canary").outcome == "inconclusive"
-    assert judge.judge(planted(seen=False, note="")).outcome == "inconclusive"
+    assert judge(planted(seen=False, note="")).outcome == "inconclusive"
 
 
 def test_a_planted_leak_does_not_hide_the_apps_own() -> None:
@@ -80,35 +83,36 @@ def test_a_planted_leak_does_not_hide_the_apps_own() -> None:
         msgspec.structs.replace(s, backends=(*s.backends, *in_transaction(1, 99))) if s.backends else s
         for s in made.samples
     ]
-    note = Note(1.5, "run", "canary", {"canary": "connection"})
-    verdict = judge.judge(
-        msgspec.structs.replace(made, snapshots=tuple(with_both), samples=tuple(samples), notes=(note,))
-    )
+    note = Note(1.5, NoteCode.CANARY, "canary", NoteFacts(canary="connection"))
+    verdict = judge(msgspec.structs.replace(made, snapshots=tuple(with_both), samples=tuple(samples), notes=(note,)))
     assert kinds(verdict) == ["held"] and "12 connections" in verdict.sentence
     assert check(verdict, "canary").outcome == "clean"
 
 
 def test_clean_is_given_only_when_the_asked_sensitivity_was_reached() -> None:
     def asked(rate: float):
-        return judge.judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, requests=100, sensitivity=rate))
+        return judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, requests=100, sensitivity=rate))
 
     assert asked(0.01).outcome == "clean"
     assert asked(0.001).outcome == "inconclusive"
-    assert "300 of the 3000 requests reached the app that 1/1000 takes" in check(asked(0.001), "sensitivity").detail
-    assert judge.requests_for(1 / 10000) == 30000
+    assert (
+        "300 requests reached the app, but a sensitivity of 1/1000 needs 3000"
+        in check(asked(0.001), "sensitivity").detail
+    )
+    assert requests_for(1 / 10000) == 30000
 
 
 def test_requests_that_never_reached_the_app_do_not_count_towards_the_sensitivity() -> None:
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, requests=100, sensitivity=0.01)
-    lost = [msgspec.structs.replace(r, ok=False, error="ConnectionRefusedError") for r in made.requests[:100]]
-    verdict = judge.judge(msgspec.structs.replace(made, requests=(*lost, *made.requests[100:])))
+    lost = [msgspec.structs.replace(r, ok=False, error="no", unsent=True) for r in made.requests[:100]]
+    verdict = judge(msgspec.structs.replace(made, requests=(*lost, *made.requests[100:])))
     assert check(verdict, "sensitivity").outcome == "inconclusive"
 
 
 def test_a_task_that_ended_holds_nothing_on_purpose_and_one_that_goes_on_may() -> None:
     def with_task(alive: bool):
         found = msgspec.structs.replace(holder(1, alive=alive), task=True, request="GET /listen")
-        return judge.judge(recording([idle(1)] * 3, holders=[[found]] * 3, pools=[[pool(out=1)]] * 3))
+        return judge(recording([idle(1)] * 3, holders=[[found]] * 3, pools=[[pool(out=1)]] * 3))
 
     assert kinds(with_task(alive=False)) == ["held"]
     assert "by tasks that have ended" in with_task(alive=False).sentence
@@ -117,7 +121,7 @@ def test_a_task_that_ended_holds_nothing_on_purpose_and_one_that_goes_on_may() -
 
 
 def test_the_holder_table_joins_who_has_it_with_what_the_server_says() -> None:
-    (row, *_) = judge.judge(leaking([2, 2, 2])).holders
+    (row, *_) = judge(leaking([2, 2, 2])).holders
     assert (row.backend, row.state, row.query, row.site) == (1, "idle in transaction", "SELECT 1", SITE)
     assert row.held_for == pytest.approx(13 - 0.9)
     assert row.transaction_for == pytest.approx(13 - 0.9)
@@ -131,19 +135,19 @@ def test_the_first_refusal_is_told_with_its_holders_and_the_seconds_before() -> 
         Event(2.0, "checkin", PROCESS, 1, 1, 1, SITE, (SITE,), 1),
     ))  # fmt: skip
     frozen = Snapshot(t=1.8, label="exhausted", cycle=1, holders=(holder(1, since=1.1),), reason="QueuePool limit")
-    found = judge.judge(msgspec.structs.replace(made, snapshots=(*made.snapshots, frozen))).postmortem
+    found = judge(msgspec.structs.replace(made, snapshots=(*made.snapshots, frozen))).postmortem
     assert (found.t, found.reason, found.holders[0].site) == (1.8, "QueuePool limit", SITE)
     last = found.series[-1]
     assert (last["out"], last["waiting"], last["idle"]) == (1, 0, 2)
     assert [row["waiting"] for row in found.series if 1.3 <= row["t"] < 1.8] == [1, 1]
-    assert judge.judge(made).postmortem is None
+    assert judge(made).postmortem is None
 
 
 def test_sessions_of_others_on_a_shared_server_matter_only_where_no_probe_tells_them_apart() -> None:
     def shared_server(probed: bool):
         made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, probed=probed, budget=None if probed else 5)
-        note = Note(13.0, "sampler", "", {"others": {"psql": 1}})
-        return judge.judge(msgspec.structs.replace(made, notes=(note,)))
+        note = Note(13.0, NoteCode.SAMPLER_SUMMARY, "", NoteFacts(others={"psql": 1}))
+        return judge(msgspec.structs.replace(made, notes=(note,)))
 
     assert check(shared_server(True), "others").outcome == "clean"
     assert "psql" in check(shared_server(True), "others").detail
@@ -151,16 +155,16 @@ def test_sessions_of_others_on_a_shared_server_matter_only_where_no_probe_tells_
 
 
 def test_without_a_probe_a_budget_of_the_users_lets_pooled_sessions_be_clean() -> None:
-    assert judge.judge(recording([idle(5)] * 3, probed=False)).outcome == "inconclusive"
-    assert judge.judge(recording([idle(5)] * 3, probed=False, budget=5)).outcome == "clean"
-    assert judge.judge(recording([idle(6)] * 3, probed=False, budget=5)).outcome == "inconclusive"
+    assert judge(recording([idle(5)] * 3, probed=False)).outcome == "inconclusive"
+    assert judge(recording([idle(5)] * 3, probed=False, budget=5)).outcome == "clean"
+    assert judge(recording([idle(6)] * 3, probed=False, budget=5)).outcome == "inconclusive"
 
 
 def test_callers_that_are_tasks_of_one_thread_count_as_many_as_wanted_a_connection_at_once() -> None:
     taken = [Event(1.5 + n / 1000, "checkout", PROCESS, 1, n, n, pool=1) for n in range(1, 121)]
     back = [Event(1.8, "checkin", PROCESS, 1, n, n, pool=1) for n in range(1, 121)]
     big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
-    verdict = judge.judge(recording([idle(1)] * 3, pools=big, events=(*taken, *back)))
+    verdict = judge(recording([idle(1)] * 3, pools=big, events=(*taken, *back)))
     assert kinds(verdict) == ["over-budget"]
 
 
@@ -170,7 +174,7 @@ def test_an_orphan_is_told_with_the_process_that_has_its_socket() -> None:
         msgspec.structs.replace(s, processes=tuple(msgspec.structs.replace(p, ports=(40002,)) for p in s.processes))
         for s in made.snapshots
     ]
-    verdict = judge.judge(msgspec.structs.replace(made, snapshots=tuple(with_ports)))
+    verdict = judge(msgspec.structs.replace(made, snapshots=tuple(with_ports)))
     assert kinds(verdict) == ["orphaned"]
     assert f"process {PROCESS} has 1 of their sockets" in verdict.sentence
 
@@ -182,7 +186,7 @@ def test_an_orphan_is_told_with_the_line_that_had_its_session_last() -> None:
         Event(1.4, "checkout", PROCESS, 1, 2, 2, OTHER, (OTHER, SITE), 1),
         Event(1.5, "close", PROCESS, 1, 2),
     )
-    verdict = judge.judge(recording([idle(2)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events))
+    verdict = judge(recording([idle(2)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events))
     assert kinds(verdict) == ["orphaned"]
     assert verdict.findings[0].sites == (OTHER, SITE)
-    assert f"last taken at {OTHER}" in verdict.sentence
+    assert f"Last checked out at {OTHER}" in verdict.sentence

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.judging.facts import Facts
-from connleak.model.recording import Backend, Event, Holder, Note, Process
+from connleak.model.recording import Backend, Event, Holder, Note, NoteCode, NoteFacts, Process
 from support.builders import OTHER, PROCESS, SITE, WINDOW, backend, holder, idle, in_transaction, pool, watched
 from support.verdicts import check, kinds
 
@@ -30,7 +30,7 @@ def held_at(*numbers: int, **changes: object) -> list[Holder]:
 
 
 def with_others(names: dict[str, int]) -> tuple[Note, ...]:
-    return (Note(5.0, "sampler", "", {"others": names}),)
+    return (Note(5.0, NoteCode.SAMPLER_SUMMARY, "", NoteFacts(others=names)),)
 
 
 # the windows
@@ -38,49 +38,49 @@ def with_others(names: dict[str, int]) -> tuple[Note, ...]:
 
 def test_each_whole_window_stands_for_a_rest() -> None:
     facts = Facts(watched([idle(2), idle(3), idle(4)]))
-    assert [rest.level for rest in facts.rests] == [2, 3, 4]
-    assert [round(rest.begin) for rest in facts.rests] == [1, 3, 5]
+    assert [window.level for window in facts.windows] == [2, 3, 4]
+    assert [round(window.begin) for window in facts.windows] == [1, 3, 5]
 
 
 @pytest.mark.parametrize(("last", "windows"), [(1.9, 4), (1.89, 3), (None, 3)])
 def test_a_window_counts_when_nineteen_twentieths_of_it_were_watched(last: float | None, windows: int) -> None:
-    verdict = judge.judge(watched([idle(2)] * 4, before=idle(2), last=last))
+    verdict = judge(watched([idle(2)] * 4, before=idle(2), last=last))
     assert len(verdict.evidence["at_rest"]) == windows
 
 
 @pytest.mark.parametrize(("windows", "outcome"), [(2, "inconclusive"), (3, "clean"), (4, "clean")])
 def test_a_verdict_takes_three_whole_windows(windows: int, outcome: str) -> None:
-    verdict = judge.judge(watched([idle(2)] * windows, before=idle(2)))
+    verdict = judge(watched([idle(2)] * windows, before=idle(2)))
     assert (verdict.outcome, check(verdict, "rest").outcome) == (outcome, outcome)
     assert f"{windows} " in check(verdict, "rest").detail
 
 
 def test_a_clean_watch_says_for_how_long_nothing_stayed_out() -> None:
-    verdict = judge.judge(watched([idle(2)] * 3, before=idle(2)))
-    assert verdict.sentence.startswith("nothing stayed out through a window of 2 s: a leak of ")
+    verdict = judge(watched([idle(2)] * 3, before=idle(2)))
+    assert verdict.sentence.startswith("No connection was held throughout a window of 2 s: a leak of ")
     assert verdict.sensitivity == {
         "value": pytest.approx(3 / (7.0 / 3600), abs=0.1),  # three in the seconds up to the last window's end
         "per": "hour",
         "seconds": 7.0,
         "confidence": 0.95,
-        "text": "a leak of 1543 or more an hour would have been seen",
+        "text": "a leak of 1543 or more per hour would have been detected",
     }
 
 
 def test_the_time_of_each_window_is_the_load_before_its_end() -> None:
-    assert Facts(watched([idle(1)] * 3)).amounts == [3000, 2000, 2000]
+    assert Facts(watched([idle(1)] * 3)).exposures == [3000, 2000, 2000]
 
 
 def test_a_watch_that_was_interrupted_broke_nothing_off() -> None:
     facts = Facts(watched([idle(1)] * 3))
     assert not facts.outage
-    away = watched([idle(1)] * 3, notes=(Note(4.0, "database", "the server did not answer: refused"),))
+    away = watched([idle(1)] * 3, notes=(Note(4.0, NoteCode.SERVER_UNREACHABLE, "refused"),))
     assert Facts(away).outage
-    assert judge.judge(away).outcome == "inconclusive"
+    assert judge(away).outcome == "inconclusive"
 
 
 def test_no_check_fails_on_a_watch_without_a_whole_window() -> None:
-    verdict = judge.judge(watched([idle(2)], last=0.5))
+    verdict = judge(watched([idle(2)], last=0.5))
     assert verdict.outcome == "inconclusive"
     assert not any("this check failed" in check.detail for check in verdict.checks)
 
@@ -89,26 +89,26 @@ def test_no_check_fails_on_a_watch_without_a_whole_window() -> None:
 
 
 def test_a_transaction_that_lies_open_and_idle_through_a_window_is_held() -> None:
-    verdict = judge.judge(watched([open_for_good(2)] * 3, before=open_for_good(2)))
+    verdict = judge(watched([open_for_good(2)] * 3, before=open_for_good(2)))
     assert (verdict.outcome, kinds(verdict)) == ("leak", ["held"])
     assert verdict.findings[0].backends == (1, 2)
-    assert "watch it with the probe" in verdict.sentence
+    assert "Watch with the probe" in verdict.sentence
 
 
 @pytest.mark.parametrize("rows", [renewed, at_work])
 def test_transactions_that_end_or_go_on_working_are_not_held(rows) -> None:
-    assert judge.judge(watched([rows] * 3, before=rows(0))).outcome == "clean"
+    assert judge(watched([rows] * 3, before=rows(0))).outcome == "clean"
 
 
 def test_a_statement_that_works_all_through_a_window_is_not_held() -> None:
     busy = [backend(1, xact=0.9, state="active")]
-    assert judge.judge(watched([busy] * 3, before=busy)).outcome == "clean"
+    assert judge(watched([busy] * 3, before=busy)).outcome == "clean"
     idles = [backend(1, xact=0.9, state="idle in transaction")]
-    assert kinds(judge.judge(watched([idles] * 3, before=idles))) == ["held"]
+    assert kinds(judge(watched([idles] * 3, before=idles))) == ["held"]
 
 
 def test_only_the_last_window_says_what_is_held() -> None:
-    verdict = judge.judge(watched([open_for_good(1), open_for_good(1), idle(1)], before=idle(1)))
+    verdict = judge(watched([open_for_good(1), open_for_good(1), idle(1)], before=idle(1)))
     assert verdict.outcome == "clean"
 
 
@@ -116,23 +116,23 @@ def test_only_the_last_window_says_what_is_held() -> None:
 
 
 def test_a_checkout_whose_transaction_lies_idle_through_the_last_window_is_held_at_its_line() -> None:
-    verdict = judge.judge(watched([open_for_good(2)] * 3, holders=[held_at(1, 2)] * 3, probed=True))
+    verdict = judge(watched([open_for_good(2)] * 3, holders=[held_at(1, 2)] * 3, probed=True))
     assert kinds(verdict) == ["held"]
     assert verdict.findings[0].sites == (SITE,)
-    assert "all through the last 2 s" in verdict.sentence
-    assert "held in each window: 2, 2, 2" in verdict.sentence
+    assert "throughout the last 2 s" in verdict.sentence
+    assert "Outstanding in each window: 2, 2, 2" in verdict.sentence
 
 
 @pytest.mark.parametrize("rows", [renewed, at_work, lambda read: idle(1)])
 def test_a_checkout_may_take_as_long_as_its_request_does(rows) -> None:
     mine = held_at(1, since=0.9)
-    verdict = judge.judge(watched([rows] * 3, holders=[mine] * 3, pools=[[pool(out=1)]] * 3, probed=True))
+    verdict = judge(watched([rows] * 3, holders=[mine] * 3, pools=[[pool(out=1)]] * 3, probed=True))
     assert (verdict.outcome, len(verdict.evidence["residents"])) == ("clean", 1)
 
 
 def test_a_checkout_of_a_request_is_not_held_for_that_since_the_request_may_go_on() -> None:
     mine = [msgspec.structs.replace(each, request="GET /export") for each in held_at(1)]
-    assert judge.judge(watched([idle(1)] * 3, holders=[mine] * 3, pools=[[pool(out=1)]] * 3, probed=True)).outcome == (
+    assert judge(watched([idle(1)] * 3, holders=[mine] * 3, pools=[[pool(out=1)]] * 3, probed=True)).outcome == (
         "clean"
     )
 
@@ -140,7 +140,7 @@ def test_a_checkout_of_a_request_is_not_held_for_that_since_the_request_may_go_o
 @pytest.mark.parametrize(("task", "words"), [(False, "by threads that have ended"), (True, "by tasks that have ended")])
 def test_a_checkout_whose_thread_or_task_has_ended_is_held(task: bool, words: str) -> None:
     mine = [msgspec.structs.replace(each, task=task) for each in held_at(1, alive=False)]
-    verdict = judge.judge(watched([idle(1)] * 3, holders=[mine] * 3, pools=[[pool(out=1)]] * 3, probed=True))
+    verdict = judge(watched([idle(1)] * 3, holders=[mine] * 3, pools=[[pool(out=1)]] * 3, probed=True))
     assert kinds(verdict) == ["held"]
     assert words in verdict.sentence
 
@@ -165,7 +165,7 @@ def test_idle_checkouts_of_a_line_are_held_when_they_rose_in_each_of_the_last_th
         pools=[[pool(out=count, size=50)] for count in counts],
         probed=True,
     )
-    assert kinds(judge.judge(made)) == expected
+    assert kinds(judge(made)) == expected
 
 
 def test_one_for_each_living_thread_is_kept_for_the_thread_though_they_rise() -> None:
@@ -175,8 +175,8 @@ def test_one_for_each_living_thread_is_kept_for_the_thread_though_they_rise() ->
         pools=[[pool(out=count, size=50)] for count in (1, 2, 3)],
         probed=True,
     )
-    assert judge.judge(made).outcome == "clean"
-    rate = judge.judge(
+    assert judge(made).outcome == "clean"
+    rate = judge(
         msgspec.structs.replace(
             made,
             snapshots=tuple(
@@ -193,14 +193,14 @@ def test_one_for_each_living_thread_is_kept_for_the_thread_though_they_rise() ->
 
 
 def test_the_baseline_is_what_may_stay_where_neither_probe_nor_user_says_more() -> None:
-    assert judge.judge(watched([idle(3)] * 3, before=idle(3))).outcome == "clean"
-    raised = judge.judge(watched([idle(3)] * 3, before=idle(2)))
+    assert judge(watched([idle(3)] * 3, before=idle(3))).outcome == "clean"
+    raised = judge(watched([idle(3)] * 3, before=idle(2)))
     assert (raised.outcome, kinds(raised)) == ("inconclusive", [])
     assert "watch the app with --listen and connleak probe" in raised.sentence and "--budget N" in raised.sentence
 
 
 def test_however_high_it_climbs_without_a_probe_and_a_budget_it_may_be_a_pool_that_fills() -> None:
-    verdict = judge.judge(watched([idle(n) for n in (10, 40, 80)], before=idle(1), users=1))
+    verdict = judge(watched([idle(n) for n in (10, 40, 80)], before=idle(1), users=1))
     assert (verdict.outcome, kinds(verdict)) == ("inconclusive", [])
 
 
@@ -209,7 +209,7 @@ def test_however_high_it_climbs_without_a_probe_and_a_budget_it_may_be_a_pool_th
     [(3, ("leak", ["growth"])), (4, ("leak", ["growth"])), (5, ("inconclusive", [])), (6, ("clean", []))],
 )
 def test_a_level_that_climbs_beyond_the_users_budget_is_growth(budget: int, expected: tuple) -> None:
-    verdict = judge.judge(watched([idle(n) for n in (4, 5, 6)], budget=budget))
+    verdict = judge(watched([idle(n) for n in (4, 5, 6)], budget=budget))
     assert (verdict.outcome, kinds(verdict)) == expected
 
 
@@ -226,14 +226,14 @@ def test_a_level_that_climbs_beyond_the_users_budget_is_growth(budget: int, expe
 def test_growth_is_what_is_never_given_up_in_each_third_of_the_time(
     levels: tuple[int, ...], least: tuple[int, ...], expected: list[str]
 ) -> None:
-    verdict = judge.judge(watched([idle(level) for level in levels], budget=1))
+    verdict = judge(watched([idle(level) for level in levels], budget=1))
     assert kinds(verdict) == expected
     if expected:
-        assert f"in each third of the time, {', '.join(map(str, least))}, beyond the 1" in verdict.sentence
+        assert f"in each third of the watch: {', '.join(map(str, least))}, beyond the 1" in verdict.sentence
 
 
 def test_growth_in_a_watch_is_told_by_the_hour_and_by_thirds() -> None:
-    verdict = judge.judge(watched([idle(n) for n in (2, 3, 3, 4, 4, 5)], budget=1))
+    verdict = judge(watched([idle(n) for n in (2, 3, 3, 4, 4, 5)], budget=1))
     [finding] = verdict.findings
     assert (finding.rate.per, finding.rate.value) == ("hour", pytest.approx(2 / (10 / 3600), abs=0.01))
     assert verdict.exhaustion["unit"] == "hours"
@@ -242,7 +242,7 @@ def test_growth_in_a_watch_is_told_by_the_hour_and_by_thirds() -> None:
 def test_with_a_probe_the_pools_say_what_may_stay() -> None:
     def filling(size: int):
         pools = [[pool(size=size, idle=tuple(range(1, n + 1)))] for n in (2, 4, 6)]
-        return judge.judge(watched([idle(n) for n in (2, 4, 6)], pools=pools, probed=True))
+        return judge(watched([idle(n) for n in (2, 4, 6)], pools=pools, probed=True))
 
     assert (filling(6).outcome, kinds(filling(6))) == ("clean", [])
     assert kinds(filling(1)) == ["growth"]
@@ -256,7 +256,7 @@ def watched_beside_others(ports: tuple[int, ...], events: tuple[Event, ...] = ()
     mine = Process(process=PROCESS, probe=True, armed=True, ports=ports)
     made = watched([idle(2)] * 3, pools=[[pool(size=5, idle=(1,))]] * 3, probed=True, events=events, **changes)
     alone = tuple(msgspec.structs.replace(snapshot, processes=(mine,)) for snapshot in made.snapshots)
-    return judge.judge(msgspec.structs.replace(made, snapshots=alone))
+    return judge(msgspec.structs.replace(made, snapshots=alone))
 
 
 def test_a_session_that_no_probe_knows_is_somebody_elses_on_a_server_that_is_watched() -> None:
@@ -290,7 +290,7 @@ def test_foreign_sessions_that_are_not_counted_matter_only_without_a_probe(probe
         probed=probed,
         notes=with_others({"psql": 2}),
     )
-    verdict = judge.judge(made)
+    verdict = judge(made)
     assert (check(verdict, "others").outcome, verdict.outcome) == (outcome, outcome)
 
 
@@ -298,7 +298,7 @@ def test_foreign_sessions_that_are_not_counted_matter_only_without_a_probe(probe
 
 
 def test_an_empty_server_is_perhaps_the_wrong_one() -> None:
-    verdict = judge.judge(watched([[]] * 3))
+    verdict = judge(watched([[]] * 3))
     assert verdict.outcome == "inconclusive"
     assert "the app opened no session on this server" in verdict.sentence
 
@@ -309,15 +309,15 @@ def test_hidden_states_make_a_watch_inconclusive_with_the_right_that_is_missing(
         made = watched([hidden] * 3, before=hidden)
         database = msgspec.structs.replace(made.plan.database, kind=kind)
         made = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, database=database))
-        assert right in check(judge.judge(made), "sampler").detail
+        assert right in check(judge(made), "sampler").detail
     nobody = [msgspec.structs.replace(row, usename=None) for row in hidden]
-    assert check(judge.judge(watched([nobody] * 3, before=nobody)), "sampler").outcome == "clean"
+    assert check(judge(watched([nobody] * 3, before=nobody)), "sampler").outcome == "clean"
 
 
 def test_a_server_that_was_full_at_some_time_could_not_show_more_without_a_probe() -> None:
     def most(count: int):
         rows = [lambda read: idle(count if read == 5 else 2)] * 3
-        return check(judge.judge(watched(rows, before=idle(2))), "ceiling").outcome
+        return check(judge(watched(rows, before=idle(2))), "ceiling").outcome
 
     assert (most(96), most(97)) == ("clean", "inconclusive")
 
@@ -327,14 +327,14 @@ def test_the_server_was_read_all_the_time(every: float, pause: float, outcome: s
     made = watched([idle(1)] * 3, before=idle(1))
     begin = 3.05
     samples = tuple(s for s in made.samples if not begin < s.t < begin + pause - every / 2)
-    found = check(judge.judge(msgspec.structs.replace(made, samples=samples)), "sampler")
+    found = check(judge(msgspec.structs.replace(made, samples=samples)), "sampler")
     assert found.outcome == outcome, found.detail
 
 
 def test_a_lock_that_an_idle_session_keeps_through_a_window_is_left_behind() -> None:
     made = watched([idle(2)] * 3, before=idle(2))
     locked = tuple(msgspec.structs.replace(sample, locks=(2,)) for sample in made.samples)
-    verdict = judge.judge(msgspec.structs.replace(made, samples=locked))
+    verdict = judge(msgspec.structs.replace(made, samples=locked))
     assert (kinds(verdict), verdict.findings[0].backends) == (["lock-held"], (2,))
 
 

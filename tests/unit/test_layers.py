@@ -36,3 +36,9 @@ def test_no_module_imports_itself_through_others() -> None:
 
 def test_a_cycle_is_found() -> None:
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a"}}) == [["b", "c"]]
+
+
+def test_the_probe_imports_nothing_from_the_rest_of_the_package() -> None:
+    imports = imports_of("connleak")
+    probe = {module for module in imports if module.startswith("connleak.probe")}
+    assert {other for module in probe for other in imports[module]} <= probe

@@ -12,7 +12,7 @@ import pytest
 from connleak.databases.server import Server
 from connleak.model.errors import Error, Unusable
 from connleak.model.plan import Kind
-from connleak.model.recording import Sample
+from connleak.model.recording import NoteCode, Sample
 from connleak.plan.resolve import Private
 from connleak.processes.app import RemoteApp
 from connleak.processes.load import LoadStatus, NoLoad, Outside
@@ -162,8 +162,8 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-def notes(folder: Path) -> dict[str, str]:
-    return {note.about: note.text for note in reader.read(folder).notes}
+def notes(folder: Path) -> dict[NoteCode, str]:
+    return {note.code: note.text for note in reader.read(folder).notes}
 
 
 def test_the_load_starts_before_the_app_and_all_stop_in_reverse_order(recorded) -> None:
@@ -173,7 +173,7 @@ def test_the_load_starts_before_the_app_and_all_stop_in_reverse_order(recorded) 
         "walks", "app stops", "sampler stops", "load stops", "server stops",
     ]  # fmt: skip
     assert [phase.name for phase in reader.read(recorded.folder).phases] == ["start", "load"]
-    assert "elsewhere.example" in notes(recorded.folder)["load"]
+    assert "elsewhere.example" in notes(recorded.folder)[NoteCode.REQUESTS_WITHHELD]
 
 
 def test_the_secrets_of_the_logs_are_replaced_when_no_part_writes_any_more(recorded, monkeypatch) -> None:
@@ -186,7 +186,7 @@ def test_the_secrets_of_the_logs_are_replaced_when_no_part_writes_any_more(recor
 
 def test_an_error_on_the_way_is_a_note_and_is_judged(recorded) -> None:
     assert recorded(made_of(Error("Locust ended: s3cret-word", "less it"))) == 0
-    assert notes(recorded.folder)["run"] == "Locust ended: ***"
+    assert notes(recorded.folder)[NoteCode.RUN_FAILED] == "Locust ended: ***"
     assert LOG[-1] == "server stops"
 
 
@@ -194,14 +194,13 @@ def test_an_error_on_the_way_is_a_note_and_is_judged(recorded) -> None:
 def test_an_error_after_which_nothing_can_be_judged_is_raised_with_a_note(recorded, end: Error) -> None:
     with pytest.raises(type(end)):
         recorded(replace(made_of(end), judged_after_error=False))
-    assert notes(recorded.folder)["run"] == end.message
+    assert notes(recorded.folder)[NoteCode.RUN_FAILED] == end.message
     assert LOG[-1] == "server stops"
 
 
 def test_an_interruption_is_a_note_with_the_phase(recorded) -> None:
     assert recorded(made_of(KeyboardInterrupt())) == 0
-    (note,) = [note for note in reader.read(recorded.folder).notes if note.about == "run"]
-    assert (note.text, note.facts["interrupted"]) == ("interrupted in phase load of cycle 1", True)
+    assert notes(recorded.folder)[NoteCode.INTERRUPTED] == "interrupted in phase load of cycle 1"
 
 
 @pytest.mark.parametrize(("part", "what"), [("load", "starts"), ("app", "starts"), ("app", "is awaited")])
@@ -209,14 +208,14 @@ def test_what_cannot_be_opened_is_raised_and_what_was_opened_is_stopped(recorded
     with pytest.raises(Error) as error:
         recorded(made_of(**{part: what}))
     assert error.value.message == f"{part} is broken, ***"
-    assert notes(recorded.folder)["run"] == error.value.message
+    assert notes(recorded.folder)[NoteCode.RUN_FAILED] == error.value.message
     assert "walks" not in LOG
     assert LOG[-1] == "server stops"
 
 
 def test_what_cannot_be_stopped_is_a_note_with_what_to_type(recorded) -> None:
     assert recorded(made_of(app="stops")) == 7
-    assert notes(recorded.folder)["end"] == "app is broken, ***; mend it"
+    assert notes(recorded.folder)[NoteCode.CLEANUP_FAILED] == "app is broken, ***; mend it"
 
 
 def test_the_kinds_without_a_load_or_a_server_have_null_objects(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.errors import Error
-from connleak.model.recording import Note
+from connleak.model.recording import Note, NoteCode
 from connleak.plan.resolve import Options
 from connleak.recording.format import json_text
 from connleak.runner import experiment
@@ -47,7 +47,7 @@ def test_arms_of_like_names_have_folders_of_their_own(tmp_path: Path, monkeypatc
             raise KeyboardInterrupt
         places.append(place)
         made = recording([[]])
-        return made, judge.judge(made)
+        return made, judge(made)
 
     arms = [experiment.Contender(name=name, options=Options()) for name in ("fix/a", "fix-a")]
     monkeypatch.setattr(experiment, "run_one", run_one)
@@ -61,12 +61,12 @@ def test_a_revision_that_is_given_twice_is_refused(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize(("facts", "ends"), [({"interrupted": True}, True), ({}, False)])
-def test_the_fact_on_a_note_says_that_a_run_was_interrupted_not_its_words(
-    tmp_path: Path, facts: dict, ends: bool
+@pytest.mark.parametrize(("code", "ends"), [(NoteCode.INTERRUPTED, True), (NoteCode.SERVER_SETUP, False)])
+def test_the_code_of_a_note_says_that_a_run_was_interrupted_not_its_words(
+    tmp_path: Path, code: NoteCode, ends: bool
 ) -> None:
     (tmp_path / "plan.json").write_text(json_text(plan()))
-    note = Note(t=1.0, about="database", text="the server says: interrupted system call", facts=facts)
+    note = Note(1.0, code, "the server says: interrupted system call")
     (tmp_path / "notes.jsonl").write_text(" ".join(json_text(note).split()) + "\n")
     if ends:
         with pytest.raises(KeyboardInterrupt):

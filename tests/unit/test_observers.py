@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import connleak
 import msgspec
 import pytest
-from connleak import judging as judge
 from connleak.collectors.sampler import Sampler
 from connleak.databases.postgres.docker import follow
 from connleak.databases.server import NotAnswering, Reading
+from connleak.judging import judge
 from connleak.model.errors import Error
-from connleak.model.recording import HOST, Event, Machine, Note, Phase, Process, Recording, Sample, Snapshot
+from connleak.model.recording import HOST, Event, Machine, Note, NoteCode, Phase, Process, Recording, Sample, Snapshot
 from connleak.processes.threads import Supervised, stopped
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
@@ -63,10 +63,10 @@ def clean_watch() -> Recording:
 @pytest.mark.parametrize("made", [clean_run, clean_watch])
 def test_a_sampler_that_stops_before_the_end_leaves_nothing_that_could_be_called_clean(made) -> None:
     whole = made()
-    assert judge.judge(whole).outcome == "clean", judge.judge(whole).sentence
+    assert judge(whole).outcome == "clean", judge(whole).sentence
     last = whole.samples[-1].t
     early = msgspec.structs.replace(whole, samples=tuple(s for s in whole.samples if s.t < last - 3.5))
-    verdict = judge.judge(early)
+    verdict = judge(early)
     assert (verdict.outcome, check(verdict, "sampler").outcome) == ("inconclusive", "inconclusive")
     assert f"from {early.samples[-1].t:.1f} s on" in check(verdict, "sampler").detail
 
@@ -78,13 +78,13 @@ def with_stop(made: Recording) -> Recording:
 
 @pytest.mark.parametrize("made", [clean_run, clean_watch])
 def test_a_thread_that_an_error_ended_makes_a_run_inconclusive_and_is_named(made) -> None:
-    verdict = judge.judge(with_stop(made()))
+    verdict = judge(with_stop(made()))
     assert verdict.outcome == "inconclusive"
     assert "collector stopped at 12.1 s (RecursionError: maximum" in verdict.sentence
 
 
 def test_a_leak_that_was_proven_stays_one() -> None:
-    verdict = judge.judge(with_stop(leaking([2, 4, 6])))
+    verdict = judge(with_stop(leaking([2, 4, 6])))
     assert (verdict.outcome, check(verdict, "threads").outcome) == ("leak", "inconclusive")
 
 
@@ -103,15 +103,15 @@ def test_a_session_of_a_host_whose_relay_is_gone_is_nobodys_only_as_far_as_we_kn
     )
     opened = Event(1.2, "connect", there, backend=1, site=SITE, stack=(SITE,))
     events = (opened, Event(8.0, "bye", there))
-    verdict = judge.judge(msgspec.structs.replace(whole, events=events, snapshots=snapshots))
+    verdict = judge(msgspec.structs.replace(whole, events=events, snapshots=snapshots))
     assert verdict.outcome == "inconclusive", verdict.sentence
-    assert "process 100 of host 1 tells nothing any more" in check(verdict, "orphaned").detail
+    assert "process 100 of host 1 disconnected" in check(verdict, "orphaned").detail
 
 
 def test_words_in_a_note_decide_nothing() -> None:
-    note = Note(1.0, "probe", "connleak's collector stopped at 1.0 s (a process called itself so)")
+    note = Note(1.0, NoteCode.OTHER, "connleak's collector stopped at 1.0 s (a process called itself so)")
     made = msgspec.structs.replace(clean_run(), notes=(note,))
-    assert check(judge.judge(made), "threads").outcome == "clean"
+    assert check(judge(made), "threads").outcome == "clean"
 
 
 def test_every_thread_of_ours_is_supervised_and_has_a_test_that_ends_it() -> None:
@@ -195,15 +195,15 @@ def test_a_reading_that_cannot_be_read_is_counted_and_borne(tmp_path: Path) -> N
     reader = Broken(5)
     first, *_, last = sampled(tmp_path / "run", reader, 20)
     assert reader.closed == 2, "it connects anew after the failure, and closes at the end"
-    assert "UnicodeDecodeError" in first.text and first.about == "sampler"
-    assert last.facts["failures"] == 1
-    assert not [note for note in read(tmp_path / "run").notes if "did not answer" in note.text]
+    assert "UnicodeDecodeError" in first.text and first.code == NoteCode.READ_FAILED
+    assert last.facts.failures == 1
+    assert not [note for note in read(tmp_path / "run").notes if note.code == NoteCode.SERVER_UNREACHABLE]
 
 
 def test_readings_that_cannot_be_read_one_after_the_other_are_a_server_that_does_not_answer(tmp_path: Path) -> None:
     notes = sampled(tmp_path / "run", Broken(5, 6, 7, 8), 20)
-    assert len([note for note in notes if "did not answer" in note.text and note.about == "database"]) == 1
-    assert notes[-1].facts["failures"] == 4
+    assert len([note for note in notes if note.code == NoteCode.SERVER_UNREACHABLE]) == 1
+    assert notes[-1].facts.failures == 4
 
 
 def test_a_server_whose_first_reading_cannot_be_read_is_an_error_with_what_to_do(tmp_path: Path) -> None:

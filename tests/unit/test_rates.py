@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from connleak.judging.rates import byar, compact, has_stopped, rate, smallest_visible, wilson
+from connleak.judging.claims import format_number
+from connleak.judging.rates import byar, has_stopped, rate, smallest_visible, wilson
 
 
 def test_wilson_gives_the_textbook_interval() -> None:
@@ -40,4 +41,4 @@ def test_what_a_clean_run_could_not_have_missed() -> None:
 
 
 def test_rates_are_written_as_people_write_them() -> None:
-    assert [compact(x) for x in (0, 0.0412, 3.14159, 1000.4)] == ["0", "0.041", "3.1", "1000"]
+    assert [format_number(x) for x in (0, 0.0412, 3.14159, 1000.4)] == ["0", "0.041", "3.1", "1000"]

@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 
 import pytest
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.errors import Error
 from connleak.model.plan import FORMAT
-from connleak.model.recording import Machine, Note, Phase, Request, Sample, Site, Snapshot
+from connleak.model.recording import Machine, Note, NoteCode, Phase, Request, Sample, Site, Snapshot
 from connleak.processes.threads import Supervised
 from connleak.recording import delta, reader
 from connleak.recording.folders import new_folder, point_latest
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
         writer.append("events", EventLine(0.15, "checkout", 100, 1, 3, 7, 0))
         writer.append("snapshots", Snapshot(t=0.9, label="baseline", cycle=0))
         writer.append("requests", Request(1.2, 0.01, "/", ok=False, error="HTTP 500"))
-        writer.append("notes", Note(0.3, "probe", "something was off"))
+        writer.append("notes", Note(0.3, NoteCode.OTHER, "something was off"))
     return tmp_path / "run"
 
 
@@ -56,7 +56,7 @@ def test_a_recording_cut_at_any_byte_is_read_and_judged(folder: Path) -> None:
         for length in range(len(whole)):
             path.write_bytes(whole[:length])
             made = read(folder)
-            assert judge.judge(made).outcome == "inconclusive"
+            assert judge(made).outcome == "inconclusive"
         path.write_bytes(whole)
 
 
@@ -118,7 +118,7 @@ def test_on_a_full_disk_only_last_words_are_taken_and_nothing_raises_but_the_che
         with pytest.raises(Error, match=f"cannot write to {tmp_path}/run: No space left on device"):
             writer.check()
         assert writer._reserve.closed is False
-        writer.append("notes", Note(0.4, "run", "no room"))
+        writer.append("notes", Note(0.4, NoteCode.OTHER, "no room"))
         assert writer._reserve.closed  # its room is for these
     made = read(tmp_path / "run")
     assert [sample.t for sample in made.samples] == [0.1]
@@ -151,12 +151,14 @@ def test_nothing_stays_in_memory_of_what_was_written(tmp_path: Path) -> None:
 
 def test_a_thread_that_hung_until_after_the_end_stops_without_a_word(tmp_path: Path) -> None:
     with Writer(tmp_path / "run", plan(), Machine()) as writer:
-        writer.append("notes", Note(0.1, "run", "before"))
+        writer.append("notes", Note(0.1, NoteCode.OTHER, "before"))
     told: list[BaseException] = []
-    late = Supervised("sampler", lambda: writer.append("notes", Note(0.2, "run", "after")), lambda _, e: told.append(e))
+    late = Supervised(
+        "sampler", lambda: writer.append("notes", Note(0.2, NoteCode.OTHER, "after")), lambda _, e: told.append(e)
+    )
     late.start()
     late.join()
-    writer.append("notes", Note(0.3, "run", "after"))
+    writer.append("notes", Note(0.3, NoteCode.OTHER, "after"))
     assert not told and not late.failed and writer.failed is None
     assert [note.text for note in reader.read(tmp_path / "run").notes] == ["before"]
 

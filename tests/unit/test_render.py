@@ -10,8 +10,8 @@ from typing import get_args
 
 import msgspec
 import pytest
-from connleak import judging as judge
 from connleak import locust_web
+from connleak.judging import judge
 from connleak.model.comparison import Answer
 from connleak.model.outcomes import OUTCOMES
 from connleak.model.plan import Database
@@ -38,9 +38,9 @@ def leaking(site: Site = SITE, query: str = "SELECT 1"):
 
 def test_the_terminal_says_the_verdict_first_then_the_sentence_then_the_line() -> None:
     made = leaking()
-    lines = text.answer(made.plan, judge.judge(made), where="report: here").plain.splitlines()
+    lines = text.answer(made.plan, judge(made), where="report: here").plain.splitlines()
     assert lines[0] == " LEAK  shop:buggy"
-    assert lines[2].startswith("held: 12 connections still held")
+    assert lines[2].startswith("held: 12 connections were not returned")
     assert "    app.py:31 in list_users" in lines
     assert lines[-1] == "report: here"
     assert max(map(len, lines)) <= 110
@@ -49,14 +49,14 @@ def test_the_terminal_says_the_verdict_first_then_the_sentence_then_the_line() -
 def test_the_terminal_says_whether_the_expectation_was_met() -> None:
     made = leaking()
     made = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, expect="clean"))
-    assert "expected clean: NO" in text.answer(made.plan, judge.judge(made)).plain
+    assert "expected clean: NO" in text.answer(made.plan, judge(made)).plain
 
 
 def test_the_line_of_code_is_shown_as_it_was_kept_and_not_as_its_file_is_now(tmp_path) -> None:
     (tmp_path / "app.py").write_text("\n" * 30 + "    users = Session.scalars(query)\n")
     made = leaking()
     made = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, cwd=str(tmp_path)))
-    verdict = judge.judge(made)
+    verdict = judge(made)
     kept = excerpts_of(made.plan, verdict)
     (tmp_path / "app.py").write_text("\n" * 30 + "    another line now\n")
     assert "    users = Session.scalars(query)" in text.answer(made.plan, verdict, kept).plain
@@ -69,7 +69,7 @@ def words_of(svg: str) -> str:
 
 def test_the_chart_names_its_axes_its_limits_and_the_answer() -> None:
     made = leaking()
-    svg = charts.to_svg(charts.growth_chart(made, judge.judge(made)))
+    svg = charts.to_svg(charts.growth_chart(made, judge(made)))
     words = words_of(svg)
     for expected in (
         "shop:buggy: LEAK",
@@ -86,7 +86,7 @@ def test_the_chart_names_its_axes_its_limits_and_the_answer() -> None:
 
 def test_a_recording_without_anything_is_drawn_too() -> None:
     made = msgspec.structs.replace(recording([[]]), samples=(), requests=(), phases=())
-    assert charts.to_svg(charts.growth_chart(made, judge.judge(made))).startswith("<svg")
+    assert charts.to_svg(charts.growth_chart(made, judge(made))).startswith("<svg")
 
 
 def test_thinning_keeps_the_first_the_last_and_every_peak() -> None:
@@ -108,16 +108,16 @@ def test_a_pooler_and_a_file_have_their_own_words_and_the_server_behind_its_line
     made = recording([[backend(1)]] * 3, pools=[[pool(idle=(1,))]] * 3, database=Database(kind="pgbouncer"))
     samples = tuple(msgspec.structs.replace(sample, counters={"server_sessions": 2.0}) for sample in made.samples)
     made = msgspec.structs.replace(made, samples=samples)
-    words = words_of(charts.to_svg(charts.growth_chart(made, judge.judge(made))))
+    words = words_of(charts.to_svg(charts.growth_chart(made, judge(made))))
     assert "clients of the pooler" in words and "PostgreSQL behind the pooler: 2" in words
     file = recording([[backend(1, state="open")]] * 3, pools=[[pool(idle=(1,))]] * 3, database=Database(kind="sqlite"))
-    assert "open handles of the file" in words_of(charts.to_svg(charts.growth_chart(file, judge.judge(file))))
+    assert "open handles of the file" in words_of(charts.to_svg(charts.growth_chart(file, judge(file))))
 
 
 def test_the_page_works_without_a_network_and_escapes_what_came_from_outside() -> None:
     hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     made = leaking(site=Site(f"{hostile}.py", 31, hostile), query=hostile)
-    verdict = judge.judge(made)
+    verdict = judge(made)
     live = {"chart": charts.growth_chart(made, verdict, interactive=True)}
     live["lifelines"] = charts.lifelines_chart(made, verdict, interactive=True)
     kept = {f"{hostile}.py:31": Excerpt(30, (hostile, hostile))}
@@ -135,7 +135,7 @@ def test_no_password_of_an_address_stands_on_a_page() -> None:
     made = leaking(query="SELECT dblink('postgresql://me:se%25cret@host/db') -- password=se%25cret")
     app = "env DATABASE_URL=postgresql://app:se%25cret@127.0.0.1/shop gunicorn shop:app"
     made = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, app=app))
-    verdict = judge.judge(made)
+    verdict = judge(made)
     html = page.report(made, verdict, {"chart": charts.growth_chart(made, verdict)}, {}, "/* https://a:b@c */")
     draft = issue.issue(made, verdict, {})
     assert "se%25cret" not in html + draft and "postgresql://app:***@127.0.0.1/shop" in html
@@ -144,7 +144,7 @@ def test_no_password_of_an_address_stands_on_a_page() -> None:
 
 def test_the_page_says_how_every_check_ended() -> None:
     made = leaking()
-    verdict = judge.judge(made)
+    verdict = judge(made)
     html = page.report(made, verdict, {}, {}, "")
     for check in verdict.checks:
         assert f"<td>{check.name}</td><td>{check.outcome}</td>" in html
@@ -158,7 +158,7 @@ def test_a_skipped_check_is_neither_clean_nor_inconclusive_on_the_terminal_and_o
         Check("churn", "skipped", "needs a probe"),
         Check("growth", "skipped", "needs two cycles"),
     )
-    verdict = msgspec.structs.replace(judge.judge(made), checks=checks)
+    verdict = msgspec.structs.replace(judge(made), checks=checks)
     lines = text.answer(made.plan, verdict).plain.splitlines()
     assert lines[0].startswith(" CLEAN ")
     assert lines[-2:] == ["skipped, needs a probe: shared, churn", "skipped, needs two cycles: growth"]
@@ -184,7 +184,7 @@ CELLS += ["app.py:77 in listen", "SELECT 1"]
 
 
 def test_the_terminal_the_page_the_watch_and_locust_show_the_same_columns() -> None:
-    verdict = msgspec.structs.replace(judge.judge(leaking()), holders=(ROW,))
+    verdict = msgspec.structs.replace(judge(leaking()), holders=(ROW,))
     html = page.report(leaking(), verdict, {}, {}, "")
     titles = [column.title for column in holder_table.COLUMNS]
     assert "".join(f"<th>{title}</th>" for title in titles) in html
@@ -221,7 +221,7 @@ def test_the_code_around_a_line_is_kept_and_shown_with_the_line_marked(tmp_path)
     (tmp_path / "app.py").write_text("\n".join(f"line {n}" for n in range(1, 60)))
     made = leaking()
     made = msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, cwd=str(tmp_path)))
-    verdict = judge.judge(made)
+    verdict = judge(made)
     kept = excerpts_of(made.plan, verdict)
     assert kept["app.py:31"] == Excerpt(26, tuple(f"line {n}" for n in range(26, 37)))
     html = page.report(made, verdict, {}, kept, "")
@@ -237,13 +237,13 @@ def test_a_lifeline_is_a_stretch_a_state_with_the_line_that_took_it_and_marks_wh
     one = next(found for found in rows if found["session"] == 1)
     assert (one["state"], one["line"], one["left"]) == ("idle in transaction", str(SITE), 1)
     assert one["from"] < one["to"] == rows[0]["to"]
-    words = words_of(charts.to_svg(charts.lifelines_chart(made, judge.judge(made))))
+    words = words_of(charts.to_svg(charts.lifelines_chart(made, judge(made))))
     assert "2 sessions, in order of opening" in words and "seconds since the start of the run" in words
 
 
 def test_every_row_of_a_large_table_is_drawn() -> None:
     made = recording([[backend(n) for n in range(60)]] * 3)
-    spec = charts.lifelines_chart(made, judge.judge(made))
+    spec = charts.lifelines_chart(made, judge(made))
     svg = charts.to_svg(spec)
     drawn = {int(number) for number in re.findall(r"in order of opening: (\d+)", svg)}
     assert drawn == set(range(60))
@@ -283,7 +283,7 @@ def test_the_two_sides_stand_on_one_axis() -> None:
 
 def test_a_themes_ink_is_legible_on_its_paper_and_print_has_no_colour() -> None:
     made = leaking()
-    spec = charts.growth_chart(made, judge.judge(made))
+    spec = charts.growth_chart(made, judge(made))
     dark, plain = charts.to_svg(spec, "dark"), charts.to_svg(spec, "print")
     assert "#15191D" in dark and "#FF9D76" in dark and "#B03A00" not in dark
     colours = set(re.findall(r"#[0-9A-Fa-f]{6}", plain))
@@ -299,14 +299,14 @@ def test_a_long_run_counts_in_hours() -> None:
         samples=tuple(Sample(t * 600.0, (backend(1),)) for t in range(181)),
         phases=(),
     )
-    words = words_of(charts.to_svg(charts.sides_chart(made, judge.judge(made))))
+    words = words_of(charts.to_svg(charts.sides_chart(made, judge(made))))
     assert "0 5 10 15 20 25 30 hours since the start of the run" in words
 
 
 def test_one_line_an_arm_and_a_small_chart_each_bear_the_verdicts() -> None:
     made = leaking()
     clean = recording([[backend(1)]] * 3, pools=[[pool(idle=(1,))]] * 3)
-    runs = {"buggy": [(made, judge.judge(made))] * 2, "fixed": [(clean, judge.judge(clean))] * 2}
+    runs = {"buggy": [(made, judge(made))] * 2, "fixed": [(clean, judge(clean))] * 2}
     over = words_of(charts.to_svg(charts.overlay_chart(runs, "two arms", ["what was found"])))
     assert "buggy: leak" in over and "fixed: clean" in over and "what was found" in over
     small = words_of(charts.to_svg(charts.multiples_chart(runs, "two arms")))

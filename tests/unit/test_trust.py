@@ -61,7 +61,7 @@ def test_a_file_of_another_user_is_refused(folder: Path, name: str) -> None:
         read(folder)
     assert f"CONNLEAK_TRUST={folder / name} connleak run" in caught.value.hint
     with pytest.raises(Error, match="belongs to"):
-        project.known(folder / "inside")
+        project.suppressions(folder / "inside")
 
 
 @as_root

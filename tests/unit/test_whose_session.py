@@ -40,7 +40,7 @@ def sampled(folder: Path, rows: tuple[Backend, ...], belongs) -> tuple[set[int],
     with Writer(folder, plan(), Machine()) as writer, Sampler(Shown(*rows), writer, 0.0, 60.0, belongs):
         pass
     made = reader.read(folder)
-    return {row.pid for sample in made.samples for row in sample.backends}, made.notes[-1].facts["others"]
+    return {row.pid for sample in made.samples for row in sample.backends}, made.notes[-1].facts.others
 
 
 def test_on_a_server_of_the_apps_own_every_session_is_its_own(tmp_path: Path) -> None:

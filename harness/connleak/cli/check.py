@@ -15,7 +15,7 @@ from connleak.cli.progress import progress
 from connleak.judging import suppressions as gate
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
-from connleak.model.recording import Recording
+from connleak.model.recording import NoteCode, Recording
 from connleak.model.verdict import Verdict
 from connleak.plan import project_file as project
 from connleak.plan import resolve as plan
@@ -72,7 +72,7 @@ def run_once(made: Plan, private: plan.Private, out: str | None) -> tuple[Path, 
         told = f"stopped at once; what was recorded until then is in {folder}"
         raise Error(told, f"connleak judge {folder}", exit_code=130) from None
     for note in read.notes:
-        if note.facts.get("told"):
+        if note.code == NoteCode.SERVER_SETUP:
             err.print(escaped(note.text), style="dim")
     return folder, read, verdict
 
@@ -103,14 +103,14 @@ def init() -> None:
 def check(out: str | None, form: str, strict: bool, **given: Any) -> None:
     """Runs what connleak.toml says and passes or fails a build: for CI.
 
-    Leaks that stand there as [[known]], with a reason and a last day, are let through until that day. The run's folder
+    A finding that [[suppressions]] lists, with a reason and an expiry date, passes until that date. The run's folder
     gets junit.xml and connleak.sarif; in a workflow of GitHub's, the step's summary and annotations come by themselves.
     """
     argv = tuple(redact_argv(sys.argv[1:]))
-    known = project.known(Path.cwd())
+    suppressed = project.suppressions(Path.cwd())
     made, private = plan.resolve(plan.Options(target=None, **with_project(given), argv=argv))
     folder, read, verdict = run_once(made, private, out)
-    passed = gate.gate(verdict, known, datetime.date.today())
+    passed = gate.gate(verdict, suppressed, datetime.date.today())
     runs = [(read, passed.verdict)]
     folders.write_json(folder / "gate.json", passed)
     for name, made_of in (("junit.xml", "junit"), ("connleak.sarif", "sarif")):

@@ -16,7 +16,7 @@ from connleak.collectors.probe_connection import ProbeConnection
 from connleak.collectors.relay_server import RelayServer
 from connleak.collectors.schema import MAX_TEXT, HolderRow, Message
 from connleak.model.plan import Plan
-from connleak.model.recording import Holder, Pool, Process, Snapshot
+from connleak.model.recording import Holder, NoteCode, Pool, Process, Snapshot
 from connleak.model.struct import Struct
 from connleak.recording.downsampling import MAX_EVENTS, SHORT, CheckoutFilter
 from connleak.recording.format import EventLine
@@ -69,7 +69,7 @@ class Collector:
         self._writer.append("events", *self._checkouts.outstanding())
         if self._checkouts.left_out:
             text = f"{self._checkouts.left_out} checkouts of less than {SHORT:.0f} s are not recorded"
-            self.connections.note(text)
+            self.connections.note(NoteCode.CHECKOUTS_OMITTED, text)
 
     # the current state
 
@@ -240,7 +240,7 @@ class Collector:
             self._writer.append("events", *kept)
         if whole and self._checkouts.since is not None:
             text = f"{MAX_EVENTS} events: checkouts that are then returned within {SHORT:.0f} s are not recorded"
-            self.connections.note(text, thinned=True)
+            self.connections.note(NoteCode.EVENTS_THINNED, text)
 
 
 def process_row(probe: ProbeConnection, answered: bool) -> Process:

@@ -16,7 +16,7 @@ from connleak.collectors.authentication import matches
 from connleak.collectors.probe_connection import Channel, ProbeConnection
 from connleak.collectors.relay_connection import RemoteProbe
 from connleak.collectors.schema import MAX_TEXT, Hello, Message
-from connleak.model.recording import Note
+from connleak.model.recording import NO_FACTS, Note, NoteCode, NoteFacts
 from connleak.processes.decoding import InvalidMessage
 from connleak.recording.format import EventLine
 from connleak.recording.redaction import redact_input
@@ -62,20 +62,20 @@ class ProbeRegistry:
         """Return the time in seconds of the recording."""
         return round(time.monotonic() - self._origin, 4)
 
-    def note(self, text: str, **facts: object) -> None:
-        self._writer.append("notes", Note(self.now(), "probe", text, facts))
+    def note(self, code: NoteCode, text: str, facts: NoteFacts = NO_FACTS) -> None:
+        self._writer.append("notes", Note(self.now(), code, text, facts))
 
     def reject(self, why: str, detail: str = "") -> None:
         """Count a rejection, and note the first of its kind: a flood of them must not fill the disk."""
         self._rejected[why] += 1
         if self._rejected[why] == 1:
-            self.note(f"{why}: {detail}" if detail else why)
+            self.note(NoteCode.PROBE_REJECTED, f"{why}: {detail}" if detail else why)
 
     def note_repeated(self) -> None:
         """Note how often each kind of rejection occurred, if more than once."""
         for why, times in self._rejected.items():
             if times > 1:
-                self.note(f"{times} times: {why}", refused=times)
+                self.note(NoteCode.PROBE_REJECTED, f"{times} times: {why}", NoteFacts(count=times))
 
     def handle(self, channel: Channel, data: bytes) -> bool:
         """Handle a message; return False if the channel is to be closed."""
@@ -93,7 +93,7 @@ class ProbeRegistry:
         probe.invalid += 1
         if probe.invalid == MAX_INVALID:
             text = f"process {probe.pid} was disconnected: {MAX_INVALID} of its messages were invalid"
-            self.note(text, process=probe.pid, garbage=MAX_INVALID)
+            self.note(NoteCode.PROBE_REJECTED, text, NoteFacts(process=probe.pid, count=MAX_INVALID))
         return probe.invalid < MAX_INVALID
 
     def _authenticate(self, channel: Channel, hello: Hello) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from connleak.databases.server import NotAnswering, Reader, Reading
 from connleak.model.errors import Error
-from connleak.model.recording import Backend, Note, Sample
+from connleak.model.recording import NO_FACTS, Backend, Note, NoteCode, NoteFacts, Sample
 from connleak.processes.threads import Supervised, stopped
 from connleak.recording import delta
 from connleak.recording.downsampling import FULL_EVERY, full_interval, sample_interval
@@ -71,17 +71,18 @@ class Sampler:
         self._stop.set()
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
-            self._note(self._now(), "database", f"the server did not answer for the last {PATIENCE:.0f} s and more")
-        facts = {"samples": self.taken, "seconds": round(self.cost, 4), "others": dict(self.others)}
-        facts |= {"failures": self._failures} if self._failures else {}
+            text = f"the server did not answer for the last {PATIENCE:.0f} s and more"
+            self._note(self._now(), NoteCode.SERVER_UNREACHABLE, text)
+        cost = round(self.cost, 4)
+        facts = NoteFacts(samples=self.taken, seconds=cost, others=dict(self.others), failures=self._failures)
         mean = 1000 * self.cost / max(1, self.taken)
-        self._writer.append("notes", Note(self._now(), "sampler", f"{self.taken} samples, {mean:.1f} ms each", facts))
+        self._note(self._now(), NoteCode.SAMPLER_SUMMARY, f"{self.taken} samples, {mean:.1f} ms each", facts)
 
     def _now(self) -> float:
         return round(time.monotonic() - self._origin, 4)
 
-    def _note(self, t: float, about: str, text: str, **facts: float) -> None:
-        self._writer.append("notes", Note(t, about, text, dict(facts)))
+    def _note(self, t: float, code: NoteCode, text: str, facts: NoteFacts = NO_FACTS) -> None:
+        self._writer.append("notes", Note(t, code, text, facts))
 
     def _stopped(self, thread: str, error: BaseException) -> None:
         self._writer.append("notes", stopped(self._now(), thread, error))
@@ -110,12 +111,12 @@ class Sampler:
                     return
                 # a single reading that failed is tolerated; the second in a row counts as no answer
                 if not silent and (failed or self._failures == failures):
-                    self._note(self._now(), "database", f"the server did not answer: {error}")
+                    self._note(self._now(), NoteCode.SERVER_UNREACHABLE, f"the server did not answer: {error}")
                     silent = True
                 failed = True
             if self.latest.t - before > max(GAP, 5 * self._every):
                 gap = self.latest.t - before
-                self._note(before, "sampler", f"no sample for {gap:.1f} s", gap=round(gap, 3))
+                self._note(before, NoteCode.SAMPLE_GAP, f"no sample for {gap:.1f} s", NoteFacts(gap=round(gap, 3)))
 
     def _read_once(self) -> None:
         """Take a sample; raise NotAnswering also when the reading fails otherwise, after closing the connection."""
@@ -126,7 +127,7 @@ class Sampler:
         except Exception as error:
             self._failures += 1
             if self._failures == 1:
-                self._note(self._now(), "sampler", f"a reading failed: {error!r:.300}", failed=1.0)
+                self._note(self._now(), NoteCode.READ_FAILED, f"a reading failed: {error!r:.300}")
             self._reader.close()
             raise NotAnswering(f"its answer cannot be read: {error!r:.300}") from error
 
@@ -137,7 +138,8 @@ class Sampler:
         self._read_at = began - self._origin if full else self._read_at
         if reading.clock_jump:
             jump = reading.clock_jump
-            self._note(self._now(), "database", f"the server's clock jumped by {jump:+.2f} s", clock=round(jump, 3))
+            text = f"the server's clock jumped by {jump:+.2f} s"
+            self._note(self._now(), NoteCode.CLOCK_JUMP, text, NoteFacts(clock_jump=round(jump, 3)))
         self.latest = Sample(
             round(reading.t - self._origin, 4),
             tuple(self._own(reading.backends.values())),

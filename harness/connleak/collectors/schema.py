@@ -61,6 +61,7 @@ class EventFacts(Struct, frozen=True, kw_only=True):
     seconds: Seconds = 0.0
     detail: str = ""
     other: Annotated[int, Meta(ge=0, lt=HOST)] = 0
+    action: str = ""
 
 
 class HolderRow(Struct, frozen=True, kw_only=True, tag_field="row", tag="holder"):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from connleak.judging.facts import plural
-from connleak.judging.rates import compact
+from connleak.judging.claims import format_number, format_rate, plural
 from connleak.model.comparison import METRICS, Answer, Arm, Effect, State
 
 COSTS = {metric.name: metric.title for metric in METRICS if metric.is_cost}
@@ -79,7 +78,8 @@ def confidence(working: list[Arm]) -> str:
     rounds = len(working[0].runs)
     smallest = max(arm.sensitivity for arm in working)
     often = "the one round" if rounds == 1 else "both rounds" if rounds == 2 else f"all {rounds} rounds"
-    return f" in {often} (a leak of {compact(smallest)} or more per {working[0].runs[0].per} would have been detected)"
+    rate = f"{format_number(smallest)} or more per {working[0].runs[0].per}"
+    return f" in {often} (a leak of {rate} would have been detected)"
 
 
 def describe_failure(arm: Arm) -> str:
@@ -91,7 +91,7 @@ def describe_failure(arm: Arm) -> str:
     if arm.bounded_by:
         words += f" (bounded by {arm.bounded_by})"
     elif arm.rate and arm.rate.value:
-        words += f", {compact(arm.rate.value)} ({compact(arm.rate.low)} to {compact(arm.rate.high)}) per {arm.rate.per}"
+        words += f", {format_rate(arm.rate)}"
     return words + (f", checked out at {arm.site}" if arm.site else "")
 
 

@@ -19,7 +19,7 @@ def measure(recording: Recording, verdict: Verdict) -> Run:
     facts = Facts(recording)
     leaks = [finding for finding in verdict.findings if KINDS[finding.kind].outcome == "leak"]
     per, scale = unit(facts)
-    amount = sum(facts.amounts[1:])
+    amount = sum(facts.exposures[1:])
     growing = [finding.rate.value for finding in leaks if finding.rate and not finding.bounded_by]
     last = facts.last
     refusals = [event.t for event in facts.events("timeout", "refused")]
@@ -37,9 +37,9 @@ def measure(recording: Recording, verdict: Verdict) -> Run:
             "left": len({backend for finding in leaks for backend in finding.backends}),
             "at_rest": last.level if last else None,
             "peak": max((len(sample.backends) for sample in recording.samples), default=0),
-            "open_transactions": sum(last.in_transaction(pid) for pid in last.stayed) if last else None,
+            "open_transactions": sum(last.in_transaction(pid) for pid in last.present_throughout) if last else None,
             "errors": 100 * (count - len(answered)) / count if count else None,
-            "refused_after": max(1, facts.amount(0.0, min(refusals))) if refusals else None,
+            "refused_after": max(1, facts.exposure(0.0, min(refusals))) if refusals else None,
             "throughput": len(answered) / loaded if answered and loaded else None,
             "p50": 1000 * quantile(answered, 0.5) if answered else None,
             "p99": 1000 * quantile(answered, 0.99) if answered else None,

@@ -65,7 +65,7 @@ def fingerprint_of(recording: Recording, verdict: Verdict) -> Fingerprint:
         "last statement": most_common([verb(row.query) for row in rows]),
         "how often": how_often(verdict),
         "failures": failures(recording),
-        "shape": shape([rest.level for rest in facts.rests]),
+        "shape": shape([window.level for window in facts.windows]),
         "kind of worker": most_common([kind_of_worker(row.worker) for row in rows]),
         "served by": server_of(recording.plan.app),
         "refusals": "callers are turned away" if facts.events("timeout", "refused") else "none is turned away",

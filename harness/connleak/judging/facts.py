@@ -1,115 +1,64 @@
-"""What the questions are asked of: the recording's quiet moments, who was out in them, how much load came before."""
+"""What the checks share: idle windows, outstanding checkouts, and the load between windows, each computed once."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from bisect import bisect_right
 from functools import cached_property
 from itertools import pairwise
-from operator import attrgetter
 
-from connleak.model.recording import Backend, Event, Holder, Phase, Pool, Recording, Sample, Site, Snapshot
+from connleak.judging.idle_window import IdleWindow
+from connleak.judging.policy import FEWEST_FINAL_READS, FULL, SHORTEST_WINDOW
+from connleak.model.recording import Event, Holder, NoteCode, Phase, Pool, Recording, Sample, Site, Snapshot
 
 Key = tuple[int, int]
-"""A checkout: (process, its number there)."""
-
-
-moment = attrgetter("t")
-FULL = 0.9
-"""The part of the server that is in use at rest, where it was full under load, for it to count as full."""
-
-
-class Rest:
-    """One window in which nothing was asked of the app, at the end of a cycle."""
-
-    def __init__(self, recording: Recording, phase: Phase, snapshots: Mapping[tuple[int, str], list[Snapshot]]) -> None:
-        self.cycle = phase.cycle
-        self.begin = phase.begin
-        self.end = phase.end if phase.end is not None else max(phase.begin, *(s.t for s in recording.samples[-1:]))
-        self.settled = bool(phase.facts.get("settled", True))
-        self.facts = phase.facts
-        first = bisect_left(recording.samples, self.begin, key=moment)
-        self.samples = recording.samples[first : bisect_right(recording.samples, self.end, key=moment)]
-        # a snapshot is written with the moment at which its last answer came, which may be just after the phase
-        self.snapshots = snapshots.get((phase.cycle, phase.name), [])
-
-    @cached_property
-    def stayed(self) -> dict[int, list[Backend]]:
-        """The sessions that the server showed in every read of the window, with each read's row."""
-        if not self.samples:
-            return {}
-        found = {row.pid: [row] for row in self.samples[0].backends}
-        for sample in self.samples[1:]:  # one read at a time: all of them as tables would take five times the memory
-            read = {row.pid: row for row in sample.backends}
-            found = {pid: rows for pid, rows in found.items() if pid in read}
-            for pid, rows in found.items():
-                rows.append(read[pid])
-        return dict(sorted(found.items()))
-
-    @property
-    def level(self) -> int:
-        """Sessions at rest."""
-        return len(self.stayed)
-
-    @property
-    def snapshot(self) -> Snapshot | None:
-        return self.snapshots[-1] if self.snapshots else None
-
-    def in_transaction(self, pid: int | None) -> bool:
-        """Tells whether a session had a transaction open in every read."""
-        rows = self.stayed.get(pid or 0, [])
-        return bool(rows) and all(in_transaction(row) for row in rows)
-
-    def idle_in_transaction(self, pid: int | None) -> bool:
-        """Tells whether a session had a transaction open in every read, and ran nothing in it."""
-        rows = self.stayed.get(pid or 0, [])
-        return self.in_transaction(pid) and len({row.state_since for row in rows}) == 1 and rows[0].state != "active"
+"""A checkout: (process, number within the process)."""
 
 
 class Facts:
-    """A recording with what follows from it, worked out once."""
+    """A recording with the facts that follow from it, each computed once."""
 
     def __init__(self, recording: Recording, *, canary: bool = False) -> None:
         self.recording = recording
         self.plan = recording.plan
         self.canary = canary
-        """Whether the leak that --canary planted counts as the app's."""
+        """Whether to look at the leak planted by --canary in place of the app's checkouts."""
 
     @cached_property
-    def rests(self) -> list[Rest]:
-        """The window at the end of each cycle; the last cycle's is the quiet one when the run got there."""
+    def windows(self) -> list[IdleWindow]:
+        """The idle window of each cycle; for the last cycle the final idle window, if the run reached it."""
         taken: dict[tuple[int, str], list[Snapshot]] = {}
         for snapshot in self.recording.snapshots:
             taken.setdefault((snapshot.cycle, snapshot.label), []).append(snapshot)
-        phases = [phase for phase in self.recording.phases if self.is_rest(phase)]
-        rests = {phase.cycle: Rest(self.recording, phase, taken) for phase in phases}
+        phases = [phase for phase in self.recording.phases if self.is_idle_window(phase)]
+        windows = {phase.cycle: IdleWindow(self.recording, phase, taken) for phase in phases}
         for phase in self.recording.phases:
             if phase.name == "quiet":
-                quiet = Rest(self.recording, phase, taken)
-                if len(quiet.samples) >= 2:
-                    if phase.cycle in rests:
-                        quiet.settled, quiet.facts = rests[phase.cycle].settled, rests[phase.cycle].facts
-                    rests[phase.cycle] = quiet
-        return [rest for _, rest in sorted(rests.items()) if rest.samples]
+                final = IdleWindow(self.recording, phase, taken)
+                if len(final.samples) >= FEWEST_FINAL_READS:
+                    if phase.cycle in windows:
+                        final.settled, final.facts = windows[phase.cycle].settled, windows[phase.cycle].facts
+                    windows[phase.cycle] = final
+        return [window for _, window in sorted(windows.items()) if window.samples]
 
-    def is_rest(self, phase: Phase) -> bool:
-        """Tells whether a phase is a rest; where no load is ours, each whole window stands for one."""
+    def is_idle_window(self, phase: Phase) -> bool:
+        """Return whether a phase is an idle window; in a watch, each whole window takes its place."""
         if phase.name == "watch":
-            return phase.end is not None and phase.end - phase.begin >= 0.95 * self.plan.window
+            return phase.end is not None and phase.end - phase.begin >= SHORTEST_WINDOW * self.plan.window
         return phase.name == "rest"
 
     @property
     def watched(self) -> bool:
-        """Whether a server was only looked at, under a load that is not ours and does not rest."""
+        """Whether the recording is of a live server, whose load connleak does not control."""
         return self.plan.kind == "watch"
 
     @property
-    def last(self) -> Rest | None:
-        return self.rests[-1] if self.rests else None
+    def last(self) -> IdleWindow | None:
+        """The final idle window, or the last one that the run reached."""
+        return self.windows[-1] if self.windows else None
 
     @cached_property
     def server(self) -> dict[str, int]:
-        """What the server said of itself: max_connections, reserved, whether the database is ours."""
+        """The server's facts: max_connections, reserved, and whether server and database belong to the run."""
         for phase in self.recording.phases:
             if phase.name == "baseline":
                 return dict(phase.facts)
@@ -117,110 +66,116 @@ class Facts:
 
     @cached_property
     def outage(self) -> bool:
-        """Whether the server was away at some time, or not to be reached; or the run broke off, which ends it."""
+        """Whether the server was unreachable at some time, or the run was cut short, which stops the server."""
         if not self.watched and not any(phase.name == "collect" for phase in self.recording.phases):
             return True
-        return any(note.about == "database" and "did not answer" in note.text for note in self.recording.notes)
+        return any(note.code == NoteCode.SERVER_UNREACHABLE for note in self.recording.notes)
 
     @cached_property
-    def cut(self) -> int:
-        """The first cycle at whose end requests were cut, which the app may still be working at; 0 when none was."""
+    def aborted_in_cycle(self) -> int:
+        """The first cycle whose load ended with aborted requests, which the app may still process; 0 if none did."""
         return next((p.cycle for p in self.recording.phases if p.name == "drain" and p.facts.get("cut")), 0)
 
     @property
     def kind(self) -> str:
-        """What is watched: postgresql, pgbouncer, mysql or sqlite."""
+        """Kind of database: postgresql, pgbouncer, mysql or sqlite."""
         return self.plan.database.kind
 
     @property
-    def room(self) -> int:
-        """Connections that an ordinary role may open."""
+    def available_connections(self) -> int:
+        """Connections that an ordinary role may open: max_connections - superuser_reserved_connections."""
         limit = self.server.get("max_connections", self.plan.database.max_connections)
         return limit - self.server.get("reserved", 0)
 
     @cached_property
+    def peak(self) -> int:
+        """Most sessions that one server read shows."""
+        return max((len(sample.backends) for sample in self.recording.samples), default=0)
+
+    @cached_property
     def server_full(self) -> bool:
-        """Whether the server was full under load, and at rest almost is: then nothing can grow any more."""
-        most = max((len(sample.backends) for sample in self.recording.samples), default=0)
-        return self.last is not None and most >= self.room and self.last.level >= FULL * self.room
+        """Whether all connections were in use under load and almost all are while idle, so that nothing can grow."""
+        available = self.available_connections
+        return self.last is not None and self.peak >= available and self.last.level >= FULL * available
 
     @property
     def probed(self) -> bool:
-        """Whether any probe has told of a connection."""
+        """Whether any probe reported a connection."""
         return self.plan.probe != "off" and any(
             process.armed for snapshot in self.recording.snapshots for process in snapshot.processes
         )
 
     @property
     def job_only(self) -> bool:
-        """Whether the load is none: the app works by itself, and rates are per hour."""
+        """Whether the app runs jobs without requests; rates are then per hour."""
         return self.plan.load == "none"
 
     @cached_property
     def baseline(self) -> int:
-        """Sessions that were there before the load."""
+        """Sessions before the load."""
         phases = {phase.name: phase for phase in self.recording.phases}
         if "baseline" not in phases:
             return 0
         begin, end = phases["baseline"].begin, phases["baseline"].end or 0.0
         return max((len(s.backends) for s in self.recording.samples if begin <= s.t < end), default=0)
 
-    def amount(self, after: float, before: float) -> int:
-        """Returns the load between two moments: requests that were answered, or milliseconds of a job-only app."""
+    def exposure(self, after: float, before: float) -> int:
+        """Return the load between two moments: requests that reached the app, or milliseconds of a job-only app."""
         if self.job_only:
             return round(1000 * (before - after))
-        return bisect_right(self.answered, before) - bisect_right(self.answered, after)
+        return bisect_right(self.arrivals, before) - bisect_right(self.arrivals, after)
 
     @cached_property
-    def answered(self) -> list[float]:
-        """When each request began that reached the app, in order."""
-        return [request.t for request in self.recording.requests if not is_unsent(request.error)]
+    def arrivals(self) -> list[float]:
+        """Start of each request that reached the app, in order."""
+        return [request.t for request in self.recording.requests if not request.unsent]
 
     @cached_property
-    def thinned(self) -> float:
-        """The moment from which on checkouts that came back at once are left out of the events."""
-        noted = (note.t for note in self.recording.notes if note.about == "probe" and note.facts.get("thinned"))
-        return min(noted, default=float("inf"))
+    def thinned_from(self) -> float:
+        """The moment from which on short checkouts are left out of the events."""
+        times = (note.t for note in self.recording.notes if note.code == NoteCode.EVENTS_THINNED)
+        return min(times, default=float("inf"))
 
     @cached_property
-    def amounts(self) -> list[int]:
-        """The load before each rest, since the one before it."""
-        times = [0.0, *(rest.end if self.watched else rest.begin for rest in self.rests)]
-        return [self.amount(a, b) for a, b in pairwise(times)]
+    def exposures(self) -> list[int]:
+        """The load before each idle window, since the one before it."""
+        times = [0.0, *(window.end if self.watched else window.begin for window in self.windows)]
+        return [self.exposure(a, b) for a, b in pairwise(times)]
 
     @property
-    def total(self) -> int:
-        return self.amount(0.0, float("inf")) if not self.job_only else sum(self.amounts)
+    def total_exposure(self) -> int:
+        """The load of the whole run."""
+        return self.exposure(0.0, float("inf")) if not self.job_only else sum(self.exposures)
 
     @cached_property
-    def persistent(self) -> list[Holder]:
-        """The checkouts that were out all through the last window: in its first and its last snapshot."""
-        rest = self.last
-        if rest is None or not rest.snapshots:
+    def outstanding(self) -> list[Holder]:
+        """The checkouts that are out throughout the last window: in its first and in its last snapshot."""
+        window = self.last
+        if window is None or not window.snapshots:
             return []
-        first = {key_of(holder) for holder in rest.snapshots[0].holders}
+        first = {key_of(holder) for holder in window.snapshots[0].holders}
         return [
             holder
-            for holder in rest.snapshots[-1].holders
+            for holder in window.snapshots[-1].holders
             if key_of(holder) in first
             and is_canary(holder.site) == self.canary
-            and (holder.source != "sqlite" or self.kind == "sqlite")  # else another database than the watched one
-            and holder.since <= rest.begin
-            and (holder.backend is None or holder.backend in rest.stayed)
+            and (holder.source != "sqlite" or self.kind == "sqlite")  # else it is of another database
+            and holder.since <= window.begin
+            and (holder.backend is None or holder.backend in window.present_throughout)
         ]
 
-    def holders_at(self, site: Site | None) -> list[int]:
-        """Returns how many checkouts of a site were out at each rest."""
+    def outstanding_at(self, site: Site | None) -> list[int]:
+        """Return how many checkouts of a line were out in each idle window."""
         return [
-            sum(holder.site == site and holder.since <= rest.begin for holder in rest.snapshot.holders)
-            if rest.snapshot
+            sum(holder.site == site and holder.since <= window.begin for holder in window.snapshot.holders)
+            if window.snapshot
             else 0
-            for rest in self.rests
+            for window in self.windows
         ]
 
     @cached_property
-    def budget(self) -> int:
-        """Idle sessions that the app's pools may keep: alive at baseline each, later once a process and line."""
+    def max_idle_connections(self) -> int:
+        """Idle connections that the app's pools may keep: each pool from before the load, later ones once a line."""
         counted: dict[object, int] = {}
         baseline_end = next((p.end or 0.0 for p in self.recording.phases if p.name == "baseline"), 0.0)
         for snapshot in self.recording.snapshots:
@@ -229,12 +184,12 @@ class Facts:
                     continue
                 early = pool.created <= baseline_end
                 key = (pool.process, pool.pool) if early else (pool.process, str(pool.site))
-                counted[key] = max(counted.get(key, 0), kept(pool))
+                counted[key] = max(counted.get(key, 0), max_idle(pool))
         return sum(counted.values())
 
     @property
-    def known(self) -> set[int]:
-        """Sessions that a holder or a pool of the app knows, in the last window."""
+    def known_to_app(self) -> set[int]:
+        """Sessions that a holder or a pool of the app has in the last window."""
         snapshots = self.last.snapshots if self.last else []
         return {
             pid
@@ -268,43 +223,38 @@ class Facts:
         return self.plan.sample_every if sample.interval is None else sample.interval
 
     def events(self, *kinds: str) -> list[Event]:
-        """Returns the events of some kinds, in order for a single one."""
+        """Return the events of the kinds, in order if there is one kind."""
         return [event for kind in kinds for event in self.by_kind.get(kind, ())]
 
     @cached_property
-    def silent(self) -> set[int]:
-        """The processes whose probe said nothing more: they ended, or their line did."""
+    def disconnected(self) -> set[int]:
+        """The processes whose probe has disconnected; the process may have ended."""
         return {event.process for event in self.events("bye")}
 
     @cached_property
     def ended(self) -> dict[int, float]:
-        """The processes with sessions that ended between the first load and the end, and when."""
+        """The processes with sessions that ended between the first load and the end of the run, and when."""
         begin = min((p.begin for p in self.recording.phases if p.name == "load"), default=float("inf"))
         end = next((p.begin for p in self.recording.phases if p.name == "collect"), float("inf"))
         had = {event.process for event in self.events("connect", "checkout")}
         return {e.process: e.t for e in self.events("bye") if begin < e.t < end and e.process in had}
 
     @cached_property
-    def unasked(self) -> float:
-        """The part of all checkouts that was made by processes which ended before the next rest: of 0 to 1."""
+    def unobserved_fraction(self) -> float:
+        """Share, from 0 to 1, of the checkouts by processes that ended before the next snapshot."""
         checkouts = self.events("checkout")
-        asked = [max((rest.end for rest in self.rests if rest.end <= at), default=0.0) for at in self.ended.values()]
-        last_asked = dict(zip(self.ended, asked, strict=True))
-        lost = sum(event.t > last_asked.get(event.process, float("inf")) for event in checkouts)
+        seen = [max((w.end for w in self.windows if w.end <= at), default=0.0) for at in self.ended.values()]
+        last_seen = dict(zip(self.ended, seen, strict=True))
+        lost = sum(event.t > last_seen.get(event.process, float("inf")) for event in checkouts)
         return lost / len(checkouts) if checkouts else 1.0 if self.ended else 0.0
 
     def cycle_end(self, t: float) -> float:
-        """Returns the moment at which the cycle that a moment lies in had come to rest."""
-        return next((rest.end for rest in self.rests if rest.end >= t), float("inf"))
+        """Return the end of the first idle window that ends at a moment or later."""
+        return next((window.end for window in self.windows if window.end >= t), float("inf"))
 
     def after_first_cycle(self) -> float:
-        """Returns the moment at which the first cycle had come to rest."""
-        return self.rests[0].end if self.rests else float("inf")
-
-
-def in_transaction(row: Backend) -> bool:
-    """Tells whether a session has a transaction open; one that failed has no begin any more, only its state says so."""
-    return row.xact_since is not None or (row.state or "").startswith("idle in transaction")
+        """Return the end of the first idle window."""
+        return self.windows[0].end if self.windows else float("inf")
 
 
 def key_of(holder: Holder) -> Key:
@@ -312,37 +262,26 @@ def key_of(holder: Holder) -> Key:
 
 
 CANARY = "probe/agent/canary.py"
-"""Where --canary takes the connection that it never gives back."""
+"""The file that makes the checkout of --canary."""
 
 
 def is_canary(site: Site | None) -> bool:
-    """Tells whether a checkout is the one that was planted."""
+    """Return whether a checkout is the planted one."""
     return site is not None and site.file.endswith(CANARY)
 
 
-def kept(pool: Pool) -> int:
-    """Returns how many idle connections a pool may keep; an unlimited one (size -1) what it has."""
+def max_idle(pool: Pool) -> int:
+    """Return how many idle connections a pool may keep; for an unlimited one (size -1), those that it has."""
     return pool.size if pool.size >= 0 else len(pool.idle) + pool.checked_out
 
 
-def is_unsent(error: str) -> bool:
-    """Tells whether a request never reached the app."""
-    if error.startswith("connleak: "):  # no other error begins so
-        return "is not loopback" in error
-    return any(words in error for words in ("ConnectionRefused", "refused", "RetriesExceeded"))
-
-
 def unit(facts: Facts) -> tuple[str, float]:
-    """Returns (what a rate is per, what one of `amount` is of it)."""
+    """Return (the unit of a rate, the exposure that makes one unit)."""
     return ("hour", 3_600_000.0) if facts.job_only else ("1000 requests", 1000.0)
 
 
-def plural(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
 def per_site(holders: list[Holder]) -> list[tuple[Site | None, list[Holder]]]:
-    """Returns holders grouped by their line, the largest group first."""
+    """Return holders grouped by line, the largest group first."""
     groups: dict[Site | None, list[Holder]] = {}
     for holder in holders:
         groups.setdefault(holder.site, []).append(holder)

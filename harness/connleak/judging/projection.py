@@ -1,4 +1,4 @@
-"""When the first wall is reached, in requests (or hours of a job-only app): a projection with a band."""
+"""When connections run out, in requests (or hours of a job-only app): a projection with a band."""
 
 from __future__ import annotations
 
@@ -6,77 +6,103 @@ import math
 from collections import Counter
 from typing import Any
 
+from connleak.judging.claims import format_number, time_unit
 from connleak.judging.facts import Facts
-from connleak.judging.rates import compact, unit_of
 from connleak.model.recording import process_name
-from connleak.model.verdict import Finding
+from connleak.model.struct import Struct
+from connleak.model.verdict import Finding, Rate
+
+HOURS_SHOWN_IN_MINUTES = 2
+"""A projection in hours is shown in minutes if it is shorter than this."""
+
+
+class Limit(Struct, frozen=True):
+    """Where connections run out: a process's pool or the server, and the share of the growth that it takes."""
+
+    name: str
+    connections: int
+    in_use: int
+    share: float
+
+    def remaining(self, rate: float) -> float:
+        """Return the units of exposure until the limit, at a rate of connections per unit."""
+        return (self.connections - self.in_use) / (rate * self.share)
 
 
 def exhaustion(facts: Facts, findings: list[Finding]) -> dict[str, Any] | None:
-    """Returns {wall, limit, now, left: {value, low, high, unit}}; None where nothing grows or the wall is not known."""
-    growing = [
-        finding
+    """Return {wall, limit, now, unit, left, time, text}; None if nothing grows."""
+    rates = [
+        finding.rate
         for finding in findings
         if finding.kind in ("held", "growth") and finding.rate and not finding.bounded_by
     ]
-    if not growing or facts.last is None:
+    if not rates or facts.last is None:
         return None
-    rate = growing[0].rate
-    assert rate is not None
-    wall, limit, now, share = first_wall(facts)
-    unit, scale = ("hours", 1.0) if facts.job_only else ("requests", 1000.0)
-
-    def left(per: float) -> float | None:
-        return None if per <= 0 else round((limit - now) / (per * share) * scale, 3)
-
-    low, high = left(rate.high), left(rate.low)
-    sides = [side for side in (low, high) if side is not None]
-    soon = facts.job_only and sides[-1] < 2
-    band = [compact(60 * side if soon else side) if facts.job_only else f"{side:.0f}" for side in sides]
-    text = f"{wall} is full after {' to '.join(band)} more {'minutes' if soon else unit}"
-    time = None
-    if facts.plan.at_rate and not facts.job_only:
-        time = time_at(facts.plan.at_rate, low, high)
-        text += f", {time['text']}"
-    if facts.plan.hours and not facts.job_only:
-        start = min(now, facts.budget)
-        rates = [
-            1000 * (limit - start) / (per * share) / (3600 * facts.plan.hours) for per in (rate.high, rate.low) if per
-        ]
-        spoken = " to ".join(compact(rate) for rate in rates)
-        hours = compact(facts.plan.hours)
-        text += f"; from the {start} that the pools may keep it takes {hours} h at {spoken} requests a second"
+    rate, limit = rates[0], nearest_limit(facts)
+    low, high = (requests_until_exhaustion(facts, limit, per) for per in (rate.high, rate.low))
+    time = time_at(facts.plan.at_rate, low, high) if facts.plan.at_rate and not facts.job_only else None
+    text = f"{limit.name} is full after {band(facts, low, high)}"
+    text += f", {time['text']}" if time else ""
+    text += from_idle(facts, limit, rate) if facts.plan.hours and not facts.job_only else ""
     return {
-        "wall": wall,
-        "limit": limit,
-        "now": now,
-        "unit": unit,
-        "left": {"value": left(rate.value), "low": low, "high": high},
+        "wall": limit.name,
+        "limit": limit.connections,
+        "now": limit.in_use,
+        "unit": "hours" if facts.job_only else "requests",
+        "left": {"value": requests_until_exhaustion(facts, limit, rate.value), "low": low, "high": high},
         "time": time,
         "text": text,
     }
 
 
+def requests_until_exhaustion(facts: Facts, limit: Limit, rate: float) -> float | None:
+    """Return the requests (hours of a job-only app) until a limit is reached; None at a rate of 0."""
+    scale = 1.0 if facts.job_only else 1000.0
+    return None if rate <= 0 else round(limit.remaining(rate) * scale, 3)
+
+
+def band(facts: Facts, low: float | None, high: float | None) -> str:
+    """Return the remaining requests or time as a range."""
+    sides = [side for side in (low, high) if side is not None]
+    if not facts.job_only:
+        return f"{' to '.join(f'{side:.0f}' for side in sides)} more requests"
+    soon = sides[-1] < HOURS_SHOWN_IN_MINUTES
+    values = " to ".join(format_number(60 * side if soon else side) for side in sides)
+    return f"{values} more {'minutes' if soon else 'hours'}"
+
+
+def from_idle(facts: Facts, limit: Limit, rate: Rate) -> str:
+    """Return the request rate at which the limit is reached within the target's hours, from full pools."""
+    start = min(limit.in_use, facts.max_idle_connections)
+    rates = [
+        1000 * (limit.connections - start) / (per * limit.share) / (3600 * facts.plan.hours)
+        for per in (rate.high, rate.low)
+        if per
+    ]
+    per_second = " to ".join(format_number(rate) for rate in rates)
+    hours = format_number(facts.plan.hours)
+    return f"; from the {start} connections that the pools may keep, in {hours} h at {per_second} requests per second"
+
+
 def time_at(rate: float, low: float | None, high: float | None) -> dict[str, Any]:
-    """Returns {at, low, high, text} of the time until the wall, in seconds, at a rate of requests a second."""
+    """Return {at, low, high, text} of the seconds until the limit at a rate of requests per second."""
     seconds = [side / rate for side in (low, high) if side is not None]
-    name, size = unit_of(min(seconds))
-    band = " to ".join(compact(side / size) for side in seconds)
+    name, size = time_unit(min(seconds))
+    values = " to ".join(format_number(side / size) for side in seconds)
     found = {"at": rate, "low": round(seconds[0], 1), "high": round(seconds[-1], 1) if high is not None else None}
-    return {**found, "text": f"in {band} {name} at {compact(rate)} requests a second"}
+    return {**found, "text": f"in {values} {name} at {format_number(rate)} requests per second"}
 
 
-def first_wall(facts: Facts) -> tuple[str, int, int, float]:
-    """Returns (name, limit, now, its part of the growth) of the first wall: a process's pool, or the server."""
+def nearest_limit(facts: Facts) -> Limit:
+    """Return the limit that is reached first: a process's pool, or the server's connections."""
     assert facts.last is not None
-    walls = [("the server", facts.room, facts.last.level, 1.0)]
-    held = Counter((holder.process, holder.pool) for holder in facts.persistent if holder.pool)
+    limits = [Limit("the server", facts.available_connections, facts.last.level, 1.0)]
+    held = Counter((holder.process, holder.pool) for holder in facts.outstanding if holder.pool)
     total = sum(held.values())
     snapshot = facts.last.snapshot
     for pool in snapshot.pools if snapshot else ():
         count = held[pool.process, pool.pool]
         if count and pool.size > 0 and pool.max_overflow >= 0:
-            limit = pool.size + pool.max_overflow
             name = f"the pool of process {process_name(pool.process)} ({pool.size} + {pool.max_overflow})"
-            walls.append((name, limit, count, count / total))
-    return min(walls, key=lambda wall: (wall[1] - wall[2]) / wall[3] if wall[3] else math.inf)
+            limits.append(Limit(name, pool.size + pool.max_overflow, count, count / total))
+    return min(limits, key=lambda limit: limit.remaining(1.0) if limit.share else math.inf)

@@ -13,5 +13,9 @@ class Error(Exception):
         self.exit_code = exit_code
 
 
+class ProcessEnded(Error):
+    """A child process that the run needs has ended."""
+
+
 class Unusable(Error):
-    """The app does not work, or works elsewhere: no verdict on this run could mean anything."""
+    """The app does not work, or uses another server, so a verdict on this run would mean nothing."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from connleak.model.struct import Seconds, Struct
 
-FORMAT = 1
+FORMAT = 2
 """Version of the recording's folder; raised when a reader of the old one would misread the new one."""
 
 

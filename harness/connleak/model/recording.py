@@ -6,6 +6,7 @@ Times are float seconds since the start of the recording, on the machine's monot
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
@@ -86,7 +87,9 @@ class Event(Struct, frozen=True, omit_defaults=True):
     detail: str = ""
     request: str = ""
     other: int = 0
-    """Of `shared`: the process that had opened the session."""
+    """Of `shared`: the process that opened the session."""
+    action: str = ""
+    """Of `shared` between processes: how the session was used, `taken`, `used` or `closed`."""
 
 
 class Holder(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -163,6 +166,8 @@ class Request(Struct, frozen=True, omit_defaults=True):
     method: Words = "GET"
     ok: bool = True
     error: Words = ""
+    unsent: bool = False
+    """Whether the request failed before it reached the app."""
 
 
 class Phase(Struct, frozen=True, omit_defaults=True):
@@ -175,13 +180,84 @@ class Phase(Struct, frozen=True, omit_defaults=True):
     facts: dict[str, Any] = {}
 
 
+class NoteCode(StrEnum):
+    """The condition that a note reports; judging depends on the code and the facts, never on the text."""
+
+    INTERRUPTED = "interrupted"
+    PROCESS_ENDED = "process-ended"
+    """The app, the load generator, the server or the supervisor ended during the run."""
+    RUN_FAILED = "run-failed"
+    """The run stopped on any other error."""
+    CLEANUP_FAILED = "cleanup-failed"
+    STOPPED_EARLY = "stopped-early"
+    """The schedule ended before its last cycle, as planned."""
+    CANARY = "canary"
+    """Fact `canary`: the connection class of the planted leak, empty if no leak was planted."""
+    OBSERVER_STOPPED = "observer-stopped"
+    """An exception ended a thread of connleak. Fact `thread`: its name."""
+    LINES_UNREADABLE = "lines-unreadable"
+
+    SERVER_SETUP = "server-setup"
+    SERVER_UNREACHABLE = "server-unreachable"
+    CLOCK_JUMP = "clock-jump"
+    """Fact `clock_jump`: seconds by which the server's clock was set."""
+
+    DRIVER_ERROR = "driver-error"
+    """The app's log has a driver's error about misuse of a connection. Facts `phrase` and `count`."""
+    CONNECTION_CLOSED = "connection-closed"
+    """The app's log reports connections that the server closed. Facts `phrase` and `count`."""
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    """The server's log reports SQLSTATE 53300. Facts `phrase` and `count`."""
+
+    LOAD_LIMITED = "load-limited"
+    """The generated load leaves out a part of the OpenAPI document."""
+    REQUESTS_ESTIMATED = "requests-estimated"
+    """Locust workers without the plug-in report counts only. Fact `count`."""
+    REQUESTS_WITHHELD = "requests-withheld"
+    """The load would have left this machine. Fact `elsewhere`: requests by host."""
+
+    SAMPLER_SUMMARY = "sampler-summary"
+    """Facts `samples`, `seconds`, `failures`, and `others`: sessions of other clients by application name."""
+    SAMPLE_GAP = "sample-gap"
+    READ_FAILED = "read-failed"
+
+    PROBE_REJECTED = "probe-rejected"
+    """A probe connection or one of its messages was rejected. Facts `process` and `count`."""
+    COLLECT_UNAVAILABLE = "collect-unavailable"
+    EVENTS_THINNED = "events-thinned"
+    """From this moment on, short checkouts are left out of the events."""
+    CHECKOUTS_OMITTED = "checkouts-omitted"
+
+    OTHER = "other"
+
+
+class NoteFacts(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The figures of a note; see the code for those that it has."""
+
+    canary: Words = ""
+    thread: Words = ""
+    phrase: Words = ""
+    count: int = 0
+    clock_jump: float = 0.0
+    gap: float = 0.0
+    process: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    failures: int = 0
+    others: dict[Words, int] = {}
+    elsewhere: dict[Words, int] = {}
+
+
+NO_FACTS = NoteFacts()
+
+
 class Note(Struct, frozen=True, omit_defaults=True):
-    """What was off, and why; `about` is one of: probe, sampler, load, app, database, run, thread."""
+    """A condition that the recording met: a code and figures for the judge, a sentence for the reader."""
 
     t: Seconds
-    about: Words
+    code: NoteCode
     text: Words
-    facts: dict[str, Any] = {}
+    facts: NoteFacts = NO_FACTS
 
 
 class Machine(Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""What a verdict is made of, frozen and JSON-able: `--json` and verdict.json use these field names."""
+"""The verdict and its parts, frozen and JSON-able: `--json` and verdict.json use these field names."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from connleak.model.struct import Struct
 
 
 class HolderRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A server session that is out, joined with who has it: one row of the holder table. Durations in seconds."""
+    """A row of the holder table: a checkout that is out, with its session and its owner. Durations in seconds."""
 
     backend: int | None
     state: str | None = None
-    """The server's word for what the session does; None where the server did not show it."""
+    """The session's state in the server's terms; None if the server hides it."""
     state_for: float | None = None
     transaction_for: float | None = None
     session_for: float | None = None
@@ -24,18 +24,18 @@ class HolderRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     stack: tuple[Site, ...] = ()
     process: int
     host: str = ""
-    """The host that the process is on, where it is not this machine."""
+    """The host of the process, if it is not this machine."""
     worker: str = ""
-    """Name of the thread, greenlet or asyncio task that took it."""
+    """Name of the thread, greenlet or asyncio task that made the checkout."""
     alive: bool = True
     now: Site | None = None
-    """Where that worker is now, in the app's own code."""
+    """The line of the app that the worker executes now."""
     request: str = ""
     source: str = "pool"
 
 
 class Table(Struct, frozen=True):
-    """Who had which session at a moment of a recording; `at` is now, exhausted or quiet."""
+    """The holder table at one moment of a recording; `at` is now, exhausted or quiet."""
 
     at: str
     t: float
@@ -44,13 +44,13 @@ class Table(Struct, frozen=True):
 
 
 def worker_of(row: HolderRow) -> str:
-    """Returns who has a session: host where it is another, process, thread or task, and whether that has ended."""
+    """Return the owner of a checkout: host if not this machine, process, thread or task, and whether that has ended."""
     host = f"{row.host}:" if row.host else ""
     return f"{host}{row.process} {row.worker}{'' if row.alive else ', ended'}"
 
 
 class PostMortem(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The moment at which the first caller was turned away: who had the connections, and what led up to it."""
+    """The first timeout or refusal: the holder table at that moment, and the seconds before it."""
 
     t: float
     reason: str
@@ -60,7 +60,7 @@ class PostMortem(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Rate(Struct, frozen=True):
-    """A rate with its 95 % interval and the name of the method that made it."""
+    """A rate with its 95 % interval and the method behind it."""
 
     value: float
     low: float
@@ -70,7 +70,7 @@ class Rate(Struct, frozen=True):
 
 
 class Finding(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One thing that is wrong, with its evidence."""
+    """A problem with its evidence."""
 
     kind: str
     claim: str
@@ -96,7 +96,7 @@ class Check(Struct, frozen=True, array_like=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """The answer, and why it may be trusted."""
+    """The outcome of a recording with the findings, checks and figures behind it."""
 
     outcome: Outcome
     sentence: str
@@ -104,7 +104,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     sensitivity: dict[str, Any] = {}
     exhaustion: dict[str, Any] | None = None
     holders: tuple[HolderRow, ...] = ()
-    """Who has what at the end of the quiet window, the longest held first, residents included."""
+    """The holder table at the end of the final idle window, the longest held first, residents included."""
     postmortem: PostMortem | None = None
     checks: tuple[Check, ...] = ()
     evidence: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from connleak.judging.suppressions import Known, known_of
+from connleak.judging.suppressions import Suppression, suppressions_of
 from connleak.model.errors import Error
 from connleak.model.struct import Struct
 from connleak.plan.catalog import nearest
@@ -20,8 +20,8 @@ from connleak.plan.trust import need_own
 
 NAME = "connleak.toml"
 HINT = "connleak init"
-KNOWN = "known"
-"""The list of leaks that `connleak check` lets through; not an option of a run."""
+SUPPRESSIONS = "suppressions"
+"""The findings that `connleak check` lets pass; not an option of a run."""
 LISTS = ("setup", "path")
 TABLES = {"env": "=", "header": ": "}
 """Keys that are tables in the file, and how an option on the command line has name and value."""
@@ -70,10 +70,10 @@ def read(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return (found[0], checked(found[1], found[0])) if found else None
 
 
-def known(folder: Path) -> tuple[Known, ...]:
-    """Returns the leaks that the nearest project file says are known."""
+def suppressions(folder: Path) -> tuple[Suppression, ...]:
+    """Return the suppressions of the nearest project file."""
     found = found_from(folder)
-    return known_of(found[1].get(KNOWN, []), found[0]) if found else ()
+    return suppressions_of(found[1].get(SUPPRESSIONS, []), found[0]) if found else ()
 
 
 def found_from(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -134,7 +134,7 @@ def checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
     """Returns a table's values as `connleak run` takes them; raises Error for a key or a type that it does not know."""
     options: dict[str, Any] = {}
     for key, value in found.items():
-        if key == KNOWN:
+        if key == SUPPRESSIONS:
             continue
         name = key.replace("-", "_")
         if name not in KEYS:

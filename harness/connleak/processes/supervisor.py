@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from connleak.model.errors import Error
+from connleak.model.errors import Error, ProcessEnded
 from connleak.processes import poll, records
 from connleak.processes.leftovers import clear, even_if_interrupted
 from connleak.processes.variables import DOCKER, MARK
@@ -172,7 +172,7 @@ class Supervisor:
         for child in list(self._needed.values()):
             code = self.exit_code(child)
             if code is not None:
-                raise child_error(child, f"{child.name} {describe_exit(code)}")
+                raise child_error(child, f"{child.name} {describe_exit(code)}", ProcessEnded)
 
     def stop(self, child: Child, grace: float = 5.0) -> int | None:
         """Signal the child to stop, kill it and its descendants after `grace` seconds, and return its exit code."""
@@ -232,7 +232,7 @@ class Supervisor:
     def _death(self) -> Error:
         how = describe_exit(self._process.wait())
         message = f"connleak's supervisor process, which starts and stops all child processes, {how}"
-        return Error(message, "connleak run ... again", exit_code=4)
+        return ProcessEnded(message, "connleak run ... again", exit_code=4)
 
 
 def wait_until_ready(
@@ -245,7 +245,7 @@ def wait_until_ready(
             return True
         code = supervisor.exit_code(child)
         if code is not None:
-            raise child_error(child, f"{child.name} {describe_exit(code)} before it was ready")
+            raise child_error(child, f"{child.name} {describe_exit(code)} before it was ready", ProcessEnded)
         return False
 
     wait_for_child(child, is_ready, timeout, "become ready", every)
@@ -260,7 +260,7 @@ def wait_until_done(supervisor: Supervisor, child: Child, timeout: float, every:
         raise
     code = supervisor.exit_code(child)
     if code:
-        raise child_error(child, f"{child.name} {describe_exit(code)}")
+        raise child_error(child, f"{child.name} {describe_exit(code)}", ProcessEnded)
 
 
 def wait_for_child(child: Child, condition: Callable[[], bool], timeout: float, what: str, every: float) -> None:
@@ -277,11 +277,11 @@ def describe_exit(code: int) -> str:
     return f"was ended by {names.get(-code, f'signal {-code}')}" if code < 0 else f"ended with exit code {code}"
 
 
-def child_error(child: Child, message: str) -> Error:
+def child_error(child: Child, message: str, kind: type[Error] = Error) -> Error:
     """Return an error about a child, with the last lines of its log."""
     tail = last_lines(child.log)
     shown = "\n".join(f"    {line}" for line in tail) or "    (it wrote nothing)"
-    return Error(f"{message}; its last lines:\n{shown}", f"less {child.log}", exit_code=4)
+    return kind(f"{message}; its last lines:\n{shown}", f"less {child.log}", exit_code=4)
 
 
 def last_lines(log: Path, count: int = 12) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from connleak.model.recording import Note
+from connleak.model.recording import Note, NoteCode, NoteFacts
 from connleak.recording.redaction import redact_passwords
 
 Tell = Callable[[str, BaseException], None]
@@ -33,4 +33,4 @@ def stopped(t: float, thread: str, error: BaseException | str) -> Note:
     """Return the note on an observing thread that stopped; the audit's check `threads` reads its facts."""
     why = error if isinstance(error, str) else f"{type(error).__name__}: {error}".removesuffix(": ")
     text = redact_passwords(f"connleak's {thread} stopped at {t:.1f} s ({why[:300]})")
-    return Note(t, "thread", text, {"thread": thread, "stopped": t})
+    return Note(t, NoteCode.OBSERVER_STOPPED, text, NoteFacts(thread=thread))

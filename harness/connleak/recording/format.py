@@ -57,6 +57,7 @@ class EventLine(Struct, frozen=True, omit_defaults=True):
     detail: Words = ""
     request: Words = ""
     other: int = 0
+    action: Words = ""
 
 
 class PhaseLine(Struct, frozen=True, omit_defaults=True):

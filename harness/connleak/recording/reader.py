@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from connleak.model.errors import Error
-from connleak.model.plan import FORMAT, Kind, Plan
-from connleak.model.recording import Event, Machine, Note, Phase, Recording, Request, Site, Snapshot
-from connleak.recording import delta, folders
+from connleak.model.plan import FORMAT, Plan
+from connleak.model.recording import Event, Machine, Note, NoteCode, Phase, Recording, Request, Site, Snapshot
+from connleak.recording import delta, folders, upgrade
 from connleak.recording.downsampling import sample_interval
 from connleak.recording.format import EventLine, PhaseLine, SampleLine, StackLine
 
@@ -26,11 +26,12 @@ def read(folder: Path) -> Recording:
     plan = read_plan(folder)
     unreadable: dict[str, int] = {}
 
-    def lines(name: str, kind: type[T]) -> Iterator[T]:
+    def stored(name: str, kind: type[T], /) -> Iterator[T]:
         return read_lines(folder / f"{name}.jsonl", kind, unreadable)
 
+    lines = upgrade.current(plan.format, stored)
     stacks = {line.id: tuple(Site(*frame) for frame in line.stack) for line in lines("stacks", StackLine)}
-    notes = [msgspec.structs.replace(note, facts=typed(note.facts)) for note in lines("notes", Note)]
+    notes = list(lines("notes", Note))
     samples = delta.decode(lines("samples", SampleLine), folder / "samples.jsonl", default_interval(plan))
     recording = Recording(
         folder=str(folder),
@@ -44,7 +45,7 @@ def read(folder: Path) -> Recording:
         format=plan.format,
     )
     for name, count in unreadable.items():
-        notes.append(Note(t=0.0, about="run", text=f"{count} line(s) of {name}.jsonl could not be read"))
+        notes.append(Note(0.0, NoteCode.LINES_UNREADABLE, f"{count} line(s) of {name}.jsonl could not be read"))
     return msgspec.structs.replace(recording, notes=tuple(notes))
 
 
@@ -78,26 +79,9 @@ def read_plan(folder: Path) -> Plan:
         raise Error(f"{folder} cannot be read: {error.strerror}", command) from None
     try:
         need_known_format(msgspec.json.decode(data, type=dict[str, Any]).get("format"), path, command)
-        return plan_of(msgspec.json.decode(data, type=dict[str, Any]))
+        return upgrade.plan_of(msgspec.json.decode(data, type=dict[str, Any]))
     except DAMAGED as error:
         raise Error(f"{path} is damaged: {error}", command) from None
-
-
-def plan_of(fields: dict[str, Any]) -> Plan:
-    """Return the plan that plan.json holds; one of an older connleak has no kind."""
-    return msgspec.convert({"kind": kind_of_old_plan(fields), **fields}, Plan)
-
-
-def kind_of_old_plan(fields: dict[str, Any]) -> Kind:
-    """Derive the kind of a plan that was written before plans had one."""
-    kinds: tuple[tuple[object, Kind], ...] = (
-        (fields.get("window"), "watch"),
-        (fields.get("target") == "probe" and fields.get("load") == "none", "probe"),
-        (fields.get("target") == "locust" and not fields.get("app"), "follow"),
-        (not fields.get("app"), "remote"),
-        (fields.get("target") == "app", "app"),
-    )
-    return next((kind for found, kind in kinds if found), "target")
 
 
 def need_known_format(version: object, path: Path, command: str) -> None:
@@ -109,7 +93,7 @@ def need_known_format(version: object, path: Path, command: str) -> None:
             f"{path} has format {version}, which is newer than this connleak can read ({FORMAT})",
             "pip install --upgrade connleak",
         )
-    if version != FORMAT:
+    if version not in (1, FORMAT):
         raise Error(f"{path} has format {version}, which this connleak cannot read (it reads {FORMAT})", command)
 
 
@@ -150,10 +134,9 @@ def phases_of(lines: list[PhaseLine]) -> Iterator[Phase]:
 
 
 FACTS: dict[str, type] = {
-    **dict.fromkeys(("kind", "version", "words", "canary"), str),
-    **dict.fromkeys(("max_connections", "reserved", "out", "waiting", "requests", "estimated", "count"), int),
+    **dict.fromkeys(("kind", "version"), str),
+    **dict.fromkeys(("max_connections", "reserved", "out", "waiting", "requests"), int),
     **dict.fromkeys(("ours", "own_database", "settled", "cut"), int),
-    "others": dict,
 }
 """Types of the facts that the judge reads; a bool is an int."""
 

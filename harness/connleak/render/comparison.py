@@ -9,7 +9,7 @@ from rich.text import Text
 
 from connleak.comparing.conclusion import format_list
 from connleak.comparing.conditions import format_condition
-from connleak.judging.rates import compact
+from connleak.judging.claims import format_number
 from connleak.model.comparison import METRICS, Answer, Arm, Comparison, Metric
 from connleak.render.sanitize import CONTROLS, cell, harmless, plain
 from connleak.render.text import badge, wrapped
@@ -116,7 +116,7 @@ def leaked(arm: Arm) -> str:
         return f"bounded by {arm.bounded_by}"
     if arm.rate is None:
         return ""
-    return f"{compact(arm.rate.value)} ({compact(arm.rate.low)} to {compact(arm.rate.high)})"
+    return f"{format_number(arm.rate.value)} ({format_number(arm.rate.low)} to {format_number(arm.rate.high)})"
 
 
 def number(value: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from connleak.judging.rates import unit_of
+from connleak.judging.claims import time_unit
 from connleak.model.verdict import HolderRow, worker_of
 from connleak.render.sanitize import cell
 
@@ -53,7 +53,7 @@ def state_of(row: HolderRow) -> str:
 
 def format_duration(seconds: float) -> str:
     """Return a duration in the largest unit of which there are at least two: `3.2 s`, `5 min`, `30 h`, `4 days`."""
-    name, size = unit_of(seconds)
+    name, size = time_unit(seconds)
     return f"{seconds / size:.{1 if size == 1 else 0}f} {name}"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
+from connleak.judging.claims import format_rate
 from connleak.judging.facts import Facts
-from connleak.judging.rates import spoken as format_rate
 from connleak.model.recording import Recording
 from connleak.model.verdict import Finding, Verdict
 from connleak.recording.redaction import redact_passwords

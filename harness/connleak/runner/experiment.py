@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def unwatched(_: Plan) -> contextlib.AbstractContextManager[Callable[[Progress],
 def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]:
     """Return the arms of all variants of a target, or of those named; a later name may be that of a variant alone."""
     found: list[Contender] = []
+    seen = Counter[str]()
     first, _ = catalog.find(names[0])
     if len(names) == 1 and ":" not in names[0]:
         variants = sorted(first.variants, key=lambda name: [name.startswith(rank) for rank in RANK].index(True))
@@ -70,7 +72,8 @@ def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]
         full = f"{first.name}:{name}" if ":" not in name and name in first.variants else name
         target, variant = catalog.find(full)
         short = variant.name if target.name == first.name else f"{target.name}:{variant.name}"
-        again = sum(arm.name.split(" again")[0] == short for arm in found)
+        again = seen[short]
+        seen[short] += 1
         arm = short if not again else f"{short} again" + (f" {again}" if again > 1 else "")
         found.append(Contender(name=arm, options=replace(options, target=f"{target.name}:{variant.name}")))
     if len(found) < 2:

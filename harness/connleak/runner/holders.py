@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from connleak.judging.holders import holder_table
+from connleak.judging.holder_table import holder_table
 from connleak.model.errors import Error
 from connleak.model.recording import Recording, Snapshot
 from connleak.model.verdict import Table

@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from connleak.model.errors import Error
+from connleak.model.errors import Error, ProcessEnded
 from connleak.model.plan import Plan
-from connleak.model.recording import Note
+from connleak.model.recording import NO_FACTS, Note, NoteCode, NoteFacts
 from connleak.plan.resolve import Private
 from connleak.processes.threads import stopped
 from connleak.recording.format import PhaseLine
@@ -45,9 +45,13 @@ class Journal:
         self.phase, self.cycle = phase, cycle
         self.writer.append("phases", PhaseLine(self.now() if at is None else at, phase, cycle, facts))
 
-    def note(self, about: str, text: str, **facts: object) -> None:
+    def note(self, code: NoteCode, text: str, facts: NoteFacts = NO_FACTS) -> None:
         """Write a note."""
-        self.writer.append("notes", Note(self.now(), about, redact(text, self.secrets), facts))
+        self.writer.append("notes", Note(self.now(), code, redact(text, self.secrets), facts))
+
+    def note_error(self, error: Error) -> None:
+        """Write a note on an error that ends the session."""
+        self.note(NoteCode.PROCESS_ENDED if isinstance(error, ProcessEnded) else NoteCode.RUN_FAILED, error.message)
 
     def note_stopped_threads(self) -> None:
         """Write a note for each thread that an exception has ended since the last call."""
@@ -77,7 +81,7 @@ def closing(journal: Journal) -> Iterator[contextlib.ExitStack]:
         try:
             parts.close()
         except Error as error:
-            journal.note("end", f"{error.message}; {error.hint}")
+            journal.note(NoteCode.CLEANUP_FAILED, f"{error.message}; {error.hint}")
 
 
 @contextlib.contextmanager
@@ -86,10 +90,10 @@ def ending(journal: Journal) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        journal.note("run", f"interrupted in phase {journal.phase} of cycle {journal.cycle}", interrupted=True)
+        journal.note(NoteCode.INTERRUPTED, f"interrupted in phase {journal.phase} of cycle {journal.cycle}")
     except Error as error:
         error.message = redact(error.message, journal.secrets)  # it may quote the last lines of a log
-        journal.note("run", error.message)
+        journal.note_error(error)
         raise
     finally:
         journal.note_stopped_threads()

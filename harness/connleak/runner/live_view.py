@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from connleak.judging.holders import rows_of
+from connleak.judging.holder_table import rows_of
 from connleak.model.verdict import HolderRow, Verdict
 from connleak.runner.parts import Moment
 from connleak.runner.session import Session
@@ -21,9 +21,9 @@ JUDGE = """
 import sys
 from pathlib import Path
 import msgspec
-from connleak import judging
+from connleak.judging import judge
 from connleak.recording import reader
-sys.stdout.buffer.write(msgspec.json.encode(judging.judge(reader.read(Path(sys.argv[1])))))
+sys.stdout.buffer.write(msgspec.json.encode(judge(reader.read(Path(sys.argv[1])))))
 """
 SHARE = 0.05
 """The share of the time that judging may take: the longer the recording, the less often it is judged."""

@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from connleak.model.recording import NoteCode, NoteFacts
 from connleak.probe.agent.drivers import ERRORS
 
-DRIVER_ERRORS = (*ERRORS, "concurrent operations are not permitted")
-"""Errors of the drivers that the probe knows; the last one is SQLAlchemy's."""
-
+CLOSED = "server closed the connection unexpectedly"
+DRIVER_ERRORS = dict.fromkeys((*ERRORS, "concurrent operations are not permitted"), NoteCode.DRIVER_ERROR) | {
+    CLOSED: NoteCode.CONNECTION_CLOSED
+}
+"""Errors of the drivers that the probe knows and of SQLAlchemy, with the code of the note on each."""
 TOO_MANY = " 53300 "
 """PostgreSQL's SQLSTATE for `too many connections`, as log_line_prefix (%e) writes it on a server of the run."""
-
+LOGS = {"app.log": DRIVER_ERRORS, "postgres.log": {TOO_MANY: NoteCode.TOO_MANY_CONNECTIONS}}
+"""The phrases that are counted in each log, with the code of the note on them."""
 LARGEST = 64 << 20
 """Bytes of a log that are searched."""
-LOGS = (("app", "app.log", DRIVER_ERRORS), ("database", "postgres.log", (TOO_MANY,)))
 
 
 def count_matches(log: Path, phrases: Iterable[str]) -> dict[str, int]:
@@ -36,8 +39,8 @@ def count_matches(log: Path, phrases: Iterable[str]) -> dict[str, int]:
     return dict(found)
 
 
-def record_log_errors(folder: Path, note: Callable[..., None]) -> None:
+def record_log_errors(folder: Path, note: Callable[[NoteCode, str, NoteFacts], None]) -> None:
     """Write notes on the driver and server errors in a session's logs."""
-    for about, name, phrases in LOGS:
-        for phrase, count in count_matches(folder / name, phrases).items():
-            note(about, f"{name} has {count} times: {phrase.strip()}", words=phrase, count=count)
+    for name, codes in LOGS.items():
+        for phrase, count in count_matches(folder / name, codes).items():
+            note(codes[phrase], f"{name} has {count} times: {phrase.strip()}", NoteFacts(phrase=phrase, count=count))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from connleak.model.plan import Plan
+from connleak.model.recording import NoteCode
 from connleak.plan import locustfile, openapi
 from connleak.plan.openapi_document import read_document
 from connleak.processes.locust_load import Locustfile
@@ -13,7 +14,7 @@ from connleak.processes.locust_load import Locustfile
 NAME = "locustfile.py"
 
 
-def locustfile_of(plan: Plan, folder: Path, note: Callable[[str, str], None]) -> Locustfile:
+def locustfile_of(plan: Plan, folder: Path, note: Callable[[NoteCode, str], None]) -> Locustfile:
     """Return the plan's locustfile; one that is made is written into the recording, without its secrets."""
     requests, secrets = locustfile.withheld(plan.asks)
     variables = locustfile.variables_in(requests)  # those that the user named: a document reads none
@@ -21,7 +22,7 @@ def locustfile_of(plan: Plan, folder: Path, note: Callable[[str, str], None]) ->
         budget = openapi.Budget()
         requests, variables = openapi.asks_of(read_document(plan.openapi, plan.remote), budget), set()
         for text in budget.notes():
-            note("load", text)
+            note(NoteCode.LOAD_LIMITED, text)
     if not requests:
         return Locustfile(plan.scenario, secrets)
     path = folder / NAME

@@ -9,7 +9,7 @@ from connleak.collectors.authentication import need_secret
 from connleak.collectors.probe_collector import Collector
 from connleak.databases.registry import run_sql
 from connleak.databases.server import Server
-from connleak.model.recording import Backend
+from connleak.model.recording import Backend, NoteCode
 from connleak.processes.services import open_services
 from connleak.processes.sockets import host_and_port, listen_tcp
 from connleak.processes.supervisor import Supervisor
@@ -87,7 +87,7 @@ def start_parts(session: Session, made: Composition, parts: contextlib.ExitStack
     parts.enter_context(answering(session))
     session.callbacks.opened(journal.folder, journal.origin)
     for text in session.server.notes:
-        session.note("database", text, told=True)
+        session.note(NoteCode.SERVER_SETUP, text)
     parts.enter_context(session.app)
     session.app.wait_until_ready(STARTING)
     wait_for_hosts(session, made)

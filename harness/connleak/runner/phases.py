@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from connleak.model.recording import NoteCode, NoteFacts
 from connleak.runner.session import PROBE_ANSWERS, Session, take_snapshot, wait
 from connleak.runner.settling import Rest, rest_when_settled
 from connleak.runner.stopping import another_cycle
@@ -42,11 +43,13 @@ class Cycles:
         self.load(session, cycle, first)
         if first and session.plan.canary:
             planted = session.probes.plant()
-            session.note("run", f"canary: {planted or 'none could be planted'}", canary=planted)
+            text = f"canary: {planted or 'none could be planted'}"
+            session.note(NoteCode.CANARY, text, NoteFacts(canary=planted))
         status = session.load.stop()
         if status.estimated:
             words = "requests are of workers without connleak's plug-in: their times are accurate to three seconds"
-            session.note("load", f"{status.estimated} {words}", estimated=status.estimated)
+            facts = NoteFacts(count=status.estimated)
+            session.note(NoteCode.REQUESTS_ESTIMATED, f"{status.estimated} {words}", facts)
         session.begin("drain", cycle, cut=status.cut, requests=status.requests)
         self.rest(session)
         for check in self.at_rest if first else ():
@@ -95,6 +98,7 @@ def collect(session: Session) -> None:
         return
     _, silent = session.probes.collect()
     if silent:
-        session.note("probe", f"collect unavailable in {silent} process(es): their probe's thread does not run")
+        text = f"collect unavailable in {silent} process(es): their probe's thread does not run"
+        session.note(NoteCode.COLLECT_UNAVAILABLE, text)
     wait(session, PROBE_ANSWERS)
     take_snapshot(session, "collect", session.cycle)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from connleak.model.errors import Error, Unusable
 from connleak.model.plan import Plan
+from connleak.model.recording import NoteCode, NoteFacts
 from connleak.plan.resolve import Private
-from connleak.recording.redaction import redact
 from connleak.runner.compose import Composition, compose
 from connleak.runner.journal import closing, ending, open_journal
 from connleak.runner.opening import open_session
@@ -50,7 +50,7 @@ def walking(session: Session, made: Composition) -> Iterator[None]:
     except Error as error:
         if not made.judged_after_error:
             raise
-        session.note("run", redact(error.message, session.journal.secrets))
+        session.journal.note_error(error)
     finally:
         session.sampler.thins = False
         note_refused_hosts(session)
@@ -63,4 +63,4 @@ def note_refused_hosts(session: Session) -> None:
         if found:
             allow = f"; to allow it: --allow-remote {next(iter(found))}" if kind == "refused" else ""
             text = f"{sum(found.values())} {OUTSIDE[kind]}: {', '.join(found)}{allow}"
-            session.note("load", text, elsewhere=found)
+            session.note(NoteCode.REQUESTS_WITHHELD, text, NoteFacts(elsewhere=found))

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from connleak import judging as judge
+from connleak.judging import judge
 from connleak.model.comparison import Comparison
 from connleak.model.errors import Error
-from connleak.model.recording import Recording
+from connleak.model.recording import NoteCode, Recording
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
 from connleak.processes.cache import build_once, cache_folder
@@ -50,7 +50,7 @@ def judge_whole(folder: Path) -> Judged:
     An interrupted run returns normally with its recording, so the next run would begin without this.
     """
     read, verdict = judge_own(folder)
-    if any(note.facts.get("interrupted") for note in read.notes):
+    if any(note.code == NoteCode.INTERRUPTED for note in read.notes):
         raise KeyboardInterrupt
     return read, verdict
 
@@ -63,7 +63,7 @@ def judged(folder: Path, at_rate: float = 0.0) -> Judged:
     read = reader.read(folder)
     if at_rate:
         read = msgspec.structs.replace(read, plan=msgspec.structs.replace(read.plan, at_rate=at_rate))
-    return read, judge.judge(read)
+    return read, judge(read)
 
 
 def keep_verdict(folder: Path, verdict: Verdict) -> None:
@@ -163,7 +163,7 @@ def draw(kind: str, places: list[Path], path: Path, theme: str) -> None:
         )
     if len(places) > 1 and kind not in ("overlay", "multiples"):
         raise Error(f"chart {kind} takes one recording, not {len(places)}", "connleak chart overlay FOLDER...")
-    runs = {name: [(read, judge.judge(read))] for name, read in named(places).items()}
+    runs = {name: [(read, judge(read))] for name, read in named(places).items()}
     heading = compared.format_list(list(runs))
     spec = chart_of(kind, runs, heading, live=path.suffix == ".html")
     data: str | bytes = page.chart(heading, spec, kept_library()) if path.suffix == ".html" else ""

@@ -13,10 +13,10 @@ import msgspec
 
 from connleak.collectors.probe_collector import Collector
 from connleak.databases.server import Server
-from connleak.judging.holders import rows_of
+from connleak.judging.holder_table import rows_of
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
-from connleak.model.recording import Backend, Process, Snapshot
+from connleak.model.recording import NO_FACTS, Backend, NoteCode, NoteFacts, Process, Snapshot
 from connleak.model.verdict import Table
 from connleak.processes.app import AppPart
 from connleak.processes.load import Load
@@ -87,9 +87,9 @@ class Session:
         self.sampler.thins = phase in UNDER_LOAD
         self.journal.begin(phase, cycle, at, **facts)
 
-    def note(self, about: str, text: str, **facts: object) -> None:
+    def note(self, code: NoteCode, text: str, facts: NoteFacts = NO_FACTS) -> None:
         """Write a note."""
-        self.journal.note(about, text, **facts)
+        self.journal.note(code, text, facts)
 
     def is_of_app(self, backend: Backend) -> bool:
         """Tell if a session on a shared server is the app's: by its name, by the probe, or by its client port."""

@@ -43,7 +43,7 @@ def tidy_up(error):
 if __name__ == "__main__":
     app.run(port=int(sys.argv[1]), threaded=True)
 """
-GONE = r"ended with exit code|was ended by|requests? failed|gone|ended|broke"
+GONE = r"ended with exit code|was ended by|requests? failed|gone|ended"
 TWO = ("-w", "2", "-k", "gthread", "--threads", "8", "--no-control-socket")
 UNTIL_READY = "before it was ready|to become ready|cannot be started|in use"
 CLOSE_PROBES = """
@@ -200,7 +200,7 @@ APP = (
         "app",
         "SIGSTOP to a worker, for up to eight seconds or for good",
         hung,
-        r"cut at the end|too long|silent|did not answer|gave up|still coming and going|reads of the 5|gone|waited",
+        r"aborted at the end|too long|silent|did not answer|timed out|still changing|but needs 5|gone|waited",
     ),
     Nemesis("app-recycled", "app", "its server ends a worker after 20 to 350 requests", recycled, GONE),
     Nemesis("app-forks-late", "app", "one worker more or less, or all anew, under load or at rest", forks_late, GONE),

@@ -15,7 +15,7 @@ from support.nemeses.network import Wire, drop, namespace, undrop
 from support.nemeses.server import Postgres
 
 NOT_THERE = r"did not answer|the database refused|PostgreSQL ended|to become ready"
-SLOW = r"was not read|no sample|cut at the end|still coming and going|waited|reads of the 5|too long"
+SLOW = r"was not read|no sample|aborted at the end|still changing|waited|but needs 5|too long"
 LATE = f"{NOT_THERE}|{SLOW}"
 MOST = ("baseline", "load", "load", "load", "drain", "rest", "quiet")
 
@@ -170,7 +170,7 @@ DATABASE = (
         "database",
         "SIGSTOP to the whole server, for up to six seconds or for good",
         hung,
-        NOT_THERE + "|was not read|no sample|cut at the end|too long|gave up",
+        NOT_THERE + "|was not read|no sample|aborted at the end|too long|timed out",
     ),
     Nemesis("server-disk-full", "database", "no room under its data", disk_full, NOT_THERE + "|No space left"),
     Nemesis("network-slow", "database", "each packet takes up to 150 ms more", slow_network, SLOW),

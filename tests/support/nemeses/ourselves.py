@@ -149,7 +149,7 @@ def resumed(arena: Arena) -> None:
 
 
 STOPPED = r"interrupted|stopped at once"
-NO_END = "broke off|came to rest|is not a recording"
+NO_END = "ended early|reached an idle window|is not a recording"
 OURSELVES = (
     Nemesis("sigint", "us", "Ctrl-C once", asked(signal.SIGINT), STOPPED),
     Nemesis("sigterm", "us", "SIGTERM", asked(signal.SIGTERM), STOPPED),
@@ -158,7 +158,7 @@ OURSELVES = (
     Nemesis("terminal-closed", "us", "the terminal that it runs in is closed", terminal_closed, STOPPED),
     Nemesis("connleak-killed", "us", "kill -9", killed, NO_END),
     Nemesis("keeper-killed", "us", "kill -9 of the process that ends all others", keeper_killed, "supervisor process"),
-    Nemesis("connleak-hung", "us", "SIGSTOP for up to eight seconds", stopped, "no sample|was not read|reads of the 5"),
+    Nemesis("connleak-hung", "us", "SIGSTOP for up to eight seconds", stopped, "no sample|was not read|but needs 5"),
     Nemesis("report-disk-full", "us", "no room for the recording, from some moment on", disk_full, "No space left"),
     Nemesis("report-read-only", "us", "the folder cannot be written to", read_only, "Read-only", must="none"),
     Nemesis(

@@ -237,6 +237,7 @@ def report_other_process(state, connection, how, frames):
         frames=frames,
         detail="%s in process %d, opened in process %d" % (how, state.pid, connection.process),
         other=connection.process,
+        action=how,
     )
 
 

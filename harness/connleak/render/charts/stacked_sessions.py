@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from connleak.judging.rates import compact
+from connleak.judging.claims import format_number
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 from connleak.render import series
@@ -159,7 +159,7 @@ def answer(alt: Any, verdict: Verdict, end: float, size: int = 14) -> list[Any]:
     finding = verdict.findings[0]
     parts = [finding.kind]
     if finding.rate and not finding.bounded_by:
-        parts = [f"+{compact(finding.rate.value)} per {finding.rate.per}"]
+        parts = [f"+{format_number(finding.rate.value)} per {finding.rate.per}"]
     elif finding.bounded_by:
         parts = [f"{finding.kind}: {len(finding.backends)}" if finding.backends else finding.kind]
         parts.append(f"bounded by {finding.bounded_by}")

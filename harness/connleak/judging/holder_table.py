@@ -1,4 +1,4 @@
-"""The holder table: every session that is out, joined with who has it; and the table at the first refusal."""
+"""The holder table: each checkout that is out, with its session and its owner; also at the first refusal."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from connleak.model.recording import HOST, Backend, Holder, Recording, Sample, S
 from connleak.model.verdict import HolderRow, PostMortem
 
 BEFORE = 5.0
-"""Seconds of all series that a post-mortem shows."""
+"""Seconds of the series that a post-mortem shows."""
 STEP = 0.25
+"""Seconds between the rows of the series."""
 
 
 def holder_table(recording: Recording, snapshot: Snapshot | None) -> tuple[HolderRow, ...]:
-    """Returns a snapshot's holders with what the server showed of their sessions then, the longest held first."""
+    """Return a snapshot's holders with the server's rows of their sessions at that time, the longest held first."""
     if snapshot is None:
         return ()
     sample = sample_at(recording, snapshot.t)
@@ -23,7 +24,7 @@ def holder_table(recording: Recording, snapshot: Snapshot | None) -> tuple[Holde
 
 
 def rows_of(snapshot: Snapshot, backends: dict[int, Backend]) -> tuple[HolderRow, ...]:
-    """Returns a snapshot's holders, each with its session where that is among the backends."""
+    """Return a snapshot's holders, each with its session if the backends contain it."""
     hosts = {process.process: process.host for process in snapshot.processes if process.host}
     found = [
         row_of(holder, backends.get(holder.backend or 0), snapshot.t, hosts.get(holder.process, ""))
@@ -33,7 +34,7 @@ def rows_of(snapshot: Snapshot, backends: dict[int, Backend]) -> tuple[HolderRow
 
 
 def row_of(holder: Holder, backend: Backend | None, t: float, host: str) -> HolderRow:
-    """Returns one row of the table at a moment."""
+    """Return one row of the table at a moment."""
 
     def since(moment: float | None) -> float | None:
         return None if moment is None else round(max(0.0, t - moment), 2)
@@ -59,7 +60,7 @@ def row_of(holder: Holder, backend: Backend | None, t: float, host: str) -> Hold
 
 
 def sample_at(recording: Recording, t: float) -> Sample | None:
-    """Returns the newest sample that was taken by then, the first one where none was."""
+    """Return the newest sample at a moment; the first one if there is none yet."""
     samples = recording.samples
     if not samples:
         return None
@@ -67,7 +68,7 @@ def sample_at(recording: Recording, t: float) -> Sample | None:
 
 
 def postmortem(facts: Facts) -> PostMortem | None:
-    """Returns who had the connections when the first caller was turned away; None when none was."""
+    """Return the holder table at the first timeout or refusal; None if there was none."""
     recording = facts.recording
     snapshot = next((s for s in recording.snapshots if s.label == "exhausted"), None)
     if snapshot is None:
@@ -81,7 +82,7 @@ def postmortem(facts: Facts) -> PostMortem | None:
 
 
 def series_before(facts: Facts, t: float) -> list[dict[str, float]]:
-    """Returns rows of the last seconds before a moment: sessions by state, what the app had out, who waited."""
+    """Return the last seconds before a moment: sessions by state, checkouts that are out, waiting callers, requests."""
     recording = facts.recording
     taken = [event.t for event in facts.events("checkout")]
     returned = sorted(event.t for event in facts.events("checkin"))

@@ -1,0 +1,156 @@
+"""Upgrade of recordings in format 1: sentences instead of codes, and a plan without a kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar, cast
+
+import msgspec
+
+from connleak.model.plan import Kind, Plan
+from connleak.model.recording import Note, NoteCode, NoteFacts, Request, Words
+from connleak.model.struct import Seconds, Struct
+from connleak.recording.format import EventLine
+
+T = TypeVar("T")
+
+
+def plan_of(fields: dict[str, Any]) -> Plan:
+    """Return the plan that plan.json holds; one of an older connleak has no kind."""
+    return msgspec.convert({"kind": kind_of_old_plan(fields), **fields}, Plan)
+
+
+def kind_of_old_plan(fields: dict[str, Any]) -> Kind:
+    """Derive the kind of a plan that was written before plans had one."""
+    kinds: tuple[tuple[object, Kind], ...] = (
+        (fields.get("window"), "watch"),
+        (fields.get("target") == "probe" and fields.get("load") == "none", "probe"),
+        (fields.get("target") == "locust" and not fields.get("app"), "follow"),
+        (not fields.get("app"), "remote"),
+        (fields.get("target") == "app", "app"),
+    )
+    return next((kind for found, kind in kinds if found), "target")
+
+
+class Lines(Protocol):
+    """Yield the rows of one of the recording's files."""
+
+    def __call__(self, name: str, kind: type[T], /) -> Iterator[T]: ...
+
+
+class FormatOneNote(Struct, frozen=True):
+    """A note as format 1 stores it."""
+
+    t: Seconds
+    about: Words
+    text: Words
+    facts: dict[str, Any] = {}
+
+
+def current(version: int, lines: Lines) -> Lines:
+    """Return a reader of lines in the current format, for a recording of any readable format."""
+    if version != 1:
+        return lines
+
+    def upgraded(name: str, kind: type[T], /) -> Iterator[T]:
+        if name not in UPGRADES:
+            return lines(name, kind)
+        stored, upgrade = UPGRADES[name]
+        return cast("Iterator[T]", map(upgrade, lines(name, stored)))
+
+    return upgraded
+
+
+CODES: tuple[tuple[NoteCode, str, str, str], ...] = (
+    # code, `about`, pattern in the text, name of a fact
+    (NoteCode.CANARY, "", "", "canary"),
+    (NoteCode.OBSERVER_STOPPED, "", "", "stopped"),
+    (NoteCode.TOO_MANY_CONNECTIONS, "", r"\A 53300 \Z", "words"),
+    (NoteCode.CONNECTION_CLOSED, "app", "server closed the connection unexpectedly", "words"),
+    (NoteCode.DRIVER_ERROR, "app", "", "words"),
+    (NoteCode.INTERRUPTED, "run", "", "interrupted"),
+    (NoteCode.INTERRUPTED, "run", "^interrupted", ""),
+    (NoteCode.PROCESS_ENDED, "run", "ended|interrupted", ""),
+    (NoteCode.STOPPED_EARLY, "run", "^stopped after cycle", ""),
+    (NoteCode.CLEANUP_FAILED, "end", "", ""),
+    (NoteCode.RUN_FAILED, "run", "", ""),
+    (NoteCode.CLOCK_JUMP, "database", "", "clock"),
+    (NoteCode.SERVER_UNREACHABLE, "database", "did not answer", ""),
+    (NoteCode.SERVER_SETUP, "database", "", ""),
+    (NoteCode.REQUESTS_ESTIMATED, "load", "", "estimated"),
+    (NoteCode.REQUESTS_WITHHELD, "load", "", "elsewhere"),
+    (NoteCode.LOAD_LIMITED, "load", "", ""),
+    (NoteCode.SAMPLE_GAP, "sampler", "", "gap"),
+    (NoteCode.READ_FAILED, "sampler", "", "failed"),
+    (NoteCode.SAMPLER_SUMMARY, "sampler", "", ""),
+    (NoteCode.EVENTS_THINNED, "probe", "", "thinned"),
+    (NoteCode.CHECKOUTS_OMITTED, "probe", "checkouts that came back", ""),
+    (NoteCode.COLLECT_UNAVAILABLE, "probe", "^collect unavailable", ""),
+    (NoteCode.PROBE_REJECTED, "probe", "", ""),
+)
+"""The first row that matches decides; an empty column matches every note."""
+
+RENAMED = {"words": "phrase", "clock": "clock_jump", "estimated": "count", "refused": "count"}
+"""Facts that have another name in format 2."""
+TYPES = {field.name: field.type for field in msgspec.structs.fields(NoteFacts)}
+
+
+def note(old: FormatOneNote) -> Note:
+    """Return a note of format 1 with its code and its typed facts."""
+    return Note(old.t, code_of(old), old.text, NoteFacts(**facts_of(old.facts)))
+
+
+def code_of(old: FormatOneNote) -> NoteCode:
+    """Return the code that the writer of format 1 would have given."""
+    for code, about, pattern, fact in CODES:
+        if about in ("", old.about) and (not fact or fact in old.facts) and re.search(pattern, text_of(old, fact)):
+            return code
+    return NoteCode.OTHER
+
+
+def text_of(old: FormatOneNote, fact: str) -> str:
+    """Return what the pattern of a row is matched against: the phrase that was found in a log, else the text."""
+    return str(old.facts["words"]) if fact == "words" else old.text
+
+
+def facts_of(old: dict[str, Any]) -> dict[str, Any]:
+    """Return those facts of a note that format 2 has, without values of another type."""
+    found: dict[str, Any] = {}
+    for name, value in old.items():
+        now = RENAMED.get(name, name)
+        if now in TYPES and value is not None:
+            try:
+                found[now] = msgspec.convert(value, TYPES[now])
+            except msgspec.ValidationError:
+                continue
+    return found
+
+
+ACTION = re.compile(r"(\w+) in process \d+, opened in process \d+")
+
+
+def event(old: EventLine) -> EventLine:
+    """Return an event with the action that format 1 has in its detail."""
+    found = ACTION.match(old.detail) if old.kind == "shared" else None
+    return msgspec.structs.replace(old, action=found[1]) if found else old
+
+
+UNSENT = ("ConnectionRefused", "refused", "RetriesExceeded")
+PLUGIN = "connleak: "
+"""The prefix of the errors that the Locust plug-in writes."""
+
+
+def request(old: Request) -> Request:
+    """Return a request with the mark that it never reached the app, from its error."""
+    own = old.error.startswith(PLUGIN)
+    unsent = "is not loopback" in old.error if own else any(words in old.error for words in UNSENT)
+    return msgspec.structs.replace(old, unsent=True) if unsent else old
+
+
+UPGRADES: dict[str, tuple[type[Struct], Callable[[Any], Struct]]] = {
+    "notes": (FormatOneNote, note),
+    "events": (EventLine, event),
+    "requests": (Request, request),
+}
+"""By file: the type of a line in format 1, and the function that upgrades it."""
