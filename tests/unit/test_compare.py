@@ -150,7 +150,7 @@ def test_the_requirements_of_comparing_include_scipy_and_those_of_running_do_not
     find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == "scipy" else find(name))
     need_lab("locust")
-    with pytest.raises(Error, match="comparing needs scipy, not installed here"):
+    with pytest.raises(Error, match="comparing needs scipy, which is not installed"):
         need_lab("none", comparing=True)
 
 
