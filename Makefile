@@ -40,7 +40,7 @@ golden: $(VENV)/installed
 
 # write help texts and terminal answers anew, to be reviewed with git diff (seconds)
 snapshots: $(VENV)/installed
-	CONNLEAK_SNAPSHOTS=write $(BIN)/python -m pytest tests/unit/test_answers.py tests/unit/test_help.py
+	CONNLEAK_SNAPSHOTS=write $(BIN)/python -m pytest $$(grep -l "import.*snapshots\|snapshots import" tests/unit/test_*.py)
 
 # make small changes to the judge's code and list those that no test notices (a quarter of an hour)
 mutants: $(VENV)/installed

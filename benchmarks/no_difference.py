@@ -18,7 +18,8 @@ from connleak import judging
 from connleak.comparing import compare
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
-from connleak.plan.resolve import Options, resolve
+from connleak.plan.options import RunOptions
+from connleak.plan.resolve import resolve
 from connleak.recording import reader
 from connleak.runner.record import record
 
@@ -33,7 +34,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
         done: Runs = []
         for number in range(24 if full else 8):
             folder = Path(tempfile.mkdtemp(prefix="connleak-same-"))
-            made, private = resolve(Options(target=name, early_stop=False))
+            made, private = resolve(RunOptions(target=name, all_cycles=True))
             record(made, private, folder)
             read = reader.read(folder)
             shutil.rmtree(folder)

@@ -30,13 +30,13 @@ from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Reading
 from connleak.model.plan import Database
 from connleak.model.recording import Backend, Holder, Machine, Pool, Process, Recording, Site, Snapshot
+from connleak.plan.watch import WatchOptions, watch_plan
 from connleak.recording import reader
 from connleak.recording.downsampling import window_length
 from connleak.recording.format import PhaseLine
 from connleak.recording.writer import Writer
 from connleak.render.charts.vega import altair, to_svg
 from connleak.runner import index, report
-from connleak.runner.watch import plan_of
 
 SIZES = {
     "sessions": (250, 500, 1000, 2000),
@@ -171,7 +171,7 @@ def row_at(pid: int, t: float, state: str) -> Backend:
 
 def hours(size: int, seconds: float, folder: Path) -> lab.Row:
     """Return the cost of reading and judging a watch of many hours, sampled ten times a second by a fake clock."""
-    crowd, plan = Crowd(), plan_of("postgresql://127.0.0.1/shop", window=60.0, every=0.1)
+    crowd, plan = Crowd(), watch_plan(WatchOptions(address="postgresql://127.0.0.1/shop", window=60.0, every=0.1))[0]
     plan = msgspec.structs.replace(plan, database=Database(source="url", max_connections=500), probe="pool")
     site = Site("shop.py", 31, "listen")
     pool = Pool(process=100, pool=1, kind="QueuePool", size=100, max_overflow=10, created=0.1, used=True,

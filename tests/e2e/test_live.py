@@ -104,7 +104,7 @@ def test_without_a_probe_a_pool_that_fills_is_not_called_a_leak(server: Server, 
         stop.set()
         thread.join()
     assert (code, verdict["outcome"]) == (3, "inconclusive")
-    assert "--budget" in verdict["sentence"]
+    assert "--max-idle" in verdict["sentence"]
 
 
 def test_with_a_budget_a_climb_beyond_it_is_a_leak(server: Server, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_with_a_budget_a_climb_beyond_it_is_a_leak(server: Server, tmp_path: Pat
     thread = threading.Thread(target=climb)
     thread.start()
     try:
-        code, verdict, _ = watch(tmp_path, server.url(), *QUICK, "--for", "14.5", "--budget", "2")
+        code, verdict, _ = watch(tmp_path, server.url(), *QUICK, "--for", "14.5", "--max-idle", "2")
     finally:
         stop.set()
         thread.join()

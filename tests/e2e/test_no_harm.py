@@ -85,8 +85,9 @@ def test_the_connection_that_only_looks_may_not_write_and_waits_for_nothing(some
     """The sampler's own session, with a superuser's rights, asked to write."""
     from connleak.databases.postgres.external import watched_postgres
     from connleak.databases.postgres.reader import PostgresReader
+    from connleak.plan.addresses import parse_postgres
 
-    reader = PostgresReader(watched_postgres(somebodys.address, ()), 0.0)
+    reader = PostgresReader(watched_postgres(parse_postgres(somebodys.address, ()), ()), 0.0)
     reader.read(full=True)
     with reader._connection.cursor() as cursor:
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):

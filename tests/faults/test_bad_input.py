@@ -19,13 +19,12 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
+from connleak.cli.options import pairs
 from connleak.cli.output import escaped
 from connleak.collectors.framing import HEAD, FrameReader, control_frame, frame
 from connleak.collectors.probe_collector import Collector
 from connleak.collectors.relay_server import RelayServer
 from connleak.corpus import archive as packing
-from connleak.databases.mysql import external as foreign_mysql
-from connleak.databases.postgres import external as foreign_postgres
 from connleak.judging import judge
 from connleak.judging import suppressions as gate
 from connleak.judging.holder_table import holder_table
@@ -33,11 +32,11 @@ from connleak.model.errors import Error
 from connleak.model.recording import Machine, Site
 from connleak.plan import catalog
 from connleak.plan import project_file as project
-from connleak.plan.app import environment, headers, loopback_url
-from connleak.plan.locustfile import ask_of
-from connleak.plan.openapi import asks_of
-from connleak.plan.resolve import leaks_a_request, requests_a_second
-from connleak.processes.sockets import host_and_port
+from connleak.plan.addresses import check_loopback_url, parse_database, parse_host_port, parse_mysql, parse_postgres
+from connleak.plan.fields import FIELDS as OPTIONS
+from connleak.plan.locustfile import parse_request
+from connleak.plan.openapi import requests_from_openapi
+from connleak.plan.resolve import parse_request_rate, parse_sensitivity
 from connleak.recording import reader
 from connleak.recording.redaction import redact_passwords
 from connleak.recording.writer import Writer
@@ -219,7 +218,7 @@ KEYS = st.sampled_from([*project.KEYS, "suppressions", "nothing"])
 @given(table=st.dictionaries(KEYS, JSON, max_size=6))
 def test_any_values_in_connleak_toml(table: dict) -> None:
     with contextlib.suppress(Error):
-        project.checked({"app": "x", **table}, Path("/nowhere/connleak.toml"))
+        project.options_of({"app": "x", **table}, Path("/nowhere/connleak.toml"))
     with contextlib.suppress(Error):
         gate.suppressions_of(table.get("suppressions", []), Path("/nowhere/connleak.toml"))
 
@@ -228,17 +227,22 @@ def test_any_values_in_connleak_toml(table: dict) -> None:
 @given(document=JSON)
 def test_any_openapi_document(document: object) -> None:
     with contextlib.suppress(Error):
-        asks_of({"paths": document})
+        requests_from_openapi({"paths": document})
     with contextlib.suppress(Error):
-        asks_of({"paths": {"/a/{b}": {"get": document, "post": {"parameters": document, "requestBody": document}}}})
+        requests_from_openapi(
+            {"paths": {"/a/{b}": {"get": document, "post": {"parameters": document, "requestBody": document}}}}
+        )
 
 
 @quick
 @given(words=WORDS | NUMBERS)
 def test_any_words_of_an_option(words: str) -> None:
-    for read in (ask_of, leaks_a_request, requests_a_second, host_and_port, foreign_postgres.parse_address,
-                 foreign_mysql.parse_address, lambda w: loopback_url(w, ()), lambda w: environment([w]),
-                 lambda w: headers([w]), lambda w: catalog.find(w)):  # fmt: skip
+    tables = [field for field in OPTIONS if field.option.separator]
+    readers = [parse_request, parse_sensitivity, parse_request_rate, lambda w: parse_host_port(w, "--listen"),
+               lambda w: parse_postgres(w, ()), lambda w: parse_mysql(w, ()), lambda w: parse_database(w, ()),
+               lambda w: check_loopback_url(w, "--url", ()), lambda w: catalog.find(w),
+               *(lambda w, field=field: dict(pairs(field, (w,))) for field in tables)]  # fmt: skip
+    for read in readers:
         with contextlib.suppress(Error):
             read(words)
 

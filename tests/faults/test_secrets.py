@@ -142,7 +142,12 @@ def test_no_secret_of_any_option_is_written_down_and_what_is_harmless_is(tmp_pat
     shown = "***" if typed else "${ENV_WORD}"
     assert plan["env"]["ENV_PASSWORD"] == shown and plan["env"]["HARMLESS"] == "4-shown"
     assert plan["headers"]["X-Shop"] == "sh0wn-too"
-    for text in (" ".join(plan["argv"]), plan["app"], *plan["setup"], *(ask["path"] for ask in plan["asks"])):
+    for text in (
+        " ".join(plan["argv"]),
+        plan["app"],
+        *plan["setup"],
+        *(one["path"] for one in plan["requests"]),
+    ):
         assert ("***" if typed else "${") in text or "TOKEN" not in text
     report = (folder / "report.html").read_text()
     assert ("APP_TOKEN=***" if typed else "APP_TOKEN=${APP_TOKEN}") in report

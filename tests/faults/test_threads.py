@@ -101,7 +101,7 @@ def test_a_run_one_of_whose_threads_ends_is_inconclusive_and_says_which(tmp_path
 def test_a_watch_one_of_whose_threads_ends_is_inconclusive_and_says_which(
     server: Server, tmp_path: Path, victim: str
 ) -> None:
-    words = ["watch", server.url(), "--window", "1", "--every", "0.2", "--for", "5", "--budget", "5"]
+    words = ["watch", server.url(), "--window", "1", "--every", "0.2", "--for", "5", "--max-idle", "5"]
     with contextlib.closing(psycopg2.connect(server.url())):
         code, verdict, threads = sabotaged(tmp_path, victim, 2.0, words)
     assert threads == {"seen": ["collector", "control", "sampler"], "strangers": []}

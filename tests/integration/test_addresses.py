@@ -24,6 +24,7 @@ from connleak.databases.registry import open_database, reader_of, run_sql, watch
 from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.model.plan import Database
+from connleak.plan.addresses import parse_mysql, parse_postgres
 from connleak.processes.app import App
 from connleak.processes.supervisor import Supervisor
 from support.needs_programs import OF_DATABASE, need
@@ -117,9 +118,9 @@ def address_with_tls(server: Server, tmp_path: Path) -> str:
 
 def test_the_app_gets_the_tls_options_of_an_address(with_tls: str) -> None:
     plain = with_tls.partition("?")[0] + "?sslmode=disable"
-    with pytest.raises(Error, match="no encryption"), external_postgres(plain, ()):
+    with pytest.raises(Error, match="no encryption"), external_postgres(parse_postgres(plain, ()), ()):
         pass
-    with external_postgres(with_tls, ()) as server:
+    with external_postgres(parse_postgres(with_tls, ()), ()) as server:
         assert server.own_database
         assert server.environment()["PGSSLMODE"] == "verify-full"
         assert "ssl=verify-full" in server.url("postgresql+asyncpg")
@@ -155,7 +156,7 @@ def test_a_mariadb_at_an_address_gets_a_database_of_the_runs_own(mariadb: Server
     before = databases(mariadb)
     address = f"mysql+pymysql://boss:s3cr%25t@127.0.0.1:{mariadb.port}/app?charset=utf8mb4"
     plan = server_plan(database=Database(kind="mysql", source="url"))
-    with Supervisor() as supervisor, open_database(supervisor, plan, address, tmp_path) as server:
+    with Supervisor() as supervisor, open_database(supervisor, plan, parse_mysql(address, ()), tmp_path) as server:
         assert server.own_database and server.max_connections == 30
         mine = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
         app = pymysql().connect(**mine, database=server.dbname)
@@ -167,7 +168,7 @@ def test_a_mariadb_at_an_address_gets_a_database_of_the_runs_own(mariadb: Server
 
 def test_a_mariadb_user_without_rights_shares_its_database(mariadb: Server) -> None:
     address = f"mysql://app:{mariadb.password}@127.0.0.1:{mariadb.port}/app"
-    with external_mysql(address, ()) as server:
+    with external_mysql(parse_mysql(address, ())) as server:
         assert not server.own_database
         assert server.dbname == "app" and server.notes
 
@@ -177,8 +178,9 @@ def test_a_mariadb_account_that_may_not_grant_leaves_no_user_behind(mariadb: Ser
         cursor.execute("CREATE USER 'half'@'%' IDENTIFIED BY 'secret'")
         cursor.execute("GRANT ALL ON *.* TO 'half'@'%'")
         cursor.execute("CREATE USER 'connleak_250101_000000_abcdef'@'%'")
+        half = f"mysql://half:secret@127.0.0.1:{mariadb.port}/app"
         for _ in range(2):
-            with external_mysql(f"mysql://half:secret@127.0.0.1:{mariadb.port}/app", ()) as server:
+            with external_mysql(parse_mysql(half, ())) as server:
                 assert not server.own_database
                 assert any("connleak_250101_000000_abcdef belongs to a run" in note for note in server.notes)
         cursor.execute("SELECT user FROM mysql.user WHERE user LIKE 'connleak\\_%'")
@@ -189,16 +191,16 @@ def test_a_mariadb_account_that_may_not_grant_leaves_no_user_behind(mariadb: Ser
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("mysql://u:p@127.0.0.1:3306", "names no database"),
-        ("postgresql://127.0.0.1/db", "no address of the form"),
-        ("mysql://u:p[w@127.0.0.1/db", "no address of the form"),
+        ("mysql://u:p@127.0.0.1:3306", "has no database name"),
+        ("postgresql://127.0.0.1/db", "is not of the form"),
+        ("mysql://u:p[w@127.0.0.1/db", "is not of the form"),
         ("mysql://u:p@127.0.0.1/db?colour=red", "colour"),
         ("mysql://u:p@192.0.2.7/db", "192.0.2.7 is not on this machine"),
     ],
 )
 def test_an_address_of_mysql_that_cannot_be_used(address: str, words: str) -> None:
-    with pytest.raises(Error, match=words), external_mysql(address, ()):
-        pass
+    with pytest.raises(Error, match=words):
+        parse_mysql(address, ())
 
 
 VARIABLES = {"PGHOST": "192.0.2.7", "PGHOSTADDR": "192.0.2.8", "PGSERVICE": "elsewhere"}
@@ -218,14 +220,15 @@ def test_a_host_in_libpqs_variables_is_checked_like_a_typed_one(
     words = {"PGHOST": "192.0.2.7 is not on this machine", "PGHOSTADDR": "192.0.2.8 is not on this machine"}
     expected = "the database refused" if typed else words.get(variable, "PGSERVICE names a service")
     with pytest.raises(Error, match=expected):
-        opened = opens(f"{address} port=1" if typed else address, ())
+        parsed = parse_postgres(f"{address} port=1" if typed else address, ())
+        opened = opens(parsed, ())
         with opened if opens is external_postgres else contextlib.nullcontext():
             pass
 
 
 def test_a_service_in_an_address_is_refused() -> None:
     with pytest.raises(Error, match="the address names a service"):
-        watched("service=elsewhere dbname=shop", ())
+        parse_postgres("service=elsewhere dbname=shop", ())
 
 
 def test_the_app_is_told_the_host_that_the_variables_name(
@@ -236,7 +239,7 @@ def test_the_app_is_told_the_host_that_the_variables_name(
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("PGUSER", own.user)
         monkeypatch.setenv("PGPASSWORD", own.password)
-        server = watched("dbname=app", ())
+        server = watched(parse_postgres("dbname=app", ()), ())
         told = server.environment()
         assert [told[name] for name in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER")] == [
             "localhost", "127.0.0.1", str(own.port), own.user,

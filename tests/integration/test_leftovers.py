@@ -22,6 +22,7 @@ from connleak.databases.mysql.external import external_mysql
 from connleak.databases.postgres.connection import connect
 from connleak.databases.postgres.external import external_postgres
 from connleak.databases.server import Server
+from connleak.plan.addresses import parse_database
 from connleak.processes import leftovers, records
 from connleak.processes.supervisor import Supervisor
 from connleak.processes.supervisor_main import facts_of, kill
@@ -261,8 +262,10 @@ FOREIGN = """
 import sys, time
 from connleak.databases.mysql.external import external_mysql
 from connleak.databases.postgres.external import external_postgres
+from connleak.plan.addresses import parse_database
 address = sys.stdin.readline().strip()
-with (external_mysql if address.startswith("mysql") else external_postgres)(address, ()) as server:
+parsed = parse_database(address, ())
+with external_mysql(parsed) if parsed.kind == "mysql" else external_postgres(parsed, ()) as server:
     print(server.dbname, flush=True)
     time.sleep(1000)
 """
@@ -287,25 +290,25 @@ def check_sweep(address: str, ask: Callable[[str], list[str]], state: Path, open
     assert left in ask("databases") and left in ask("roles")
     told = "".join(path.read_text() for path in kept(state))
     assert left in told and "sesame" not in told and "boss" not in told
-    with opener(address, ()) as living:  # while this run lives, its database is its own
+    with opener(parse_database(address, ())) as living:  # while this run lives, its database is its own
         assert living.notes == (f"dropped {left}, which a killed run left",)
-        with opener(address, ()) as second:
+        with opener(parse_database(address, ())) as second:
             assert second.notes == ()
         assert {name for name in ask("databases") if name.startswith("connleak_")} == {living.dbname}
     assert kept(state) == []
     used = killed_with_database(address)
-    with hold(used), opener(address, ()) as server:  # somebody looks at it
+    with hold(used), opener(parse_database(address, ())) as server:  # somebody looks at it
         assert server.notes == () and used in ask("databases")
-    with opener(address, ()) as server:
+    with opener(parse_database(address, ())) as server:
         assert server.notes == (f"dropped {used}, which a killed run left",)
     strange = killed_with_database(address)
     for record in kept(state):  # as of a run on another machine
         record.unlink()
-    with opener(address, ()) as server:
+    with opener(parse_database(address, ())) as server:
         assert server.notes == () and strange in ask("databases"), "it may have begun a moment ago"
     old = "connleak_260101_000000_abcdef"
     ask(f"CREATE DATABASE {old}")
-    with opener(address, ()) as server:
+    with opener(parse_database(address, ())) as server:
         assert len(server.notes) == 1 and server.notes[0].startswith(
             f"{old} belongs to a run that is not recorded here"
         )
@@ -330,7 +333,7 @@ def test_a_killed_runs_database_is_dropped_by_the_next_at_that_postgresql(server
 
         address = f"postgresql://boss:sesame@127.0.0.1:{server.port}/app"
         with monkey_state(state / "own"):
-            check_sweep(address, ask, state / "own", external_postgres, hold)
+            check_sweep(address, ask, state / "own", lambda parsed: external_postgres(parsed, ()), hold)
         assert {path.name for path in kept(state)} == before | {"own"}
 
 

@@ -15,6 +15,7 @@ from connleak.databases.postgres.reader import PostgresReader
 from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.model.plan import Database
+from connleak.plan.addresses import parse_postgres
 from connleak.processes.accounts import can_reach, server_account
 from connleak.processes.supervisor import Supervisor
 from connleak.recording.writer import Writer
@@ -88,7 +89,7 @@ def test_at_an_address_a_database_and_a_role_of_our_own_are_made_and_dropped(
     with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
         cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'secret'")
         address = f"postgresql+psycopg2://boss:secret@127.0.0.1:{server.port}/app"
-        with open_postgres(supervisor, plan, address, tmp_path) as external:
+        with open_postgres(supervisor, plan, parse_postgres(address, ()), tmp_path) as external:
             assert external.own_database and not external.own_server
             assert external.dbname.startswith("connleak_")
             assert one(external, "SELECT current_user::text") == external.user
@@ -102,7 +103,7 @@ def test_at_an_address_with_few_rights_the_database_is_used_as_it_is_and_that_is
     server: Server, supervisor: Supervisor, tmp_path: Path
 ) -> None:
     plan = server_plan(database=Database(source="url"))
-    with open_postgres(supervisor, plan, server.url(), tmp_path) as external:
+    with open_postgres(supervisor, plan, parse_postgres(server.url(), ()), tmp_path) as external:
         assert not external.own_database
         assert "may not create a database" in external.notes[0]
 
@@ -113,7 +114,7 @@ def test_a_database_that_refuses_is_told_without_the_password(
     address = f"postgresql://app:guessed-wrong@127.0.0.1:{server.port}/app"
     with (
         pytest.raises(Error, match="the database refused") as caught,
-        open_postgres(supervisor, server_plan(database=Database(source="url")), address, tmp_path),
+        open_postgres(supervisor, server_plan(database=Database(source="url")), parse_postgres(address, ()), tmp_path),
     ):
         pass
     assert caught.value.exit_code == 2

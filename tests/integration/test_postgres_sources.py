@@ -167,7 +167,7 @@ def test_without_any_it_says_what_was_tried_why_it_failed_and_what_to_install(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py leaves its socket open
 def test_doctor_says_which_one_it_is_and_misses_none_but_the_last(hide: Hide) -> None:
-    assert (doctor.postgres().ok, doctor.postgres().found) == (True, "--postgres auto takes embedded")
+    assert (doctor.postgres().ok, doctor.postgres().found) == (True, "--postgres auto uses embedded")
     assert not doctor.postgres_from("system").needed
     hide.embedded()
     hide.wheels("17", "16")

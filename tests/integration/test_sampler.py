@@ -20,14 +20,14 @@ from connleak.databases.postgres.external import watched_postgres
 from connleak.databases.postgres.reader import PostgresReader
 from connleak.databases.server import NotAnswering, Reading, Server
 from connleak.model.recording import Machine, NoteCode
-from connleak.plan.options import Private
+from connleak.plan.addresses import parse_postgres
+from connleak.plan.watch import WatchOptions, watch_plan
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
 from connleak.runner.compose import compose
 from connleak.runner.journal import closing, ending, open_journal
 from connleak.runner.opening import open_session
 from connleak.runner.parts import NO_CALLBACKS
-from connleak.runner.watch import plan_of
 from support.plans import server_plan
 from support.poll import wait_until
 
@@ -222,7 +222,7 @@ def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Serve
         admin.cursor().execute(f"CREATE DATABASE strange TEMPLATE template0 ENCODING '{encoding}' OWNER app")
     here = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
     address = f"postgresql://{server.user}:{server.password}@127.0.0.1:{server.port}/strange"
-    for seen_from, query in ((watched_postgres(address, ()), shown), (server, None)):
+    for seen_from, query in ((watched_postgres(parse_postgres(address, ()), ()), shown), (server, None)):
         with (
             Writer(tmp_path / f"from-{seen_from.dbname}", server_plan(), Machine()) as writer,
             psycopg.connect(**here, dbname="strange", client_encoding=encoding, autocommit=True) as session,
@@ -241,10 +241,10 @@ def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Serve
 
 def test_a_watched_servers_password_is_in_no_note(server: Server, tmp_path: Path) -> None:
     address = server.url("postgresql")
-    plan, private = plan_of(address, window=60, every=1), Private(address)
-    made = compose(plan, private)
+    plan, secrets = watch_plan(WatchOptions(address=address, window=60, every=1))
+    made = compose(plan, secrets)
     with (
-        open_journal(plan, private, tmp_path / "run", made.files) as journal,
+        open_journal(plan, secrets, tmp_path / "run", made.files) as journal,
         closing(journal) as parts,
         ending(journal),
     ):

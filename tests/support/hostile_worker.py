@@ -19,7 +19,7 @@ from unittest import mock
 
 import altair  # noqa: F401 - imported once, before the forks
 import vl_convert  # noqa: F401
-from connleak.cli import main as cli
+from connleak.cli import judge
 from connleak.cli.main import main
 from connleak.corpus import archive as packing
 from connleak.recording import reader
@@ -101,7 +101,7 @@ def run(argv: list[str]) -> dict[str, object]:
     code: object = 0
     try:
         if argv[0] == "unpack":
-            with mock.patch.object(cli.judge, "callback", lambda **_: unpack(Path(argv[1]))):
+            with mock.patch.object(judge.judge, "callback", lambda **_: unpack(Path(argv[1]))):
                 main(["judge", argv[1]])
         else:
             main(argv)

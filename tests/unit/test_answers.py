@@ -22,7 +22,7 @@ from connleak.render import comparison, text, watch_screen
 from connleak.render.excerpts import Excerpts
 from connleak.runner.report import excerpts
 from rich.console import Console, RenderableType
-from support import snapshots
+from support.snapshots import same
 
 RECORDINGS = {
     "leak_held": "gallery/missing_remove-buggy",
@@ -58,7 +58,7 @@ def test_the_answer_to_a_recording_reads_as_stored(name: str) -> None:
     shown = [text.answer(made.plan, verdict, kept, where="report: reports/latest/report.html")]
     if name == "leak_held":
         shown.append(text.holders_of("quiet", made.samples[-1].t, "", verdict.holders[:4]))
-    snapshots.same(f"answers/{name}.txt", printed(*shown))
+    same(f"answers/{name}.txt", printed(*shown))
 
 
 def test_the_answer_to_a_comparison_reads_as_stored() -> None:
@@ -68,8 +68,8 @@ def test_the_answer_to_a_comparison_reads_as_stored() -> None:
         arms[variant] = [(made, verdict)] * 2
     found = compare(arms)
     shown = printed(comparison.answer(found), comparison.table(found))
-    snapshots.same("answers/comparison.txt", shown)
-    snapshots.same("answers/comparison.md", comparison.markdown(found))
+    same("answers/comparison.txt", shown)
+    same("answers/comparison.md", comparison.markdown(found))
 
 
 def test_the_screen_of_a_watch_reads_as_stored() -> None:
@@ -89,8 +89,8 @@ def test_the_screen_of_a_watch_reads_as_stored() -> None:
         holders=verdict.holders[:3],
         verdict=verdict,
     )
-    snapshots.same("answers/watch_screen.txt", printed(watch_screen.view(now)))
-    snapshots.same("answers/watch_line.txt", watch_screen.line(now))
+    same("answers/watch_screen.txt", printed(watch_screen.view(now)))
+    same("answers/watch_line.txt", watch_screen.line(now))
 
 
 def test_judging_a_recording_again_prints_the_code_that_ran_and_not_the_file_of_today(tmp_path: Path) -> None:

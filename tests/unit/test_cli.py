@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from connleak.cli import main as cli
+from connleak.cli.output import exit_code
 from connleak.model.recording import Machine
 from connleak.recording.redaction import redact_argv
 from connleak.recording.writer import Writer
@@ -19,13 +19,15 @@ from support.plans import plan
     [
         (["run", "missing_remov"], "there is no target 'missing_remov'; did you mean 'missing_remove'?", "list"),
         (["run", "missing_remove:fixd"], "did you mean 'fixed'?", "connleak show missing_remove"),
-        (["run"], "run takes a target, --app, or a connleak.toml", "connleak init"),
-        (["run", "missing_remove", "--load", "-3"], "--load is -3", "--load 2"),
+        (["run"], "expected a target, --app, or a connleak.toml", "connleak init"),
+        (["run", "missing_remove", "--load", "-3"], "--load is -3: expected a number > 0.0", "connleak run --help"),
         (["run", "missing_remove", "--lod", "3"], "No such option", "connleak run --help"),
         (["judge", "/no/such/folder"], "is not a recording", "connleak judge"),
-        (["judge", "x", "--expect", "leek"], "--expect leek: no such outcome", "connleak judge --help"),
+        (["judge", "x", "--expect", "leek"], "'leek' is not one of", "connleak judge --help"),
         (["holders", "/no/such/folder"], "is not a recording", "connleak judge"),
         (["run", "missing_remove", "--gc", "often"], "'often' is not one of", "connleak run --help"),
+        (["run", "missing_remove", "--env", "DEBUG"], "--env: expected NAME=VALUE", "--env DEBUG=0"),
+        (["run", "--app", "x", "--header", "nothing"], "--header: expected 'NAME: VALUE'", "--header 'Accept"),
         (["frobnicate"], "No such command 'frobnicate'", "connleak --help"),
     ],
 )
@@ -102,7 +104,7 @@ def test_a_recording_is_never_overwritten(tmp_path: Path) -> None:
     ],
 )
 def test_exit_codes_are_those_of_the_table(outcome: str, expect: str, strict: bool, code: int) -> None:
-    assert cli.exit_code(outcome, expect, strict) == code  # type: ignore[arg-type]
+    assert exit_code(outcome, expect, strict) == code  # type: ignore[arg-type]
 
 
 def test_secrets_of_the_command_line_stay_out_of_the_plan() -> None:

@@ -16,7 +16,8 @@ from connleak.judging import judge
 from connleak.model.errors import Error
 from connleak.model.plan import Database
 from connleak.model.recording import Machine, Request
-from connleak.plan.resolve import Options, resolve
+from connleak.plan.options import RunOptions
+from connleak.plan.resolve import resolve
 from connleak.recording.writer import Writer
 from connleak.render import comparison as compared
 from connleak.runner import experiment
@@ -162,19 +163,19 @@ def test_the_table_marks_real_differences_and_the_markdown_escapes_bars() -> Non
 
 
 def test_arms_are_variants_in_the_order_of_the_story_or_as_named_and_twins_have_names_of_their_own() -> None:
-    names = [arm.name for arm in experiment.contenders(("missing_remove",), Options(target="x"))]
+    names = [arm.name for arm in experiment.contenders(("missing_remove",), RunOptions(target="x"))]
     assert names[0] == "buggy" and names[-1].startswith("fixed")
     assert [n for n in names if n.startswith("wrong")] == names[1:3]
-    twins = experiment.contenders(("missing_remove:fixed", "fixed", "fixed"), Options())
+    twins = experiment.contenders(("missing_remove:fixed", "fixed", "fixed"), RunOptions())
     assert [arm.name for arm in twins] == ["fixed", "fixed again", "fixed again 2"]
     with pytest.raises(Error, match="takes two variants or more"):
-        experiment.contenders(("missing_remove:fixed",), Options())
+        experiment.contenders(("missing_remove:fixed",), RunOptions())
     with pytest.raises(Error, match="differ in listens"):
-        experiment.contenders(("missing_remove:fixed", "tcp_mysql:fixed"), Options())
+        experiment.contenders(("missing_remove:fixed", "tcp_mysql:fixed"), RunOptions())
 
 
 def test_all_arms_get_one_load() -> None:
-    arms = experiment.contenders(("teardown_raises:buggy", "wrong_after_request"), Options())
+    arms = experiment.contenders(("teardown_raises:buggy", "wrong_after_request"), RunOptions())
     plans = [experiment.with_shared_load(resolve(arm.options)[0], arms) for arm in arms]
     assert len({(p.scenario, p.users, p.phases, p.probe, p.database.max_connections) for p in plans}) == 1
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
-from connleak.processes.hosts import Guard, Refused, is_local_address, refusal, refused_host
+from connleak.model.errors import Error
+from connleak.processes.hosts import Guard, Refused, is_local_address, is_loopback, refusal, refuse_remote, refused_host
 
 
 @pytest.mark.parametrize(
@@ -130,3 +132,17 @@ def test_a_guarded_process_speaks_to_loopback_alone_whichever_way_it_tries(socke
         [sys.executable, "-c", GUARDED, sockets], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "done b'x'\n", done.stdout + done.stderr
+
+
+def test_a_name_that_only_a_resolver_finds_is_not_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One rule for the plan, the databases and the guard: the address or the hosts file; the network is not asked."""
+
+    def resolve(*_: object) -> list:
+        raise AssertionError("a resolver was asked")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert is_loopback("127.0.0.7") and is_loopback("::ffff:127.0.0.1") and is_loopback("LOCALHOST.")
+    assert not is_loopback("shop.internal") and not is_loopback("192.0.2.7")
+    with pytest.raises(Error, match=r"shop\.internal is not on this machine"):
+        refuse_remote(["127.0.0.1", "shop.internal"], ())
+    refuse_remote(["127.0.0.1", "shop.internal"], ("shop.internal",))

@@ -227,7 +227,9 @@ def test_without_a_probe_a_climbing_level_is_growth_and_a_raised_one_cannot_be_t
     assert kinds(climbing) == ["growth"]
     filling = judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16))
     assert (filling.outcome, kinds(filling)) == ("inconclusive", [])
-    assert kinds(judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16, budget=3))) == ["growth"]
+    assert kinds(judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16, max_idle_connections=3))) == [
+        "growth"
+    ]
     raised = judge(recording([idle(5)] * 3, probed=False))
     assert raised.outcome == "inconclusive"
     assert "without a probe" in raised.sentence
@@ -475,7 +477,7 @@ def test_a_bounded_cache_in_a_worker_that_begins_late_adds_a_level_and_is_no_gro
 
 
 def test_checks_that_need_a_probe_are_skipped_without_one_and_have_no_part_in_the_outcome() -> None:
-    verdict = judge(recording([idle(1)] * 3, probed=False, budget=1))
+    verdict = judge(recording([idle(1)] * 3, probed=False, max_idle_connections=1))
     needing = {"orphaned", "collected", "shared", "lost-slots", "exhausted", "over-budget", "churn"}
     skipped = [one for one in verdict.checks if one.outcome == "skipped"]
     assert {one.name for one in skipped} == needing

@@ -363,7 +363,7 @@ def test_what_is_left_until_the_wall_is_told_to_a_thousandth() -> None:
 
 
 def test_a_level_of_a_watch_without_a_third_of_the_windows_is_itself() -> None:
-    assert kinds(judge(watched([idle(3), idle(4)], budget=1))) == []
+    assert kinds(judge(watched([idle(3), idle(4)], max_idle_connections=1))) == []
 
 
 @pytest.mark.parametrize(
@@ -530,8 +530,8 @@ def test_what_was_there_before_the_load_is_told_where_something_was() -> None:
 def test_the_check_of_growth_names_the_budget_that_was_given() -> None:
     without = check(judge(recording([idle(2)] * 3, probed=False)), "growth").detail
     assert without.startswith("idle sessions: 2, 2, 2; before the load: 0; without a probe")
-    given = check(judge(recording([idle(2)] * 3, probed=False, budget=2)), "growth").detail
-    assert given == "idle sessions: 2, 2, 2; before the load: 0; --budget 2"
+    given = check(judge(recording([idle(2)] * 3, probed=False, max_idle_connections=2)), "growth").detail
+    assert given == "idle sessions: 2, 2, 2; before the load: 0; --max-idle 2"
 
 
 def test_residents_are_counted_in_the_check() -> None:

@@ -145,7 +145,9 @@ def test_the_first_refusal_is_told_with_its_holders_and_the_seconds_before() -> 
 
 def test_sessions_of_others_on_a_shared_server_matter_only_where_no_probe_tells_them_apart() -> None:
     def shared_server(probed: bool):
-        made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, probed=probed, budget=None if probed else 5)
+        made = recording(
+            [idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, probed=probed, max_idle_connections=None if probed else 5
+        )
         note = Note(13.0, NoteCode.SAMPLER_SUMMARY, "", NoteFacts(others={"psql": 1}))
         return judge(msgspec.structs.replace(made, notes=(note,)))
 
@@ -156,8 +158,8 @@ def test_sessions_of_others_on_a_shared_server_matter_only_where_no_probe_tells_
 
 def test_without_a_probe_a_budget_of_the_users_lets_pooled_sessions_be_clean() -> None:
     assert judge(recording([idle(5)] * 3, probed=False)).outcome == "inconclusive"
-    assert judge(recording([idle(5)] * 3, probed=False, budget=5)).outcome == "clean"
-    assert judge(recording([idle(6)] * 3, probed=False, budget=5)).outcome == "inconclusive"
+    assert judge(recording([idle(5)] * 3, probed=False, max_idle_connections=5)).outcome == "clean"
+    assert judge(recording([idle(6)] * 3, probed=False, max_idle_connections=5)).outcome == "inconclusive"
 
 
 def test_callers_that_are_tasks_of_one_thread_count_as_many_as_wanted_a_connection_at_once() -> None:

@@ -196,7 +196,7 @@ def test_the_baseline_is_what_may_stay_where_neither_probe_nor_user_says_more() 
     assert judge(watched([idle(3)] * 3, before=idle(3))).outcome == "clean"
     raised = judge(watched([idle(3)] * 3, before=idle(2)))
     assert (raised.outcome, kinds(raised)) == ("inconclusive", [])
-    assert "watch the app with --listen and connleak probe" in raised.sentence and "--budget N" in raised.sentence
+    assert "watch the app with --listen and connleak probe" in raised.sentence and "--max-idle N" in raised.sentence
 
 
 def test_however_high_it_climbs_without_a_probe_and_a_budget_it_may_be_a_pool_that_fills() -> None:
@@ -209,7 +209,7 @@ def test_however_high_it_climbs_without_a_probe_and_a_budget_it_may_be_a_pool_th
     [(3, ("leak", ["growth"])), (4, ("leak", ["growth"])), (5, ("inconclusive", [])), (6, ("clean", []))],
 )
 def test_a_level_that_climbs_beyond_the_users_budget_is_growth(budget: int, expected: tuple) -> None:
-    verdict = judge(watched([idle(n) for n in (4, 5, 6)], budget=budget))
+    verdict = judge(watched([idle(n) for n in (4, 5, 6)], max_idle_connections=budget))
     assert (verdict.outcome, kinds(verdict)) == expected
 
 
@@ -226,14 +226,14 @@ def test_a_level_that_climbs_beyond_the_users_budget_is_growth(budget: int, expe
 def test_growth_is_what_is_never_given_up_in_each_third_of_the_time(
     levels: tuple[int, ...], least: tuple[int, ...], expected: list[str]
 ) -> None:
-    verdict = judge(watched([idle(level) for level in levels], budget=1))
+    verdict = judge(watched([idle(level) for level in levels], max_idle_connections=1))
     assert kinds(verdict) == expected
     if expected:
         assert f"in each third of the watch: {', '.join(map(str, least))}, beyond the 1" in verdict.sentence
 
 
 def test_growth_in_a_watch_is_told_by_the_hour_and_by_thirds() -> None:
-    verdict = judge(watched([idle(n) for n in (2, 3, 3, 4, 4, 5)], budget=1))
+    verdict = judge(watched([idle(n) for n in (2, 3, 3, 4, 4, 5)], max_idle_connections=1))
     [finding] = verdict.findings
     assert (finding.rate.per, finding.rate.value) == ("hour", pytest.approx(2 / (10 / 3600), abs=0.01))
     assert verdict.exhaustion["unit"] == "hours"

@@ -10,10 +10,11 @@ from typing import get_args
 
 import pytest
 from connleak.databases.server import Server
+from connleak.model.addresses import HostPort
 from connleak.model.errors import Error, Unusable
 from connleak.model.plan import Kind
 from connleak.model.recording import NoteCode, Sample
-from connleak.plan.resolve import Private
+from connleak.plan.options import Secrets
 from connleak.processes.app import RemoteApp
 from connleak.processes.load import LoadStatus, NoLoad, Outside
 from connleak.processes.locust_load import DeferredLoad, LocustLoad, ServingLoad
@@ -43,25 +44,25 @@ SCHEDULES = {
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_each_kind_has_its_composition(kind: str) -> None:
-    made = compose(plan(kind=kind), Private())
+    made = compose(plan(kind=kind), Secrets())
     assert type(made.schedule) is SCHEDULES[kind]
     assert made.judged_after_error == (kind in ("target", "app", "remote"))
 
 
 def test_only_an_app_of_the_users_is_checked_before_it_is_judged() -> None:
-    found = {kind: compose(plan(kind=kind), Private()).schedule for kind in ("target", "app", "remote")}
+    found = {kind: compose(plan(kind=kind), Secrets()).schedule for kind in ("target", "app", "remote")}
     assert [(len(made.early), len(made.at_rest)) for made in found.values()] == [(0, 0), (1, 1), (0, 1)]
     assert found["app"].early == (answers_without_errors,)
     assert found["app"].at_rest == found["remote"].at_rest == (sessions_are_on_this_server,)
-    assert compose(plan(kind="app", url=""), Private()).schedule.early == ()
+    assert compose(plan(kind="app", url=""), Secrets()).schedule.early == ()
 
 
 def test_hosts_are_expected_where_probes_come_in_and_a_load_is_sent() -> None:
-    listening = {"listen": "127.0.0.1:7700"}
+    listening = {"listen": HostPort("127.0.0.1", 7700)}
     kinds = ("target", "app", "remote", "watch", "follow")
-    found = [compose(plan(kind=kind, **listening), Private()).hosts for kind in kinds]
+    found = [compose(plan(kind=kind, **listening), Secrets()).hosts for kind in kinds]
     assert found == [ExpectedHosts, ExpectedHosts, ExpectedHosts, NoHosts, NoHosts]
-    assert compose(plan(kind="app"), Private()).hosts is NoHosts
+    assert compose(plan(kind="app"), Secrets()).hosts is NoHosts
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_hosts_are_expected_where_probes_come_in_and_a_load_is_sent() -> None:
 def test_the_load_and_the_rest_are_those_of_the_plan(changes: dict, load: type, rest: object, tmp_path: Path) -> None:
     from types import SimpleNamespace
 
-    made = compose(plan(**changes), Private())
+    made = compose(plan(**changes), Secrets())
     journal = SimpleNamespace(folder=tmp_path, origin=0.0, note=lambda *_: None)
     assert type(made.load(SimpleNamespace(), journal, {})) is load
     assert made.schedule.rest is rest
@@ -137,7 +138,7 @@ def made_of(end: BaseException | None = None, **failing: str) -> Composition:
         LOG.append("server stops")
 
     return replace(
-        probe(plan(kind="probe"), Private()),
+        probe(plan(kind="probe"), Secrets()),
         database=database,
         environment=Server.environment,
         app=lambda *_: Part("app", failing.get("app", "")),
@@ -156,7 +157,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def run(made: Composition) -> int:
         monkeypatch.setattr(recording_room, "compose", lambda *_: made)
         callbacks = Callbacks(opened=lambda *_: LOG.append("opened"))
-        return record(plan(kind="probe", cwd=str(tmp_path)), Private(), tmp_path / "run", callbacks)
+        return record(plan(kind="probe", cwd=str(tmp_path)), Secrets(), tmp_path / "run", callbacks)
 
     run.folder = tmp_path / "run"
     return run
@@ -219,13 +220,13 @@ def test_what_cannot_be_stopped_is_a_note_with_what_to_type(recorded) -> None:
 
 
 def test_the_kinds_without_a_load_or_a_server_have_null_objects(tmp_path: Path) -> None:
-    made = compose(plan(kind="probe"), Private())
+    made = compose(plan(kind="probe"), Secrets())
     assert isinstance(made.sampler(), NoSampler)
     with made.database() as server:
         assert server is NO_SERVER
     for kind in ("watch", "follow"):
-        assert isinstance(compose(plan(kind=kind), Private()).load(), NoLoad)
-        assert isinstance(compose(plan(kind=kind), Private()).app(), RemoteApp)
+        assert isinstance(compose(plan(kind=kind), Secrets()).load(), NoLoad)
+        assert isinstance(compose(plan(kind=kind), Secrets()).app(), RemoteApp)
 
 
 def test_record_reads_like_a_table_of_contents() -> None:

@@ -10,7 +10,7 @@ import pytest
 from connleak.judging import judge
 from connleak.model.errors import Error
 from connleak.model.recording import Note, NoteCode
-from connleak.plan.resolve import Options
+from connleak.plan.options import RunOptions
 from connleak.recording.format import json_text
 from connleak.runner import experiment
 from connleak.runner import report as results
@@ -49,7 +49,7 @@ def test_arms_of_like_names_have_folders_of_their_own(tmp_path: Path, monkeypatc
         made = recording([[]])
         return made, judge(made)
 
-    arms = [experiment.Contender(name=name, options=Options()) for name in ("fix/a", "fix-a")]
+    arms = [experiment.Contender(name=name, options=RunOptions()) for name in ("fix/a", "fix-a")]
     monkeypatch.setattr(experiment, "run_one", run_one)
     experiment.run_rounds(arms, tmp_path, 2, 60, lambda _: None, experiment.unwatched)
     assert len(set(places)) == 2
@@ -57,7 +57,7 @@ def test_arms_of_like_names_have_folders_of_their_own(tmp_path: Path, monkeypatc
 
 def test_a_revision_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     refs = ("HEAD", "main", "HEAD")
-    with pytest.raises(Error, match="HEAD is given twice"), experiment.revisions(refs, Options(cwd=str(tmp_path))):
+    with pytest.raises(Error, match="HEAD is given twice"), experiment.revisions(refs, RunOptions(cwd=str(tmp_path))):
         pass
 
 

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from connleak.cli import output as console
+from connleak.cli.group import Group
+from connleak.cli.output import COULD_NOT_RUN
 from connleak.model.errors import Error
 from connleak.processes import cache, records
 from connleak.processes import venv as environment
@@ -66,7 +67,7 @@ def test_modules_of_the_working_folder_are_not_run(tmp_path: Path, monkeypatch: 
 
 
 def test_an_operation_that_is_not_permitted_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    group = console.Group("connleak")
+    group = Group("connleak")
 
     @group.command()
     def work() -> None:
@@ -74,5 +75,5 @@ def test_an_operation_that_is_not_permitted_is_told_in_a_sentence(capsys: pytest
 
     with pytest.raises(SystemExit) as ended:
         group.main(["work"])
-    assert ended.value.code == console.COULD_NOT_RUN
+    assert ended.value.code == COULD_NOT_RUN
     assert "/data: Operation not permitted" in capsys.readouterr().err

@@ -17,8 +17,8 @@ import pytest
 from connleak.model.errors import Error
 from connleak.plan import locustfile as made_load
 from connleak.plan import openapi_document
-from connleak.plan.locustfile import ask_of
-from connleak.plan.openapi import ALL_TEXT, LONGEST_STRING, OPERATIONS, VALUES, Budget, asks_of
+from connleak.plan.locustfile import parse_request
+from connleak.plan.openapi import ALL_TEXT, LONGEST_STRING, OPERATIONS, VALUES, Budget, requests_from_openapi
 from connleak.plan.openapi_document import read_document
 from connleak.runner.made_load import locustfile_of
 from support.plans import plan
@@ -39,23 +39,23 @@ def test_a_schema_of_twelve_properties_that_are_itself_ends() -> None:
     node = {"$ref": "#/components/schemas/Node"}
     names = [f"p{number}" for number in range(12)]
     budget = Budget()
-    (ask,) = asks_of(
+    (request,) = requests_from_openapi(
         document(node, Node={"type": "object", "required": names, "properties": dict.fromkeys(names, node)}), budget
     )
-    assert 100 < values_in(json.loads(ask.body)) <= VALUES + 12
+    assert 100 < values_in(json.loads(request.body)) <= VALUES + 12
     assert any("cut after" in note for note in budget.notes())
 
 
 def test_choices_that_lead_back_to_themselves_end() -> None:
     node = {"$ref": "#/components/schemas/Node"}
-    (ask,) = asks_of(document(node, Node={"anyOf": [{"oneOf": [node]}]}))
-    assert ask.body == "null"
+    (request,) = requests_from_openapi(document(node, Node={"anyOf": [{"oneOf": [node]}]}))
+    assert request.body == "null"
 
 
 def test_a_string_is_no_longer_than_it_may_be() -> None:
     budget = Budget()
-    (ask,) = asks_of(document({"type": "string", "minLength": 1_500_000_000}), budget)
-    assert len(ask.body) == LONGEST_STRING + 2
+    (request,) = requests_from_openapi(document({"type": "string", "minLength": 1_500_000_000}), budget)
+    assert len(request.body) == LONGEST_STRING + 2
     assert any("strings were cut" in note for note in budget.notes())
 
 
@@ -75,16 +75,16 @@ def test_all_requests_together_have_a_bounded_length(schema: dict[str, Any]) -> 
         json.dumps(schema), object_hook=lambda found: {k: long if v == "long" else v for k, v in found.items()}
     )
     budget = Budget()
-    found = asks_of(document(text, paths=3000), budget)
-    assert sum(len(ask.path) + len(ask.body) for ask in found) < 2 * ALL_TEXT
+    found = requests_from_openapi(document(text, paths=3000), budget)
+    assert sum(len(one.path) + len(one.body) for one in found) < 2 * ALL_TEXT
     assert len(found) <= OPERATIONS and budget.notes()
 
 
 def test_a_parameter_of_any_size_is_cut() -> None:
     parameter = {"name": "q", "in": "query", "required": True, "example": {"a": "y" * 900_000}}
     paths = {f"/{number}": {"get": {"parameters": [parameter] * 1000}} for number in range(2000)}
-    found = asks_of({"paths": paths})
-    assert sum(len(ask.path) for ask in found) < 2 * ALL_TEXT and max(len(ask.path) for ask in found) < 20_000
+    found = requests_from_openapi({"paths": paths})
+    assert sum(len(one.path) for one in found) < 2 * ALL_TEXT and max(len(one.path) for one in found) < 20_000
 
 
 @pytest.mark.parametrize(
@@ -92,25 +92,25 @@ def test_a_parameter_of_any_size_is_cut() -> None:
 )
 def test_a_key_that_is_no_path_is_left_out_and_told(key: str) -> None:
     budget = Budget()
-    found = asks_of({"paths": {key: {"get": {}, "delete": {}}, "/ok": {"get": {}}}}, budget)
-    assert [(ask.method, ask.path) for ask in found] == [("GET", "/ok")]
-    assert any("no path of the app" in note for note in budget.notes())
-    with pytest.raises(Error, match=r"names no path.*no path of the app"):
-        asks_of({"paths": {key: {"get": {}}}})
+    found = requests_from_openapi({"paths": {key: {"get": {}, "delete": {}}, "/ok": {"get": {}}}}, budget)
+    assert [(one.method, one.path) for one in found] == [("GET", "/ok")]
+    assert any("not paths of the app" in note for note in budget.notes())
+    with pytest.raises(Error, match=r"has no operation.*not paths of the app"):
+        requests_from_openapi({"paths": {key: {"get": {}}}})
 
 
 @pytest.mark.parametrize("value", ["", "http://example.org/", "//example.org", "/example.org", "\\example.org", "@x"])
 def test_a_parameter_makes_no_address_of_a_path(value: str) -> None:
     given = [{"name": "a", "in": "path", "required": True, "example": value}]
     for path in ("/{a}/x", "/{a}", "/{a}{a}/x", "/x/{a}"):
-        (ask,) = asks_of({"paths": {path: {"get": {"parameters": given}}}})
-        assert made_load.PATH.fullmatch(ask.path) and "example.org/" not in ask.path.partition("/x")[0]
+        (request,) = requests_from_openapi({"paths": {path: {"get": {"parameters": given}}}})
+        assert made_load.PATH.fullmatch(request.path) and "example.org/" not in request.path.partition("/x")[0]
 
 
 @pytest.mark.parametrize("text", ["http://example.org/x", "//example.org/x", "GET //example.org", "POST ///x {}"])
 def test_a_path_that_names_a_host_is_refused(text: str) -> None:
-    with pytest.raises(Error, match=r"--path") as caught:
-        ask_of(text)
+    with pytest.raises(Error, match=r"--request") as caught:
+        parse_request(text)
     assert caught.value.hint.startswith("connleak run ")
 
 
@@ -159,8 +159,8 @@ def test_a_document_has_no_variable_of_the_environment_sent(started, tmp_path: P
 
 def test_ones_own_paths_have_their_variables_and_their_secrets_filled_in(started, monkeypatch) -> None:
     monkeypatch.setenv("SHOP", "north")
-    own = ask_of('POST /${SHOP}/login {"password": "hunter2", "shop": "${SHOP}"}')
-    assert started(asks=(own,)) == [("POST", "/north/login", '{"password": "hunter2", "shop": "north"}')]
+    own = parse_request('POST /${SHOP}/login {"password": "hunter2", "shop": "${SHOP}"}')
+    assert started(requests=(own,)) == [("POST", "/north/login", '{"password": "hunter2", "shop": "north"}')]
 
 
 @pytest.mark.parametrize(
@@ -175,25 +175,25 @@ def test_ones_own_paths_have_their_variables_and_their_secrets_filled_in(started
 @pytest.mark.parametrize("minimum", ["x" * 1_000_000, 10**4000, ["y"] * 100_000, {"$ref": "#"}, 1e308])
 def test_a_minimum_or_a_reference_that_is_none_costs_little(schema: dict[str, Any], minimum: object) -> None:
     began = time.process_time()
-    (ask,) = asks_of(document(schema, M={"type": "integer", "minimum": minimum}))
-    assert len(ask.body) < 100_000
+    (request,) = requests_from_openapi(document(schema, M={"type": "integer", "minimum": minimum}))
+    assert len(request.body) < 100_000
     assert time.process_time() - began < 5  # it was minutes
 
 
 @pytest.mark.parametrize("schema", [{"type": []}, {"enum": {"a": 1}}, {"anyOf": {"a": 1}}, {"examples": {"a": 1}}])
 def test_a_schema_that_is_none_is_an_error_with_words(schema: dict[str, Any]) -> None:
-    with pytest.raises(Error, match="not as OpenAPI 3 has it"):
-        asks_of(document(schema))
+    with pytest.raises(Error, match="not valid OpenAPI 3"):
+        requests_from_openapi(document(schema))
 
 
 def test_a_hundred_thousand_keys_that_are_no_path_are_one_note() -> None:
     paths: dict[str, Any] = {f"http://192.0.2.1/{number}{'x' * 100}": {"get": {}} for number in range(100_000)}
     budget = Budget()
-    asks_of({"paths": {"/ok": {"get": {}}, **paths}}, budget)
+    requests_from_openapi({"paths": {"/ok": {"get": {}}, **paths}}, budget)
     assert len(budget.notes()) == 2 and all(len(note) < 500 for note in budget.notes())
-    assert any("no path of the app: 'http://192.0.2.1/0x" in note for note in budget.notes())
-    with pytest.raises(Error, match="no path of the app") as caught:
-        asks_of({"paths": paths})
+    assert any("not paths of the app: 'http://192.0.2.1/0x" in note for note in budget.notes())
+    with pytest.raises(Error, match="not paths of the app") as caught:
+        requests_from_openapi({"paths": paths})
     assert len(caught.value.message) < 1000
 
 
@@ -206,11 +206,11 @@ def test_a_document_that_is_nested_too_deeply_says_so(tmp_path: Path) -> None:
     deep: Any = {}
     for _ in range(100_000):
         deep = {"items": deep, "type": "array"}
-    asks_of(document(deep))
+    requests_from_openapi(document(deep))
     for _ in range(3000):
         deep = [deep]
     with pytest.raises(Error, match="nested too deeply"):
-        asks_of(document({"example": deep}))
+        requests_from_openapi(document({"example": deep}))
 
 
 def test_a_document_of_any_size_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

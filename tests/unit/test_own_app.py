@@ -11,11 +11,12 @@ from connleak.databases import environment as own_app
 from connleak.databases.environment import filled, redirected
 from connleak.databases.server import Server
 from connleak.model.errors import Error
-from connleak.model.plan import Ask
-from connleak.plan.app import headers
-from connleak.plan.locustfile import ask_of, locustfile
-from connleak.plan.openapi import asks_of
-from connleak.plan.resolve import Options, resolve
+from connleak.model.plan import RequestSpec
+from connleak.plan.app import filled_headers
+from connleak.plan.locustfile import parse_request, render
+from connleak.plan.openapi import requests_from_openapi
+from connleak.plan.options import RunOptions
+from connleak.plan.resolve import resolve
 from connleak.runner.preflight import first_traceback, need_answers
 from support.plans import plan
 
@@ -26,32 +27,32 @@ SERVER = Server(
 
 
 @pytest.mark.parametrize(
-    ("text", "ask"),
+    ("text", "request_"),
     [
-        ("/orders", Ask(method="GET", path="/orders", name="/orders")),
-        ("/orders?page=2 *3", Ask(method="GET", path="/orders?page=2", name="/orders", weight=3)),
+        ("/orders", RequestSpec(method="GET", path="/orders", name="/orders")),
+        ("/orders?page=2 *3", RequestSpec(method="GET", path="/orders?page=2", name="/orders", weight=3)),
         (
             'post /orders {"amount": 1} *2',
-            Ask(method="POST", path="/orders", body='{"amount": 1}', name="/orders", weight=2),
+            RequestSpec(method="POST", path="/orders", body='{"amount": 1}', name="/orders", weight=2),
         ),
-        ("DELETE /orders/1", Ask(method="DELETE", path="/orders/1", name="/orders/1")),
+        ("DELETE /orders/1", RequestSpec(method="DELETE", path="/orders/1", name="/orders/1")),
     ],
 )
-def test_a_path_is_a_request(text: str, ask: Ask) -> None:
-    assert ask_of(text) == ask
+def test_a_path_is_a_request(text: str, request_: RequestSpec) -> None:
+    assert parse_request(text) == request_
 
 
 @pytest.mark.parametrize("text", ["orders", "FETCH /orders", "", "http://127.0.0.1/x"])
 def test_a_path_that_is_none_says_what_it_takes(text: str) -> None:
     with pytest.raises(Error, match=r"\[METHOD\] /path"):
-        ask_of(text)
+        parse_request(text)
 
 
 def test_the_made_locustfile_is_stock_python_and_holds_no_header() -> None:
-    asks = (ask_of('POST /a"b {"x": "\'"} *2'), ask_of("/c"))
-    text = locustfile(asks, "locustfile.py", "--path", ())
+    requests = (parse_request('POST /a"b {"x": "\'"} *2'), parse_request("/c"))
+    text = render(requests, "locustfile.py", "--request", ())
     tree = ast.parse(text)
-    (asked,) = [n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "ASKED"]
+    (asked,) = [n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "REQUESTS"]
     assert ast.literal_eval(asked) == [("POST", '/a"b', '{"x": "\'"}', '/a"b', 2), ("GET", "/c", None, "/c", 1)]
     assert "REQUEST_HEADERS" in text and "connleak import" not in text
 
@@ -89,14 +90,14 @@ DOCUMENT = {
 
 
 def test_an_openapi_document_gives_a_request_for_each_operation_also_one_that_refers_to_itself() -> None:
-    asks = {f"{ask.method} {ask.name}": ask for ask in asks_of(DOCUMENT)}
-    assert set(asks) == {"GET /orders/{order_id}", "DELETE /orders/{order_id}", "POST /orders"}
-    assert asks["GET /orders/{order_id}"].path == "/orders/7?full=true"
-    body = json.loads(asks["POST /orders"].body)
+    requests = {f"{one.method} {one.name}": one for one in requests_from_openapi(DOCUMENT)}
+    assert set(requests) == {"GET /orders/{order_id}", "DELETE /orders/{order_id}", "POST /orders"}
+    assert requests["GET /orders/{order_id}"].path == "/orders/7?full=true"
+    body = json.loads(requests["POST /orders"].body)
     assert (body["amount"], body["lines"], body["when"]) == (2.5, ["a"], "2026-01-31")
     assert "note" not in body
-    with pytest.raises(Error, match="names no path"):
-        asks_of({"openapi": "3.0.0"})
+    with pytest.raises(Error, match="has no operation"):
+        requests_from_openapi({"openapi": "3.0.0"})
 
 
 def test_env_is_filled_with_the_databases_parts_and_other_braces_stay() -> None:
@@ -138,37 +139,39 @@ def test_an_app_that_answers_with_errors_is_told_with_its_first_traceback(tmp_pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"app": "x", "path": ("/a",)}, "--path needs the address"),
-        ({"app": "x", "url": "http://127.0.0.1:1", "path": ("/a",), "openapi": "pyproject.toml"}, "one of them"),
-        ({"app": "x", "header": ("nothing",)}, "Name: value"),
-        ({"app": "x", "header": ("Authorization: ${NOT_SET}",)}, "no such variable is set"),
+        ({"app": "x", "request": ("/a",)}, "--request requires --url"),
+        (
+            {"app": "x", "url": "http://127.0.0.1:1", "request": ("/a",), "openapi": "pyproject.toml"},
+            "exclude each other",
+        ),
+        ({"app": "x", "header": {"Authorization": "${NOT_SET}"}}, "that variable is not set"),
         ({"app": "x", "setup": ("",)}, "--setup is empty"),
         ({"app": "x", "setup": ("a 'b",)}, "cannot be split"),
         ({"app": "x", "python": "/no/such/python"}, "no such interpreter"),
         ({"app": "x", "sql": "/no/such.sql"}, "no such file"),
         ({"app": "x", "url": "http://127.0.0.1:1", "openapi": "http://example.com/x"}, "not on this machine"),
-        ({"target": "missing_remove", "setup": ("x",)}, "goes with --app"),
-        ({"target": "missing_remove", "path": ("/x",)}, "goes with --app"),
+        ({"target": "missing_remove", "setup": ("x",)}, "--setup requires --app"),
+        ({"target": "missing_remove", "request": ("/x",)}, "--request requires --app"),
     ],
 )
 def test_options_that_make_no_sense_say_so(options: dict, words: str) -> None:
     with pytest.raises(Error, match=words):
-        resolve(Options(**options))
+        resolve(RunOptions(**options))
 
 
 def test_a_header_is_filled_in_from_the_environment(monkeypatch) -> None:
     monkeypatch.setenv("SHOP_BEARER", "$1 ${x}")
-    assert headers(["Authorization: Bearer ${SHOP_BEARER}"]) == {"Authorization": "Bearer $1 ${x}"}
+    assert filled_headers({"Authorization": "Bearer ${SHOP_BEARER}"}) == {"Authorization": "Bearer $1 ${x}"}
 
 
 def test_a_headers_value_is_never_in_the_plan() -> None:
-    plan, private = resolve(Options(app="x", url="http://127.0.0.1:1", header=("Authorization: Bearer secret",)))
+    plan, private = resolve(RunOptions(app="x", url="http://127.0.0.1:1", header={"Authorization": "Bearer secret"}))
     assert plan.headers == {"Authorization": "***"} and private.headers == {"Authorization": "Bearer secret"}
 
 
 def test_an_assignment_before_the_command_is_refused_and_its_value_not_repeated() -> None:
     with pytest.raises(Error, match="begins with an assignment") as caught:
-        resolve(Options(app="API_TOKEN=s3cr3t gunicorn app:app", url="http://127.0.0.1:8000"))
+        resolve(RunOptions(app="API_TOKEN=s3cr3t gunicorn app:app", url="http://127.0.0.1:8000"))
     assert "--env API_TOKEN=..." in caught.value.hint
     assert "s3cr3t" not in caught.value.message + caught.value.hint
 

@@ -6,13 +6,13 @@ import socket
 from pathlib import Path
 
 import pytest
-from connleak.databases.loopback import is_loopback, refuse_remote
-from connleak.databases.postgres.external import hosts_of, parse_address
 from connleak.model.errors import Error
 from connleak.plan import catalog
-from connleak.plan import resolve as plan
-from connleak.plan.resolve import Options, resolve
+from connleak.plan.addresses import hosts_of, parse_conninfo, parse_host_port
+from connleak.plan.options import RunOptions
+from connleak.plan.resolve import resolve
 from connleak.processes.app import refuse_port_in_use
+from connleak.processes.hosts import is_loopback, refuse_remote
 
 GOOD = """
 title = "A shop"
@@ -25,48 +25,53 @@ kinds = ["held"]
 
 def refused(**options: object) -> Error:
     with pytest.raises(Error) as caught:
-        resolve(Options(**options))
+        resolve(RunOptions(**options))
     assert caught.value.exit_code == 2
     assert caught.value.hint
     return caught.value
 
 
 def test_a_target_becomes_a_plan_with_its_variants_values() -> None:
-    made, private = resolve(Options(target="listen_held:fixed", users=3, load=0.5))
+    made, secrets = resolve(RunOptions(target="listen_held:fixed", users=3, load=0.5))
     assert (made.target, made.variant, made.users, made.phases.load) == ("listen_held", "fixed", 3, 0.5)
     assert "fixed:app" in made.app and made.url in made.app.replace("-b ", "http://")
     assert made.scenario.endswith("scenarios/open_streams.py")
-    assert private.address == ""
+    assert secrets.database is None
 
 
 def test_a_target_without_variant_is_buggy_and_a_control_where_there_is_no_bug() -> None:
-    assert resolve(Options(target="missing_remove"))[0].variant == "buggy"
-    assert resolve(Options(target="pool_too_small"))[0].variant == "control"
+    assert resolve(RunOptions(target="missing_remove"))[0].variant == "buggy"
+    assert resolve(RunOptions(target="pool_too_small"))[0].variant == "control"
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "a target or --app"),
+        ({}, "either a target or --app"),
         ({"target": "missing_remov"}, "did you mean 'missing_remove'?"),
         ({"target": "missing_remove:fixd"}, "did you mean 'fixed'?"),
         ({"target": "missing_remove", "load": -1.0}, "--load is -1"),
         ({"target": "missing_remove", "load": float("inf")}, "--load is inf"),
         ({"target": "missing_remove", "drain": 0.0}, "--drain is 0"),
         ({"target": "missing_remove", "users": 0}, "--users is 0"),
-        ({"target": "missing_remove", "cycles": -2}, "--cycles is -2"),
+        ({"target": "missing_remove", "cycles": -2}, "--cycles is -2: expected a whole number >= 1"),
+        ({"target": "missing_remove", "load": float("nan")}, "--load is nan"),
+        ({"target": "missing_remove", "users": "8"}, "--users is 8: expected a whole number"),
+        ({"target": "missing_remove", "gc": "often"}, "--gc is often: choose from normal, off, eager"),
+        ({"target": "missing_remove", "expect_workers": 2}, "--expect-workers requires --master-bind"),
+        ({"listen": "127.0.0.1:7700"}, "needs the address of the app's database"),
+        ({"app": "x", "listen": "7700x"}, "is not of the form HOST:PORT"),
         ({"target": "missing_remove", "postgres": "mysql"}, "--postgres mysql"),
         ({"target": "missing_remove", "expect": "leek"}, "did you mean 'leak'?"),
         ({"target": "missing_remove", "locustfile": "no/such.py"}, "no such file"),
-        ({"target": "missing_remove", "env": ("DEBUG",)}, "NAME=VALUE"),
         ({"app": "'unclosed"}, "cannot be split"),
         ({"app": " "}, "--app is empty"),
-        ({"app": "flask run", "cwd": "/no/such"}, "is no folder"),
-        ({"app": "flask run", "url": "127.0.0.1:80"}, "no address of the form"),
-        ({"app": "flask run", "url": "http://127.0.0.1:99999"}, "no address of the form"),
-        ({"app": "flask run", "url": "http://[::1"}, "no address of the form"),
+        ({"app": "flask run", "cwd": "/no/such"}, "is not a directory"),
+        ({"app": "flask run", "url": "127.0.0.1:80"}, "is not of the form"),
+        ({"app": "flask run", "url": "http://127.0.0.1:99999"}, "is not of the form"),
+        ({"app": "flask run", "url": "http://[::1"}, "is not of the form"),
         ({"app": "flask run", "url": "http://example.org:80"}, "example.org is not on this machine"),
-        ({"app": "flask run", "locustfile": "x.py"}, "needs the address"),
+        ({"app": "flask run", "locustfile": "x.py"}, "requires --url"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused_with_its_value(options: dict, words: str) -> None:
@@ -74,19 +79,20 @@ def test_an_option_that_makes_no_sense_is_refused_with_its_value(options: dict, 
 
 
 def test_an_app_of_ones_own_becomes_a_plan(tmp_path: Path) -> None:
-    made, private = resolve(
-        Options(app="gunicorn 'my shop:app'", cwd=str(tmp_path), url="http://127.0.0.1:8000/", env=("A=b=c",),
+    made, secrets = resolve(
+        RunOptions(app="gunicorn 'my shop:app'", cwd=str(tmp_path), url="http://127.0.0.1:8000/", env={"A": "b=c"},
                 postgres="postgresql://u:secret@127.0.0.1/db")
     )  # fmt: skip
     assert made.cwd == str(tmp_path)
     assert made.url == "http://127.0.0.1:8000"
-    assert private.env == {"A": "b=c"} and made.env == {"A": "b=c"}
+    assert secrets.env == {"A": "b=c"} and made.env == {"A": "b=c"}
     assert made.database.source == "url"
-    assert "secret" in private.address and "secret" not in str(made)
+    assert secrets.database is not None and secrets.database.arguments["password"] == "secret"
+    assert "secret" not in str(made)
 
 
 def test_an_app_without_address_gets_no_load() -> None:
-    assert resolve(Options(app="python worker.py"))[0].load == "none"
+    assert resolve(RunOptions(app="python worker.py"))[0].load == "none"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,7 @@ def test_every_target_in_the_corpus_is_whole() -> None:
 
 
 def test_scenarios_are_named_in_two_words_and_found() -> None:
-    assert plan.catalog.scenario("steady_load").name == "steady_load.py"
+    assert catalog.scenario("steady_load").name == "steady_load.py"
     with pytest.raises(Error, match="did you mean 'steady_load'"):
         catalog.scenario("steady_loud")
 
@@ -157,15 +163,26 @@ def test_a_database_of_others_is_refused_unless_it_is_allowed() -> None:
 
 
 def test_an_address_with_a_sqlalchemy_driver_is_understood_and_a_broken_one_keeps_its_secret() -> None:
-    assert parse_address("postgresql+psycopg2://u:p@127.0.0.1:5433/db")["port"] == "5433"
+    assert parse_conninfo("postgresql+psycopg2://u:p@127.0.0.1:5433/db")["port"] == "5433"
     with pytest.raises(Error) as caught:
-        parse_address("postgresql://u:secret@127.0.0.1/db?colour=red")
+        parse_conninfo("postgresql://u:secret@127.0.0.1/db?colour=red")
     assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("7700", "127.0.0.1", 7700), (":7700", "127.0.0.1", 7700), ("10.0.0.1:7700", "10.0.0.1", 7700),
+     ("[::1]:7700", "::1", 7700)],
+)  # fmt: skip
+def test_an_address_has_a_host_and_a_port(text: str, host: str, port: int) -> None:
+    found = parse_host_port(text, "--listen")
+    assert (found.host, found.port) == (host, port)
+    assert parse_host_port(str(found), "--listen") == found
 
 
 @pytest.mark.parametrize(("text", "rate"), [("20/s", 20.0), ("20", 20.0), ("1200/min", 20.0), ("72000/h", 20.0)])
 def test_a_rate_of_requests_is_understood(text: str, rate: float) -> None:
-    assert resolve(Options(target="missing_remove", at_rate=text))[0].at_rate == rate
+    assert resolve(RunOptions(target="missing_remove", at_rate=text))[0].at_rate == rate
 
 
 @pytest.mark.parametrize("text", ["fast", "20/week", "-1/s", "0", "inf/s"])
@@ -175,7 +192,7 @@ def test_a_rate_that_makes_no_sense_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "rate"), [("1/10000", 1e-4), ("0.001", 1e-3), ("2/1000", 2e-3)])
 def test_a_sensitivity_is_understood(text: str, rate: float) -> None:
-    assert resolve(Options(target="missing_remove", sensitivity=text))[0].sensitivity == pytest.approx(rate)
+    assert resolve(RunOptions(target="missing_remove", sensitivity=text))[0].sensitivity == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("text", ["none", "0", "2", "1/0", "-1/10", "1/1e9"])
@@ -186,9 +203,9 @@ def test_a_sensitivity_that_makes_no_sense_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"canary": True, "probe": "off"}, "plants its leak through the probe"),
-        ({"budget": 5}, "which the probe sees by itself"),
-        ({"budget": -1, "probe": "off"}, "--budget is -1"),
+        ({"canary": True, "probe": "off"}, "--canary requires a probe"),
+        ({"max_idle": 5}, "--max-idle applies only with --probe off"),
+        ({"max_idle": -1, "probe": "off"}, "--max-idle is -1"),
         ({"limit": 0.0}, "--limit is 0"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from connleak.model.addresses import HostPort
 from connleak.model.errors import Error
 from connleak.model.recording import Machine
 from connleak.recording import reader
@@ -15,7 +16,7 @@ from support.plans import plan
 OLD = [
     ({"target": "missing_remove"}, "target"),
     ({"target": "app"}, "app"),
-    ({"target": "app", "app": "", "listen": "10.0.0.1:7700"}, "remote"),
+    ({"target": "app", "app": "", "listen": HostPort("10.0.0.1", 7700)}, "remote"),
     ({"target": "watch", "app": "", "load": "none", "window": 60.0}, "watch"),
     ({"target": "locust", "app": ""}, "follow"),
     ({"target": "probe", "load": "none"}, "probe"),

@@ -6,22 +6,24 @@ from pathlib import Path
 
 import pytest
 from connleak.model.errors import Error
+from connleak.plan import detect
 from connleak.plan import project_file as project
+from connleak.plan.options import RunOptions
 from support.cli import connleak
 
 
 def test_the_nearest_file_counts_and_its_paths_are_seen_from_its_folder(tmp_path: Path) -> None:
     (tmp_path / "connleak.toml").write_text(
         'app = "gunicorn app:app"\nurl = "http://127.0.0.1:1"\nsql = "db/schema.sql"\nload = 2\nmax-connections = 50\n'
-        'path = ["/a", "/b *2"]\n[env]\nDB = "{url}"\n[header]\nAccept = "text/html"\n'
+        'request = ["/a", "/b *2"]\n[env]\nDB = "{url}"\n[header]\nAccept = "text/html"\n'
     )
     inside = tmp_path / "src" / "shop"
     inside.mkdir(parents=True)
-    path, found = project.read(inside) or (None, {})
+    path, found = project.read(inside) or (None, RunOptions())
     assert path == tmp_path / "connleak.toml"
-    assert (found["sql"], found["cwd"]) == (str(tmp_path / "db/schema.sql"), str(tmp_path))
-    assert (found["env"], found["header"], found["path"]) == (("DB={url}",), ("Accept: text/html",), ("/a", "/b *2"))
-    assert (found["load"], found["max_connections"]) == (2, 50)
+    assert (found.sql, found.cwd) == (str(tmp_path / "db/schema.sql"), str(tmp_path))
+    assert (found.env, found.header, found.request) == ({"DB": "{url}"}, {"Accept": "text/html"}, ("/a", "/b *2"))
+    assert (found.load, found.max_connections) == (2, 50)
 
 
 def test_pyprojects_table_counts_too_and_a_pyproject_without_one_does_not(tmp_path: Path) -> None:
@@ -29,17 +31,21 @@ def test_pyprojects_table_counts_too_and_a_pyproject_without_one_does_not(tmp_pa
     inside = tmp_path / "package"
     inside.mkdir()
     (inside / "pyproject.toml").write_text("[tool.other]\n")
-    path, found = project.read(inside) or (None, {})
-    assert path == tmp_path / "pyproject.toml" and found["app"] == "x"
+    path, found = project.read(inside) or (None, RunOptions())
+    assert path == tmp_path / "pyproject.toml" and found.app == "x"
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('app = "x"\nurll = "y"', "no key urll; did you mean 'url'"),
-        ('app = "x"\nusers = "many"', "users is 'many', which is no whole number"),
-        ('app = "x"\nusers = true', "no whole number"),
-        ('url = "x"', "names no app"),
+        ('app = "x"\nurll = "y"', "unknown key urll; did you mean 'url'"),
+        ('app = "x"\nusers = "many"', "users: expected a whole number, got a string"),
+        ('app = "x"\nusers = true', "users: expected a whole number, got true or false"),
+        ('app = "x"\nprobe = "pols"', "probe: choose from pool, queries, off; did you mean 'pool'"),
+        ('app = "x"\nload = 0', "load: expected a number > 0"),
+        ('app = "x"\n[env]\nDEBUG = 1', r"env\[...\]: expected a string, got a whole number"),
+        ('app = "x"\nrequest = "/"', "request: expected a list, got a string"),
+        ('url = "x"', "the key app is missing"),
         ("app = ", "Invalid value"),
     ],
 )
@@ -63,24 +69,24 @@ def test_the_app_is_found_by_looking(tmp_path: Path, files: dict[str, str], fram
         (tmp_path / name).write_text(text)
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "a.py").write_text("app = Flask(__name__)")
-    found = project.guess(tmp_path, 8123)
+    found = detect.detect(tmp_path, 8123)
     assert found is not None and found.framework == framework and words in found.app
-    (tmp_path / "connleak.toml").write_text(project.text_of(found, 8123))
-    _, options = project.read(tmp_path) or (None, {})
-    assert options["app"] == found.app and options["url"] == "http://127.0.0.1:8123"
+    (tmp_path / "connleak.toml").write_text(detect.project_file_text(found, 8123))
+    _, options = project.read(tmp_path) or (None, RunOptions())
+    assert options.app == found.app and options.url == "http://127.0.0.1:8123"
 
 
 def test_without_gunicorn_in_its_environment_flask_serves_itself(tmp_path: Path) -> None:
     (tmp_path / "web.py").write_text("app = Flask(__name__)\n")
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").touch()
-    found = project.guess(tmp_path, 1)
+    found = detect.detect(tmp_path, 1)
     assert found and found.app.startswith("python -m flask --app web:app run") and found.python == ".venv"
 
 
 def test_nothing_found_gives_a_file_to_fill_in(tmp_path: Path) -> None:
-    assert project.guess(tmp_path, 8000) is None
-    assert "your start command" in project.text_of(None, 8000)
+    assert detect.detect(tmp_path, 8000) is None
+    assert "the start command of your app" in detect.project_file_text(None, 8000)
 
 
 def test_init_writes_the_file_once_and_run_without_words_needs_it(tmp_path: Path) -> None:
@@ -90,9 +96,9 @@ def test_init_writes_the_file_once_and_run_without_words_needs_it(tmp_path: Path
     done = connleak("init", cwd=tmp_path)
     assert done.returncode == 0 and "Flask" in done.stdout and "next: connleak run" in done.stdout
     again = connleak("init", cwd=tmp_path)
-    assert again.returncode == 2 and "is there already" in again.stderr
-    (tmp_path / "connleak.toml").write_text('app = "true"\npath = ["/"]\n')
-    assert "--path needs the address" in connleak("run", cwd=tmp_path).stderr
+    assert again.returncode == 2 and "exists already" in again.stderr
+    (tmp_path / "connleak.toml").write_text('app = "true"\nrequest = ["/"]\n')
+    assert "--request requires --url" in connleak("run", cwd=tmp_path).stderr
 
 
 def test_bytes_that_are_no_text_are_an_error_here_and_somebody_elses_to_mend_in_pyproject(tmp_path: Path) -> None:

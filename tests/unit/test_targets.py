@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from connleak.cli.progress import index_page, show_target
+from connleak.cli.targets import index_page, story_of
 from connleak.model.outcomes import KINDS, OUTCOMES
 from connleak.model.target import Target, Variant
 from connleak.plan import catalog
@@ -78,7 +78,7 @@ def test_each_file_stands_alone_and_begins_with_its_one_sentence(target: Target)
 )
 def test_targets_whose_variants_are_versions_can_be_shown(target: Target) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(show_target(target))
+    console.print(story_of(target))
     assert f"{target.name}:" in console.export_text()
 
 

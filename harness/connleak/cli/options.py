@@ -1,126 +1,148 @@
-"""The options that commands share: one name and one meaning each."""
+"""The option table as click options, and the options that several commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin
 
-import click
+import rich_click as click
+from click import get_current_context
+from click.core import ParameterSource
 
-FORMATS = ("text", "json", "md", "junit", "sarif")
+from connleak.model.errors import Error
+from connleak.plan.fields import FIELDS, Field, choices
+from connleak.plan.options import Group
+from connleak.recording.redaction import redact_argv
 
-OF_A_RUN = (
-    click.option("--app", help="Start command of an app of your own, instead of a target (no shell)."),
-    click.option("--url", help="Where that app answers, such as http://127.0.0.1:8000; without it no load is made."),
-    click.option("--locustfile", metavar="FILE", help="The load; default: the target's scenario, or steady GET /."),
-    click.option("--cwd", metavar="DIR", help="Folder to start the app in."),
-    click.option("--python", metavar="PATH", help="The app's Python, or its virtual environment."),
-    click.option(
-        "--env",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="A variable for the app; in VALUE {url}, {sqlalchemy_url}, {async_url}, {host}, {port}, {user}, "
-        "{password} and {dbname} are the database's.",
-    ),
-    click.option(
-        "--setup", multiple=True, metavar="COMMAND", help="Run before the app, in its environment; may be repeated."
-    ),
-    click.option("--sql", metavar="FILE", help="SQL that the database is filled with first."),
-    click.option(
-        "--path",
-        multiple=True,
-        metavar="ASK",
-        help="What to ask for, instead of a locustfile: [METHOD] /path [BODY] [*WEIGHT]; may be repeated.",
-    ),
-    click.option("--openapi", metavar="FILE|URL", help="An OpenAPI document: ask for all that it names."),
-    click.option(
-        "--header",
-        multiple=True,
-        metavar="'NAME: VALUE'",
-        help="A header of every request of --path or --openapi; ${NAME} stands for a variable.",
-    ),
-    click.option(
-        "--postgres",
-        default="auto",
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
+OUTPUT: Group = "Output"
+JUDGING: Group = "Judging"
+BY_NAME = {field.name: field for field in FIELDS}
+
+
+def run_options(command: str) -> Decorator:
+    """Add a command's options of the table; the function gets those that the command line sets, as `given`."""
+    offered = [field for field in FIELDS if command in field.option.commands]
+
+    def decorate(function: Command) -> Command:
+        @functools.wraps(function)
+        def called(**values: Any) -> Any:
+            source = get_current_context().get_parameter_source
+            typed = [(field, values.pop(field.name)) for field in offered]
+            given = {
+                field.name: parsed(field, value)
+                for field, value in typed
+                if source(field.name) is ParameterSource.COMMANDLINE
+            }
+            return function(given={**given, "argv": command_line()}, **values)
+
+        return add(called, [click_option(field) for field in offered])
+
+    return decorate
+
+
+def table_options(panel: str, **helps: str) -> Decorator:
+    """Add single options of the table, by their names, with a help text of their own or, if empty, the table's."""
+    return lambda function: add(function, [click_option(BY_NAME[name], panel, help) for name, help in helps.items()])
+
+
+def add(function: Command, decorators: list[Decorator]) -> Command:
+    """Add options in the order of their list."""
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def click_option(field: Field, panel: str = "", help: str = "") -> Decorator:
+    """Return the click option for a row of the table, or with another panel and help text."""
+    names = [field.flag]
+    if field.option.former_name:
+        names.append("--" + field.option.former_name)
+    kind, default = base_type(field.hint), field.default
+    repeated, words = kind in (tuple, dict), choices(field.hint)
+    return click.option(
+        *names,
+        field.name,
+        type=click.Choice(words) if words else None if repeated else kind,
+        is_flag=kind is bool,
+        multiple=repeated,
+        default=None if repeated else default,
+        show_default=not repeated and bool(default),
+        metavar=field.option.metavar or None,
+        help=(help or field.option.help) + (one_of(words) if words and field.option.metavar else ""),
+        panel=panel or field.option.group,
+    )
+
+
+def one_of(names: tuple[str, ...]) -> str:
+    """Return the end of a help text that lists the values of an option."""
+    return f" One of {', '.join(names)}."
+
+
+def base_type(hint: Any) -> Any:
+    """Return the Python type of an option: int for `Annotated[int, ...] | None`, dict for `dict[str, str]`."""
+    if get_origin(hint) is Annotated:
+        return base_type(get_args(hint)[0])
+    inner = [one for one in get_args(hint) if one is not NoneType]
+    if len(inner) < len(get_args(hint)):
+        return base_type(inner[0])
+    return get_origin(hint) or hint
+
+
+def parsed(field: Field, value: Any) -> Any:
+    """Return the value of an option that the command line sets; a table from its NAME=VALUE words."""
+    return dict(pairs(field, value)) if base_type(field.hint) is dict else value
+
+
+def pairs(field: Field, words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each word; raise Error, without the word, which may be secret, if it has no name."""
+    separator = field.option.separator
+    for word in words:
+        name, found, value = word.partition(separator)
+        if not found or not name.strip():
+            raise Error(
+                f"{field.flag}: expected {field.option.metavar}",
+                f"connleak run ... {field.flag} {EXAMPLES[separator]}",
+            )
+        yield (name, value) if separator == "=" else (name.strip(), value.strip())
+
+
+EXAMPLES = {"=": "DEBUG=0", ":": "'Accept: application/json'"}
+
+
+def command_line() -> tuple[str, ...]:
+    """Return the command line without its secrets."""
+    return tuple(redact_argv(sys.argv[1:]))
+
+
+strict = click.option("--strict", is_flag=True, help="Exit with 1 for strained, too.", panel=JUDGING)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.", panel=OUTPUT)
+
+
+def out(default: str, what: str = "The run's folder", metavar: str = "DIR") -> Decorator:
+    """Add --out."""
+    return click.option("--out", metavar=metavar, help=f"{what}; default: {default}.", panel=OUTPUT)
+
+
+def formats(names: tuple[str, ...], what: str) -> Decorator:
+    """Add --format with these formats, and --json as its short form."""
+    choice = click.option(
+        "--format",
+        "form",
+        type=click.Choice(names),
+        metavar="FORMAT",
+        default="text",
         show_default=True,
-        metavar="SOURCE",
-        help="Where the database comes from: auto (the first that works), embedded, system, a version (15 to 18), "
-        "docker[:IMAGE], or postgresql://...",
-    ),
-    click.option(
-        "--mysql",
-        metavar="SOURCE",
-        help="MySQL or MariaDB instead, for an app of your own: system, or an address mysql://...",
-    ),
-    click.option(
-        "--pgbouncer",
-        type=click.Choice(["session", "transaction", "statement"]),
-        help="Put PgBouncer before the PostgreSQL, in this pool mode; both of its sides are watched.",
-    ),
-    click.option(
-        "--allow-remote",
-        multiple=True,
-        metavar="HOST",
-        help="Allow a database or an app on this host, which is not this machine; may be repeated.",
-    ),
-    click.option("--max-connections", type=int, help="max_connections of a server that we start."),
-    click.option(
-        "--listen",
-        metavar="HOST:PORT",
-        help="Take in probes of other hosts there (connleak probe --collector); without --app the app runs elsewhere.",
-    ),
-    click.option(
-        "--expect-apps",
-        type=int,
-        default=1,
-        show_default=True,
-        help="With --listen: begin when so many have come.",
-    ),
-    click.option("--workers", type=int, default=0, help="Make the load with so many Locust workers beside a master."),
-    click.option("--expect-workers", type=int, default=0, help="Wait for so many workers of other hosts, too."),
-    click.option("--master-bind", metavar="HOST:PORT", help="Where those find the master: locust --worker there."),
-    click.option("--users", type=int, help="Locust users at once."),
-    click.option("--cycles", type=int, default=3, show_default=True, help="How often to load and let rest."),
-    click.option("--load", type=float, metavar="SECONDS", help="How long each load lasts."),
-    click.option("--drain", type=float, metavar="SECONDS", help="How long at most to wait for rest after a load."),
-    click.option("--seed", type=int, default=1, show_default=True, help="Seed of the load's random choices."),
-    click.option(
-        "--probe",
-        type=click.Choice(["pool", "queries", "off"]),
-        help="Watch the app's pools and drivers, its statements too (dearer), or the server alone.",
-    ),
-    click.option(
-        "--gc",
-        type=click.Choice(["normal", "off", "eager"]),
-        default="normal",
-        show_default=True,
-        help="The app's cyclic garbage collector: as usual, off, or run before every count.",
-    ),
-)
-"""What is run, where its database comes from, and how it is loaded and watched."""
+        help=f"{what} on stdout; progress goes to stderr.{one_of(names)}",
+        panel=OUTPUT,
+    )
+    short = click.option("--json", "form", flag_value="json", help="Short for --format json.", panel=OUTPUT)
+    return lambda command: add(command, [choice, short])
 
 
-def of_a_run(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options of a run to a command, in their order."""
-    for option in reversed(OF_A_RUN):
-        command = option(command)
-    return command
-
-
-def format_of_a_verdict(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --format, and --json as its short form."""
-    return formats(FORMATS, "Of what stands on stdout; md is the draft of an issue. Progress goes to stderr.")(command)
-
-
-def format_of_a_comparison(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --format, and --json as its short form."""
-    return formats(("text", "json", "md"), "Of what stands on stdout. Progress goes to stderr.")(command)
-
-
-def formats(names: tuple[str, ...], words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        command = click.option("--json", "form", flag_value="json", help="Short for --format json.")(command)
-        kinds = click.Choice(names)
-        return click.option("--format", "form", type=kinds, default="text", show_default=True, help=words)(command)
-
-    return add
+verdict_format = formats(("text", "json", "md", "junit", "sarif"), "Format of the verdict (md: the draft of an issue)")
+comparison_format = formats(("text", "json", "md"), "Format of the comparison")

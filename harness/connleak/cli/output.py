@@ -1,20 +1,18 @@
-"""What all commands print with: errors as one sentence and the next command to type, JSON, exit codes."""
+"""The output of commands: errors with the next command, verdicts, JSON; and their exit codes."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import errno
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import click
-from rich.console import Console
+import rich_click as click
+from rich.console import Console, RenderableType
 from rich.markup import escape
+from rich.table import Table
 
 from connleak.model.errors import Error
 from connleak.model.outcomes import OUTCOMES, Outcome
@@ -28,105 +26,78 @@ from connleak.render.sanitize import escaped_json, harmless
 from connleak.runner import report as results
 
 COULD_NOT_RUN = 4
-REFUSED_BY_THE_SYSTEM = {
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
-}  # fmt: skip
-AGAIN = "connleak render FOLDER"
-AFTER = """
-\b
-Exit codes: 0 clean (or strained), 1 leak or fault (or strained with --strict), 2 wrong usage,
-3 inconclusive, 4 could not run. With --expect OUTCOME: 0 when that is the verdict, else 1.
-"""
+RERENDER = "connleak render FOLDER"
+
+
+def exit_codes() -> str:
+    """Return the help text on exit codes."""
+    codes: dict[int, list[str]] = {}
+    for outcome, row in OUTCOMES.items():
+        codes.setdefault(row.exit_code, []).append(outcome)
+    meanings = {code: " or ".join(names) for code, names in codes.items()}
+    meanings |= {2: "wrong usage", COULD_NOT_RUN: "could not run"}
+    listed = ", ".join(f"{code} {words}" for code, words in sorted(meanings.items()))
+    return f"Exit codes: {listed}. --strict: 1 for strained. --expect OUTCOME: 0 for that outcome, else 1."
+
 
 err = Console(stderr=True, emoji=False, highlight=False, soft_wrap=True)
 
 
-class Group(click.Group):
-    """Commands whose expected errors are one sentence and the next command to type."""
-
-    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
-        # who still asks by it must not end a run; a handler, for what is ignored our children would ignore, too
-        signal.signal(signal.SIGUSR2, lambda *_: None)
-        atexit.register(signal.signal, signal.SIGUSR2, signal.SIG_IGN)  # Python takes handlers away before its end
-        try:
-            super().main(*args, **{**kwargs, "standalone_mode": False})
-        except Error as error:
-            fail(error.message, error.hint, error.exit_code)
-        except click.UsageError as error:
-            path = error.ctx.command_path if error.ctx else "connleak"
-            fail(error.format_message(), f"{path} --help", 2)
-        except click.exceptions.Exit as stop:
-            sys.exit(stop.exit_code)
-        except (click.Abort, KeyboardInterrupt):
-            fail("interrupted", "connleak list", 130)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.exit(0)
-        except OSError as error:
-            if error.errno not in REFUSED_BY_THE_SYSTEM:
-                raise
-            fail(f"{error.filename or 'a file'}: {error.strerror}", "df -h . ; ls -ld .", COULD_NOT_RUN)
-        except MemoryError:
-            fail("the memory that this process may use is full", "free -m; ulimit -a", COULD_NOT_RUN)
-        sys.exit(0)
-
-
 def fail(message: str, hint: str, code: int) -> NoReturn:
-    """Prints an error and the next command to type, and ends."""
+    """Print an error and the next command, and exit."""
     err.print(f"[bold red]connleak:[/] {escaped(message)}\n  next: {escaped(hint)}")
     sys.exit(code)
 
 
 def escaped(words: str) -> str:
-    """Returns words as they stand, where rich would take brackets for its markup."""
+    """Return text that rich prints as it is, brackets included."""
     return escape(harmless(words))
 
 
 def sweep() -> None:
-    """Removes what killed runs left, and says so: what every command does first that makes such things."""
+    """Remove and list what killed runs left behind; every command that starts processes calls this first."""
     words = leftovers.describe_sweep(leftovers.sweep())
     if words:
         err.print(escaped(words), style="dim")
 
 
 @contextlib.contextmanager
-def not_whole(folder: Path) -> Iterator[None]:
-    """Writing into a run's folder: a disk that is full or read-only is told, and does not take the verdict from us."""
+def warn_if_incomplete(folder: Path) -> Iterator[None]:
+    """Warn if a run's folder cannot be written to (a full or read-only disk); the verdict is printed all the same."""
     try:
         yield
     except (OSError, Error) as error:
         why = error.message if isinstance(error, Error) else error.strerror
-        told = f"the report in {folder} is not whole: {why}"
-        warn(Error(told, f"connleak render {folder}, when it can be written to"))
+        warn(Error(f"the report in {folder} is incomplete: {why}", f"connleak render {folder}, once it is writable"))
 
 
 def draw_after(draw: Callable[[], Error | None], shown: str, form: str) -> None:
-    """Draws a report once its verdict is printed, and says what to open; what cannot be drawn is told beside it."""
+    """Draw a report after its verdict is printed, and print its path; if drawing fails, warn."""
     try:
         with err.status("drawing the charts"):
             problem = draw()
     except KeyboardInterrupt:
-        raise Error("interrupted while the charts were drawn; the verdict stands", AGAIN, exit_code=130) from None
+        raise Error("interrupted while the charts were drawn; the verdict is valid", RERENDER, exit_code=130) from None
     if problem:
         warn(problem)
     elif form == "text":
-        Console(emoji=False, highlight=False, soft_wrap=True).print(escaped(shown))
+        print_rich(escaped(shown))
     else:
         err.print(escaped(shown))
 
 
 def warn(problem: Error) -> None:
-    """Says what went wrong beside a result that stands."""
+    """Print a problem that does not affect the result."""
     err.print(escaped(f"{problem.message}\n  next: {problem.hint}"), style="yellow")
 
 
 def emit(value: object) -> None:
-    """Prints one JSON document and nothing else."""
+    """Print one JSON document and nothing else."""
     click.echo(escaped_json(json_text(value)), nl=False)
 
 
 def exit_code(outcome: Outcome, expect: str, strict: bool) -> int:
-    """Returns the exit code for an outcome."""
+    """Return the exit code for an outcome."""
     if expect:
         return 0 if outcome == expect else 1
     return 1 if strict and outcome == "strained" else OUTCOMES[outcome].exit_code
@@ -135,19 +106,19 @@ def exit_code(outcome: Outcome, expect: str, strict: bool) -> int:
 def show_verdicts(
     form: str, runs: list[tuple[Recording, Verdict]], folders: list[Path], strict: bool, where: str = ""
 ) -> None:
-    """Prints verdicts: for a person, or in another format."""
+    """Print verdicts as text, or in another format."""
     if form == "text":
         for (read, verdict), folder in zip(runs, folders, strict=True):
-            told = text.answer(read.plan, verdict, results.excerpts(folder), where=where.format(folder))
-            Console(emoji=False, highlight=False, soft_wrap=True).print(told)
+            answer = text.answer(read.plan, verdict, results.excerpts(folder), where=where.format(folder))
+            print_rich(answer)
     elif form == "json":
         emit(runs[0][1] if len(runs) == 1 else [verdict for _, verdict in runs])
     else:
         click.echo(results.in_format(form, runs, folders, strict), nl=False)
 
 
-def in_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None:
-    """In a workflow of GitHub's: adds the verdict to the step's summary, and marks the guilty lines."""
+def annotate_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None:
+    """In a GitHub workflow, add the verdict to the step's summary, and annotate the lines of its findings."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     root = str(Path(os.environ.get("GITHUB_WORKSPACE", ".")).resolve())
@@ -157,3 +128,15 @@ def in_github(runs: list[tuple[Recording, Verdict]], folder: Path) -> None:
     if summary:
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(results.in_format("md", runs, [folder], strict=False))
+
+
+def print_table(table: Table) -> None:
+    """Print a table: as wide as the terminal, or 200 columns where there is none."""
+    out = Console(emoji=False, highlight=False)
+    wide = out if out.is_terminal else Console(emoji=False, highlight=False, width=200)
+    wide.print(table)
+
+
+def print_rich(what: RenderableType) -> None:
+    """Print text or a table for a person."""
+    Console(emoji=False, highlight=False, soft_wrap=True).print(what)

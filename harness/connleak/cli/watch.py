@@ -1,118 +1,162 @@
-"""The commands that look at what runs already: watch, probe, holders."""
+"""`connleak watch`."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import click
-from rich.console import Console
+import rich_click as click
 from rich.live import Live
 
 from connleak.cli import options
-from connleak.cli.output import AFTER, draw_after, emit, err, escaped, exit_code, show_verdicts, sweep, warn
+from connleak.cli.output import draw_after, err, escaped, exit_code, exit_codes, show_verdicts, sweep, warn
 from connleak.model.errors import Error
-from connleak.plan.resolve import Private
-from connleak.recording.folders import folder_for, follow_link, point_latest
+from connleak.model.outcomes import Outcome
+from connleak.model.plan import Plan
+from connleak.plan.options import Secrets
+from connleak.plan.watch import WatchOptions, watch_plan
+from connleak.recording.folders import folder_for, point_latest
 from connleak.recording.format import json_line
-from connleak.recording.redaction import redact_argv
-from connleak.render import text
-from connleak.render import watch_screen as live
-from connleak.runner import chart_process, holders
-from connleak.runner import report as results
+from connleak.render import watch_screen
+from connleak.runner import chart_process, report
 from connleak.runner.signals import terminating
 
+if TYPE_CHECKING:
+    from connleak.runner.parts import Moment
+
 LINE_EVERY = 10.0
+"""Seconds between two lines where stderr is not a terminal."""
+OBSERVATION = "Observation"
+WINDOWS = 3.5
+"""Windows of a watch that ends by itself: a verdict needs three."""
 
 
-@click.command(epilog=AFTER)
+@click.command(epilog=exit_codes())
 @click.argument("url", required=False)
-@click.option("--window", type=float, default=60.0, show_default=True, metavar="SECONDS",
-              help="How long a connection must stay out to be held; the verdict takes three windows.")  # fmt: skip
-@click.option("--every", type=float, default=1.0, show_default=True, metavar="SECONDS", help="How often to look.")
-@click.option("--for", "seconds", type=float, metavar="SECONDS", help="Stop after so long; default: at Ctrl-C.")
-@click.option("--until-leak", is_flag=True, help="Stop with exit code 1 as soon as a leak or fault is certain.")
-@click.option("--listen", default="", metavar="HOST:PORT", help="Take in probes (connleak probe --collector) there.")
-@click.option("--budget", type=int, metavar="N", help="Sessions that pools may keep, where no probe can tell.")
-@click.option("--allow-remote", multiple=True, metavar="HOST", help="Allow a server on this host, not this machine.")
+@click.option("--window", type=float, default=60, show_default=True, metavar="SECONDS", panel=OBSERVATION,
+              help="How long a checkout must last to be reported as held; a verdict needs three windows.")  # fmt: skip
+@click.option("--every", type=float, default=1, show_default=True, metavar="SECONDS", panel=OBSERVATION,
+              help="Interval between two reads of the server.")  # fmt: skip
+@click.option(
+    "--for",
+    "seconds",
+    type=float,
+    metavar="SECONDS",
+    help="Stop after this time; default: at Ctrl-C.",
+    panel=OBSERVATION,
+)
+@click.option("--until-leak", is_flag=True, help="Stop with exit code 1 as soon as a leak or fault is certain.",
+              panel=OBSERVATION)  # fmt: skip
+@options.table_options(
+    OBSERVATION,
+    listen="Accept probes at this address (connleak probe --collector).",
+    allow_remote="",
+    max_idle="Without a probe: how many idle connections the app's pools may keep.",
+)
 @click.option("--follow", type=click.Choice(["stdin"]), hidden=True)
 @click.option("--users", type=int, default=1, hidden=True)
-@click.option("--out", metavar="DIR", help="The recording's folder; default: reports/<time>-watch-<kind>.")
-@options.format_of_a_verdict
+@options.out("reports/<time>-watch-<kind>", "The recording's folder")
+@options.verdict_format
 def watch(
     url: str | None,
+    window: float,
+    every: float,
     seconds: float | None,
     until_leak: bool,
+    listen: str | None,
+    allow_remote: tuple[str, ...],
+    max_idle: int | None,
     follow: str | None,
+    users: int,
     out: str | None,
     form: str,
-    **given: Any,
 ) -> None:
-    """Watches the sessions of a live PostgreSQL or MySQL at URL, and says whether they leak.
+    """Watch the sessions of a live PostgreSQL or MySQL at URL, and judge whether they leak.
 
-    It makes no load and changes nothing: one connection, read-only. Without URL, DATABASE_URL is taken, so that no
-    password stands on a command line. It records as it goes; Ctrl-C ends it with the verdict.
+    No load is generated and nothing is changed: one connection, read-only. Without URL, DATABASE_URL is used, which
+    keeps the password off the command line. Ctrl-C ends the recording with a verdict.
     """
-    from connleak.runner.parts import Callbacks
-    from connleak.runner.record import record
-    from connleak.runner.watch import plan_of
-
     address = url or os.environ.get("DATABASE_URL", "")
     if not address:
-        raise Error("watch takes the address of a server", "connleak watch postgresql://user@127.0.0.1:5432/shop")
-    allowed = given.pop("allow_remote")
-    argv = tuple(redact_argv(sys.argv[1:]))
+        raise Error("watch needs the address of a server", "connleak watch postgresql://user@127.0.0.1:5432/shop")
     sweep()
-    name = "locust" if follow else "watch"
-    plan = plan_of(
-        address, allowed=allowed, argv=argv, name=name, seconds=seconds or 0.0, until_leak=until_leak, **given
+    chosen = WatchOptions(
+        address=address,
+        window=window,
+        every=every,
+        listen=listen,
+        allow_remote=allow_remote,
+        max_idle=max_idle,
+        argv=options.command_line(),
+        follow=bool(follow),
+        users=users,
+        seconds=seconds or 0.0,
+        until_leak=until_leak,
     )
+    plan, secrets = watch_plan(chosen)
     folder = folder_for(out, f"{plan.target}-{plan.variant}")
-    private = Private(address=address)
     if follow:
-        with terminating():
-            opened = Callbacks(moment=tell, opened=lambda place, origin: tell({"folder": str(place), "origin": origin}))
-            record(plan, private, folder, opened)
+        record_followed(plan, secrets, folder)
     else:
-        with terminating(), shown() as show:
-            record(plan, private, folder, Callbacks(moment=show))
+        record_watched(plan, secrets, folder)
     if not out:
         point_latest(folder)
+    sys.exit(exit_code(conclude(folder, "" if follow else form), "", False))
+
+
+def conclude(folder: Path, form: str) -> Outcome:
+    """Judge and draw a recording, print its verdict unless the format is empty, and return its outcome."""
     with err.status("judging"):
-        read, verdict = results.judge_own(folder)
-    if follow:
-        problem = chart_process.draw_run(folder)
-        if problem:
-            warn(problem)
-    else:
-        show_verdicts(form, [(read, verdict)], [folder], False)
+        recording, verdict = report.judge_own(folder)
+    if form:
+        show_verdicts(form, [(recording, verdict)], [folder], False)
         draw_after(lambda: chart_process.draw_run(folder), f"report: {folder}/report.html", form)
-    sys.exit(exit_code(verdict.outcome, "", False))
+    elif problem := chart_process.draw_run(folder):
+        warn(problem)
+    return verdict.outcome
 
 
-def watched(address: str, seconds: float, allowed: tuple[str, ...]) -> Path:
-    """Returns the folder of a recording that is made now, of three windows of the database at an address."""
-    from connleak.runner.parts import Callbacks
-    from connleak.runner.record import record
-    from connleak.runner.watch import plan_of
-
+def record_for(address: str, seconds: float, allowed: tuple[str, ...]) -> Path:
+    """Record the database at an address for some seconds; return the folder."""
     sweep()
-    window = seconds / 3.5
-    plan = plan_of(address, window=window, every=min(1.0, window / 10), allowed=allowed, seconds=seconds)
+    window = seconds / WINDOWS
+    chosen = WatchOptions(
+        address=address, window=window, every=min(1.0, window / 10), allow_remote=allowed, seconds=seconds
+    )
+    plan, secrets = watch_plan(chosen)
     folder = folder_for(None, f"{plan.target}-{plan.variant}")
-    with terminating(), shown() as show:
-        record(plan, Private(address=address), folder, Callbacks(moment=show))
+    record_watched(plan, secrets, folder)
     return folder
 
 
-def tell(message: object) -> None:
-    """Says the moment as a line of JSON, for the process that follows it."""
+def record_watched(plan: Plan, secrets: Secrets, folder: Path) -> None:
+    """Record a watch, shown on the terminal."""
+    from connleak.runner.parts import Callbacks
+    from connleak.runner.record import record
+
+    with terminating(), screen() as show:
+        record(plan, secrets, folder, Callbacks(moment=show))
+
+
+def record_followed(plan: Plan, secrets: Secrets, folder: Path) -> None:
+    """Record a load that another process generates; it reads what happens as lines of JSON."""
+    from connleak.runner.parts import Callbacks
+    from connleak.runner.record import record
+
+    def opened(place: Path, origin: float) -> None:
+        send({"folder": str(place), "origin": origin})
+
+    with terminating():
+        record(plan, secrets, folder, Callbacks(moment=send, opened=opened))
+
+
+def send(message: object) -> None:
+    """Write a line of JSON to the process that follows this one."""
     try:
         sys.stdout.write(json_line(message))
         sys.stdout.flush()
@@ -121,70 +165,17 @@ def tell(message: object) -> None:
 
 
 @contextlib.contextmanager
-def shown() -> Iterator[Callable[[Any], None]]:
-    """Yields what shows a moment: a screen on a terminal, a line every ten seconds elsewhere."""
+def screen() -> Iterator[Callable[[Moment], None]]:
+    """Yield the function that shows a moment: a screen on a terminal, a line every ten seconds elsewhere."""
     if err.is_terminal:
-        with Live(console=err, auto_refresh=False, screen=False, transient=True) as screen:
-            yield lambda now: screen.update(live.view(now), refresh=True)
+        with Live(console=err, auto_refresh=False, screen=False, transient=True) as live:
+            yield lambda now: live.update(watch_screen.view(now), refresh=True)
         return
     last = [-LINE_EVERY]
 
-    def show(now: Any) -> None:
+    def show(now: Moment) -> None:
         if time.monotonic() - last[0] >= LINE_EVERY:
             last[0] = time.monotonic()
-            err.print(escaped(live.line(now)))
+            err.print(escaped(watch_screen.line(now)))
 
     yield show
-
-
-@click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--probe", type=click.Choice(["pool", "queries"]), default="pool", show_default=True,
-              help="Watch pools and drivers, or their statements too (dearer).")  # fmt: skip
-@click.option("--out", metavar="DIR", help="The folder for holder tables; default: reports/<time>-probe-<command>.")
-@click.option("--collector", metavar="HOST:PORT", help="Tell a connleak on another host, at its --listen, instead.")
-@click.option("--name", default=None, metavar="NAME", help="What this host is called there; default: its name.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def probe(command: tuple[str, ...], probe: str, out: str | None, collector: str | None, name: str | None) -> None:
-    """Runs COMMAND with the probe in it and nothing else: in staging, say.
-
-    \b
-        connleak probe -- gunicorn -w 4 shop:app       `connleak holders` then shows who has which connection
-        connleak probe --collector 10.0.0.1:7700 -- gunicorn -w 4 shop:app     for a watch or a run on another host
-
-    Its exit code is the command's. SIGUSR2 has a holder table written; so does the first caller who is turned away.
-    """
-    from connleak.runner import instrument
-
-    sweep()
-    if collector:
-        sys.exit(instrument.run_relayed(command, collector, name or socket.gethostname()))
-    folder = folder_for(out, f"probe-{Path(command[0]).name}")
-    if not out:
-        point_latest(folder)
-
-    def begun() -> None:
-        err.print(escaped(f"connleak: pid {os.getpid()}; who has what: connleak holders {folder}"), style="dim")
-
-    sys.exit(instrument.run_local(command, folder, probe, begun))
-
-
-@click.command("holders")
-@click.argument("folder", default="reports/latest")
-@click.option(
-    "--at",
-    type=click.Choice(["now", "exhausted", "quiet"]),
-    help="Of now (asks the running app), of the first refusal, or of the quiet end; default: the first there is.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def holders_(folder: str, at: str | None, as_json: bool) -> None:
-    """Shows who has which server session, since when, taken at which line, and where that thread is now.
-
-    FOLDER is that of a run, a watch or a probe. While it goes on its app is asked; afterwards its recording tells.
-    """
-    table = holders.table(follow_link(folder), at)
-    if as_json:
-        emit(table)
-    else:
-        out = Console(emoji=False, highlight=False)
-        wide = out if out.is_terminal else Console(emoji=False, highlight=False, width=200)  # a pipe has no edge
-        wide.print(text.holders_of(table.at, table.t, table.reason, table.holders))

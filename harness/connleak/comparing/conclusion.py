@@ -78,8 +78,8 @@ def confidence(working: list[Arm]) -> str:
     rounds = len(working[0].runs)
     smallest = max(arm.sensitivity for arm in working)
     often = "the one round" if rounds == 1 else "both rounds" if rounds == 2 else f"all {rounds} rounds"
-    rate = f"{format_number(smallest)} or more per {working[0].runs[0].per}"
-    return f" in {often} (a leak of {rate} would have been detected)"
+    per = working[0].runs[0].per
+    return f" in {often} (a leak of {format_number(smallest)} or more per {per} would have been detected)"
 
 
 def describe_failure(arm: Arm) -> str:

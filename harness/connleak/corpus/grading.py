@@ -21,7 +21,8 @@ from connleak.model.struct import Struct
 from connleak.model.target import Target, Variant
 from connleak.model.verdict import Finding, Verdict
 from connleak.plan import catalog
-from connleak.plan.resolve import Options, resolve
+from connleak.plan.options import RunOptions
+from connleak.plan.resolve import resolve
 from connleak.processes.threads import Supervised
 from connleak.runner import report
 from connleak.runner.record import record
@@ -137,7 +138,7 @@ def run_variant(name: str, folder: Path) -> Graded:
     began = time.monotonic()
     folder.mkdir(mode=0o700, parents=True)
     try:
-        made, private = resolve(Options(target=name))
+        made, private = resolve(RunOptions(target=name))
         record(made, private, folder)
         _, verdict = report.judge_whole(folder)
     except Error as error:

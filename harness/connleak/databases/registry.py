@@ -16,6 +16,7 @@ from connleak.databases.postgres.external import watched_postgres
 from connleak.databases.postgres.reader import PostgresReader
 from connleak.databases.server import Reader, Server
 from connleak.databases.sqlite import SqliteReader
+from connleak.model.addresses import DatabaseAddress
 from connleak.model.plan import Plan
 from connleak.processes.supervisor import Supervisor
 
@@ -24,7 +25,7 @@ from connleak.processes.supervisor import Supervisor
 class DatabaseKind:
     """The functions of one kind of database."""
 
-    open: Callable[[Supervisor, Plan, str, Path], contextlib.AbstractContextManager[Server]]
+    open: Callable[[Supervisor, Plan, DatabaseAddress | None, Path], contextlib.AbstractContextManager[Server]]
     """Opens the database of a plan, at an address if there is one, with logs in a folder."""
     reader: Callable[[Server, float], Reader]
     run_sql: Callable[[Server, Path], None]
@@ -58,20 +59,18 @@ KINDS = {
         check_programs=lambda: None,
     ),
 }
-MYSQL_SCHEMES = ("mysql", "mariadb")
 
 
 def open_database(
-    supervisor: Supervisor, plan: Plan, address: str, logs: Path
+    supervisor: Supervisor, plan: Plan, address: DatabaseAddress | None, logs: Path
 ) -> contextlib.AbstractContextManager[Server]:
     """Return the plan's server with a database for this run; it is stopped, or the database dropped, afterwards."""
     return KINDS[plan.database.kind].open(supervisor, plan, address, logs)
 
 
-def watched(address: str, allowed: Sequence[str]) -> Server:
+def watched(address: DatabaseAddress, allowed: Sequence[str]) -> Server:
     """Return the PostgreSQL or MySQL database at an address, for reading only; raise Error."""
-    scheme = address.partition("://")[0].partition("+")[0]
-    return watched_mysql(address, allowed) if scheme in MYSQL_SCHEMES else watched_postgres(address, allowed)
+    return watched_mysql(address) if address.kind == "mysql" else watched_postgres(address, allowed)
 
 
 def find_server(kind: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from connleak.model.addresses import HostPort
 from connleak.model.struct import Seconds, Struct
 
 FORMAT = 2
-"""Version of the recording's folder; raised when a reader of the old one would misread the new one."""
+"""Version of the recording's folder; raised when an older reader would misread a newer recording."""
 
 
 Kind = Literal["target", "app", "remote", "watch", "follow", "probe"]
@@ -16,7 +17,7 @@ watched, another tool's load that is followed, or a command with the probe alone
 
 
 class Database(Struct, frozen=True, kw_only=True):
-    """Where the database comes from; an address in it never holds a password."""
+    """Where the database comes from; it contains no address and no password."""
 
     source: str = "auto"
     kind: str = "postgresql"
@@ -24,11 +25,11 @@ class Database(Struct, frozen=True, kw_only=True):
     version: str = ""
     max_connections: int = 100
     settings: dict[str, str] = {}
-    """Of PgBouncer: what its configuration says other than ours."""
+    """Of PgBouncer: settings that override the defaults of its configuration."""
 
 
 class Phases(Struct, frozen=True, kw_only=True):
-    """How long each part of a run lasts, in seconds."""
+    """The length of each phase of a run, in seconds."""
 
     baseline: Seconds = 0.5
     load: Seconds = 1.5
@@ -37,8 +38,8 @@ class Phases(Struct, frozen=True, kw_only=True):
     quiet: Seconds = 1.0
 
 
-class Ask(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A request that a made load sends: `name` is what it is counted by."""
+class RequestSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A request of a generated load; `name` is its name in Locust's statistics."""
 
     method: str
     path: str
@@ -48,7 +49,7 @@ class Ask(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """Everything that is needed to run it again; the first thing that is written."""
+    """Everything that is needed to repeat a run, without its secrets."""
 
     kind: Kind
     target: str
@@ -67,11 +68,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     gc: str = "normal"
     canary: bool = False
     sensitivity: float = 0.0
-    """The leak rate per request down to which `clean` is asked for; 0 when it is not."""
+    """The leak rate per request that a `clean` verdict must exclude; 0: any."""
     limit: Seconds = 1800.0
-    """Seconds after which a run that is asked for a sensitivity begins no further cycle."""
-    budget: int | None = None
-    """Sessions that may be at rest, where no probe can say what the pools may keep."""
+    """With a sensitivity: seconds after which no further cycle starts."""
+    max_idle_connections: int | None = None
+    """Without a probe: how many idle connections the app's pools may keep."""
     load: Literal["locust", "none"] = "locust"
     listens: Literal["http", "tcp", "load"] = "http"
     """What answers: the app by HTTP or TCP, or the load, which the app calls."""
@@ -80,22 +81,22 @@ class Plan(Struct, frozen=True, kw_only=True):
     requirements: tuple[str, ...] = ()
     python: str = ""
     interpreter: str = ""
-    """The Python that an app of the user's own and its set-up run with; empty: the first on PATH."""
+    """The Python that the user's own app and its set-up commands run with; empty: the first on PATH."""
     setup: tuple[str, ...] = ()
-    """Commands that run before the app, in its environment."""
-    asks: tuple[Ask, ...] = ()
-    """What a made load asks for."""
+    """Commands that run before the app starts, in its environment."""
+    requests: tuple[RequestSpec, ...] = ()
+    """The requests of a generated load."""
     openapi: str = ""
-    """Where the document is that a made load is made of: a file, or an address of the app."""
+    """The OpenAPI document that the load is generated from: a file, or a URL of the app."""
     env: dict[str, str] = {}
     headers: dict[str, str] = {}
-    """Names of the headers that requests bear."""
+    """Headers of the generated requests, with `***` for secret values."""
     seed: int = 1
     expect: str = ""
     hours: Seconds = 0.0
-    """Hours for which the rate of requests is asked that would reach the wall; 0 when it is not."""
+    """Of a target: the hours until exhaustion in its story, from which a request rate is computed; 0: none."""
     at_rate: Seconds = 0.0
-    """Requests a second for which the time to exhaustion is asked; 0 when it is not."""
+    """Requests per second for which the time to exhaustion is estimated; 0: no estimate."""
     window: Seconds = 0.0
     """Seconds of each window of a watch."""
     seconds: Seconds = 0.0
@@ -103,15 +104,15 @@ class Plan(Struct, frozen=True, kw_only=True):
     until_leak: bool = False
     """Whether a watch ends as soon as a leak or fault is certain."""
     workers: int = 0
-    """Locust workers of ours, beside a master."""
+    """Local Locust workers, in addition to a master."""
     expect_workers: int = 0
-    master_bind: str = ""
-    """HOST:PORT at which workers of other hosts find the master."""
+    master_bind: HostPort | None = None
+    """Where the Locust master listens for workers on other hosts."""
     expect_apps: int = 1
-    listen: str = ""
-    """HOST:PORT at which probes of other hosts come in."""
+    listen: HostPort | None = None
+    """Where probes on other hosts connect."""
     remote: tuple[str, ...] = ()
-    """Hosts other than this machine that may be loaded: each was named."""
+    """Hosts other than this machine that the user allowed."""
     argv: tuple[str, ...] = ()
     tool_version: str = ""
     format: int = FORMAT

@@ -1,1 +1,1 @@
-"""What a user may ask for becomes one validated plan."""
+"""Options, connleak.toml, target.toml, OpenAPI and addresses -> one validated Plan and its Secrets."""

@@ -1,47 +1,33 @@
-"""An app of the user's own -> its plan: how it is started, set up, told of its database, and asked."""
+"""The user's own app -> its plan: how it is started, prepared and loaded."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from connleak.databases.loopback import refuse_remote
 from connleak.model.errors import Error
-from connleak.model.plan import Ask, Database, Phases, Plan
+from connleak.model.plan import Database, Phases, Plan, RequestSpec
 from connleak.plan import catalog
-from connleak.plan.locustfile import ask_of
-from connleak.plan.options import Options
+from connleak.plan.addresses import check_loopback_url
+from connleak.plan.locustfile import parse_request
+from connleak.plan.options import RunOptions
 from connleak.recording.redaction import REFERENCE, expand_references, find_secrets, referenced_secrets
 
 DEFAULT_USERS = 16
+EXAMPLE = "connleak run --app 'gunicorn app:app' --url http://127.0.0.1:8000"
 
 
-def app_plan(options: Options) -> Plan:
-    """Returns the plan for a command of the user's own."""
-    example = "connleak run --app 'gunicorn app:app' --url http://127.0.0.1:8000"
+def app_plan(options: RunOptions) -> Plan:
+    """Return the plan for the user's own app."""
     cwd = Path(options.cwd or ".").resolve()
     if not cwd.is_dir():
-        raise Error(f"--cwd {options.cwd} is no folder", "connleak run --app 'COMMAND' --cwd DIR")
-    try:
-        words = shlex.split(options.app or "")
-    except ValueError as error:
-        raise Error(f"--app cannot be split into words: {error}", "connleak run --app 'gunicorn app:app'") from None
-    if not words and not options.listen:
-        raise Error("--app is empty", "connleak run --app 'gunicorn app:app' --url http://127.0.0.1:8000")
-    refuse_assignment(words)
+        raise Error(f"--cwd {options.cwd} is not a directory", "connleak run --app 'COMMAND' --cwd DIR")
+    words = command_words(options)
     if options.url:
-        loopback_url(options.url, options.allow_remote)
-    asked = {"--locustfile": options.locustfile, "--path": options.path, "--openapi": options.openapi}
-    given = [name for name, value in asked.items() if value]
-    if given and not options.url:
-        raise Error(f"{given[0]} needs the address that the app answers at", f"{example} {given[0]} ...")
-    if len(given) > 1:
-        raise Error(f"{' and '.join(given)} both say what to ask for: one of them", f"{example} {given[0]} ...")
-    made = bool(options.path or options.openapi)
-    scenario = options.locustfile or ("" if made or not options.url else str(catalog.scenario("steady_load")))
+        check_loopback_url(options.url, "--url", options.allow_remote)
+    scenario = scenario_of(options)
     return Plan(
         kind="app" if words else "remote",
         target="app",
@@ -55,41 +41,66 @@ def app_plan(options: Options) -> Plan:
         cycles=options.cycles,
         database=Database(),
         load="locust" if options.url else "none",
-        interpreter=interpreter_of(options.python, cwd),
-        setup=tuple(checked_words(words) for words in options.setup),
+        interpreter=interpreter_path(options.python),
+        setup=tuple(checked_command(command) for command in options.setup),
         sql=existing_file(options.sql, "--sql") if options.sql else "",
-        asks=tuple(asked_path(text) for text in options.path),
-        openapi=document_of(options.openapi, options.allow_remote),
+        requests=tuple(request_spec(text) for text in options.request),
+        openapi=openapi_source(options.openapi, options.allow_remote),
     )
 
 
+def command_words(options: RunOptions) -> list[str]:
+    """Return the words of --app; none if the app runs on other hosts."""
+    try:
+        words = shlex.split(options.app or "")
+    except ValueError as error:
+        raise Error(f"--app cannot be split into words: {error}", "connleak run --app 'gunicorn app:app'") from None
+    if not words and not options.listen:
+        raise Error("--app is empty", EXAMPLE)
+    refuse_assignment(words)
+    return words
+
+
+def scenario_of(options: RunOptions) -> str:
+    """Return the locustfile of a run; empty if the load is generated, or if there is none."""
+    sources = {"--locustfile": options.locustfile, "--request": options.request, "--openapi": options.openapi}
+    given = [name for name, value in sources.items() if value]
+    if given and not options.url:
+        raise Error(f"{given[0]} requires --url, the address that the app listens on", f"{EXAMPLE} {given[0]} ...")
+    if len(given) > 1:
+        raise Error(f"{' and '.join(given)} exclude each other: each defines the load", f"{EXAMPLE} {given[0]} ...")
+    if options.locustfile or given or not options.url:
+        return options.locustfile or ""
+    return str(catalog.scenario("steady_load"))
+
+
 def refuse_assignment(words: Sequence[str]) -> None:
-    """Raises Error for a command that begins as only a shell's may; its value, maybe a secret, is not repeated."""
+    """Raise Error for a command that starts with a shell's assignment; its value may be secret and is not shown."""
     name, assigns, _ = words[0].partition("=") if words else ("", "", "")
     if assigns and name.isidentifier():
         hint = f"connleak run --app 'gunicorn app:app' --env {name}=..."
-        raise Error("--app begins with an assignment, which is a shell's", hint)
+        raise Error("--app begins with an assignment, which needs a shell; --app is run without one", hint)
 
 
-def asked_path(text: str) -> Ask:
-    """Returns the request of a --path value; a variable that it names must be set, and is filled in by the load."""
-    from_environment(text, "--path")
-    return ask_of(text)
+def request_spec(text: str) -> RequestSpec:
+    """Return the request of a --request value; every variable that it references must be set."""
+    fill_in(text, "--request")
+    return parse_request(text)
 
 
-def interpreter_of(name: str | None, cwd: Path) -> str:
-    """Returns the absolute path of --python, which may be an interpreter or a virtual environment."""
+def interpreter_path(name: str | None) -> str:
+    """Return the absolute path of --python, an interpreter or a virtual environment."""
     if not name:
         return ""
-    path = Path(cwd, name)
+    path = Path(name)
     path = path / "bin" / "python" if path.is_dir() else path
     if not path.is_file():
         raise Error(f"--python {name}: there is no such interpreter", f"ls {path.parent}")
-    return str(path.absolute())  # not resolved: an environment's python is a link out of it
+    return str(path.absolute())  # not resolved: the python of an environment is a link
 
 
-def checked_words(command: str) -> str:
-    """Returns a command of --setup when it can be split into words."""
+def checked_command(command: str) -> str:
+    """Return a command of --setup; raise Error if it cannot be split into words."""
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -101,74 +112,40 @@ def checked_words(command: str) -> str:
     return command
 
 
-def document_of(name: str | None, allowed: Sequence[str]) -> str:
-    """Returns where an OpenAPI document is: the absolute path of a file, or an address on this machine."""
+def openapi_source(name: str | None, allowed: Sequence[str]) -> str:
+    """Return where an OpenAPI document is: the absolute path of a file, or a URL on this machine."""
     if not name:
         return ""
     if "://" in name:
-        loopback_url(name, allowed)
+        check_loopback_url(name, "--openapi", allowed)
         return name
     return existing_file(name, "--openapi")
 
 
-def headers(words: Sequence[str]) -> dict[str, str]:
-    """Returns the headers of --header 'Name: value', where ${NAME} stands for a variable of the environment."""
-    return {name: from_environment(value, "--header") for name, value in typed_headers(words).items()}
+def filled_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers with their references to environment variables replaced."""
+    return {name: fill_in(value, "--header") for name, value in headers.items()}
 
 
-def typed_headers(words: Sequence[str]) -> dict[str, str]:
-    """Returns the headers of --header 'Name: value' as they were typed."""
-    found = {}
-    for word in words:
-        name, separator, value = word.partition(":")
-        if not separator or not name.strip():
-            raise Error("--header takes 'Name: value'", "connleak run ... --header 'Accept: application/json'")
-        found[name.strip()] = value.strip()
-    return found
-
-
-def from_environment(text: str, option: str) -> str:
-    """Returns what was typed with the variables that it names; raises Error for one that is not set."""
+def fill_in(text: str, option: str) -> str:
+    """Return a value with every ${NAME} replaced; raise Error for a variable that is not set."""
     for name in REFERENCE.findall(text):
         if name not in os.environ:
-            raise Error(f"{option} names ${{{name}}}, and no such variable is set", f"export {name}=...")
+            raise Error(f"{option} references ${{{name}}}, and that variable is not set", f"export {name}=...")
     return expand_references(text, os.environ)
 
 
-def typed_secrets(options: Options) -> tuple[str, ...]:
-    """Returns what of the options is secret: what looks like it, and what is filled in for a ${NAME}."""
-    typed = [options.app or "", options.url or "", *options.setup, *options.path, *options.env, *options.header]
+def secret_words(options: RunOptions) -> tuple[str, ...]:
+    """Return the secrets in the options: what looks like one, and the values of ${NAME} references."""
+    pairs = [f"{name}={value}" for name, value in options.env.items()]
+    pairs += [f"{name}: {value}" for name, value in options.header.items()]
+    typed = [options.app or "", options.url or "", *options.setup, *options.request, *pairs]
     names = {name for text in typed for name in REFERENCE.findall(text)}
     return tuple(sorted(find_secrets(*typed) | referenced_secrets(names, os.environ)))
 
 
-def loopback_url(url: str, allowed: Sequence[str]) -> None:
-    """Raises Error for an address that is none, or that is not on this machine."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme == "http" and parts.hostname and parts.port != 0
-    except ValueError:  # a port or a bracket that belongs nowhere
-        usable = False
-    if not usable:
-        raise Error(
-            f"--url {url} is no address of the form http://HOST:PORT", "connleak run ... --url http://127.0.0.1:8000"
-        )
-    refuse_remote([str(parts.hostname)], allowed)
-
-
-def environment(words: Sequence[str]) -> dict[str, str]:
-    """Returns the variables of --env NAME=VALUE, as they were typed."""
-    found = {}
-    for word in words:
-        name, separator, value = word.partition("=")
-        if not separator or not name:
-            raise Error(f"--env {word}: it takes NAME=VALUE", "connleak run ... --env DEBUG=0")
-        found[name] = value
-    return found
-
-
 def existing_file(name: str, option: str) -> str:
-    """Returns the absolute path of a file that is there; raises Error otherwise."""
+    """Return the absolute path of a file; raise Error if it does not exist."""
     path = Path(name).resolve()
     if not path.is_file():
         raise Error(f"{option} {name}: there is no such file", f"ls {path.parent}")

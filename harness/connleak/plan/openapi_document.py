@@ -36,7 +36,7 @@ def read_document(place: str, allowed: Sequence[str] = ()) -> dict[str, Any]:
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise Error(f"--openapi {place} cannot be read as JSON: {error}", hint, exit_code=4) from None
     if not isinstance(found, dict):
-        raise Error(f"--openapi {place} is not an OpenAPI document", "connleak run ... --path /orders", exit_code=4)
+        raise Error(f"--openapi {place} is not an OpenAPI document", "connleak run ... --request /orders", exit_code=4)
     return found
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from connleak.model.errors import Error
+
 HOSTS = Path("/etc/hosts")
 RESOLVED_FOR = 5.0
 """Seconds for which the addresses of allowed names are cached."""
@@ -162,6 +164,21 @@ class Guard:
         except ValueError:  # not a URL: the client that follows it reports that
             return ""
         return "" if self.may_reach(host) else host
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine's loopback, or a socket's folder; the network is not asked."""
+    return host.startswith("/") or Guard().may_reach(plain(host))
+
+
+def refuse_remote(hosts: Iterable[str], allowed: Iterable[str]) -> None:
+    """Raise Error for a host that is neither this machine nor allowed."""
+    for host in hosts:
+        if host not in allowed and not is_loopback(host):
+            raise Error(
+                f"{host} is not on this machine; load against other hosts is refused unless you allow it",
+                f"connleak run ... --allow-remote {host}, if you may generate load there",
+            )
 
 
 def install(allowed: Iterable[str]) -> Guard:

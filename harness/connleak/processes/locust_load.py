@@ -19,13 +19,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from connleak.locust_guard import ALLOWED
+from connleak.model.addresses import HostPort
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.struct import Struct
 from connleak.processes.decoding import InvalidMessage, decode
 from connleak.processes.load import LoadStatus
 from connleak.processes.ports import free_port
-from connleak.processes.sockets import host_and_port, is_same_user
+from connleak.processes.sockets import is_same_user
 from connleak.processes.supervisor import Child, Supervisor, wait_until_ready
 
 PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
@@ -83,7 +84,7 @@ class LocustLoad:
         self.ready = False
         self._stopped: LoadStatus | None = None
         self._workers: list[Child] = []
-        self._bind = ("", 0)
+        self._bind = HostPort("127.0.0.1", 0)
 
     def __enter__(self) -> Self:
         self._spawn()
@@ -125,7 +126,7 @@ class LocustLoad:
     def _environment(self, secrets: Mapping[str, str]) -> dict[str, str]:
         """Return Locust's environment without a proxy, which would not reach an app on loopback."""
         plan = self._plan
-        bind, _ = host_and_port(plan.master_bind, "--master-bind") if plan.master_bind else ("", 0)
+        bind = plan.master_bind.host if plan.master_bind else ""
         hosts = [host for host in (*plan.remote, urlsplit(plan.url).hostname, bind) if host]
         own = {"CONNLEAK_SEED": str(plan.seed), "LOCUST_SKIP_UPDATE_CHECK": "1", ALLOWED: json.dumps(hosts)}
         own["GEVENT_RESOLVER"] = "thread"  # c-ares would query the network directly and bypass the guard
@@ -136,13 +137,12 @@ class LocustLoad:
         """Return the options that make Locust a master, if the plan has workers."""
         if not (self._plan.workers or self._plan.expect_workers):
             return []
-        bind = self._plan.master_bind
-        self._bind = host_and_port(bind, "--master-bind") if bind else ("127.0.0.1", free_port())
-        host, port = self._bind
+        self._bind = self._plan.master_bind or HostPort("127.0.0.1", free_port())
+        host, port = self._bind.host, self._bind.port
         return ["--master", "--master-bind-host", host, "--master-bind-port", str(port)]
 
     def _worker(self, number: int, locustfile: str, env: Mapping[str, str]) -> Child:
-        host, port = self._bind
+        host, port = self._bind.host, self._bind.port
         near = "127.0.0.1" if host in ("0.0.0.0", "*", "::") else host
         argv = [*LOCUST, "-f", f"{locustfile},{PLUGIN}", "--worker"]
         argv += ["--master-host", near, "--master-port", str(port), "--loglevel", "INFO"]

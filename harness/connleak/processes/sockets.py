@@ -1,9 +1,8 @@
-"""Sockets between connleak's processes: listening, parsing HOST:PORT, and the user at the other end."""
+"""Sockets between connleak's processes: listening, and the user at the other end."""
 
 from __future__ import annotations
 
 import os
-import re
 import socket
 import struct
 from pathlib import Path
@@ -11,14 +10,6 @@ from pathlib import Path
 from connleak.model.errors import Error
 
 CREDENTIALS = struct.Struct("iII")
-
-
-def host_and_port(text: str, option: str = "--collector") -> tuple[str, int]:
-    """Return the parts of an option's HOST:PORT; a port alone means loopback."""
-    host, _, port = text.rpartition(":")
-    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) >= 65536:
-        raise Error(f"{option} {text} is not HOST:PORT", f"{option} 10.0.0.1:7700")
-    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def listen_local(path: Path) -> socket.socket:

@@ -78,8 +78,9 @@ def read_plan(folder: Path) -> Plan:
     except OSError as error:
         raise Error(f"{folder} cannot be read: {error.strerror}", command) from None
     try:
-        need_known_format(msgspec.json.decode(data, type=dict[str, Any]).get("format"), path, command)
-        return upgrade.plan_of(msgspec.json.decode(data, type=dict[str, Any]))
+        raw = msgspec.json.decode(data, type=dict[str, Any])
+        need_known_format(raw.get("format"), path, command)
+        return msgspec.convert(upgrade.with_present_names(raw), Plan)
     except DAMAGED as error:
         raise Error(f"{path} is damaged: {error}", command) from None
 

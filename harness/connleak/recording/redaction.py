@@ -224,8 +224,8 @@ def lines_of(path: Path) -> Iterator[str]:
 
 def redact_plan(plan: Plan) -> Plan:
     """Return a plan with `***` for each secret in what the user typed."""
-    asks = tuple(
-        msgspec.structs.replace(ask, path=redact_input(ask.path), body=redact_input(ask.body)) for ask in plan.asks
+    requests = tuple(
+        msgspec.structs.replace(one, path=redact_input(one.path), body=redact_input(one.body)) for one in plan.requests
     )
     return msgspec.structs.replace(
         plan,
@@ -233,7 +233,7 @@ def redact_plan(plan: Plan) -> Plan:
         url=redact_input(plan.url),
         setup=tuple(map(redact_input, plan.setup)),
         openapi=redact_input(plan.openapi),
-        asks=asks,
+        requests=requests,
     )
 
 

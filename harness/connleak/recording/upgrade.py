@@ -8,17 +8,12 @@ from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
-from connleak.model.plan import Kind, Plan
+from connleak.model.plan import Kind
 from connleak.model.recording import Note, NoteCode, NoteFacts, Request, Words
 from connleak.model.struct import Seconds, Struct
 from connleak.recording.format import EventLine
 
 T = TypeVar("T")
-
-
-def plan_of(fields: dict[str, Any]) -> Plan:
-    """Return the plan that plan.json holds; one of an older connleak has no kind."""
-    return msgspec.convert({"kind": kind_of_old_plan(fields), **fields}, Plan)
 
 
 def kind_of_old_plan(fields: dict[str, Any]) -> Kind:
@@ -154,3 +149,22 @@ UPGRADES: dict[str, tuple[type[Struct], Callable[[Any], Struct]]] = {
     "requests": (Request, request),
 }
 """By file: the type of a line in format 1, and the function that upgrades it."""
+
+
+FORMER_NAMES = {"asks": "requests", "budget": "max_idle_connections"}
+"""Fields of a plan under the names that they had before."""
+HOST_PORTS = ("listen", "master_bind")
+LONGEST_PORT = 5
+"""Digits of a TCP port."""
+
+
+def with_present_names(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored plan's fields by their present names and types: addresses were HOST:PORT."""
+    found = {FORMER_NAMES.get(name, name): value for name, value in raw.items()}
+    found.setdefault("kind", kind_of_old_plan(found))
+    for name in HOST_PORTS:
+        if isinstance(found.get(name), str):
+            host, _, port = found[name].rpartition(":")
+            port = port[:LONGEST_PORT]
+            found[name] = {"host": host.strip("[]") or "127.0.0.1", "port": int(port)} if port.isdecimal() else None
+    return found

@@ -15,9 +15,10 @@ from connleak.collectors.sampler import Sampler
 from connleak.databases.environment import filled, redirected, scheme_for
 from connleak.databases.registry import open_database, reader_of, watched
 from connleak.databases.server import Server
+from connleak.model.addresses import DatabaseAddress
 from connleak.model.plan import Plan
 from connleak.model.recording import Backend
-from connleak.plan.resolve import Private
+from connleak.plan.options import Secrets
 from connleak.processes.app import App, AppPart, RemoteApp
 from connleak.processes.load import Load, NoLoad
 from connleak.processes.locust_load import DeferredLoad, LocustLoad, ServingLoad
@@ -66,7 +67,7 @@ class Composition:
     """Whether the recording up to an error of the app or the load is still judged."""
 
 
-def compose(plan: Plan, private: Private) -> Composition:
+def compose(plan: Plan, secrets: Secrets) -> Composition:
     """Return the composition of a plan's kind."""
     return {
         "target": target,
@@ -75,17 +76,17 @@ def compose(plan: Plan, private: Private) -> Composition:
         "watch": watch,
         "follow": follow,
         "probe": probe,
-    }[plan.kind](plan, private)
+    }[plan.kind](plan, secrets)
 
 
-def target(plan: Plan, private: Private) -> Composition:
+def target(plan: Plan, secrets: Secrets) -> Composition:
     """A target of the corpus under load, on a database of its own."""
     return Composition(
-        database=lambda supervisor, folder: open_database(supervisor, plan, private.address, folder),
+        database=lambda supervisor, folder: open_database(supervisor, plan, secrets.database, folder),
         environment=Server.environment,
-        app_environment=lambda _: private.env,
+        app_environment=lambda _: secrets.env,
         app=App,
-        load=load_of(plan, private),
+        load=load_of(plan, secrets),
         hosts=ExpectedHosts if plan.listen else NoHosts,
         sampler=sampler_of_app,
         schedule=Cycles(rest_of(plan)),
@@ -93,12 +94,12 @@ def target(plan: Plan, private: Private) -> Composition:
     )
 
 
-def user_app(plan: Plan, private: Private) -> Composition:
+def user_app(plan: Plan, secrets: Secrets) -> Composition:
     """An app of the user's under load: its own addresses lead to the database, and it is checked in the first cycle."""
     return replace(
-        target(plan, private),
+        target(plan, secrets),
         environment=lambda server: server.environment() | redirected(os.environ, server, scheme_for(plan)),
-        app_environment=lambda server: filled(private.env, server),
+        app_environment=lambda server: filled(secrets.env, server),
         schedule=Cycles(
             rest_of(plan),
             early=(answers_without_errors,) if plan.url else (),
@@ -107,21 +108,21 @@ def user_app(plan: Plan, private: Private) -> Composition:
     )
 
 
-def remote_apps(plan: Plan, private: Private) -> Composition:
+def remote_apps(plan: Plan, secrets: Secrets) -> Composition:
     """Apps on other hosts under load from here, with their database at an address."""
     return replace(
-        target(plan, private),
-        database=lambda *_: contextlib.nullcontext(watched(private.address, plan.remote)),
+        target(plan, secrets),
+        database=lambda *_: contextlib.nullcontext(watched(address_of(secrets), plan.remote)),
         app=lambda *_: RemoteApp(),
         sampler=sampler_of_server,
         schedule=Cycles(rest_of(plan), at_rest=(sessions_are_on_this_server,)),
     )
 
 
-def watch(plan: Plan, private: Private) -> Composition:
+def watch(plan: Plan, secrets: Secrets) -> Composition:
     """A live server, under a load that connleak knows nothing of."""
     return replace(
-        remote_apps(plan, private),
+        remote_apps(plan, secrets),
         load=lambda *_: NoLoad(),
         hosts=NoHosts,
         schedule=Windows(),
@@ -129,12 +130,12 @@ def watch(plan: Plan, private: Private) -> Composition:
     )
 
 
-def follow(plan: Plan, private: Private) -> Composition:
+def follow(plan: Plan, secrets: Secrets) -> Composition:
     """A live server, under another tool's load that tells when it begins and ends."""
-    return replace(watch(plan, private), schedule=Followed())
+    return replace(watch(plan, secrets), schedule=Followed())
 
 
-def probe(plan: Plan, private: Private) -> Composition:
+def probe(plan: Plan, secrets: Secrets) -> Composition:
     """A command with the probe alone."""
     return Composition(
         database=lambda *_: contextlib.nullcontext(NO_SERVER),
@@ -149,7 +150,13 @@ def probe(plan: Plan, private: Private) -> Composition:
     )
 
 
-def load_of(plan: Plan, private: Private) -> Callable[[Supervisor, Journal, Variables], Load]:
+def address_of(secrets: Secrets) -> DatabaseAddress:
+    """Return the address of a server that connleak does not start; the plan was refused without one."""
+    assert secrets.database is not None
+    return secrets.database
+
+
+def load_of(plan: Plan, secrets: Secrets) -> Callable[[Supervisor, Journal, Variables], Load]:
     """Return what opens the load of a plan."""
     if plan.load == "none":
         return lambda *_: NoLoad()
@@ -158,7 +165,7 @@ def load_of(plan: Plan, private: Private) -> Callable[[Supervisor, Journal, Vari
 
     def locust(supervisor: Supervisor, journal: Journal, variables: Variables) -> Load:
         folder = journal.folder
-        environment = {**variables, "REQUEST_HEADERS": json.dumps(private.headers)}
+        environment = {**variables, "REQUEST_HEADERS": json.dumps(secrets.headers)}
         return made(
             supervisor,
             plan,

@@ -17,7 +17,8 @@ from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.struct import Struct
 from connleak.plan import catalog
-from connleak.plan import resolve as plan
+from connleak.plan.options import RunOptions
+from connleak.plan.resolve import resolve
 from connleak.processes.supervisor import Supervisor
 from connleak.recording import folders, reader
 from connleak.runner import report as results
@@ -39,7 +40,7 @@ class Contender(Struct, frozen=True, kw_only=True):
     """One arm: its name, and the options from which each of its runs is planned (with ports of its own)."""
 
     name: str
-    options: plan.Options
+    options: RunOptions
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -60,7 +61,7 @@ def unwatched(_: Plan) -> contextlib.AbstractContextManager[Callable[[Progress],
     return contextlib.nullcontext(lambda _: None)
 
 
-def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]:
+def contenders(names: tuple[str, ...], options: RunOptions) -> list[Contender]:
     """Return the arms of all variants of a target, or of those named; a later name may be that of a variant alone."""
     found: list[Contender] = []
     seen = Counter[str]()
@@ -83,7 +84,7 @@ def contenders(names: tuple[str, ...], options: plan.Options) -> list[Contender]
 
 
 @contextlib.contextmanager
-def revisions(refs: tuple[str, ...], options: plan.Options) -> Iterator[list[Contender]]:
+def revisions(refs: tuple[str, ...], options: RunOptions) -> Iterator[list[Contender]]:
     """Yield the arms of revisions, each in a work tree; a single revision is compared with the working tree."""
     again = next((ref for number, ref in enumerate(refs) if ref in refs[:number]), "")
     if again:
@@ -140,10 +141,10 @@ def run_rounds(
 
 def run_one(arm: Contender, arms: list[Contender], place: Path, watch: Watch) -> Judged:
     """Run an arm once and judge it; raise KeyboardInterrupt if the run was interrupted."""
-    made, private = plan.resolve(arm.options)
+    made, secrets = resolve(arm.options)
     made = with_shared_load(made, arms)
     with watch(made) as report:
-        record(made, private, place, Callbacks(progress=report))
+        record(made, secrets, place, Callbacks(progress=report))
     return results.judge_whole(place)
 
 

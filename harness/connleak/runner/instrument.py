@@ -13,9 +13,9 @@ from pathlib import Path
 from connleak import __version__
 from connleak.collectors.authentication import need_secret
 from connleak.collectors.relay_client import RelayClient
+from connleak.model.addresses import HostPort
 from connleak.model.plan import Database, Phases, Plan
-from connleak.plan.resolve import Private
-from connleak.processes.sockets import host_and_port
+from connleak.plan.options import Secrets
 from connleak.processes.supervisor import Supervisor
 from connleak.runner.foreground import code_of, own_signals, start
 from connleak.runner.parts import Callbacks
@@ -49,10 +49,10 @@ def run_local(command: Sequence[str], folder: Path, probe: str, opened: Callable
     """
     with own_signals() as requested:
         callbacks = Callbacks(opened=lambda *_: opened(), snapshot_requested=requested)
-        return record(plan_of(command, probe), Private(), folder, callbacks)
+        return record(plan_of(command, probe), Secrets(), folder, callbacks)
 
 
-def run_relayed(command: Sequence[str], address: str, name: str) -> int:
+def run_relayed(command: Sequence[str], address: HostPort, name: str) -> int:
     """Run the command with a probe that reports to a collector on another host; return its exit code.
 
     Raise Error if no collector answers: the command is not started then.
@@ -60,7 +60,7 @@ def run_relayed(command: Sequence[str], address: str, name: str) -> int:
     secret = need_secret()
     with (
         Supervisor() as supervisor,
-        RelayClient(supervisor.scratch, host_and_port(address), secret, name) as relay,
+        RelayClient(supervisor.scratch, (address.host, address.port), secret, name) as relay,
         own_signals(),
     ):
         return code_of(start(command, relay.environment()).wait())

@@ -12,7 +12,7 @@ from pathlib import Path
 from connleak.model.errors import Error, ProcessEnded
 from connleak.model.plan import Plan
 from connleak.model.recording import NO_FACTS, Note, NoteCode, NoteFacts
-from connleak.plan.resolve import Private
+from connleak.plan.options import Secrets
 from connleak.processes.threads import stopped
 from connleak.recording.format import PhaseLine
 from connleak.recording.redaction import redact, redact_logs, secret_values
@@ -61,9 +61,9 @@ class Journal:
 
 
 @contextlib.contextmanager
-def open_journal(plan: Plan, private: Private, folder: Path, files: Collection[str]) -> Iterator[Journal]:
+def open_journal(plan: Plan, secrets: Secrets, folder: Path, files: Collection[str]) -> Iterator[Journal]:
     """Open the recording in `folder`; replace the session's secrets in all its files when they are closed."""
-    known = secret_values({**os.environ, **private.env}, private.headers) | set(private.secrets)
+    known = secret_values({**os.environ, **secrets.env}, secrets.headers) | set(secrets.words)
     journal = Journal(plan, folder, known)
     with contextlib.ExitStack() as stack:
         stack.callback(redact_logs, journal.folder, journal.secrets)  # the last one: no process writes there any more

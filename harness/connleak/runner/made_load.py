@@ -1,4 +1,4 @@
-"""The locustfile of a session: one that exists, or one made from --path or an OpenAPI document."""
+"""The locustfile of a session: one that exists, or one made from --request or an OpenAPI document."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ NAME = "locustfile.py"
 
 def locustfile_of(plan: Plan, folder: Path, note: Callable[[NoteCode, str], None]) -> Locustfile:
     """Return the plan's locustfile; one that is made is written into the recording, without its secrets."""
-    requests, secrets = locustfile.withheld(plan.asks)
-    variables = locustfile.variables_in(requests)  # those that the user named: a document reads none
+    requests, secrets = locustfile.with_references(plan.requests)
+    variables = locustfile.references_in(requests)  # those that the user named: a document reads none
     if plan.openapi:
         budget = openapi.Budget()
-        requests, variables = openapi.asks_of(read_document(plan.openapi, plan.remote), budget), set()
+        requests, variables = openapi.requests_from_openapi(read_document(plan.openapi, plan.remote), budget), set()
         for text in budget.notes():
             note(NoteCode.LOAD_LIMITED, text)
     if not requests:
         return Locustfile(plan.scenario, secrets)
     path = folder / NAME
-    source = "--openapi" if plan.openapi else "--path"
-    path.write_text(locustfile.locustfile(requests, path.name, source, variables), encoding="utf-8")
+    source = "--openapi" if plan.openapi else "--request"
+    path.write_text(locustfile.render(requests, path.name, source, variables), encoding="utf-8")
     return Locustfile(str(path), secrets)

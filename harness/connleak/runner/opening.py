@@ -11,7 +11,7 @@ from connleak.databases.registry import run_sql
 from connleak.databases.server import Server
 from connleak.model.recording import Backend, NoteCode
 from connleak.processes.services import open_services
-from connleak.processes.sockets import host_and_port, listen_tcp
+from connleak.processes.sockets import listen_tcp
 from connleak.processes.supervisor import Supervisor
 from connleak.runner.compose import Composition, Variables
 from connleak.runner.journal import Journal
@@ -78,8 +78,7 @@ def start_parts(session: Session, made: Composition, parts: contextlib.ExitStack
         run_sql(session.server, Path(plan.sql))
     parts.enter_context(session.probes)
     if plan.listen:
-        address = host_and_port(plan.listen, "--listen")
-        session.probes.listen(listen_tcp(*address), need_secret(), plan)
+        session.probes.listen(listen_tcp(plan.listen.host, plan.listen.port), need_secret(), plan)
     if plan.requirements or plan.python:
         journal.phase = "environment"  # made on first use, which takes some seconds
         session.show()

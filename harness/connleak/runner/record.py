@@ -9,7 +9,7 @@ from pathlib import Path
 from connleak.model.errors import Error, Unusable
 from connleak.model.plan import Plan
 from connleak.model.recording import NoteCode, NoteFacts
-from connleak.plan.resolve import Private
+from connleak.plan.options import Secrets
 from connleak.runner.compose import Composition, compose
 from connleak.runner.journal import closing, ending, open_journal
 from connleak.runner.opening import open_session
@@ -23,14 +23,14 @@ OUTSIDE = {
 """What a load does not do, by the plug-in's name for it."""
 
 
-def record(plan: Plan, private: Private, folder: Path, callbacks: Callbacks = NO_CALLBACKS) -> int:
+def record(plan: Plan, secrets: Secrets, folder: Path, callbacks: Callbacks = NO_CALLBACKS) -> int:
     """Leave a recording in `folder`; return the exit code of a command in the foreground, 0 for every other kind.
 
     Raise Error if nothing could be run, with all processes ended.
     """
-    made = compose(plan, private)
+    made = compose(plan, secrets)
     with (
-        open_journal(plan, private, folder, made.files) as journal,
+        open_journal(plan, secrets, folder, made.files) as journal,
         closing(journal) as parts,
         ending(journal),
     ):

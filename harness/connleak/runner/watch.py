@@ -7,66 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from pathlib import Path
 
-from connleak import __version__
-from connleak.model.errors import Error
-from connleak.model.plan import Database, Phases, Plan
 from connleak.recording.downsampling import window_length
 from connleak.runner.live_view import View
 from connleak.runner.phases import begin_baseline
 from connleak.runner.session import Session, poll, take_snapshot, wait
 
 TICK = 0.25
-
-
-def plan_of(
-    address: str,
-    *,
-    window: float,
-    every: float,
-    listen: str = "",
-    allowed: tuple[str, ...] = (),
-    users: int = 1,
-    name: str = "watch",
-    argv: tuple[str, ...] = (),
-    budget: int | None = None,
-    seconds: float = 0.0,
-    until_leak: bool = False,
-) -> Plan:
-    """Return the plan of watching a server; raise Error for a value out of range."""
-    for option, value in (("--window", window), ("--every", every)):
-        if not value > 0:
-            raise Error(f"{option} is {value:g}; it takes a number of seconds above 0", "connleak watch --help")
-    if name == "watch" and window < 5 * every:
-        raise Error(
-            f"--window {window:g} is shorter than five samples of --every {every:g}", "connleak watch ... --every 1"
-        )
-    kind = "mysql" if address.startswith(("mysql", "mariadb")) else "postgresql"
-    return Plan(
-        kind="watch" if name == "watch" else "follow",
-        target=name,
-        variant=kind,
-        app="",
-        cwd=str(Path.cwd()),
-        url="",
-        scenario="",
-        users=users,
-        phases=Phases(),
-        cycles=0,
-        database=Database(source="url", kind=kind),
-        probe="pool" if listen else "off",
-        sample_every=every,
-        load="none" if name == "watch" else "locust",
-        window=window if name == "watch" else 0.0,
-        seconds=seconds,
-        until_leak=until_leak,
-        budget=budget,
-        listen=listen,
-        remote=allowed,
-        argv=argv,
-        tool_version=__version__,
-    )
 
 
 class Windows:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from connleak.databases import external
-from connleak.databases.loopback import refuse_remote
 from connleak.databases.mysql.connection import pymysql
 from connleak.databases.server import Server, drop_with_retry
+from connleak.model.addresses import MYSQL_TLS, DatabaseAddress
 from connleak.model.errors import Error
 from connleak.processes.records import DatabaseEntry
 
-TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
-EXAMPLE = "connleak run ... --mysql mysql://user:password@127.0.0.1:3306/dbname"
-
 
 @contextlib.contextmanager
-def external_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
+def external_mysql(address: DatabaseAddress) -> Iterator[Server]:
     """Create a database for this run on an external server, yield it and drop it.
 
     A user who may not create one shares their own database with the app, and a note says so.
     """
-    admin = parse_address(address)
-    refuse_remote([admin["host"]], allowed)
+    admin: dict[str, Any] = dict(address.arguments)
     with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
         facts = server_facts(cursor)
         where, name = f"mysql://{admin['host']}:{admin['port']}", external.database_name()
@@ -49,10 +44,9 @@ def external_mysql(address: str, allowed: Sequence[str]) -> Iterator[Server]:
         yield server_at({**admin, "database": name}, facts, *notes, own=own)
 
 
-def watched_mysql(address: str, allowed: Sequence[str]) -> Server:
+def watched_mysql(address: DatabaseAddress) -> Server:
     """Return the database at an address for reading only: nothing is created there."""
-    admin = parse_address(address)
-    refuse_remote([admin["host"]], allowed)
+    admin: dict[str, Any] = dict(address.arguments)
     with contextlib.closing(first_connection(admin)) as first, first.cursor() as cursor:
         facts = server_facts(cursor)
         cursor.execute("SHOW GRANTS")
@@ -159,30 +153,7 @@ def server_at(admin: dict[str, Any], facts: dict[str, Any], *notes: str, own: di
         admin=admin,
         own_server=False,
         own_database=own is not None,
-        tls={name: str(admin[name]) for name in TLS if name in admin},
+        tls={name: str(admin[name]) for name in MYSQL_TLS if name in admin},
         notes=notes,
         **facts,
     )
-
-
-def parse_address(address: str) -> dict[str, Any]:
-    """Returns PyMySQL's arguments for an address; a SQLAlchemy driver in its scheme is left out."""
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port or 3306
-        usable = host and parts.scheme.partition("+")[0] in ("mysql", "mariadb")
-    except ValueError:  # a port or a bracket that belongs nowhere
-        usable = False
-    if not usable:
-        raise Error("--mysql is no address of the form mysql://user:password@HOST:PORT/dbname", EXAMPLE)
-    options = dict(parse_qsl(parts.query))
-    strange = sorted(options.keys() - set(TLS) - {"charset"})
-    if strange:
-        raise Error(f"--mysql has an option that is not known: {strange[0]}; there are: {', '.join(TLS)}", EXAMPLE)
-    database = unquote(parts.path.lstrip("/"))
-    if not database:
-        raise Error("--mysql names no database", EXAMPLE)
-    found: dict[str, Any] = {"host": host, "port": port, "database": database, "connect_timeout": 5}
-    found |= {"user": unquote(parts.username)} if parts.username else {}
-    found |= {"password": unquote(parts.password)} if parts.password else {}
-    return found | options

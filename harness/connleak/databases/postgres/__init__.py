@@ -12,16 +12,17 @@ from connleak.databases.postgres.external import external_postgres
 from connleak.databases.postgres.local import local_postgres
 from connleak.databases.postgres.sources import with_source
 from connleak.databases.server import Server
+from connleak.model.addresses import DatabaseAddress
 from connleak.model.plan import Plan
 from connleak.processes.supervisor import Supervisor
 
 
 @contextlib.contextmanager
-def open_postgres(supervisor: Supervisor, plan: Plan, address: str, logs: Path) -> Iterator[Server]:
+def open_postgres(supervisor: Supervisor, plan: Plan, address: DatabaseAddress | None, logs: Path) -> Iterator[Server]:
     """Yield the server that the plan names, with a database for this run; stop the one or drop the other afterwards."""
     plan, notes = with_source(plan)
     source = plan.database.source
-    if source == "url":
+    if address:
         opened = external_postgres(address, plan.remote)
     elif source.startswith("docker"):
         opened = docker_postgres(supervisor, plan, logs)

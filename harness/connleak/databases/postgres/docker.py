@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from connleak.databases.loopback import is_loopback
 from connleak.databases.postgres.connection import DATABASE, SETTINGS, SUPERUSER, hand_over_database
 from connleak.databases.postgres.libpq import without_environment
 from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
+from connleak.processes.hosts import is_loopback
 from connleak.processes.supervisor import Supervisor
 from connleak.processes.threads import Supervised
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from connleak.databases import external
-from connleak.databases.loopback import refuse_remote
 from connleak.databases.postgres.connection import connect, create_role, server_facts
-from connleak.databases.postgres.libpq import EXAMPLE, with_environment
 from connleak.databases.server import Server, drop_with_retry
+from connleak.model.addresses import DatabaseAddress
 from connleak.model.errors import Error
+from connleak.processes.hosts import refuse_remote
 from connleak.processes.records import DatabaseEntry
 
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
@@ -25,12 +24,12 @@ TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 
 
 @contextlib.contextmanager
-def external_postgres(address: str, allowed: Sequence[str]) -> Iterator[Server]:
+def external_postgres(address: DatabaseAddress, allowed: Sequence[str]) -> Iterator[Server]:
     """Create a database for this run on an external server, yield it and drop it.
 
     A role that may not create one shares its own database with the app, and a note says so.
     """
-    admin = admin_of(address, allowed)
+    admin: dict[str, Any] = dict(address.arguments)
     with contextlib.closing(first_connection(admin, allowed)) as first:
         cursor = first.cursor()
         cursor.execute("SELECT rolsuper OR (rolcreatedb AND rolcreaterole) FROM pg_roles WHERE rolname = current_user")
@@ -50,9 +49,9 @@ def external_postgres(address: str, allowed: Sequence[str]) -> Iterator[Server]:
         yield replace(create_database(admin, name), notes=notes)
 
 
-def watched_postgres(address: str, allowed: Sequence[str]) -> Server:
+def watched_postgres(address: DatabaseAddress, allowed: Sequence[str]) -> Server:
     """Return the database at an address for reading only: nothing is created there."""
-    admin = admin_of(address, allowed)
+    admin: dict[str, Any] = dict(address.arguments)
     with contextlib.closing(first_connection(admin, allowed)) as first:
         cursor = first.cursor()
         cursor.execute("SET default_transaction_read_only = on")
@@ -61,13 +60,6 @@ def watched_postgres(address: str, allowed: Sequence[str]) -> Server:
         admin["dbname"], role, sees_all = cursor.fetchone()
     note = f"the role {role} sees only the states of its own sessions; to see all: GRANT pg_monitor TO {role}"
     return shared_server(admin, facts, *([] if sees_all else [note]))
-
-
-def admin_of(address: str, allowed: Sequence[str]) -> dict[str, Any]:
-    """Return psycopg's arguments for an address; raise Error for a host that is not allowed."""
-    admin = with_environment(parse_address(address))
-    refuse_remote(hosts_of(admin), allowed)
-    return {"connect_timeout": 5, **admin, "application_name": "connleak"}
 
 
 def first_connection(admin: dict[str, Any], allowed: Sequence[str]) -> Any:
@@ -139,21 +131,6 @@ def drop_database(admin: dict[str, Any], name: str) -> None:
     drop_with_retry(drop, psycopg.Error, name, f'DROP DATABASE "{name}"; DROP ROLE "{name}"')
 
 
-def parse_address(address: str) -> dict[str, Any]:
-    """Returns psycopg's arguments for an address; a SQLAlchemy driver in its scheme is left out."""
-    scheme, separator, rest = address.partition("://")
-    if separator:
-        address = f"{scheme.partition('+')[0]}://{rest}"
-    try:
-        return dict(conninfo_to_dict(address))
-    except psycopg.Error as error:
-        reason = str(error).strip().replace(address, "the address")
-        raise Error(
-            f"--postgres is no address that libpq understands: {reason}",
-            EXAMPLE,
-        ) from None
-
-
 def create_database(admin: dict[str, Any], name: str) -> Server:
     """Create a database and an ordinary role for this run on an external server."""
     password = secrets.token_urlsafe(12)
@@ -166,12 +143,6 @@ def create_database(admin: dict[str, Any], name: str) -> Server:
         facts = server_facts(cursor)
     mine = {**admin, "user": name, "password": password, "dbname": name}
     return replace(shared_server(mine, facts), admin={**admin, "dbname": name}, own_database=True)
-
-
-def hosts_of(admin: dict[str, Any]) -> list[str]:
-    """Returns the hosts that an address names: libpq uses `hostaddr`, and an app that is told of it may use `host`."""
-    named = [str(admin[name]).split(",") for name in ("host", "hostaddr") if admin.get(name)]
-    return [host or "127.0.0.1" for hosts in named for host in hosts]
 
 
 def tls_of(admin: dict[str, Any]) -> dict[str, str]:

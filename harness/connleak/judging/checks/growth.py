@@ -24,7 +24,7 @@ def growth(facts: Facts) -> tuple[list[Finding], Check]:
         remedy = "watch the app with --listen and connleak probe" if facts.watched else "run with --probe pool"
         detail += (
             f"; without a probe, connections that a pool keeps look like leaked ones: {remedy}, or state how many the "
-            "pools keep (--budget N)"
+            "pools keep (--max-idle N)"
         )
         return [], Check("growth", "inconclusive", detail)
     return findings, Check("growth", "leak" if findings else "clean", detail)
@@ -33,7 +33,7 @@ def growth(facts: Facts) -> tuple[list[Finding], Check]:
 def limit_of(facts: Facts) -> str:
     """Return what the idle sessions are compared with."""
     if not facts.probed:
-        given = "" if facts.plan.budget is None else f"; --budget {facts.plan.budget}"
+        given = "" if facts.plan.max_idle_connections is None else f"; --max-idle {facts.plan.max_idle_connections}"
         return f"before the load: {facts.baseline}{given}"
     if unknown_pools(facts):
         return "the limits of some pools are unknown"
@@ -193,10 +193,10 @@ def in_extra_pools(facts: Facts, site: Site | None, index: int) -> int:
 
 
 def allowed(facts: Facts) -> int:
-    """Return how many idle sessions are allowed: by the pools' limits, without a probe by --budget or the baseline."""
+    """Return how many idle sessions are allowed: by the pools' limits, else by --max-idle or the baseline."""
     if facts.probed:
         return facts.max_idle_connections
-    return max(facts.baseline, facts.plan.budget or 0)
+    return max(facts.baseline, facts.plan.max_idle_connections or 0)
 
 
 def still_filling(facts: Facts) -> float:
@@ -204,7 +204,7 @@ def still_filling(facts: Facts) -> float:
 
     A pool opens a session only if all of its sessions are in use, so each process needs one for each user at most.
     """
-    if facts.probed or facts.plan.budget is not None or facts.last is None:
+    if facts.probed or facts.plan.max_idle_connections is not None or facts.last is None:
         return 0
     if facts.watched:
         return float("inf")  # the number of users is unknown
