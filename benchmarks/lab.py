@@ -30,6 +30,7 @@ Row = dict[str, Any]
 def plan(**changes: Any) -> Plan:
     """Return a plan with placeholder values."""
     values: Row = {
+        "kind": "target",
         "target": "benchmark", "variant": "benchmark", "app": "", "cwd": "/", "url": "", "scenario": "", "users": 1,
         "phases": Phases(), "cycles": 1, "database": Database(),
     }  # fmt: skip

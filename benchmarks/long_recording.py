@@ -67,6 +67,7 @@ def generate(folder: Path, hours: float = HOURS, every: float = EVERY) -> None:
     end = hours * 3600
     phases = Phases(baseline=60, load=end / 3 - 120, quiet=60)
     plan = Plan(
+        kind="target",
         target="shop",
         variant="30_hours",
         app="gunicorn -w 16 app:app",

@@ -35,7 +35,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
         for number in range(24 if full else 8):
             folder = Path(tempfile.mkdtemp(prefix="connleak-same-"))
             made, private = resolve(RunOptions(target=name, all_cycles=True))
-            record(made, private, folder, lambda _: None)
+            record(made, private, folder)
             read = reader.read(folder)
             shutil.rmtree(folder)
             done.append((read, judging.judge(read)))

@@ -36,7 +36,7 @@ from connleak.recording.downsampling import window_length
 from connleak.recording.format import PhaseLine
 from connleak.recording.writer import Writer
 from connleak.render.charts.vega import altair, to_svg
-from connleak.runner import report
+from connleak.runner import index, report
 
 SIZES = {
     "sessions": (250, 500, 1000, 2000),
@@ -243,9 +243,9 @@ def runs(size: int, seconds: float, folder: Path) -> lab.Row:
         run.mkdir(parents=True)
         for name in ("plan.json", "verdict.json", "samples.jsonl", "phases.jsonl", "machine.json"):
             shutil.copy(made / name, run / name)
-    report.write_index(reports)  # the first draws a small chart for each
+    index.write_index(reports)  # the first draws a small chart for each
     before, began = memory(), time.process_time()
-    page = report.write_index(reports)
+    page = index.write_index(reports)
     return {"seconds": time.process_time() - began, "memory_mb": memory() - before,
             "megabytes": page.stat().st_size / 1e6}  # fmt: skip
 

@@ -30,7 +30,7 @@ from connleak.processes import leftovers
 from connleak.recording import folders, reader
 from connleak.recording.folders import empty_folder
 from connleak.runner import experiment, report
-from connleak.runner.signals import need_lab
+from connleak.runner.requirements import need_lab
 
 __all__ = [
     "Comparison", "Error", "Recording", "Result", "RunOptions", "Verdict", "compare", "judge", "read", "run",
@@ -58,7 +58,7 @@ def run(options: RunOptions | str, *, out: str | None = None) -> Result:
     need_lab(plan.load)
     leftovers.sweep()
     folder = empty_folder(out) if out else Path(tempfile.mkdtemp(prefix="connleak-run-"))
-    record(plan, secrets, folder, lambda _: None)
+    record(plan, secrets, folder)
     _, verdict = report.judge_own(folder)
     return Result(folder=str(folder), verdict=verdict)
 

@@ -1,7 +1,7 @@
-"""`python -m connleak.locust_guard ...` is `python -m locust ...` in a process that is kept on loopback.
+"""Run `python -m locust ...` as `python -m connleak.locust_guard ...`, in a process that is kept on loopback.
 
-Before Locust and the locustfile are imported, so that nothing of theirs comes first. It is started with -P: in the
-working folder a module may have the name of one that this file imports. Locustfiles find that folder afterwards.
+The guard is installed before Locust and the locustfile are imported. The process is started with -P, since the working
+folder may have a module with the name of one that this file imports; the folder is added to sys.path afterwards.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from connleak.processes import hosts
 
 ALLOWED = "CONNLEAK_ALLOWED"
-"""The variable that names the hosts that may be loaded, a JSON list."""
+"""The variable with the hosts that may be loaded, a JSON list."""
 
 if __name__ == "__main__":
-    import gevent.socket  # Locust puts this in the place of Python's own
+    import gevent.socket  # Locust replaces Python's own socket module with this one
 
     hosts.install(json.loads(os.environ.get(ALLOWED, "[]"))).wrap(gevent.socket.socket)
     sys.path.insert(0, str(Path.cwd()))

@@ -77,7 +77,7 @@ def test_asked_two_hundred_times_from_the_first_moment_on_it_ends_as_if_it_was_n
         assert process.wait() == code, process.stderr.read()
     assert answers >= (50 if kind == "run" else 200), refusals
     assert not (folder / "control.json").exists()
-    with pytest.raises(Error, match="nobody can be asked"):
+    with pytest.raises(Error, match="no run, watch or probe records into it"):
         holders.table(folder, "now")
 
 
@@ -131,7 +131,7 @@ def test_where_the_one_who_recorded_is_gone_nobody_is_asked_and_nobody_signalled
         told = json.loads((folder / "control.json").read_text())
         told["pid"] = bystander.pid
         (folder / "control.json").write_text(json.dumps(told))  # as if the pid came again
-        with pytest.raises(Error, match="nobody can be asked"):
+        with pytest.raises(Error, match="no run, watch or probe records into it"):
             holders.table(folder, "now")
         with pytest.raises(Error, match="has no holder table"):
             holders.table(folder)

@@ -18,7 +18,7 @@ from connleak.collectors import decoder, listener, pending_query, probe_connecti
 from connleak.collectors.authentication import mac
 from connleak.collectors.framing import HEAD, FrameReader, control_frame
 from connleak.collectors.probe_collector import Collector
-from connleak.processes import load
+from connleak.processes import locust_load as load
 from connleak.processes.sockets import listen_tcp
 from connleak.recording.reader import read
 from support.paths import TESTS
@@ -368,15 +368,16 @@ def test_what_locust_says_in_no_way_of_ours_is_an_error_with_what_to_do(tmp_path
     from connleak.model.errors import Error
 
     ours, theirs = socket.socketpair()
-    found = load.Load(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), plan(), tmp_path, 0.0, {})
+    supervisor = SimpleNamespace(exit_code=lambda child: None, check=lambda: None)
+    found = load.LocustLoad(supervisor, plan(), tmp_path, 0.0, {}, lambda: load.Locustfile("steady_load.py"))
     found._child, found._channel = object(), ours
     with ours, theirs:
         speaker = threading.Thread(target=lambda: contextlib.suppress(OSError).__enter__() or theirs.sendall(said))
         speaker.daemon = True
         speaker.start()
-        with pytest.raises(Error, match="could not be understood") as error:
+        with pytest.raises(Error, match="cannot be decoded") as error:
             for _ in range(100):
-                found.check(0.1)
+                found._receive(0.1)
         assert error.value.hint.startswith("less ")
         ours.shutdown(socket.SHUT_RDWR)
         speaker.join(5)

@@ -24,7 +24,10 @@ from connleak.plan.addresses import parse_postgres
 from connleak.plan.watch import WatchOptions, watch_plan
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
-from connleak.runner.watch import opened
+from connleak.runner.compose import compose
+from connleak.runner.journal import closing, ending, open_journal
+from connleak.runner.opening import open_session
+from connleak.runner.parts import NO_CALLBACKS
 from support.plans import server_plan
 from support.poll import wait_until
 
@@ -239,7 +242,13 @@ def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Serve
 def test_a_watched_servers_password_is_in_no_note(server: Server, tmp_path: Path) -> None:
     address = server.url("postgresql")
     plan, secrets = watch_plan(WatchOptions(address=address, window=60, every=1))
-    with opened(plan, secrets, tmp_path / "run") as run:
-        run.note(NoteCode.OTHER, f"the driver said {server.password!r}")
+    made = compose(plan, secrets)
+    with (
+        open_journal(plan, secrets, tmp_path / "run", made.files) as journal,
+        closing(journal) as parts,
+        ending(journal),
+    ):
+        session = open_session(made, journal, parts, NO_CALLBACKS)
+        session.note(NoteCode.OTHER, f"the driver said {server.password!r}")
     written = (tmp_path / "run" / "notes.jsonl").read_text()
     assert "the driver said '***'" in written and server.password not in written

@@ -180,7 +180,15 @@ def watched(
             )
             for moment in (begin, begin + (length or WINDOW))
         ]
-    values = {"probe": "pool" if probed else "off", "app": "", "url": "", "load": "none", "window": WINDOW, "cycles": 0}
+    values = {
+        "kind": "watch",
+        "probe": "pool" if probed else "off",
+        "app": "",
+        "url": "",
+        "load": "none",
+        "window": WINDOW,
+        "cycles": 0,
+    }
     return Recording(
         folder="/nowhere",
         plan=plan(**{**values, "target": "watch", "sample_every": 0.2, **changes}),

@@ -277,7 +277,7 @@ def the_run_lasts_a_year(place: Place) -> None:
 
 @attack
 def the_plan_asks_for_endless_things(place: Place) -> None:
-    place.plan(cycles=10**9, users=10**9, window=5e-324, sample_every=5e-324, at_rate=1e308, hours=1e308,
+    place.plan(kind="watch", cycles=10**9, users=10**9, window=5e-324, sample_every=5e-324, at_rate=1e308, hours=1e308,
                sensitivity=5e-324, max_idle_connections=-(10**9), database={"max_connections": -(10**12), "kind": "x"},
                phases={"load": 1e308, "settle": -1e308})  # fmt: skip
 

@@ -8,6 +8,7 @@ from connleak.model.plan import Database, Phases, Plan
 def plan(**changes: object) -> Plan:
     """Return the plan of a recording that is built by hand."""
     values: dict = {
+        "kind": "target",
         "target": "shop",
         "variant": "buggy",
         "app": "gunicorn app:app",

@@ -21,7 +21,7 @@ from connleak.plan.resolve import resolve
 from connleak.recording.writer import Writer
 from connleak.render import comparison as compared
 from connleak.runner import experiment
-from connleak.runner.signals import need_lab
+from connleak.runner.requirements import need_lab
 from support.builders import SITE, backend, holder, pool, recording
 from support.plans import plan
 
@@ -151,7 +151,7 @@ def test_the_requirements_of_comparing_include_scipy_and_those_of_running_do_not
     find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == "scipy" else find(name))
     need_lab("locust")
-    with pytest.raises(Error, match="comparing needs scipy, not installed here"):
+    with pytest.raises(Error, match="comparing needs scipy, which is not installed"):
         need_lab("none", comparing=True)
 
 
@@ -168,7 +168,7 @@ def test_arms_are_variants_in_the_order_of_the_story_or_as_named_and_twins_have_
     assert [n for n in names if n.startswith("wrong")] == names[1:3]
     twins = experiment.contenders(("missing_remove:fixed", "fixed", "fixed"), RunOptions())
     assert [arm.name for arm in twins] == ["fixed", "fixed again", "fixed again 2"]
-    with pytest.raises(Error, match="one thing alone"):
+    with pytest.raises(Error, match="takes two variants or more"):
         experiment.contenders(("missing_remove:fixed",), RunOptions())
     with pytest.raises(Error, match="differ in listens"):
         experiment.contenders(("missing_remove:fixed", "tcp_mysql:fixed"), RunOptions())
@@ -176,7 +176,7 @@ def test_arms_are_variants_in_the_order_of_the_story_or_as_named_and_twins_have_
 
 def test_all_arms_get_one_load() -> None:
     arms = experiment.contenders(("teardown_raises:buggy", "wrong_after_request"), RunOptions())
-    plans = [experiment.equal(resolve(arm.options)[0], arms) for arm in arms]
+    plans = [experiment.with_shared_load(resolve(arm.options)[0], arms) for arm in arms]
     assert len({(p.scenario, p.users, p.phases, p.probe, p.database.max_connections) for p in plans}) == 1
 
 

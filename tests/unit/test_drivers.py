@@ -82,4 +82,4 @@ def test_connections_that_a_drivers_pool_opens_are_told_from_the_apps(module: st
 
 
 def test_the_logs_are_searched_for_the_drivers_errors() -> None:
-    assert set(drivers.ERRORS) < set(log_patterns.REFUSALS)
+    assert set(drivers.ERRORS) < set(log_patterns.DRIVER_ERRORS)

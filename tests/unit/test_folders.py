@@ -10,7 +10,7 @@ import pytest
 from connleak.model.errors import Error
 from connleak.recording import folders
 from connleak.render.sanitize import escaped_json, harmless
-from connleak.runner import report as results
+from connleak.runner import index
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_lines_are_bounded_and_the_next_one_is_read(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("name", ["javascript:alert(1)", "//evil", "a b", "#x", "?x", "\udcff", '"><script>'])
 def test_a_link_leads_below_its_page_whatever_a_folder_is_called(name: str) -> None:
-    made = results.link(name, "report.html")
+    made = index.link(name, "report.html")
     assert made.startswith("./") and made.endswith("/report.html")
     assert not set(made) & set(' :#?"<>') and made.isascii()
 

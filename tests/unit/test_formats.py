@@ -179,5 +179,7 @@ def test_a_run_of_the_corpus_or_of_an_app_names_the_command_for_it_alone() -> No
     made, _ = leaking()
     assert rerun_command(made.plan) == "connleak run shop:buggy"
     assert rerun_command(msgspec.structs.replace(made.plan, argv=())) == "connleak run shop:buggy"
-    own = msgspec.structs.replace(made.plan, argv=(), target="app", app="gunicorn app:app", url="http://127.0.0.1:1")
+    own = msgspec.structs.replace(
+        made.plan, argv=(), kind="app", target="app", app="gunicorn app:app", url="http://127.0.0.1:1"
+    )
     assert rerun_command(own) == "connleak run --app 'gunicorn app:app' --url http://127.0.0.1:1"

@@ -278,7 +278,7 @@ def test_a_session_that_a_probe_saw_taken_or_opened_is_the_apps_and_orphaned(kin
 
 def test_on_a_server_or_a_database_of_the_apps_own_nobodys_session_is_the_apps() -> None:
     assert kinds(watched_beside_others(ports=(40001,), server={"own_database": True})) == ["orphaned"]
-    assert kinds(watched_beside_others(ports=(40001,), app="gunicorn app:app")) == ["orphaned"]
+    assert kinds(watched_beside_others(ports=(40001,), kind="app", app="gunicorn app:app")) == ["orphaned"]
 
 
 @pytest.mark.parametrize(("probed", "outcome"), [(True, "clean"), (False, "inconclusive")])

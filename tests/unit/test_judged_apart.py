@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from connleak.corpus.archive import unpacked
-from connleak.runner.watch import judged_apart
+from connleak.runner.live_view import judged_apart
 from support.paths import RECORDINGS
 
 

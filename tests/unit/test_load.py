@@ -12,15 +12,19 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 from connleak.model.errors import Error
-from connleak.processes import load as parts
-from connleak.processes.load import Load
+from connleak.processes import locust_load as parts
+from connleak.processes.locust_load import Locustfile, LocustLoad
 from connleak.processes.sockets import listen_local
 from support.plans import plan
 
 
+def made(supervisor, folder) -> LocustLoad:
+    return LocustLoad(supervisor, plan(), folder, 0.0, {}, lambda: Locustfile("steady_load.py"))
+
+
 def test_the_word_that_the_users_have_stopped_is_heard_whichever_read_it_comes_with(tmp_path) -> None:
     ours, theirs = socket.socketpair()
-    load = Load(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), plan(), tmp_path, 0.0, {})
+    load = made(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), tmp_path)
     load._child, load._channel = object(), ours
     read = load._read
     load._read = lambda timeout: read(max(timeout, 0.05))  # so that each read waits for one message
@@ -36,7 +40,7 @@ def test_the_word_that_the_users_have_stopped_is_heard_whichever_read_it_comes_w
     peer.start()
     with ours:
         for _ in range(5):
-            assert load.stop()["requests"] == 7
+            assert load.stop().requests == 7
     peer.join()
 
 
@@ -46,15 +50,15 @@ def test_the_sockets_are_their_owners_alone_whatever_the_umask(tmp_path) -> None
         supervisor = SimpleNamespace(
             scratch=tmp_path, start=lambda *_, **__: object(), need=lambda _: None, stop=lambda *_, **__: None
         )
-        with Load(supervisor, plan(), tmp_path, 0.0, {}), listen_local(tmp_path / "probe.sock"):
+        with made(supervisor, tmp_path), listen_local(tmp_path / "probe.sock"):
             modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("*.sock")}
     finally:
         os.umask(before)
     assert modes == {"load.sock": 0o600, "probe.sock": 0o600}
 
 
-def connected(folder, channel: socket.socket) -> Load:
-    load = Load(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), plan(), folder, 0.0, {})
+def connected(folder, channel: socket.socket) -> LocustLoad:
+    load = made(SimpleNamespace(exit_code=lambda child: None, check=lambda: None), folder)
     load._child, load._channel = object(), channel
     return load
 
@@ -68,7 +72,7 @@ def test_a_set_up_that_took_long_is_no_silence_of_locusts(tmp_path) -> None:
         assert load._connected()
         load.check()
         load._heard -= 2 * parts.SILENT
-        with pytest.raises(Error, match="said nothing"):
+        with pytest.raises(Error, match="sent no message"):
             load.check()
 
 
@@ -79,14 +83,14 @@ def test_half_a_line_is_no_silence(tmp_path) -> None:
     with ours, theirs:
         load._heard -= 2 * parts.SILENT
         theirs.sendall(b'{"say":')
-        load.check(1.0)
+        load._receive(1.0)
 
 
 PLUGIN = """
 import locust
 import json
 from connleak.processes import hosts
-from connleak.locust_plugin import Requests, row_of
+from connleak.locust_requests import Requests, row_of
 log = Requests("requests.jsonl", 0.0)
 for number in range(3000):
     log.write(0.0, row_of(0.1, "/", "GET", None) | {"connleak_elsewhere": "a" * 400 + str(number)})
@@ -105,8 +109,8 @@ for make in (wrapped, lambda: (_ for _ in ()).throw(ConnectionError(said)),
     except OSError as error:
         log.write(0.0, row_of(0.1, "/", "GET", error))
 log.file.close()
-from connleak.locust_plugin import Load
-load = Load.__new__(Load)
+from connleak.locust_plugin import LoadControl
+load = LoadControl.__new__(LoadControl)
 load.log = log
 print(json.dumps({"say": "status", **load.counts()}))
 """
@@ -117,7 +121,7 @@ def test_hosts_that_the_app_names_are_bounded_and_only_those_that_were_refused_a
         [parts.sys.executable, "-c", PLUGIN], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    said = msgspec.json.decode(done.stdout.splitlines()[-1], type=parts.Said)
+    said = msgspec.json.decode(done.stdout.splitlines()[-1], type=parts.Message)
     assert said.elsewhere.refused == {"real.example": 1}
     assert max(said.elsewhere.redirects.values()) >= 3000, "all hosts of one beginning, or beyond those told apart"
     rows = [json.loads(line) for line in (tmp_path / "requests.jsonl").read_text().splitlines()]

@@ -11,8 +11,8 @@ from connleak.model.recording import Machine, NoteCode
 from connleak.processes.supervisor import Supervisor, child_error, wait_until_done
 from connleak.recording.reader import read
 from connleak.recording.writer import Writer
-from connleak.runner.log_patterns import LOGS, REFUSALS, TOO_MANY
-from connleak.runner.session import Run
+from connleak.runner.journal import Journal
+from connleak.runner.log_patterns import DRIVER_ERRORS, LOGS, TOO_MANY
 from support.builders import plan
 
 
@@ -27,10 +27,10 @@ from support.builders import plan
 def test_the_type_of_an_error_decides_its_notes_code_not_its_message(
     tmp_path: Path, error: Error, code: NoteCode
 ) -> None:
-    run = Run(plan(), tmp_path / "run", lambda _: None)
-    with Writer(run.folder, run.plan, Machine()) as run.writer:
-        run.note_error(error)
-    assert [note.code for note in read(run.folder).notes] == [code]
+    journal = Journal(plan(), tmp_path / "run", set())
+    with Writer(journal.folder, journal.plan, Machine()) as journal.writer:
+        journal.note_error(error)
+    assert [note.code for note in read(journal.folder).notes] == [code]
 
 
 def test_a_child_that_ends_is_an_error_of_its_own_type_and_one_that_is_slow_is_not(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_child_that_ends_is_an_error_of_its_own_type_and_one_that_is_slow_is_n
 
 
 def test_each_phrase_in_a_log_has_a_code() -> None:
-    assert LOGS["app.log"] is REFUSALS
-    assert set(REFUSALS.values()) == {NoteCode.DRIVER_ERROR, NoteCode.CONNECTION_CLOSED}
-    assert REFUSALS["server closed the connection unexpectedly"] == NoteCode.CONNECTION_CLOSED
+    assert LOGS["app.log"] is DRIVER_ERRORS
+    assert set(DRIVER_ERRORS.values()) == {NoteCode.DRIVER_ERROR, NoteCode.CONNECTION_CLOSED}
+    assert DRIVER_ERRORS["server closed the connection unexpectedly"] == NoteCode.CONNECTION_CLOSED
     assert LOGS["postgres.log"] == {TOO_MANY: NoteCode.TOO_MANY_CONNECTIONS}

@@ -34,7 +34,7 @@ SUPERVISED = {
     "relay's ports",
     "container's log",
     "parent's end",
-    "document's clock",
+    "document timeout",
 }
 """Each has a test that ends it by an error: here, in tests/faults/test_threads.py, in tests/faults/test_relay.py."""
 
@@ -54,7 +54,8 @@ def clean_watch() -> Recording:
         for window in windows for t in (window.begin, window.end or 0.0)
     )  # fmt: skip
     return Recording(
-        folder="/nowhere", plan=plan(window=5.0, load="none", url="", app="", sample_every=0.5), machine=Machine(),
+        folder="/nowhere",
+        plan=plan(kind="watch", window=5.0, load="none", url="", app="", sample_every=0.5), machine=Machine(),
         phases=phases, samples=tuple(Sample(t / 2, rows) for t in range(33)), snapshots=snapshots,
     )  # fmt: skip
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from connleak.databases import environment as own_app
-from connleak.databases.environment import read_document
 from connleak.model.errors import Error
 from connleak.plan import locustfile as made_load
+from connleak.plan import openapi_document
 from connleak.plan.locustfile import parse_request
 from connleak.plan.openapi import ALL_TEXT, LONGEST_STRING, OPERATIONS, VALUES, Budget, requests_from_openapi
-from connleak.runner import record
+from connleak.plan.openapi_document import read_document
+from connleak.runner.made_load import locustfile_of
 from support.plans import plan
 
 
@@ -136,14 +136,10 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
     """Returns what the load of a plan asks for, as `record` makes it, with the load's own variables."""
 
     def start(**changes: Any) -> list[tuple[str, str, str | None]]:
-        load = contextlib.nullcontext()
-        load.secrets = {}
-        run = types.SimpleNamespace(plan=plan(**changes), folder=tmp_path, load=load, note=lambda *_: None)
-        with contextlib.ExitStack() as parts:
-            record.start_load(run, parts)
-        for name, value in load.secrets.items():
+        made = locustfile_of(plan(**changes), tmp_path, lambda *_: None)
+        for name, value in made.secrets.items():
             monkeypatch.setenv(name, value)
-        return sent((tmp_path / "locustfile.py").read_text(), monkeypatch)
+        return sent(Path(made.path).read_text(), monkeypatch)
 
     return start
 
@@ -218,7 +214,7 @@ def test_a_document_that_is_nested_too_deeply_says_so(tmp_path: Path) -> None:
 
 
 def test_a_document_of_any_size_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_app, "LARGEST_DOCUMENT", 1000)
+    monkeypatch.setattr(openapi_document, "LARGEST_DOCUMENT", 1000)
     path = tmp_path / "openapi.json"
     path.write_text(json.dumps({"a": "x" * 2000}))
     with pytest.raises(Error, match="more than 1000 bytes"):
@@ -282,7 +278,7 @@ def test_an_answer_that_is_no_document_says_so(answer: Callable[..., None], word
 
 @pytest.mark.parametrize("in_head", [True, False])
 def test_a_document_that_comes_drop_by_drop_is_given_up(in_head: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_app, "DOCUMENT_TIME", 0.5)
+    monkeypatch.setattr(openapi_document, "DOCUMENT_TIME", 0.5)
     over = threading.Event()
 
     def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -297,7 +293,7 @@ def test_a_document_that_comes_drop_by_drop_is_given_up(in_head: bool, monkeypat
 
 
 def test_a_document_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_app, "LARGEST_DOCUMENT", 100_000)
+    monkeypatch.setattr(openapi_document, "LARGEST_DOCUMENT", 100_000)
 
     def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")

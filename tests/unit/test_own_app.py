@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from connleak.databases import environment as own_app
-from connleak.databases.environment import filled, first_traceback, need_answers, redirected
+from connleak.databases.environment import filled, redirected
 from connleak.databases.server import Server
 from connleak.model.errors import Error
 from connleak.model.plan import RequestSpec
@@ -17,6 +17,7 @@ from connleak.plan.locustfile import parse_request, render
 from connleak.plan.openapi import requests_from_openapi
 from connleak.plan.options import RunOptions
 from connleak.plan.resolve import resolve
+from connleak.runner.preflight import first_traceback, need_answers
 from support.plans import plan
 
 SERVER = Server(
@@ -128,12 +129,11 @@ def test_an_app_that_answers_with_errors_is_told_with_its_first_traceback(tmp_pa
     assert first_traceback(tmp_path / "app.log")[-1] == "KeyError: 'x'"
     good = '{"t":1,"name":"/"}\n'
     bad = '{"t":1,"name":"/","ok":false,"error":"500 Server Error"}\n'
-    plan, _ = resolve(RunOptions(app="true", url="http://127.0.0.1:1"))
     (tmp_path / "requests.jsonl").write_text(good * 8 + bad * 2)
-    need_answers(plan, tmp_path)
+    need_answers(tmp_path)
     (tmp_path / "requests.jsonl").write_text(good * 7 + bad * 3)
-    with pytest.raises(Error, match=r"(?s)3 of the first 10 answers are server errors.*KeyError: 'x'"):
-        need_answers(plan, tmp_path)
+    with pytest.raises(Error, match=r"(?s)3 of the first 10 responses are server errors.*KeyError: 'x'"):
+        need_answers(tmp_path)
 
 
 @pytest.mark.parametrize(

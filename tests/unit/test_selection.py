@@ -9,7 +9,7 @@ import pytest
 from connleak.corpus.grading import choose
 from connleak.corpus.selection import AREAS, changed_files, is_affected, select
 from connleak.model.errors import Error
-from connleak.runner.experiment import git
+from connleak.runner.revisions import git
 from support.paths import ROOT
 
 

@@ -12,7 +12,7 @@ from connleak.databases.server import Reading
 from connleak.model.recording import Backend, Machine
 from connleak.recording import reader
 from connleak.recording.writer import Writer
-from connleak.runner.record import is_ours
+from connleak.runner.session import Session
 from support.builders import backend
 from support.plans import plan
 
@@ -66,9 +66,9 @@ def test_on_a_shared_server_the_others_are_left_out_and_named_once(tmp_path: Pat
 def test_a_session_is_the_apps_by_its_name_by_the_probes_word_or_by_its_socket(
     name: str, known: bool, owned: bool, ours: bool
 ) -> None:
-    run = SimpleNamespace(
+    session = SimpleNamespace(
         server=SimpleNamespace(app_name="connleak-app"),
-        collector=SimpleNamespace(saw=lambda pid: known and pid == 7),
+        probes=SimpleNamespace(saw=lambda pid: known and pid == 7),
         app=SimpleNamespace(owns=lambda row: owned and row.client_port == 40007),
     )
-    assert is_ours(run, named(7, name)) is ours
+    assert Session.is_of_app(session, named(7, name)) is ours

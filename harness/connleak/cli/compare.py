@@ -21,13 +21,14 @@ from connleak.model.plan import Plan
 from connleak.plan.options import RunOptions
 from connleak.recording.folders import empty_folder, folder_for, follow_link
 from connleak.render import comparison
-from connleak.runner import chart_process, report
-from connleak.runner.signals import need_lab, terminating
+from connleak.runner import chart_process, index, report
+from connleak.runner.requirements import need_lab
+from connleak.runner.signals import terminating
 
 if TYPE_CHECKING:
     from connleak.runner.experiment import Contender, Step
+    from connleak.runner.parts import Progress
     from connleak.runner.report import Judged
-    from connleak.runner.session import Progress
 
 EXIT_CODES = """
 Exit codes: 0 the last one is fixed and no worse, 1 not fixed or worse, 2 wrong usage, 3 undecided.
@@ -87,7 +88,7 @@ def compare(
         if place:
             report.keep_comparison(place, found, arms, diffs)
             if place.parent == Path("reports"):
-                report.write_index(place.parent)
+                index.write_index(place.parent)
     show_comparison(found, form)
     if place:
         shown = f"report: {place}/compare.html   charts: {place}/overlay.svg, {place}/multiples.svg"

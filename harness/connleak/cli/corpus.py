@@ -13,7 +13,8 @@ from connleak.model.target import Target, Variant
 from connleak.plan import catalog
 from connleak.recording import folders
 from connleak.recording.folders import folder_for
-from connleak.runner.signals import need_lab, terminating
+from connleak.runner.requirements import need_lab
+from connleak.runner.signals import terminating
 
 
 @click.command()
@@ -79,7 +80,7 @@ def corpus(
 def selected(expression: str, since: str | None, draw: int | None) -> list[tuple[Target, Variant]]:
     """Return the variants to run: those that -k selects, reduced by --since and --draw."""
     from connleak.corpus import grading, selection
-    from connleak.runner import experiment
+    from connleak.runner.revisions import git
 
     pairs = grading.choose(expression)
     if since is None:
@@ -87,7 +88,7 @@ def selected(expression: str, since: str | None, draw: int | None) -> list[tuple
             raise Error("--draw requires --since: it adds to the variants that changed", "connleak corpus --since main")
         return pairs
     files = selection.changed_files(catalog.corpus(), since)
-    head = experiment.git(catalog.corpus(), "rev-parse", "HEAD")
+    head = git(catalog.corpus(), "rev-parse", "HEAD")
     left = selection.select(pairs, files, draw or 0, head)
     if not left:
         raise Error(f"no variant changed since {since}", f"connleak corpus --since {since} --draw 60")

@@ -9,7 +9,8 @@ import rich_click as click
 from connleak.cli.output import err, escaped, sweep
 from connleak.model.errors import Error
 from connleak.recording.folders import folder_for
-from connleak.runner.signals import need_lab, terminating
+from connleak.runner.requirements import need_lab
+from connleak.runner.signals import terminating
 
 
 @click.command()

@@ -11,6 +11,7 @@ from connleak.model.errors import Error
 from connleak.recording.folders import follow_link
 from connleak.render.sanitize import harmless
 from connleak.runner import chart_process, report
+from connleak.runner.index import write_index
 
 REPORTS = Path("reports")
 
@@ -30,7 +31,7 @@ def index() -> Path:
     """Return the index of all runs, written anew."""
     if not REPORTS.is_dir():
         raise Error("there are no runs in this directory: it has no folder reports/", "connleak run missing_remove")
-    return report.write_index(REPORTS)
+    return write_index(REPORTS)
 
 
 def page_of(folder: Path) -> Path:

@@ -39,7 +39,7 @@ def probe(command: tuple[str, ...], probe: str, out: str | None, collector: str 
     sweep()
     if collector:
         address = parse_host_port(collector, "--collector")
-        sys.exit(instrument.run_for(command, address, name or socket.gethostname()))
+        sys.exit(instrument.run_relayed(command, address, name or socket.gethostname()))
     folder = folder_for(out, f"probe-{Path(command[0]).name}")
     if not out:
         point_latest(folder)
@@ -47,4 +47,4 @@ def probe(command: tuple[str, ...], probe: str, out: str | None, collector: str 
     def begun() -> None:
         err.print(escaped(f"connleak: pid {os.getpid()}; holder table: connleak holders {folder}"), style="dim")
 
-    sys.exit(instrument.run_here(command, folder, probe, begun))
+    sys.exit(instrument.run_local(command, folder, probe, begun))

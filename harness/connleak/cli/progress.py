@@ -14,7 +14,7 @@ from connleak.model.plan import Plan
 from connleak.render.series import by_category
 
 if TYPE_CHECKING:
-    from connleak.runner.session import Progress
+    from connleak.runner.parts import Progress
 
 
 @contextlib.contextmanager

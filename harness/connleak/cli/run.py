@@ -30,8 +30,9 @@ from connleak.plan import project_file, trust
 from connleak.plan.options import RunOptions, Secrets
 from connleak.plan.resolve import resolve
 from connleak.recording.folders import folder_for, point_latest
-from connleak.runner import chart_process, report
-from connleak.runner.signals import need_lab, terminating
+from connleak.runner import chart_process, index, report
+from connleak.runner.requirements import need_lab
+from connleak.runner.signals import terminating
 
 INTERRUPTED = "interrupted: stopping all processes, then judging what was recorded; interrupt again to stop at once"
 
@@ -83,13 +84,14 @@ def run_once(plan: Plan, secrets: Secrets, out: str | None) -> tuple[Path, Recor
     """Run a plan and show its progress; return the folder, its recording, and the verdict."""
     need_lab(plan.load)
     sweep()
+    from connleak.runner.parts import Callbacks
     from connleak.runner.record import record
 
     folder = folder_for(out, f"{plan.target}-{plan.variant}")
     try:
         with terminating(lambda: err.print(INTERRUPTED, style="yellow")):
             with progress(err, plan) as show:
-                record(plan, secrets, folder, show)
+                record(plan, secrets, folder, Callbacks(progress=show))
             if not out:
                 point_latest(folder)
             recording, verdict = judge_new(folder, indexed=not out)
@@ -110,5 +112,5 @@ def judge_new(folder: Path, *, indexed: bool) -> tuple[Recording, Verdict]:
             report.keep_verdict(folder, verdict)
             report.keep_excerpts(folder, recording, verdict)
             if indexed:
-                report.write_index(folder.parent)
+                index.write_index(folder.parent)
     return recording, verdict

@@ -27,8 +27,7 @@ from connleak.runner import chart_process, report
 from connleak.runner.signals import terminating
 
 if TYPE_CHECKING:
-    from connleak.runner.session import Run
-    from connleak.runner.watch import Now
+    from connleak.runner.parts import Moment
 
 LINE_EVERY = 10.0
 """Seconds between two lines where stderr is not a terminal."""
@@ -96,13 +95,15 @@ def watch(
         argv=options.command_line(),
         follow=bool(follow),
         users=users,
+        seconds=seconds or 0.0,
+        until_leak=until_leak,
     )
     plan, secrets = watch_plan(chosen)
     folder = folder_for(out, f"{plan.target}-{plan.variant}")
     if follow:
         record_followed(plan, secrets, folder)
     else:
-        record_watched(plan, secrets, folder, seconds=seconds, until_leak=until_leak)
+        record_watched(plan, secrets, folder)
     if not out:
         point_latest(folder)
     sys.exit(exit_code(conclude(folder, "" if follow else form), "", False))
@@ -124,30 +125,34 @@ def record_for(address: str, seconds: float, allowed: tuple[str, ...]) -> Path:
     """Record the database at an address for some seconds; return the folder."""
     sweep()
     window = seconds / WINDOWS
-    chosen = WatchOptions(address=address, window=window, every=min(1.0, window / 10), allow_remote=allowed)
+    chosen = WatchOptions(
+        address=address, window=window, every=min(1.0, window / 10), allow_remote=allowed, seconds=seconds
+    )
     plan, secrets = watch_plan(chosen)
     folder = folder_for(None, f"{plan.target}-{plan.variant}")
-    record_watched(plan, secrets, folder, seconds=seconds, until_leak=False)
+    record_watched(plan, secrets, folder)
     return folder
 
 
-def record_watched(plan: Plan, secrets: Secrets, folder: Path, *, seconds: float | None, until_leak: bool) -> None:
+def record_watched(plan: Plan, secrets: Secrets, folder: Path) -> None:
     """Record a watch, shown on the terminal."""
-    from connleak.runner.watch import watch
+    from connleak.runner.parts import Callbacks
+    from connleak.runner.record import record
 
     with terminating(), screen() as show:
-        watch(plan, secrets, folder, show, until_leak=until_leak, seconds=seconds)
+        record(plan, secrets, folder, Callbacks(moment=show))
 
 
 def record_followed(plan: Plan, secrets: Secrets, folder: Path) -> None:
     """Record a load that another process generates; it reads what happens as lines of JSON."""
-    from connleak.runner.watch import follow
+    from connleak.runner.parts import Callbacks
+    from connleak.runner.record import record
 
-    def begun(run: Run) -> None:
-        send({"folder": str(run.folder), "origin": run.origin})
+    def opened(place: Path, origin: float) -> None:
+        send({"folder": str(place), "origin": origin})
 
     with terminating():
-        follow(plan, secrets, folder, send, begun)
+        record(plan, secrets, folder, Callbacks(moment=send, opened=opened))
 
 
 def send(message: object) -> None:
@@ -160,7 +165,7 @@ def send(message: object) -> None:
 
 
 @contextlib.contextmanager
-def screen() -> Iterator[Callable[[Now], None]]:
+def screen() -> Iterator[Callable[[Moment], None]]:
     """Yield the function that shows a moment: a screen on a terminal, a line every ten seconds elsewhere."""
     if err.is_terminal:
         with Live(console=err, auto_refresh=False, screen=False, transient=True) as live:
@@ -168,7 +173,7 @@ def screen() -> Iterator[Callable[[Now], None]]:
         return
     last = [-LINE_EVERY]
 
-    def show(now: Now) -> None:
+    def show(now: Moment) -> None:
         if time.monotonic() - last[0] >= LINE_EVERY:
             last[0] = time.monotonic()
             err.print(escaped(watch_screen.line(now)))

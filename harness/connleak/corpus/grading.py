@@ -139,7 +139,7 @@ def run_variant(name: str, folder: Path) -> Graded:
     folder.mkdir(mode=0o700, parents=True)
     try:
         made, private = resolve(RunOptions(target=name))
-        record(made, private, folder, lambda _: None)
+        record(made, private, folder)
         _, verdict = report.judge_whole(folder)
     except Error as error:
         return replace(row, problems=(error.message,), seconds=round(time.monotonic() - began, 1))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from connleak.model.errors import Error
 from connleak.model.target import Target, Variant
+from connleak.runner.revisions import call_git
 
 Pair = tuple[Target, Variant]
 
@@ -41,15 +41,6 @@ def changed_files(repository: Path, since: str) -> list[str]:
             raise Error(f"--since {since}: {reason[-1]}", f"git -C {repository} log --oneline")
         names += [name for name in done.stdout.split("\0") if name]
     return names
-
-
-def call_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run git in a folder; raise Error when it is not installed."""
-    argv = ["git", "-C", str(folder), *words]
-    try:
-        return subprocess.run(argv, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise Error("git is not installed", "apt-get install git", exit_code=4) from None
 
 
 def is_affected(target: Target, variant: Variant, files: Iterable[str]) -> bool:

@@ -49,7 +49,7 @@ class Facts:
     @property
     def watched(self) -> bool:
         """Whether the recording is of a live server, whose load connleak does not control."""
-        return self.plan.window > 0
+        return self.plan.kind == "watch"
 
     @property
     def last(self) -> IdleWindow | None:

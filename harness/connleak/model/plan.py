@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from connleak.model.addresses import HostPort
 from connleak.model.struct import Seconds, Struct
 
 FORMAT = 2
 """Version of the recording's folder; raised when an older reader would misread a newer recording."""
+
+
+Kind = Literal["target", "app", "remote", "watch", "follow", "probe"]
+"""What a session is made of: a target of the corpus, an app of the user's, an app on other hosts, a live server that is
+watched, another tool's load that is followed, or a command with the probe alone. See runner/compose.py."""
 
 
 class Database(Struct, frozen=True, kw_only=True):
@@ -44,6 +51,7 @@ class RequestSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """Everything that is needed to repeat a run, without its secrets."""
 
+    kind: Kind
     target: str
     variant: str
     app: str
@@ -65,8 +73,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     """With a sensitivity: seconds after which no further cycle starts."""
     max_idle_connections: int | None = None
     """Without a probe: how many idle connections the app's pools may keep."""
-    load: str = "locust"
-    listens: str = "http"
+    load: Literal["locust", "none"] = "locust"
+    listens: Literal["http", "tcp", "load"] = "http"
+    """What answers: the app by HTTP or TCP, or the load, which the app calls."""
     services: tuple[str, ...] = ()
     sql: str = ""
     requirements: tuple[str, ...] = ()
@@ -89,7 +98,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     at_rate: Seconds = 0.0
     """Requests per second for which the time to exhaustion is estimated; 0: no estimate."""
     window: Seconds = 0.0
-    """Length of each window of a watched server, whose load connleak does not generate; 0 in a run."""
+    """Seconds of each window of a watch."""
+    seconds: Seconds = 0.0
+    """Seconds after which a watch ends; 0: when it is interrupted."""
+    until_leak: bool = False
+    """Whether a watch ends as soon as a leak or fault is certain."""
     workers: int = 0
     """Local Locust workers, in addition to a master."""
     expect_workers: int = 0

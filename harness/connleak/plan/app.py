@@ -29,6 +29,7 @@ def app_plan(options: RunOptions) -> Plan:
         check_loopback_url(options.url, "--url", options.allow_remote)
     scenario = scenario_of(options)
     return Plan(
+        kind="app" if words else "remote",
         target="app",
         variant=Path(words[0]).name if words else "elsewhere",
         app=options.app or "",

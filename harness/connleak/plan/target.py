@@ -19,6 +19,7 @@ def target_plan(options: RunOptions) -> Plan:
     locustfile = options.locustfile or str(catalog.scenario(variant.scenario))
     schema = Path(target.folder, "schema.sql")
     return Plan(
+        kind="target",
         target=target.name,
         variant=variant.name,
         app=command,

@@ -29,6 +29,9 @@ class WatchOptions(Struct, frozen=True, kw_only=True):
     """Whether another process generates the load, and sends when it starts and stops."""
     users: int = 1
     """Users of a load that is followed."""
+    seconds: float = 0.0
+    """The time after which the watch ends; 0: at Ctrl-C."""
+    until_leak: bool = False
 
 
 def watch_plan(options: WatchOptions) -> tuple[Plan, Secrets]:
@@ -44,6 +47,7 @@ def watch_plan(options: WatchOptions) -> tuple[Plan, Secrets]:
     database = parse_database(options.address, options.allow_remote)
     listen = parse_host_port(options.listen, "--listen") if options.listen else None
     plan = Plan(
+        kind="follow" if options.follow else "watch",
         target="locust" if options.follow else "watch",
         variant=database.kind,
         app="",
@@ -58,6 +62,8 @@ def watch_plan(options: WatchOptions) -> tuple[Plan, Secrets]:
         sample_every=options.every,
         load="locust" if options.follow else "none",
         window=0.0 if options.follow else options.window,
+        seconds=options.seconds,
+        until_leak=options.until_leak,
         max_idle_connections=options.max_idle,
         listen=listen,
         remote=options.allow_remote,

@@ -1,4 +1,4 @@
-"""Upgrade of recordings in format 1, whose notes, events and requests have sentences where format 2 has codes."""
+"""Upgrade of recordings in format 1: sentences instead of codes, and a plan without a kind."""
 
 from __future__ import annotations
 
@@ -8,11 +8,24 @@ from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
+from connleak.model.plan import Kind
 from connleak.model.recording import Note, NoteCode, NoteFacts, Request, Words
 from connleak.model.struct import Seconds, Struct
 from connleak.recording.format import EventLine
 
 T = TypeVar("T")
+
+
+def kind_of_old_plan(fields: dict[str, Any]) -> Kind:
+    """Derive the kind of a plan that was written before plans had one."""
+    kinds: tuple[tuple[object, Kind], ...] = (
+        (fields.get("window"), "watch"),
+        (fields.get("target") == "probe" and fields.get("load") == "none", "probe"),
+        (fields.get("target") == "locust" and not fields.get("app"), "follow"),
+        (not fields.get("app"), "remote"),
+        (fields.get("target") == "app", "app"),
+    )
+    return next((kind for found, kind in kinds if found), "target")
 
 
 class Lines(Protocol):
@@ -148,6 +161,7 @@ LONGEST_PORT = 5
 def with_present_names(raw: dict[str, Any]) -> dict[str, Any]:
     """Return a stored plan's fields by their present names and types: addresses were HOST:PORT."""
     found = {FORMER_NAMES.get(name, name): value for name, value in raw.items()}
+    found.setdefault("kind", kind_of_old_plan(found))
     for name in HOST_PORTS:
         if isinstance(found.get(name), str):
             host, _, port = found[name].rpartition(":")

@@ -12,6 +12,7 @@ def rerun_command(plan: Plan) -> str:
     argv = [word for n, word in enumerate(plan.argv) if word != "--out" and plan.argv[n - 1 if n else 0] != "--out"]
     argv = [word for word in argv if not word.startswith("--out=")]
     if argv[:1] not in (["run"], ["compare"]):
-        argv = ["run", "--app", plan.app] if plan.target == "app" else ["run", f"{plan.target}:{plan.variant}"]
-        argv += ["--url", plan.url] if plan.target == "app" and plan.url else []
+        own = plan.kind in ("app", "remote")
+        argv = ["run", "--app", plan.app] if own else ["run", f"{plan.target}:{plan.variant}"]
+        argv += ["--url", plan.url] if own and plan.url else []
     return shlex.join(["connleak", *argv])

@@ -1,6 +1,6 @@
-"""Where a run that goes on is asked who has what: a local socket, for this user and root, named in the run's folder.
+"""A local socket at which this user and root get the current holder table of a session.
 
-`control.json` says where it is while it is there. Nobody is signalled: who asks a run that has ended finds nobody.
+`control.json` in the session's folder has its path while the session runs.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ from connleak.recording.format import json_line
 NAME = "control.json"
 QUESTION = b"holders\n"
 PATIENCE = 10.0
-"""Seconds in which an answer must have come."""
+"""Seconds in which an answer must arrive."""
 SLOW = 1.0
-"""Seconds that who asks may take to ask, and to read."""
+"""Seconds that a client may take to send its request, and to read."""
 LARGEST = 64 << 20
+"""Bytes of an answer."""
 SMALL = 10_000
-"""Bytes that control.json may have."""
+"""Bytes of control.json."""
 SOCKET = "control.sock"
 
 
 class Where(Struct, frozen=True):
-    """Who records into a folder, and where it is asked."""
+    """The process that records into a folder, and the path of its socket."""
 
     pid: int
     path: str
 
 
 class Answer(Struct, frozen=True, omit_defaults=True):
-    """The table, or why there is none."""
+    """The table, or the reason why there is none."""
 
     table: Table | None = None
     error: str = ""
@@ -57,14 +58,14 @@ _answer = msgspec.json.Decoder(Answer)
 
 
 class Control:
-    """Answers in a thread of its own, from when it is opened until it is closed."""
+    """The server of the socket, in a thread of its own."""
 
-    def __init__(self, folder: Path, scratch: Path, ask: Callable[[], Table], tell: Tell) -> None:
+    def __init__(self, folder: Path, scratch: Path, answer: Callable[[], Table], report: Tell) -> None:
         self._file = folder / NAME
         self._path = scratch / SOCKET
-        self._ask = ask
+        self._table = answer
         self._stop = False
-        self._thread = Supervised("control", self._run, tell)
+        self._thread = Supervised("control", self._run, report)
 
     def __enter__(self) -> Control:
         self._listener = socket.socket(socket.AF_UNIX)
@@ -73,7 +74,7 @@ class Control:
         self._listener.listen(64)
         self._listener.settimeout(0.1)
         self._thread.start()
-        with contextlib.suppress(OSError):  # a folder that takes nothing ends the run elsewhere, and says why
+        with contextlib.suppress(OSError):  # the writer reports a folder that cannot be written
             write_json(self._file, Where(os.getpid(), str(self._path)))
         return self
 
@@ -90,7 +91,7 @@ class Control:
             except TimeoutError:
                 continue
             except OSError:
-                time.sleep(0.1)  # no descriptor is left, or who asked has gone
+                time.sleep(0.1)  # no descriptor is left, or the client has gone
                 continue
             with line, contextlib.suppress(OSError):
                 line.settimeout(SLOW)
@@ -99,20 +100,20 @@ class Control:
 
     def _answer(self) -> Answer:
         try:
-            return Answer(self._ask())
+            return Answer(self._table())
         except Error as error:
             return Answer(error=error.message)
         except Exception as error:
-            return Answer(error=f"nobody can be asked now: {error!r:.200}")
+            return Answer(error=f"there is no table now: {error!r:.200}")
 
 
 def ask(folder: Path) -> Answer | None:
-    """Returns what the connleak that records into a folder now answers; None when there is none."""
+    """Return the answer of the connleak that records into a folder; None if none does."""
     try:
         where = decode(_where, folders.read(folder / NAME, SMALL))
     except (OSError, Error, InvalidMessage):
         return None
-    if not is_control_socket(Path(where.path)):  # a folder of a stranger's may name any socket
+    if not is_control_socket(Path(where.path)):  # a folder from elsewhere may name any socket
         return None
     deadline = time.monotonic() + PATIENCE
     with socket.socket(socket.AF_UNIX) as line:
@@ -125,23 +126,23 @@ def ask(folder: Path) -> Answer | None:
             line.sendall(QUESTION)
             data = received(line, deadline)
         except TimeoutError:
-            told = f"the connleak that records into it (pid {where.pid}) did not answer within {PATIENCE:.0f} s"
-            return Answer(error=told)
+            why = f"the connleak that records into it (pid {where.pid}) did not answer within {PATIENCE:.0f} s"
+            return Answer(error=why)
         except (OSError, ValueError, struct.error):
             return None
     try:
         return decode(_answer, data) if data else None
     except InvalidMessage as error:
-        return Answer(error=f"what pid {where.pid} answered could not be understood: {error}")
+        return Answer(error=f"the answer of pid {where.pid} cannot be decoded: {error}")
 
 
 def is_control_socket(path: Path) -> bool:
-    """Tell whether a path may be where a run answers: the name that `Control` gives, in a scratch folder."""
+    """Tell if a path may be a session's socket: the name that `Control` gives it, in a scratch folder."""
     return path.name == SOCKET and path.parent.name.startswith(PREFIX)
 
 
 def received(line: socket.socket, deadline: float) -> bytes:
-    """Returns all that is said until the other end closes; raises TimeoutError, or ValueError when it is too much."""
+    """Return the bytes up to the end of the connection; raise TimeoutError, or ValueError for too many bytes."""
     data = b""
     while part := line.recv(1 << 18):
         data += part

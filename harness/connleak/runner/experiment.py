@@ -1,9 +1,8 @@
-"""Fixes as an experiment: each arm run in turn, round after round, until the answer is clear or the time is over."""
+"""Compare fixes by an experiment: run each arm in turn, for several rounds, until the answer is clear or time is up."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +12,6 @@ from msgspec.structs import replace
 
 from connleak.comparing import compare
 from connleak.comparing.conditions import format_condition
-from connleak.corpus.selection import call_git
 from connleak.model.comparison import Comparison
 from connleak.model.errors import Error
 from connleak.model.plan import Plan
@@ -21,33 +19,32 @@ from connleak.model.struct import Struct
 from connleak.plan import catalog
 from connleak.plan.options import RunOptions
 from connleak.plan.resolve import resolve
-from connleak.processes.supervisor import Supervisor, wait_until_done
+from connleak.processes.supervisor import Supervisor
 from connleak.recording import folders, reader
 from connleak.runner import report as results
+from connleak.runner.parts import Callbacks, Progress
 from connleak.runner.record import record
 from connleak.runner.report import Judged
-from connleak.runner.session import Progress
+from connleak.runner.revisions import check_out, git
 
 HINT = "connleak compare missing_remove:buggy missing_remove:fixed"
 RANK = ("buggy", "wrong", "control", "fixed")
 """The order in which a whole target is compared: the bug first, a fix last."""
 
 WORKING = "the working tree"
-CHECKOUT = 600.0
-"""Seconds that git may take for a work tree."""
 DIFF = 40_000
 """Characters of a difference between revisions that a report shows."""
 
 
 class Contender(Struct, frozen=True, kw_only=True):
-    """What one arm runs: its name, and the options that its plans are made of anew for each run (ports are taken)."""
+    """One arm: its name, and the options from which each of its runs is planned (with ports of its own)."""
 
     name: str
     options: RunOptions
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One run of a round, for whoever shows how far it is."""
+    """One run of a round, to be displayed."""
 
     round: int
     arm: str
@@ -55,17 +52,17 @@ class Step(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-Told = Callable[[Step], None]
+ReportStep = Callable[[Step], None]
 Watch = Callable[[Plan], contextlib.AbstractContextManager[Callable[[Progress], None]]]
 
 
 def unwatched(_: Plan) -> contextlib.AbstractContextManager[Callable[[Progress], None]]:
-    """Shows nothing of how far a run is."""
+    """Display no progress."""
     return contextlib.nullcontext(lambda _: None)
 
 
 def contenders(names: tuple[str, ...], options: RunOptions) -> list[Contender]:
-    """Returns the arms of variants: one target's all, or those named; a later name may be a bare variant's."""
+    """Return the arms of all variants of a target, or of those named; a later name may be that of a variant alone."""
     found: list[Contender] = []
     seen = Counter[str]()
     first, _ = catalog.find(names[0])
@@ -81,14 +78,14 @@ def contenders(names: tuple[str, ...], options: RunOptions) -> list[Contender]:
         arm = short if not again else f"{short} again" + (f" {again}" if again > 1 else "")
         found.append(Contender(name=arm, options=replace(options, target=f"{target.name}:{variant.name}")))
     if len(found) < 2:
-        raise Error(f"compare {names[0]}: one thing alone cannot be compared", f"connleak compare {names[0]} ...")
-    need_one_world(found)
+        raise Error(f"compare {names[0]}: a comparison takes two variants or more", f"connleak compare {names[0]} ...")
+    need_one_load(found)
     return found
 
 
 @contextlib.contextmanager
 def revisions(refs: tuple[str, ...], options: RunOptions) -> Iterator[list[Contender]]:
-    """Yields the arms of revisions of the app, each in a work tree of its own; after a single one what is there."""
+    """Yield the arms of revisions, each in a work tree; a single revision is compared with the working tree."""
     again = next((ref for number, ref in enumerate(refs) if ref in refs[:number]), "")
     if again:
         raise Error(f"--git-ref {again} is given twice", "connleak compare --app ... --git-ref main --git-ref my-fix")
@@ -98,7 +95,7 @@ def revisions(refs: tuple[str, ...], options: RunOptions) -> Iterator[list[Conte
     arms = []
     with Supervisor() as keeper:
         for number, ref in enumerate(refs):
-            tree = keeper.scratch / f"{keeper.scratch.name}-{number}"  # git registers it by this name, nobody else's
+            tree = keeper.scratch / f"{keeper.scratch.name}-{number}"  # unique, since git registers the tree under it
             keeper.remove_at_end(kept / tree.name)
             check_out(keeper, top, tree, ref)
             arms.append(Contender(name=ref, options=replace(options, cwd=str(tree / cwd.relative_to(top)))))
@@ -107,26 +104,8 @@ def revisions(refs: tuple[str, ...], options: RunOptions) -> Iterator[list[Conte
         yield arms
 
 
-def check_out(keeper: Supervisor, top: Path, tree: Path, ref: str) -> None:
-    """Makes a work tree of a revision; git has children, which would outlive it if we ended it ourselves."""
-    git(top, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", said=f"there is no revision {ref}")
-    argv = ["git", "-C", str(top), "worktree", "add", "--detach", str(tree), ref]
-    log = keeper.scratch / "git.log"
-    child = keeper.start(f"git worktree add {ref}", argv, cwd=top, env=os.environ, log=log)
-    wait_until_done(keeper, child, CHECKOUT)
-
-
-def git(folder: Path, *words: str, said: str = "") -> str:
-    """Returns what git says in a folder; raises Error with its last line when it refuses, or with `said`."""
-    done = call_git(folder, *words)
-    if done.returncode:
-        said = said or (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise Error(f"git {words[0]} in {folder}: {said}", "git log --oneline")
-    return done.stdout.strip()
-
-
 def differences(arms: list[Contender]) -> dict[str, str]:
-    """Returns how each later revision differs from the first one; of variants the catalog tells at any time."""
+    """Return {revision: its difference from the first}; nothing for variants, whose differences the catalog has."""
     first = arms[0]
     found = {}
     for arm in arms[1:] if not first.options.target else ():
@@ -136,24 +115,24 @@ def differences(arms: list[Contender]) -> dict[str, str]:
 
 
 def run_rounds(
-    arms: list[Contender], folder: Path, rounds: int, limit: float, told: Told, watch: Watch
+    arms: list[Contender], folder: Path, rounds: int, limit: float, report: ReportStep, watch: Watch
 ) -> dict[str, list[Judged]]:
-    """Runs the arms in turn into `folder`, at least `rounds` times; more until it is clear or `limit` is over.
+    """Run the arms in turn into `folder`, `rounds` times and more until the answer is clear or `limit` is over.
 
-    Returns the runs of the whole rounds; an interruption ends it after them.
+    Return the runs of the complete rounds; an interruption drops those of an incomplete one.
     """
     done: dict[str, list[Judged]] = {arm.name: [] for arm in arms}
     began = time.monotonic()
     number = 0
     try:
-        while number < rounds or (not compare(done).clear and lasts(began, number, limit)):
+        while number < rounds or (not compare(done).clear and has_time(began, number, limit)):
             number += 1
             for index, arm in enumerate(arms, 1):  # fix/a and fix-a are two
                 place = folder / f"{number}-{index}-{arm.name.replace('/', '-').replace(':', '-').replace(' ', '-')}"
                 start = time.monotonic()
                 done[arm.name].append(run_one(arm, arms, place, watch))
                 outcome = done[arm.name][-1][1].outcome
-                told(Step(round=number, arm=arm.name, outcome=outcome, seconds=time.monotonic() - start))
+                report(Step(round=number, arm=arm.name, outcome=outcome, seconds=time.monotonic() - start))
     except KeyboardInterrupt:
         whole = min(len(runs) for runs in done.values())
         return {name: runs[:whole] for name, runs in done.items()}
@@ -161,22 +140,22 @@ def run_rounds(
 
 
 def run_one(arm: Contender, arms: list[Contender], place: Path, watch: Watch) -> Judged:
-    """Runs an arm once, and judges it. An interrupted run is no part of the experiment: KeyboardInterrupt."""
-    made, private = resolve(arm.options)
-    made = equal(made, arms)
+    """Run an arm once and judge it; raise KeyboardInterrupt if the run was interrupted."""
+    made, secrets = resolve(arm.options)
+    made = with_shared_load(made, arms)
     with watch(made) as report:
-        record(made, private, place, report)
+        record(made, secrets, place, Callbacks(progress=report))
     return results.judge_whole(place)
 
 
-def lasts(began: float, rounds: int, limit: float) -> bool:
-    """Tells whether there is time for one more round."""
-    gone = time.monotonic() - began
-    return gone + gone / rounds <= limit
+def has_time(began: float, rounds: int, limit: float) -> bool:
+    """Tell if there is time for one more round."""
+    elapsed = time.monotonic() - began
+    return elapsed + elapsed / rounds <= limit
 
 
-def equal(made: Plan, arms: list[Contender]) -> Plan:
-    """Returns a plan under the load of all: the first arm's scenario, the most users, the longest load, one probe."""
+def with_shared_load(made: Plan, arms: list[Contender]) -> Plan:
+    """Return a plan with the load that all arms share: one scenario, the most users, the longest load, one probe."""
     variants = [catalog.find(arm.options.target)[1] for arm in arms if arm.options.target]
     if not variants:
         return made
@@ -193,8 +172,8 @@ def equal(made: Plan, arms: list[Contender]) -> Plan:
     )
 
 
-def need_one_world(arms: list[Contender]) -> None:
-    """Raises Error for arms that no load could be the same for: other protocols, databases, or none at all."""
+def need_one_load(arms: list[Contender]) -> None:
+    """Raise Error if the arms cannot share one load, since their protocols, loads or databases differ."""
     for name in ("listens", "load", "database"):
         whose: dict[str, list[str]] = {}
         for arm in arms:
@@ -203,22 +182,22 @@ def need_one_world(arms: list[Contender]) -> None:
                 value = target.database if name == "database" else getattr(variant, name)
                 whose.setdefault(value or "locust", []).append(arm.name)
         if len(whose) > 1:
-            told = "; ".join(f"{value}: {', '.join(names)}" for value, names in whose.items())
-            raise Error(f"these cannot be compared, since they differ in {name} ({told})", HINT)
+            differences = "; ".join(f"{value}: {', '.join(names)}" for value, names in whose.items())
+            raise Error(f"these cannot be compared, since they differ in {name} ({differences})", HINT)
 
 
 def read_arms(arms: dict[str, list[Path]]) -> dict[str, list[Judged]]:
-    """Returns the runs in folders, judged anew."""
+    """Return the runs in folders, judged again."""
     return {name: [results.judge_folder(place) for place in places] for name, places in arms.items()}
 
 
 def is_recorded(name: str) -> bool:
-    """Tells whether a word of the command line is a folder of a run or of a comparison."""
+    """Tell if an argument is the folder of a run or of a comparison."""
     return any(folders.is_file(folders.follow_link(name) / file) for file in ("plan.json", "compare.json"))
 
 
 def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
-    """Returns arms of run folders: those of a comparison's folder, or the folders grouped by what they ran."""
+    """Return the arms of run folders: those of a comparison, or the folders grouped by target and variant."""
     if len(names) == 1:
         place = folders.follow_link(names[0])
         kept = reader.read_json(place / "compare.json", Comparison, HINT)
@@ -235,7 +214,7 @@ def named_folders(names: tuple[str, ...]) -> dict[str, list[Path]]:
 
 
 def need_alike(comparison: Comparison, allowed: bool) -> None:
-    """Raise Error if the conditions of the runs differ so that their figures cannot be compared."""
+    """Raise Error if the runs differ so much that their figures cannot be compared."""
     forbidden = [format_condition(condition) for condition in comparison.differing_conditions if condition.forbids]
     if forbidden and not allowed:
         raise Error(f"these runs cannot be compared: {'; '.join(forbidden)}", "connleak compare ... --allow-unlike")

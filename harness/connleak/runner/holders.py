@@ -1,4 +1,4 @@
-"""The holder table of a run's folder: of now while the run goes on, afterwards of its first refusal or its end."""
+"""The holder table of a folder: of now while a session records into it, else of its first timeout or its end."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ LABELS = {"now": ("asked",), "exhausted": ("exhausted",), "quiet": ("quiet", "re
 
 
 def table(folder: Path, at: str | None = None) -> Table:
-    """Returns the table that was asked for; by default the first there is of now, exhausted, quiet."""
-    again = f"connleak holders {folder} --at quiet"
+    """Return the requested table; by default the first that exists of now, exhausted, quiet."""
+    command = f"connleak holders {folder} --at quiet"
     answer = control.ask(folder) if at in (None, "now") else None
     if answer is not None and answer.error:
-        raise Error(f"{folder}: {answer.error}", again)
+        raise Error(f"{folder}: {answer.error}", command)
     if answer is not None and answer.table is not None:
         return answer.table
     if at == "now":
         reader.read_plan(folder)
-        raise Error(f"{folder}: no run, watch or probe records into it now, so nobody can be asked", again)
+        raise Error(f"{folder}: no run, watch or probe records into it now", command)
     read = reader.read(folder)
     for name in [at] if at else ["exhausted", "quiet"]:
         snapshot = newest(read, name)
@@ -32,11 +32,11 @@ def table(folder: Path, at: str | None = None) -> Table:
             return Table(name, snapshot.t, snapshot.reason, holder_table(read, snapshot))
     raise Error(
         f"{folder} has no holder table{f' of {at}' if at else ''}: "
-        + ("its probe was off" if read.plan.probe == "off" else "the run did not get that far, or nobody was refused"),
+        + ("its probe was off" if read.plan.probe == "off" else "the run ended before, or no caller timed out"),
         f"connleak judge {folder}",
     )
 
 
 def newest(read: Recording, at: str) -> Snapshot | None:
-    """Returns the newest snapshot of a name."""
+    """Return the latest snapshot of a name."""
     return next((s for s in reversed(read.snapshots) if s.label in LABELS[at]), None)

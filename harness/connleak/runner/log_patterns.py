@@ -1,31 +1,29 @@
-"""What drivers and servers say when a session is misused or refused, looked for in their logs."""
+"""Messages of drivers and servers about sessions that were misused or refused, counted in the logs."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from connleak.model.recording import NoteCode
+from connleak.model.recording import NoteCode, NoteFacts
 from connleak.probe.agent.drivers import ERRORS
 
 CLOSED = "server closed the connection unexpectedly"
-REFUSALS = dict.fromkeys((*ERRORS, "concurrent operations are not permitted"), NoteCode.DRIVER_ERROR) | {
+DRIVER_ERRORS = dict.fromkeys((*ERRORS, "concurrent operations are not permitted"), NoteCode.DRIVER_ERROR) | {
     CLOSED: NoteCode.CONNECTION_CLOSED
 }
-"""The errors of the drivers that the probe knows and SQLAlchemy's, with the code of the note on each."""
-
+"""Errors of the drivers that the probe knows and of SQLAlchemy, with the code of the note on each."""
 TOO_MANY = " 53300 "
-"""PostgreSQL's SQLSTATE for `too many connections`, as our server's log_line_prefix (%e) writes it."""
-
-LOGS = {"app.log": REFUSALS, "postgres.log": {TOO_MANY: NoteCode.TOO_MANY_CONNECTIONS}}
-"""The phrases that are looked for in each log, with the code of the note on them."""
-
+"""PostgreSQL's SQLSTATE for `too many connections`, as log_line_prefix (%e) writes it on a server of the run."""
+LOGS = {"app.log": DRIVER_ERRORS, "postgres.log": {TOO_MANY: NoteCode.TOO_MANY_CONNECTIONS}}
+"""The phrases that are counted in each log, with the code of the note on them."""
 LARGEST = 64 << 20
+"""Bytes of a log that are searched."""
 
 
-def words_in(log: Path, phrases: Iterable[str]) -> dict[str, int]:
-    """Returns how many lines of a log hold each phrase, of its first 64 MB, those that none holds left out."""
+def count_matches(log: Path, phrases: Iterable[str]) -> dict[str, int]:
+    """Return {phrase: lines that contain it} of the first 64 MB of a log, without phrases that do not occur."""
     found: Counter[str] = Counter()
     wanted = [(phrase, phrase.encode()) for phrase in phrases]
     try:
@@ -39,3 +37,10 @@ def words_in(log: Path, phrases: Iterable[str]) -> dict[str, int]:
     except OSError:
         return {}
     return dict(found)
+
+
+def record_log_errors(folder: Path, note: Callable[[NoteCode, str, NoteFacts], None]) -> None:
+    """Write notes on the driver and server errors in a session's logs."""
+    for name, codes in LOGS.items():
+        for phrase, count in count_matches(folder / name, codes).items():
+            note(codes[phrase], f"{name} has {count} times: {phrase.strip()}", NoteFacts(phrase=phrase, count=count))

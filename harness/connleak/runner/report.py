@@ -1,15 +1,11 @@
-"""A recording's folder -> its verdict, pictures and pages, written beside it; the index of all runs."""
+"""The verdict, charts and pages of a recording or a comparison, written into its folder."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -23,43 +19,35 @@ from connleak.processes.cache import build_once, cache_folder
 from connleak.recording import folders, reader
 from connleak.recording.format import json_text
 from connleak.recording.redaction import redact_passwords
-from connleak.render import charts, issue, junit, page, sarif, series
+from connleak.render import charts, issue, junit, page, sarif
 from connleak.render import comparison as compared
 from connleak.render.excerpts import Excerpts, bounded
 from connleak.render.rerun import rerun_command
-from connleak.render.sanitize import first_line, harmless
+from connleak.runner.index import link
 from connleak.runner.source_lines import excerpts_of
 
-INDEXED = 500
-"""Runs that the index shows, the newest."""
-SHOWN = 1000
-"""Characters of a text that the index shows."""
-SPARK = re.compile(r"[MHVZ0-9. -]{0,20000}")
-"""What `series.spark` makes."""
-
-
 Judged = tuple[Recording, Verdict]
-"""A recording with what is said of it."""
+"""A recording with its verdict."""
 
 
 def judge_folder(folder: Path, at_rate: float = 0.0) -> Judged:
-    """Reads and judges the recording in a folder, and keeps the verdict there; returns both. See `judged`."""
+    """Judge the recording in a folder and write the verdict there; return both. See `judged`."""
     read, verdict = judged(folder, at_rate)
     keep_verdict(folder, verdict)
     return read, verdict
 
 
 def judge_own(folder: Path) -> Judged:
-    """Judges a recording that was made here and now: the code that its verdict names is kept with it."""
+    """Judge a recording that was made just now, and write the code that its verdict names beside it."""
     read, verdict = judge_folder(folder)
     keep_excerpts(folder, read, verdict)
     return read, verdict
 
 
 def judge_whole(folder: Path) -> Judged:
-    """Judges one run of many that was made here and now; raises KeyboardInterrupt when the run was interrupted.
+    """Judge one run of many that was made just now; raise KeyboardInterrupt if the run was interrupted.
 
-    The run keeps what it has and returns: without this, the next one would begin.
+    An interrupted run returns normally with its recording, so the next run would begin without this.
     """
     read, verdict = judge_own(folder)
     if any(note.code == NoteCode.INTERRUPTED for note in read.notes):
@@ -68,9 +56,9 @@ def judge_whole(folder: Path) -> Judged:
 
 
 def judged(folder: Path, at_rate: float = 0.0) -> Judged:
-    """Reads and judges the recording in a folder; returns both.
+    """Judge the recording in a folder; return both.
 
-    `at_rate`, in requests a second, takes the place of the rate that the run asked a projection for.
+    `at_rate`, in requests per second, replaces the rate of the plan's projection.
     """
     read = reader.read(folder)
     if at_rate:
@@ -79,17 +67,17 @@ def judged(folder: Path, at_rate: float = 0.0) -> Judged:
 
 
 def keep_verdict(folder: Path, verdict: Verdict) -> None:
-    """Writes verdict.json."""
+    """Write verdict.json."""
     folders.write_json(folder / "verdict.json", verdict)
 
 
 def keep_excerpts(folder: Path, read: Recording, verdict: Verdict) -> None:
-    """Writes excerpts.json: the code that the verdict names, as it ran. Only for `judge_own`, see `excerpts_of`."""
+    """Write excerpts.json: the code that the verdict names, as it ran. Only for `judge_own`, see `excerpts_of`."""
     folders.write_json(folder / "excerpts.json", excerpts_of(read.plan, verdict))
 
 
 def excerpts(folder: Path) -> Excerpts:
-    """Returns the code that was kept with a recording."""
+    """Return the code that was written beside a recording."""
     try:
         return bounded(reader.read_json(folder / "excerpts.json", Excerpts, ""))
     except Error:
@@ -97,9 +85,9 @@ def excerpts(folder: Path) -> Excerpts:
 
 
 def render_folder(folder: Path, read: Recording, verdict: Verdict) -> None:
-    """Writes report.html, growth.svg and growth.png of a recording into its folder.
+    """Write report.html, growth.svg and growth.png of a recording into its folder.
 
-    The page first: it is drawn by the browser, and is there when the library that draws the others fails.
+    The page first: the browser draws it, so it exists even if the library that draws the images fails.
     """
     growth = charts.growth_chart(read, verdict)
     live = {
@@ -113,14 +101,14 @@ def render_folder(folder: Path, read: Recording, verdict: Verdict) -> None:
 
 
 def write_pictures(stem: Path, spec: dict[str, Any]) -> None:
-    """Writes a chart as .svg and .png."""
+    """Write a chart as .svg and .png."""
     svg = charts.to_svg(spec)
     folders.write(stem.with_suffix(".svg"), svg)
     folders.write(stem.with_suffix(".png"), charts.to_png(svg))
 
 
 def in_format(form: str, runs: list[Judged], folders: list[Path], strict: bool) -> str:
-    """Returns verdicts as an issue's draft (md), JUnit XML or SARIF."""
+    """Return verdicts as a draft of an issue (md), JUnit XML or SARIF."""
     if form == "junit":
         return redact_passwords(junit.junit(runs, strict))
     if form == "sarif":
@@ -134,7 +122,7 @@ def in_format(form: str, runs: list[Judged], folders: list[Path], strict: bool) 
 def keep_comparison(
     folder: Path, found: Comparison, runs: dict[str, list[Judged]], diffs: dict[str, str]
 ) -> dict[str, str]:
-    """Writes compare.json, compare.md and differences.json of a comparison; returns the differences."""
+    """Write compare.json, compare.md and differences.json of a comparison; return the differences."""
     if not diffs and folders.is_file(folder / "differences.json"):
         diffs = reader.read_json(folder / "differences.json", dict[str, str], "")
     diffs = diffs or of_variants(runs)
@@ -145,7 +133,7 @@ def keep_comparison(
 
 
 def render_comparison(folder: Path, found: Comparison, runs: dict[str, list[Judged]], diffs: dict[str, str]) -> None:
-    """Writes compare.html and the charts of a comparison, and the reports of its runs that are not there yet."""
+    """Write compare.html and the charts of a comparison, and the missing reports of its runs."""
     first = next(iter(runs.values()))[0][0]
     heading = f"{first.plan.target}: {compared.format_list(list(runs))}"
     words = compared.subtitle(found.conclusion)
@@ -168,7 +156,7 @@ CHARTS = ("growth", "lifelines", "ages", "sides", "overlay", "multiples")
 
 
 def draw(kind: str, places: list[Path], path: Path, theme: str) -> None:
-    """Writes one chart of recordings into a file, in the format that its name ends in."""
+    """Write one chart of recordings into a file, in the format of the file's extension."""
     if path.suffix not in (".svg", ".png", ".html"):
         raise Error(
             f"--out {path}: a chart is an .svg, .png or .html file", f"connleak chart {kind} ... --out FILE.svg"
@@ -189,7 +177,7 @@ def draw(kind: str, places: list[Path], path: Path, theme: str) -> None:
 
 
 def chart_of(kind: str, runs: dict[str, list[Judged]], heading: str, *, live: bool) -> dict[str, Any]:
-    """Returns the description of one chart, of the first recording or of all."""
+    """Return the Vega-Lite specification of one chart, of the first recording or of all."""
     (read, verdict) = next(iter(runs.values()))[0]
     makers: dict[str, Callable[[], dict[str, Any]]] = {
         "growth": lambda: charts.growth_chart(read, verdict, interactive=live),
@@ -203,7 +191,7 @@ def chart_of(kind: str, runs: dict[str, list[Judged]], heading: str, *, live: bo
 
 
 def named(places: list[Path]) -> dict[str, Recording]:
-    """Returns recordings by what they ran, by their folders' names where that is the same."""
+    """Return {name: recording}, named after target and variant, or after the folder if those are not unique."""
     reads = [reader.read(folder) for folder in places]
     names = [f"{read.plan.target}:{read.plan.variant}" for read in reads]
     if len(set(names)) < len(names):
@@ -212,12 +200,12 @@ def named(places: list[Path]) -> dict[str, Recording]:
 
 
 def page_in(folder: Path) -> Path | None:
-    """Returns the page of a run's or a comparison's folder; None when it is not drawn yet."""
+    """Return the page of the folder of a run or a comparison; None if it is not drawn yet."""
     return next((folder / name for name in ("compare.html", "report.html") if folders.is_file(folder / name)), None)
 
 
 def of_variants(runs: dict[str, list[Judged]]) -> dict[str, str]:
-    """Returns how the later arms' code differs from the first's, of those that are variants of its target."""
+    """Return {arm: difference of its code from the first arm's} for arms that are variants of one target."""
     plans = {name: made[0][0].plan for name, made in runs.items()}
     first = next(iter(plans.values()))
     target = catalog.targets().get(first.target)
@@ -232,73 +220,15 @@ def of_variants(runs: dict[str, list[Judged]]) -> dict[str, str]:
 
 
 def relative(folder: Path, run: Path) -> str:
-    """Returns the address of a run's report as the comparison's page links it."""
+    """Return the link to a run's report on the comparison's page."""
     try:
         return link(run.resolve().relative_to(folder.resolve()).as_posix(), "report.html")
     except ValueError:
         return f"{run.resolve().as_uri()}/report.html"
 
 
-def link(name: str, file: str) -> str:
-    """Returns the address of a file in a folder beside or below a page; no name becomes another kind of address."""
-    return f"./{quote(name, errors='surrogateescape')}/{file}"
-
-
-def write_index(reports: Path) -> Path:
-    """Writes index.html over all runs and comparisons of a folder; returns it."""
-    found = sorted((f for f in reports.iterdir() if f.is_dir() and not f.is_symlink()), reverse=True)
-    rows = (row for folder in found if (row := index_row(folder)) is not None)
-    path = reports / "index.html"
-    folders.write(path, page.index(list(islice(rows, INDEXED))))
-    return path
-
-
-def index_row(folder: Path) -> dict[str, object] | None:
-    """Returns what the index shows of a folder: None when it is neither a judged run nor a comparison."""
-    try:
-        if folders.is_file(folder / "compare.json"):
-            found = reader.read_json(folder / "compare.json", Comparison, "")
-            told = {"outcome": found.outcome, "sentence": harmless(found.conclusion, SHOWN)}
-            names = harmless(compared.format_list([arm.name for arm in found.arms]), SHOWN)
-            href = link(folder.name, "compare.html")
-            return {**told, "href": href, "name": f"comparison: {names}", "when": when(folder), "spark": "", "peak": 0}
-        verdict = reader.read_json(folder / "verdict.json", Verdict, "")
-        plan = reader.read_plan(folder)
-        spark = kept_spark(folder)
-    except (Error, OSError):
-        return None
-    return {
-        "outcome": verdict.outcome,
-        "sentence": harmless(first_line(verdict.sentence), SHOWN),
-        "href": link(folder.name, "report.html"),
-        "name": harmless(f"{plan.target}:{plan.variant}", SHOWN),
-        "when": when(folder),
-        "spark": spark,
-        "peak": harmless(str(verdict.evidence.get("peak", 0)), 20),
-    }
-
-
-def kept_spark(folder: Path) -> str:
-    """Returns the small curve of a run, drawn when it is not there yet or is none."""
-    path = folder / "spark.txt"
-    drawn = folders.read_text(path) if folders.is_file(path) else None
-    if drawn is None or not SPARK.fullmatch(drawn):
-        drawn = series.spark(reader.read(folder))
-        with contextlib.suppress(OSError, Error):  # it is drawn anew the next time
-            folders.write(path, drawn)
-    return drawn
-
-
-def when(folder: Path) -> str:
-    """Returns the moment that a run's folder is named after, as people write it."""
-    digits = folder.name[:15]
-    if not digits.replace("-", "").isdigit() or len(digits) < 15:
-        return folder.name
-    return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]} {digits[9:11]}:{digits[11:13]}:{digits[13:15]}"
-
-
 def kept_library() -> str:
-    """Returns the chart library's script, made once and kept in the cache."""
+    """Return the chart library's script, which is built once and cached."""
 
     def make(folder: Path) -> None:
         (folder / "vega.js").write_text(page.library(), encoding="utf-8")

@@ -1,110 +1,184 @@
-"""A run while it goes on: its open parts and its clock, what it writes down, and the eye it keeps on all of them."""
+"""A session: its open parts and its clock, and the functions by which a schedule lets time pass and takes snapshots."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from connleak.collectors.probe_collector import Collector
-from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Server
 from connleak.judging.holder_table import rows_of
-from connleak.model.errors import Error, ProcessEnded
+from connleak.model.errors import Error
 from connleak.model.plan import Plan
-from connleak.model.recording import NO_FACTS, Note, NoteCode, NoteFacts, Process, Snapshot
-from connleak.model.struct import Struct
+from connleak.model.recording import NO_FACTS, Backend, NoteCode, NoteFacts, Process, Snapshot
 from connleak.model.verdict import Table
-from connleak.processes.app import App, Elsewhere
+from connleak.processes.app import AppPart
 from connleak.processes.load import Load
 from connleak.processes.supervisor import Supervisor
-from connleak.processes.threads import stopped
-from connleak.recording.format import PhaseLine
-from connleak.recording.redaction import redact
-from connleak.recording.writer import Writer
 from connleak.runner.control import Control
+from connleak.runner.journal import Journal
+from connleak.runner.parts import Callbacks, Progress, SamplerPart
 
 PROBE_ANSWERS = 0.6
-"""Seconds to read the server again after a collection: a close that was begun by it needs a moment to arrive."""
-
-
-class Progress(Struct, frozen=True, kw_only=True):
-    """Where a run is, for whoever shows it."""
-
-    phase: str
-    cycle: int
-    cycles: int
-    elapsed: float
-    remaining: float
-    states: dict[str, int]
-    out: int
-    requests: int
-    failures: int
-
-
+"""Seconds until the server shows the connections that a garbage collection closed."""
 UNDER_LOAD = ("load", "watch")
-"""The phases that may last, and of which not every sample is needed."""
-Report = Callable[[Progress], None]
+"""Phases without a bound on their length, of which not every sample is needed."""
 
 
-class Run:
-    """The open parts of a run and its clock."""
+class Checked(Protocol):
+    """A part of a session whose failure ends the session."""
 
-    def __init__(self, plan: Plan, folder: Path, report: Report) -> None:
-        self.plan = plan
-        self.folder = folder.resolve()  # the children have working folders of their own
-        self.report = report
-        self.origin = time.monotonic()
-        self.phase = "start"
-        self.cycle = 0
-        self.more = plan.cycles
-        self.load_seconds = plan.phases.load
-        self.loaded = 0.0
-        self.secrets: set[str] = set()
-        """What must not stand in anything that is written or shown."""
-        self.refusal_seen = False
-        self.writer: Writer
-        self.keeper: Supervisor
-        self.server: Server
-        self.collector: Collector
-        self.app: App | Elsewhere
-        self.sampler: Sampler
-        self.load: Load
-        self.last_snapshot: Snapshot
+    def check(self) -> None:
+        """Raise Error if the part has failed."""
+
+
+@dataclass
+class Session:
+    """The parts of a session, and where it is in its schedule."""
+
+    journal: Journal
+    supervisor: Supervisor
+    server: Server
+    app: AppPart
+    load: Load
+    probes: Collector
+    sampler: SamplerPart
+    callbacks: Callbacks
+    more: int
+    """Cycles that are still to come."""
+    load_seconds: float
+    """The length of the next load."""
+    loaded: float = 0.0
+    """Seconds of load up to now."""
+    refusal_seen: bool = False
+    last_snapshot: Snapshot | None = None
+
+    @property
+    def plan(self) -> Plan:
+        return self.journal.plan
+
+    @property
+    def folder(self) -> Path:
+        return self.journal.folder
+
+    @property
+    def phase(self) -> str:
+        return self.journal.phase
+
+    @property
+    def cycle(self) -> int:
+        return self.journal.cycle
+
+    @property
+    def parts(self) -> tuple[Checked, ...]:
+        return (self.journal.writer, self.supervisor, self.app, self.load)
 
     def now(self) -> float:
-        return round(time.monotonic() - self.origin, 4)
+        return self.journal.now()
 
-    def begin(self, name: str, cycle: int, at: float | None = None, **facts: object) -> None:
-        """Writes the begin of a phase, which ends the one before it."""
-        self.phase, self.cycle = name, cycle
-        if hasattr(self, "sampler"):
-            self.sampler.thins = name in UNDER_LOAD
-        self.writer.append("phases", PhaseLine(self.now() if at is None else at, name, cycle, facts))
+    def begin(self, phase: str, cycle: int, at: float | None = None, **facts: object) -> None:
+        """Write the start of a phase, which ends the one before it."""
+        self.sampler.thins = phase in UNDER_LOAD
+        self.journal.begin(phase, cycle, at, **facts)
 
     def note(self, code: NoteCode, text: str, facts: NoteFacts = NO_FACTS) -> None:
-        self.writer.append("notes", Note(self.now(), code, redact(text, self.secrets), facts))
+        """Write a note."""
+        self.journal.note(code, text, facts)
 
-    def note_error(self, error: Error) -> None:
-        code = NoteCode.PROCESS_ENDED if isinstance(error, ProcessEnded) else NoteCode.RUN_FAILED
-        self.note(code, error.message)
+    def is_of_app(self, backend: Backend) -> bool:
+        """Tell if a session on a shared server is the app's: by its name, by the probe, or by its client port."""
+        named = backend.application_name == self.server.app_name
+        return named or self.probes.saw(backend.pid) or self.app.owns(backend)
+
+    def show(self) -> None:
+        """Report the progress to the caller."""
+        plan = self.plan
+        states = Counter(backend.state or "hidden" for backend in self.sampler.latest.backends)
+        status = self.load.status
+        self.callbacks.progress(
+            Progress(
+                phase=self.phase,
+                cycle=self.cycle,
+                cycles=max(plan.cycles, self.cycle),
+                elapsed=self.now(),
+                remaining=round(self.more * cycle_seconds(plan, self.load_seconds) + end_seconds(plan), 1),
+                states=dict(states),
+                out=self.probes.out,
+                requests=status.requests,
+                failures=status.failures,
+            )
+        )
 
 
-def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:
-    """Asks all probes for their holders, adds the processes that have a session but no probe, and writes it."""
-    collector = run.collector
-    snapshot = collector.exhaustion_snapshot(cycle) if label == "exhausted" else collector.snapshot(label, cycle)
-    owners = run.app.ports() | (collector.relays.ports() if collector.relays else {})
+def cycle_seconds(plan: Plan, load: float) -> float:
+    """Estimate the length of one cycle."""
+    return load + plan.phases.settle + 0.3
+
+
+def end_seconds(plan: Plan) -> float:
+    """Estimate the time after the last cycle."""
+    return plan.phases.quiet + PROBE_ANSWERS
+
+
+def first_progress(journal: Journal) -> Progress:
+    """Return the progress of a session that has no parts yet."""
+    plan = journal.plan
+    return Progress(
+        phase=journal.phase,
+        cycle=0,
+        cycles=plan.cycles,
+        elapsed=journal.now(),
+        remaining=round(plan.cycles * cycle_seconds(plan, plan.phases.load) + end_seconds(plan), 1),
+        states={},
+        out=0,
+        requests=0,
+        failures=0,
+    )
+
+
+def poll(session: Session, every: float) -> Iterator[None]:
+    """Yield every `every` seconds; report the progress, and raise Error once a part has failed."""
+    shown = 0.0
+    while True:
+        for part in session.parts:
+            part.check()
+        session.journal.note_stopped_threads()
+        if session.probes.first_exhaustion and not session.refusal_seen:
+            session.refusal_seen = True
+            take_snapshot(session, "exhausted", session.cycle)
+        if time.monotonic() - shown > 0.2:
+            shown = time.monotonic()
+            session.show()
+        yield
+        time.sleep(every)
+
+
+def wait(session: Session, seconds: float) -> None:
+    """Let a phase last; raise Error once a part has failed."""
+    deadline = time.monotonic() + seconds
+    for _ in poll(session, 0.05):
+        if time.monotonic() >= deadline:
+            return
+
+
+def take_snapshot(session: Session, label: str, cycle: int) -> Snapshot:
+    """Write a snapshot of all holder tables, with the processes that have a session but no probe."""
+    probes = session.probes
+    snapshot = probes.exhaustion_snapshot(cycle) if label == "exhausted" else probes.snapshot(label, cycle)
+    owners = session.app.ports() | (probes.relays.ports() if probes.relays else {})
     by_process: dict[int, list[int]] = {}
-    for backend in run.sampler.latest.backends:
+    for backend in session.sampler.latest.backends:
         owner = owners.get(backend.client_port or -1)
         if owner is not None:
             by_process.setdefault(owner, []).append(backend.client_port or -1)
-    commands = run.app.processes()
-    heard = {process.process for process in snapshot.processes}  # a probe that fell silent tells nothing any more
+    commands = session.app.processes()
+    probed = {process.process for process in snapshot.processes}
     processes = [
         msgspec.structs.replace(process, ports=tuple(by_process.get(process.process, ())))
         for process in snapshot.processes
@@ -112,81 +186,26 @@ def take_snapshot(run: Run, label: str, cycle: int) -> Snapshot:
     processes += [
         Process(process=pid, command=commands.get(pid, ""), ports=tuple(ports))
         for pid, ports in by_process.items()
-        if pid not in heard
+        if pid not in probed
     ]
     snapshot = msgspec.structs.replace(snapshot, processes=tuple(processes))
-    run.writer.append("snapshots", snapshot)
+    session.journal.writer.append("snapshots", snapshot)
     if label not in ("exhausted", "asked"):
-        run.last_snapshot = snapshot
+        session.last_snapshot = snapshot
     return snapshot
 
 
-def pass_time(run: Run, seconds: float) -> None:
-    """Lets a phase last, keeping an eye on the app and the load."""
-    deadline = time.monotonic() + seconds
-    for _ in ticks(run, 0.05):
-        if time.monotonic() >= deadline:
-            return
+def answering(session: Session) -> Control:
+    """Return the socket at which `connleak holders` gets the current holder table."""
 
-
-def ticks(run: Run, every: float) -> Iterator[None]:
-    """Yields again and again; shows how far we are, and raises Error when the app or the load has ended."""
-    shown = 0.0
-    while True:
-        run.writer.check()
-        run.keeper.check()
-        run.load.check()
-        note_stopped(run)
-        if run.collector.first_exhaustion and not run.refusal_seen:
-            run.refusal_seen = True
-            take_snapshot(run, "exhausted", run.cycle)
-        if time.monotonic() - shown > 0.2:
-            shown = time.monotonic()
-            show(run)
-        yield
-        time.sleep(every)
-
-
-def answering(run: Run) -> Control:
-    """Returns the socket at which others ask who has what now, while the run goes on."""
-
-    def ask() -> Table:
-        if isinstance(run.app, App) and run.app.child is None:
-            raise Error("the app is not started yet, so nobody can be asked", "")
-        snapshot = take_snapshot(run, "asked", run.cycle)
-        rows = rows_of(snapshot, {row.pid: row for row in run.sampler.latest.backends})
+    def answer() -> Table:
+        if not session.app.started:
+            raise Error("the app is not started yet", "")
+        snapshot = take_snapshot(session, "asked", session.cycle)
+        rows = rows_of(snapshot, {row.pid: row for row in session.sampler.latest.backends})
         return Table("now", snapshot.t, "", rows)
 
-    def tell(thread: str, error: BaseException) -> None:
-        run.keeper.stopped.append((thread, error))
+    def report(thread: str, error: BaseException) -> None:
+        session.journal.stopped.append((thread, error))
 
-    return Control(run.folder, run.keeper.scratch, ask, tell)
-
-
-def note_stopped(run: Run) -> None:
-    """Notes which threads beside the children an error has ended."""
-    while run.keeper.stopped:
-        thread, error = run.keeper.stopped.popleft()
-        run.writer.append("notes", stopped(run.now(), thread, error))
-
-
-def show(run: Run) -> None:
-    """Reports where the run is."""
-    plan = run.plan
-    started = hasattr(run, "sampler")
-    states = Counter(backend.state or "hidden" for backend in run.sampler.latest.backends) if started else {}
-    one = run.load_seconds + plan.phases.settle + 0.3
-    left = run.more * one + plan.phases.quiet + PROBE_ANSWERS
-    run.report(
-        Progress(
-            phase=run.phase,
-            cycle=run.cycle,
-            cycles=max(plan.cycles, run.cycle),
-            elapsed=run.now(),
-            remaining=round(left, 1),
-            states=dict(states),
-            out=run.collector.out if started else 0,
-            requests=run.load.status["requests"] if hasattr(run, "load") else 0,
-            failures=run.load.status["failures"] if hasattr(run, "load") else 0,
-        )
-    )
+    return Control(session.folder, session.supervisor.scratch, answer, report)

@@ -1,4 +1,4 @@
-"""What every command has around it: an empty folder, what must be installed, no secrets in what is written, signals."""
+"""Signals that end a command: each is handled like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,37 +7,21 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
-from connleak.model.errors import Error
-
-
-def need_lab(load: str, *, comparing: bool = False) -> None:
-    """Raise Error with the command to install them if packages for running, or for comparing, are missing."""
-    from importlib.util import find_spec
-
-    needed = {"altair": "altair", "vl_convert": "vl-convert-python"} | ({"locust": "locust"} if load != "none" else {})
-    needed |= {"scipy": "scipy"} if comparing else {}
-    missing = [package for module, package in needed.items() if find_spec(module) is None]
-    if missing:
-        purpose = "comparing" if comparing else "running"
-        raise Error(
-            f"{purpose} needs {', '.join(missing)}, not installed here", "pip install 'connleak[lab]'", exit_code=4
-        )
-
 
 @contextlib.contextmanager
-def terminating(told: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Turns SIGTERM and SIGHUP into what Ctrl-C does, which is told once: an orderly end with a readable recording."""
+def terminating(report: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Handle SIGTERM and SIGHUP like Ctrl-C, so that the recording can be read; call `report` at the first signal."""
     terminals = [fd for fd in (1, 2) if os.isatty(fd)]
-    times = 0
+    received = 0
 
     def stop(number: int, _: object) -> None:
-        nonlocal times
-        times += 1
-        if number == signal.SIGHUP:  # a terminal that is gone takes no words
+        nonlocal received
+        received += 1
+        if number == signal.SIGHUP:  # the terminal is gone, and a write to it would fail
             for fd in terminals:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
-        elif times == 1:
-            told()
+        elif received == 1:
+            report()
         raise KeyboardInterrupt
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -1,271 +1,51 @@
-"""Recording a live server: nothing is started, nothing is changed; whoever loads the app, it is not us.
+"""Recording a live server: connleak starts and changes nothing, and another program loads the app.
 
-In windows, each of which is judged as if it were a rest; or following somebody's load (`follow`), which says when it
-begins and ends, and is judged like a run of our own.
+Each window is judged like a rest.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import select
-import subprocess
-import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import msgspec
-
-from connleak.collectors.authentication import need_secret
-from connleak.collectors.probe_collector import Collector
-from connleak.collectors.sampler import Sampler
-from connleak.databases.registry import reader_of, watched
-from connleak.judging.holder_table import rows_of
-from connleak.model.errors import Error
-from connleak.model.plan import Plan
-from connleak.model.recording import NoteCode
-from connleak.model.struct import Struct
-from connleak.model.verdict import HolderRow, Verdict
-from connleak.plan.options import Secrets
-from connleak.processes.app import Elsewhere
-from connleak.processes.load import Load
-from connleak.processes.sockets import listen_tcp
-from connleak.processes.supervisor import Supervisor
 from connleak.recording.downsampling import window_length
-from connleak.recording.writer import Writer
-from connleak.runner.machine import machine
-from connleak.runner.record import begin_baseline, wait_until_settled
-from connleak.runner.session import Run, answering, note_stopped, pass_time, take_snapshot, ticks
+from connleak.runner.live_view import View
+from connleak.runner.phases import begin_baseline
+from connleak.runner.session import Session, poll, take_snapshot, wait
 
 TICK = 0.25
-ASK_EVERY = 5.0
-JUDGE = """
-import sys
-from pathlib import Path
-import msgspec
-from connleak.judging import judge; from connleak.recording import reader
-sys.stdout.buffer.write(msgspec.json.encode(judge(reader.read(Path(sys.argv[1])))))
-"""
-SHARE = 0.05
-"""The part of the time that judging may take: the longer the recording, the less often."""
 
 
-class Now(Struct, frozen=True, kw_only=True):
-    """What a watched server looks like at a moment, for whoever shows it."""
+class Windows:
+    """A schedule of windows, until it is interrupted, a leak is certain, or the plan's time is over."""
 
-    t: float
-    phase: str
-    cycle: int
-    server: str
-    limit: int
-    states: dict[str, int]
-    applications: dict[str, int]
-    levels: tuple[int, ...] = ()
-    """Sessions that stayed all through each window."""
-    longest_transaction: float = 0.0
-    growth: float = 0.0
-    """Sessions an hour, from the first window to the last."""
-    hosts: tuple[str, ...] = ()
-    processes: int = 0
-    """Those whose probe is connected."""
-    holders: tuple[HolderRow, ...] = ()
-    verdict: Verdict | None = None
+    def walk(self, session: Session) -> int:
+        """Watch one window after another; Ctrl-C is the usual end."""
+        with contextlib.suppress(KeyboardInterrupt):
+            self.watch(session)
+        return 0
 
-
-Show = Callable[[Now], None]
-
-
-@contextlib.contextmanager
-def opened(plan: Plan, secrets: Secrets, folder: Path) -> Iterator[Run]:
-    """Yields the run with its sampler and collector at work; however it ends, the recording can be read."""
-    run = Run(plan, folder, lambda _: None)
-    with contextlib.ExitStack() as parts:
-        run.writer = parts.enter_context(Writer(run.folder, plan, machine()))
-        run.begin("start", 0)
-        keeper = run.keeper = parts.enter_context(Supervisor())
-        assert secrets.database is not None
-        run.server = watched(secrets.database, plan.remote)
-        run.secrets |= {run.server.password} - {""}
-        run.app = Elsewhere()
-        run.load = Load(keeper, plan, run.folder, run.origin, {})
-        run.collector = parts.enter_context(Collector(run.writer, keeper.scratch, run.origin, Path(plan.cwd)))
-        if plan.listen:
-            run.collector.listen(listen_tcp(plan.listen.host, plan.listen.port), need_secret(), plan)
-        reader = reader_of(run.server, run.origin)
-        run.sampler = parts.enter_context(
-            Sampler(reader, run.writer, run.origin, plan.sample_every, window=plan.window)
-        )
-        parts.enter_context(answering(run))
-        for text in run.server.notes:
-            run.note(NoteCode.SERVER_SETUP, text)
-        try:
-            yield run
-        except KeyboardInterrupt:
-            pass  # the way to end it
-        except Error as error:
-            run.note_error(error)
-            raise
-        finally:
-            note_stopped(run)
-            run.begin("end", run.cycle)
-
-
-def watch(
-    plan: Plan, secrets: Secrets, folder: Path, show: Show, *, until_leak: bool = False, seconds: float | None = None
-) -> None:
-    """Leaves a recording in `folder`: until it is interrupted, a leak is certain, or the seconds are over."""
-    with opened(plan, secrets, folder) as run:
-        begin_baseline(run)
-        pass_time(run, plan.sample_every)
-        ends = time.monotonic() + seconds if seconds else float("inf")
-        view = View(run, show)
-        while time.monotonic() < ends:
-            one_window(run, view, ends)
-            run.begin("judge", run.cycle)  # the window is over: what is said now is what the recording will say
+    def watch(self, session: Session) -> None:
+        plan = session.plan
+        begin_baseline(session)
+        wait(session, plan.sample_every)
+        deadline = time.monotonic() + plan.seconds if plan.seconds else float("inf")
+        view = View(session)
+        while time.monotonic() < deadline:
+            self.window(session, view, deadline)
+            session.begin("judge", session.cycle)  # outside of any window, so that the recording gives this verdict
             view.judge()
-            if until_leak and view.verdict is not None and view.verdict.outcome in ("leak", "fault"):
+            if plan.until_leak and view.verdict is not None and view.verdict.outcome in ("leak", "fault"):
                 view.show()
                 return
 
-
-def one_window(run: Run, view: View, ends: float) -> None:
-    """Looks on for one window, with the holder tables of its begin and its end; later ones last longer."""
-    run.begin("watch", run.cycle + 1)
-    take_snapshot(run, "watch", run.cycle)
-    deadline = min(ends, time.monotonic() + window_length(run.plan.window, run.now()))
-    for _ in ticks(run, TICK):
-        view.show()
-        if time.monotonic() >= deadline:
-            break
-    take_snapshot(run, "watch", run.cycle)
-
-
-def follow(plan: Plan, secrets: Secrets, folder: Path, show: Show, begun: Callable[[Run], None]) -> None:
-    """Leaves a recording in `folder` of a load that says on stdin when it begins and ends; see `Commands`."""
-    with opened(plan, secrets, folder) as run:
-        begun(run)
-        begin_baseline(run)
-        take_snapshot(run, "baseline", 0)
-        view, commands = View(run, show), Commands()
-        for _ in ticks(run, 0.05):
+    def window(self, session: Session, view: View, deadline: float) -> None:
+        """Watch one window, with the holder tables of its start and its end; later ones last longer."""
+        session.begin("watch", session.cycle + 1)
+        take_snapshot(session, "watch", session.cycle)
+        end = min(deadline, time.monotonic() + window_length(session.plan.window, session.now()))
+        for _ in poll(session, TICK):
             view.show()
-            for word in commands.new():
-                if word == "load":
-                    run.begin("load", run.cycle + 1)
-                elif word == "stop" and run.phase == "load":
-                    come_to_rest(run)
-                elif word == "quit":
-                    if run.phase == "load":
-                        come_to_rest(run)
-                    be_quiet(run)
-                    return
-
-
-def come_to_rest(run: Run) -> None:
-    """Waits until nothing changes any more, and records the rest after it."""
-    run.begin("drain", run.cycle)
-    settled = wait_until_settled(run)
-    run.begin("rest", run.cycle, run.now() - run.plan.phases.settle, settled=settled, out=run.collector.out)
-    take_snapshot(run, "rest", run.cycle)
-
-
-def be_quiet(run: Run) -> None:
-    run.begin("quiet", run.cycle)
-    take_snapshot(run, "quiet", run.cycle)
-    pass_time(run, run.plan.phases.quiet)
-    take_snapshot(run, "quiet", run.cycle)
-
-
-class Commands:
-    """Lines on stdin, {"do": "load" | "stop" | "quit"}; its end is a quit, too: who gave them is gone."""
-
-    def __init__(self) -> None:
-        self._buffer = b""
-        self._ended = False
-
-    def new(self) -> list[str]:
-        """Returns the commands that have come since the last time."""
-        if self._ended or not select.select([sys.stdin], [], [], 0)[0]:
-            return []
-        data = os.read(sys.stdin.fileno(), 1 << 16)
-        if not data:
-            self._ended = True
-            return ["quit"]
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        return [str(json.loads(line).get("do")) for line in lines if line.strip()]
-
-
-def judged_apart(folder: Path) -> Verdict | None:
-    """Returns the verdict on a recording that goes on, by a process of its own; None when it came to none.
-
-    What is recorded grows, and judging takes it all: here it would stop the sampler, and the memory would stay.
-    """
-    argv = [sys.executable, "-P", "-c", JUDGE, str(folder)]
-    done = subprocess.run(argv, stdout=subprocess.PIPE, check=False, start_new_session=True)
-    return msgspec.json.decode(done.stdout, type=Verdict) if done.returncode == 0 else None
-
-
-class View:
-    """What is shown of a run that goes on: asked for and judged only as often as that costs little."""
-
-    def __init__(self, run: Run, show: Show) -> None:
-        self._run = run
-        self._show = show
-        self._shown = 0.0
-        self._asked = 0.0
-        self._judge_at = 0.0
-        self._holders: tuple[HolderRow, ...] = ()
-        self.levels: tuple[int, ...] = ()
-        self.verdict: Verdict | None = None
-
-    def judge(self) -> None:
-        """Judges what has been recorded so far, unless that was done a moment ago and takes long."""
-        began = time.monotonic()
-        if began < self._judge_at:
-            return
-        self.verdict = judged_apart(self._run.folder)
-        if self.verdict is not None:
-            self.levels = tuple(self.verdict.evidence.get("at_rest", ()))
-        now = time.monotonic()
-        self._judge_at = now + (now - began) / SHARE
-
-    def show(self) -> None:
-        """Shows the moment, when the last showing was long enough ago."""
-        now = time.monotonic()
-        if now - self._shown >= min(1.0, self._run.plan.sample_every):
-            self._shown = now
-            self._show(self.now())
-
-    def now(self) -> Now:
-        """Returns what the server and the probes say at this moment."""
-        run, sample = self._run, self._run.sampler.latest
-        begun = [row.xact_since for row in sample.backends if row.xact_since is not None]
-        hours = max(0, len(self.levels) - 1) * run.plan.window / 3600
-        return Now(
-            t=run.now(),
-            phase=run.phase,
-            cycle=run.cycle,
-            server=f"{run.server.kind} {run.server.version} at {run.server.host}:{run.server.port}/{run.server.dbname}",
-            limit=run.server.max_connections - run.server.reserved,
-            states=dict(Counter(row.state or "hidden" for row in sample.backends)),
-            applications=dict(Counter(row.application_name or row.usename or "" for row in sample.backends)),
-            levels=self.levels,
-            longest_transaction=round(max(0.0, sample.t - min(begun)), 1) if begun else 0.0,
-            growth=round((self.levels[-1] - self.levels[0]) / hours, 1) if hours else 0.0,
-            hosts=tuple(run.collector.relays.hosts()) if run.collector.relays else (),
-            processes=len(run.collector.living()),
-            holders=self.holders(),
-            verdict=self.verdict,
-        )
-
-    def holders(self) -> tuple[HolderRow, ...]:
-        """Returns who has what, as the probes said it a few seconds ago at most."""
-        now = time.monotonic()
-        if self._run.collector.living() and now - self._asked >= ASK_EVERY:
-            self._asked = now
-            snapshot = self._run.collector.snapshot("asked", self._run.cycle)
-            self._holders = rows_of(snapshot, {row.pid: row for row in self._run.sampler.latest.backends})
-        return self._holders
+            if time.monotonic() >= end:
+                break
+        take_snapshot(session, "watch", session.cycle)

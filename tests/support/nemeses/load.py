@@ -24,7 +24,7 @@ class Shopper(HttpUser):
         {each}
 """
 GET = "self.client.get('/')"
-LOST = r"Locust.*(ended|was ended)|said nothing|did not stop|no request was sent"
+LOST = r"Locust.*(ended|was ended)|sent no message|did not stop|no request was sent"
 
 
 def start(arena: Arena, first: str = "", each: str = GET, *words: str) -> None:

@@ -46,7 +46,7 @@ def orphaned(facts: Facts) -> tuple[list[Finding], Check]:
 
 def is_foreign(facts: Facts, row: Backend) -> bool:
     """Return whether a session may belong to another client, on a server or database that the app shares."""
-    if facts.plan.app or facts.server.get("own_database"):
+    if facts.plan.kind in ("target", "app") or facts.server.get("own_database"):
         return False
     snapshot = facts.last.snapshot if facts.last else None
     probed = {port for process in (snapshot.processes if snapshot else ()) if process.probe for port in process.ports}

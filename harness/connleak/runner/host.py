@@ -1,4 +1,4 @@
-"""What a run is made with: the machine and the versions, so that it can be made again, or told from another."""
+"""The host and the versions that a session runs with, by which recordings are compared."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from connleak.model.recording import Machine
 PACKAGES = ("SQLAlchemy", "psycopg2-binary", "Flask", "Flask-SQLAlchemy", "gunicorn", "locust")
 
 
-def machine() -> Machine:
-    """Returns what this run is made with: cores, memory, system, versions."""
+def host() -> Machine:
+    """Return the cores, memory and system of this host, and the versions of the packages that matter."""
     return Machine(
         cores=os.cpu_count() or 0,
         memory=psutil.virtual_memory().total,
@@ -31,7 +31,7 @@ def machine() -> Machine:
 
 @cache
 def versions() -> dict[str, str]:
-    """Returns the versions of what matters; looked up once, for each look keeps a list of all that is installed."""
+    """Return {package: version}; looked up once, since each look-up keeps a list of everything installed."""
     found = {}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
