@@ -13,7 +13,6 @@ from connleak.cli import options
 from connleak.cli.output import err, escaped, sweep
 from connleak.plan.addresses import parse_host_port
 from connleak.recording.folders import folder_for, point_latest
-from connleak.runner import instrument
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -36,6 +35,8 @@ def probe(command: tuple[str, ...], probe: str, out: str | None, collector: str 
     connleak probe -- gunicorn -w 4 shop:app
     connleak probe --collector 10.0.0.1:7700 -- gunicorn -w 4 shop:app
     """
+    from connleak.runner import instrument  # not for --help: it imports the databases' drivers
+
     sweep()
     if collector:
         address = parse_host_port(collector, "--collector")
