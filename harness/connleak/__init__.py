@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from connleak.version import __version__
+
 if TYPE_CHECKING:
     from connleak.api import (
         Comparison,
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
         to_polars,
     )
 
-__version__ = "0.1.0"
 __all__ = [
     "Comparison", "Error", "Recording", "Result", "RunOptions", "Verdict", "__version__", "compare", "judge", "read",
     "run", "to_pandas", "to_polars",

@@ -54,7 +54,7 @@ def test_the_package_has_the_names_of_the_api_and_is_light_to_import() -> None:
         _ = connleak.no_such_name
     code = "import sys, connleak; print(*[name for name in sys.modules if name.startswith('connleak')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["connleak"]
+    assert done.stdout.split() == ["connleak", "connleak.version"]
 
 
 def test_the_api_takes_the_options_of_the_command_line() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -53,3 +56,12 @@ def test_every_option_has_a_help_text() -> None:
         for param in command.params:
             if isinstance(param, click.Option) and not param.hidden:
                 assert param.help or param.metavar or param.type.name == "choice", f"{name}: {param.opts}"
+
+
+def test_the_help_imports_no_driver_and_nothing_of_the_lab() -> None:
+    code = "import sys; from connleak.cli.main import main\n"
+    code += "try: main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"psycopg", "pymysql", "locust", "gevent", "flask", "sqlalchemy", "altair", "scipy"}
+    assert "connleak.cli.doctor" in done.stderr.split()
+    assert heavy & set(done.stderr.split()) == set()

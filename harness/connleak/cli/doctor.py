@@ -15,8 +15,6 @@ from rich.text import Text
 
 from connleak.cli import options
 from connleak.cli.output import COULD_NOT_RUN, emit, print_rich, sweep
-from connleak.databases.postgres.binaries import find_programs, version_of
-from connleak.databases.postgres.sources import first_working_source
 from connleak.model.errors import Error
 from connleak.model.struct import Struct
 from connleak.plan import catalog
@@ -86,6 +84,8 @@ def system() -> Row:
 
 def postgres() -> Row:
     """Return which PostgreSQL `--postgres auto` uses."""
+    from connleak.databases.postgres.sources import first_working_source
+
     try:
         source, notes = first_working_source(fetch=False)
     except Error as error:
@@ -95,6 +95,8 @@ def postgres() -> Row:
 
 def postgres_from(source: str) -> Row:
     """Return whether PostgreSQL's programs are available from a source."""
+    from connleak.databases.postgres.binaries import find_programs, version_of
+
     name = f"PostgreSQL ({source})"
     try:
         folder = find_programs(source, fetch=False)

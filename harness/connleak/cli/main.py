@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import rich_click as click
 
-from connleak import __version__
 from connleak.cli.group import Group
+from connleak.version import __version__
 
 PANELS = {
     "Run": {"run": "run", "check": "check", "compare": "compare", "watch": "watch", "probe": "probe"},

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from connleak import __version__
 from connleak.model.addresses import HostPort
 from connleak.model.errors import Error
 from connleak.model.plan import Phases, Plan
@@ -18,6 +17,7 @@ from connleak.plan.fields import FIELDS, check_types
 from connleak.plan.options import RunOptions, Secrets
 from connleak.plan.target import target_plan
 from connleak.recording.redaction import redact_value
+from connleak.version import __version__
 
 EXAMPLE = "connleak run missing_remove"
 COPIED = (

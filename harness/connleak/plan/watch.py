@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from connleak import __version__
 from connleak.model.errors import Error
 from connleak.model.plan import Database, Phases, Plan
 from connleak.model.struct import Struct
 from connleak.plan.addresses import parse_database, parse_host_port
 from connleak.plan.options import Secrets
+from connleak.version import __version__
 
 LEAST_READS = 5
 """How many times the server must be read in a window."""

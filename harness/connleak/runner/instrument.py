@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from connleak import __version__
 from connleak.collectors.authentication import need_secret
 from connleak.collectors.relay_client import RelayClient
 from connleak.model.addresses import HostPort
@@ -20,6 +19,7 @@ from connleak.processes.supervisor import Supervisor
 from connleak.runner.foreground import code_of, own_signals, start
 from connleak.runner.parts import Callbacks
 from connleak.runner.record import record
+from connleak.version import __version__
 
 
 def plan_of(command: Sequence[str], probe: str) -> Plan:
