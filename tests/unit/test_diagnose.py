@@ -57,9 +57,9 @@ def test_likeness_is_one_with_oneself_and_less_for_each_trait_that_differs() -> 
 
 def test_the_shape_of_the_levels_has_a_word() -> None:
     assert [shape(levels) for levels in ([4, 8, 12], [16, 16, 16], [62, 96, 76], [3])] == [
-        "climbs with each cycle",
-        "stays",
-        "goes up and down",
+        "rises with each cycle",
+        "stays level",
+        "rises and falls",
         "",
     ]
 

@@ -589,8 +589,8 @@ def test_processes_that_ended_are_counted() -> None:
         events += [Event(9.5, "bye", PROCESS + n) for n in range(1, count + 1)]
         return why_of(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=tuple(events)), "app")
 
-    assert ended(1) == "1 process of the app ended during the run, 11% of all checkouts are unobserved"
-    assert ended(2) == "2 processes of the app ended during the run, 20% of all checkouts are unobserved"
+    assert ended(1) == "1 process of the app ended during the run; 11% of all checkouts are unobserved"
+    assert ended(2) == "2 processes of the app ended during the run; 20% of all checkouts are unobserved"
 
 
 def test_refusals_are_counted_by_the_most_frequent_words() -> None:

@@ -12,7 +12,7 @@ import pytest
 from connleak.databases.server import Server
 from connleak.model.addresses import HostPort
 from connleak.model.errors import Error, Unusable
-from connleak.model.plan import Kind
+from connleak.model.plan import PlanKind
 from connleak.model.recording import NoteCode, Sample
 from connleak.plan.options import Secrets
 from connleak.processes.app import RemoteApp
@@ -42,7 +42,7 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", get_args(PlanKind))
 def test_each_kind_has_its_composition(kind: str) -> None:
     made = compose(plan(kind=kind), Secrets())
     assert type(made.schedule) is SCHEDULES[kind]

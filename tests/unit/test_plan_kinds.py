@@ -1,4 +1,4 @@
-"""The kind of a plan: written into each recording, and derived for recordings of an older connleak."""
+"""The kind of a plan is stored in each recording; for a recording of format 1 it is derived."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ OLD = [
 
 
 @pytest.mark.parametrize(("changes", "kind"), OLD, ids=[kind for _, kind in OLD])
-def test_the_kind_of_a_plan_without_one_is_derived(tmp_path: Path, changes: dict[str, object], kind: str) -> None:
+def test_the_kind_of_a_plan_of_format_1_is_derived(tmp_path: Path, changes: dict[str, object], kind: str) -> None:
     with Writer(tmp_path / "run", plan(**changes), Machine()):
         pass
     path = tmp_path / "run" / "plan.json"
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text()) | {"format": 1}
     del stored["kind"]
     path.write_text(json.dumps(stored))
     assert reader.read_plan(path.parent).kind == kind

@@ -10,7 +10,7 @@ from connleak.corpus.fingerprint import Fingerprint, fingerprint_of
 from connleak.model.errors import Error
 from connleak.model.recording import Recording
 from connleak.model.struct import Struct
-from connleak.model.target import Target, Variant
+from connleak.model.target import Pair, Target, Variant
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
 from connleak.recording import folders, reader
@@ -44,7 +44,7 @@ def place(gallery: Path, target: str, variant: str) -> Path:
 
 
 def record(
-    wanted: list[tuple[Target, Variant]],
+    wanted: list[Pair],
     gallery: Path,
     source: Path | None,
     work: Path,
@@ -55,23 +55,23 @@ def record(
     The recordings are made in `work`, or come from `source`, the folder of an earlier corpus run. A recording whose
     verdict differs from its target's expectation is not packed.
     """
-    problems = []
+    found: list[str] = []
     for target, variant in wanted:
         name = f"{target.name}:{variant.name}"
         folder = (source or work) / grading.folder_name(name, 0)
         if source is None:
             row = grading.run_variant(name, folder)
-            found = row.problems
+            problems = row.problems
         else:
-            found = tuple(problems_of(folder, variant, target))
-        if not found:
+            problems = tuple(problems_of(folder, variant, target))
+        if not problems:
             try:
                 archive.pack(folder, place(gallery, target.name, variant.name), root_of(folder))
             except Error as error:
-                found = (error.message,)
-        report(name, "; ".join(found))
-        problems += [f"{name}: {problem}" for problem in found]
-    return problems
+                problems = (error.message,)
+        report(name, "; ".join(problems))
+        found += [f"{name}: {problem}" for problem in problems]
+    return found
 
 
 def problems_of(folder: Path, variant: Variant, target: Target) -> list[str]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from connleak.judging.facts import Facts
-from connleak.model.outcomes import Outcome, docs_anchor
+from connleak.model.outcomes import Outcome
 from connleak.model.verdict import Check, Finding, Rate
 
 QUERY = 80
 """Characters of a statement that a claim quotes."""
-
-__all__ = ["docs_anchor", "format_number", "format_rate", "joined", "plural", "quoted", "sentence", "time_unit"]
 
 
 def sentence(
@@ -38,17 +36,17 @@ def were(count: int) -> str:
 
 
 def joined(numbers: list[int]) -> str:
-    """Return numbers as a list in text."""
+    """Return numbers as text, separated by commas."""
     return ", ".join(map(str, numbers))
 
 
 def quoted(query: str) -> str:
-    """Return the begin of a statement, as a claim quotes it."""
+    """Return the start of a statement, as a claim quotes it."""
     return query[:QUERY] or "(none)"
 
 
 def time_unit(seconds: float) -> tuple[str, float]:
-    """Return (name, seconds) of the largest unit of time that a duration has at least two of."""
+    """Return (name, seconds) of the largest unit of time of which a duration has at least two."""
     units = (("days", 86400.0), ("h", 3600.0), ("min", 60.0))
     return next((unit for unit in units if seconds >= 2 * unit[1]), ("s", 1.0))
 

@@ -97,7 +97,7 @@ class Arm(Struct, frozen=True, kw_only=True):
     sensitivity: float = 0.0
     pool_limit: int | None = None
     summary: str = ""
-    """What the arm does relative to the first one."""
+    """A sentence on the arm, relative to the first one."""
     runs: tuple[Run, ...] = ()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
-from connleak.judging.claims import docs_anchor, format_rate, joined, plural
+from connleak.judging.claims import format_rate, joined, plural
 from connleak.judging.facts import Facts, unit
 from connleak.judging.policy import CLOSED_BY_APP, FEWEST_WINDOWS
 from connleak.judging.rates import increments, rate
+from connleak.model.outcomes import docs_anchor
 from connleak.model.recording import Event, Site
 from connleak.model.verdict import Check, Finding
 

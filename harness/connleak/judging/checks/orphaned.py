@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from connleak.judging.checks import NEEDS_PROBE, skipped
-from connleak.judging.claims import docs_anchor, plural, quoted
+from connleak.judging.claims import plural, quoted
 from connleak.judging.facts import Facts
+from connleak.model.outcomes import docs_anchor
 from connleak.model.recording import HANDLES, HOST, Backend, Event, Site, process_name
 from connleak.model.verdict import Check, Finding
 
