@@ -180,15 +180,13 @@ def test_samples_that_refer_to_more_sessions_than_memory_has_are_an_error(tmp_pa
     ("stored", "expected"),
     [("", None), ("10.0.0.1:7700", HostPort("10.0.0.1", 7700)), ("7700", HostPort("127.0.0.1", 7700)), ("x:y", None)],
 )
-def test_a_plan_that_was_stored_under_former_names_is_read(
-    folder: Path, stored: str, expected: HostPort | None
-) -> None:
+def test_a_plan_of_format_1_is_read_by_its_former_names(folder: Path, stored: str, expected: HostPort | None) -> None:
     path = folder / "plan.json"
     raw = json.loads(path.read_text())
     for present, former in (("requests", "asks"), ("max_idle_connections", "budget")):
         del raw[present]
         raw[former] = {"asks": [{"method": "GET", "path": "/a", "name": "/a"}], "budget": 7}[former]
-    path.write_text(json.dumps({**raw, "listen": stored}))
+    path.write_text(json.dumps({**raw, "format": 1, "listen": stored}))
     found = reader.read_plan(folder)
     assert [request.path for request in found.requests] == ["/a"]
     assert (found.max_idle_connections, found.listen) == (7, expected)
