@@ -1,4 +1,4 @@
-"""A leak is recognised by what it looks like."""
+"""A recording is matched with the known leak that it resembles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.paths import GALLERY
 
 
 def test_every_kept_recording_is_like_its_own_target() -> None:
-    """Of each target one variant that is not clean; from its recording to its name."""
+    """One variant of each target that is not clean: its recording leads to its name."""
     seen = set()
     for entry in ENTRIES:
         if entry.outcome != "clean" and entry.target not in seen:

@@ -1,4 +1,4 @@
-"""A folder that anybody made: no link in it is followed, nothing that is no file is read, nothing else is written."""
+"""An untrusted folder: no link in it is followed, only regular files are read, and nothing else is overwritten."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def victim(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "message"),
     [
         (lambda path, victim: path.symlink_to(victim), "a symbolic link"),
         (lambda path, victim: path.symlink_to(path.name), "a symbolic link"),
@@ -33,14 +33,14 @@ def victim(tmp_path: Path) -> Path:
     ],
 )
 def test_what_is_no_file_of_its_own_is_not_read_and_written_over_only_when_it_is_no_folder(
-    make, words: str, tmp_path: Path, victim: Path
+    make, message: str, tmp_path: Path, victim: Path
 ) -> None:
     (tmp_path / "run").mkdir()
     path = tmp_path / "run" / "verdict.json"
     make(path, victim)
-    with pytest.raises(Error, match=words):
+    with pytest.raises(Error, match=message):
         folders.read(path)
-    if words == "a folder":
+    if message == "a folder":
         with pytest.raises(Error, match="is a folder"):
             folders.write(path, "new")
     else:

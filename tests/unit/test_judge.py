@@ -1,4 +1,4 @@
-"""What the judge says of recordings of a few numbers."""
+"""The judge on small hand-made recordings."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_full_pool_bounds_the_growth() -> None:
 
 def test_a_projection_names_the_first_wall() -> None:
     verdict = judge(leaking([4, 8, 12]))
-    assert verdict.exhaustion["wall"] == "the server"  # 97 for it, 100 for the pool
+    assert verdict.exhaustion["wall"] == "the server"  # the server has 97 connections, the pool 100
     assert verdict.exhaustion["left"]["value"] == pytest.approx((97 - 12) / 0.04)
     assert verdict.exhaustion["left"]["low"] < verdict.exhaustion["left"]["value"] < verdict.exhaustion["left"]["high"]
 
@@ -246,7 +246,7 @@ def without_phase(made, *names: str):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "name", "words"),
+    ("spoil", "name", "message"),
     [
         (lambda r: msgspec.structs.replace(r, requests=()), "load", "no request"),
         (
@@ -302,12 +302,12 @@ def without_phase(made, *names: str):
         ),
     ],
 )
-def test_evidence_that_cannot_carry_a_clean_is_inconclusive_and_says_why(spoil, name: str, words: str) -> None:
+def test_evidence_that_cannot_carry_a_clean_is_inconclusive_and_says_why(spoil, name: str, message: str) -> None:
     made = recording([idle(2)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
     assert judge(made).outcome == "clean"
     verdict = judge(spoil(made))
     assert verdict.outcome == "inconclusive"
-    assert words in check(verdict, name).detail
+    assert message in check(verdict, name).detail
 
 
 def test_a_helper_process_without_a_session_may_come_and_go() -> None:
@@ -394,19 +394,19 @@ def test_a_pool_that_counts_connections_nobody_has_has_lost_slots() -> None:
 
 
 def test_a_drivers_own_words_in_the_apps_log_are_refused() -> None:
-    words = Note(
+    note = Note(
         9.0, NoteCode.DRIVER_ERROR, "app.log says", NoteFacts(phrase="another operation is in progress", count=4)
     )
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
-    verdict = judge(msgspec.structs.replace(made, notes=(words,)))
+    verdict = judge(msgspec.structs.replace(made, notes=(note,)))
     assert (verdict.outcome, kinds(verdict)) == ("fault", ["refused"])
     assert "log 4 times: another operation is in progress" in verdict.sentence
 
 
 def test_a_server_that_refused_is_exhausted_bounded_by_the_server() -> None:
-    words = Note(9.0, NoteCode.TOO_MANY_CONNECTIONS, "postgres.log says", NoteFacts(count=7))
+    note = Note(9.0, NoteCode.TOO_MANY_CONNECTIONS, "postgres.log says", NoteFacts(count=7))
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
-    verdict = judge(msgspec.structs.replace(made, notes=(words,)))
+    verdict = judge(msgspec.structs.replace(made, notes=(note,)))
     assert (verdict.outcome, verdict.findings[0].bounded_by) == ("strained", "server")
     assert "refused 7 connections" in verdict.sentence
 
@@ -422,7 +422,7 @@ def test_pools_that_may_open_more_than_the_server_has_are_over_budget_as_far_as_
     assert (verdict.outcome, kinds(verdict)) == ("strained", ["over-budget"])
     assert "may open 150 connections, 120 with the callers seen; the server has 97" in verdict.sentence
     assert judge(recording([idle(1)] * 3, pools=big, events=events[:100])).outcome == "clean"
-    many = [[pool(number, idle=(1,)) for number in range(1, 60)]] * 3  # engines made again and again: one process
+    many = [[pool(number, idle=(1,)) for number in range(1, 60)]] * 3  # one process that keeps creating engines
     assert "over-budget" not in kinds(judge(recording([idle(1)] * 3, pools=many, events=events[:40])))
 
 
@@ -446,7 +446,7 @@ def test_at_a_rate_that_the_user_names_the_time_to_exhaustion_has_a_band() -> No
 
 @pytest.mark.parametrize(("late", "expected"), [(False, []), (True, ["growth"])])
 def test_a_process_that_begins_late_has_its_own_first_cycle(late: bool, expected: list[str]) -> None:
-    """Two threads make an engine each at their worker's first requests, a race; one begins in the second cycle."""
+    """Two threads race at the first requests of a worker and create an engine each; one worker starts in cycle 2."""
     made = [(1.5, PROCESS), (1.5, PROCESS), (5.5, 101), (5.5, 101), *([(9.5, 101)] if late else [])]
     events = [Event(t, "pool", process, 1, pool=n, site=SITE, stack=(SITE,)) for n, (t, process) in enumerate(made)]
     events += [Event(t, "connect", process, 1, n, pool=n) for n, (t, process) in enumerate(made)]
@@ -461,7 +461,7 @@ def test_a_process_that_begins_late_has_its_own_first_cycle(late: bool, expected
 def test_a_bounded_cache_in_a_worker_that_begins_late_adds_a_level_and_is_no_growth(
     last: int, expected: list[str]
 ) -> None:
-    """Three engines kept in each worker, the rest disposed of; the second worker is asked in the third cycle only."""
+    """Each worker keeps three engines and disposes of the others; the second one has requests only in cycle 3."""
     events: list[Event] = []
     for number in range(60):
         at = 1.1 + 4 * (number // 20) + number % 20 / 30

@@ -1,4 +1,4 @@
-"""What the judge makes of a run that a fault went through: the fault's doing is not the app's."""
+"""The judge on runs with an injected fault: the effects of the fault are not the app's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WORDS = Note(9.0, NoteCode.CONNECTION_CLOSED, "app.log says", NoteFacts(phrase="
 
 
 def cut(made: Recording) -> Recording:
-    """Returns the recording with requests that were cut at the end of the last cycle, and may still hang."""
+    """Return the recording with requests that were aborted at the end of the last cycle and may still be processed."""
     phases = [
         msgspec.structs.replace(phase, facts={"cut": True}) if phase.name == "drain" else phase for phase in made.phases
     ]

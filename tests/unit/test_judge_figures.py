@@ -1,4 +1,4 @@
-"""What the figures of a verdict are made of: who is out, whose rates and walls, and edges of windows."""
+"""The figures of a verdict: outstanding checkouts, rates, limits, and the edges of windows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from support.verdicts import check, found, kinds, str_of
 THIRD = Site("jobs.py", 5, "refresh")
 
 
-# who is out
+# outstanding checkouts
 
 
 @pytest.mark.parametrize(("read", "level"), [(0, 1), (1, 1), (5, 1), (-1, 1), (None, 2)])
@@ -165,7 +165,7 @@ def test_a_pool_without_a_limit_declares_nothing(size: int, overflow: int) -> No
     assert found(held, "held")[0]["bounded_by"] == "unknown"
 
 
-# rates and walls
+# rates and limits
 
 
 def test_one_more_is_a_rate_and_none_more_is_none() -> None:
@@ -188,14 +188,14 @@ def test_where_each_trial_may_leak_more_than_once_the_interval_is_poissons() -> 
 
 @pytest.mark.parametrize(("second", "settled"), [(20, True), (19, False)])
 def test_it_is_settled_by_what_the_same_load_added(second: int, settled: bool) -> None:
-    """Ten in the first 100 requests, and in the 200 after them half as many for each."""
+    """Ten leak in the first 100 requests, and half as many per request in the 200 after them."""
     made = on_one_thread([10, second])
     again = tuple(Request(r.t, 0.01, "/") for r in made.requests if r.t > 5)
     assert is_settled(msgspec.structs.replace(made, requests=(*made.requests, *again))) is settled
 
 
 def test_the_first_wall_counts_each_pools_part_of_the_growth() -> None:
-    """67 are left on the server; a pool of which three of twelve come has 16 or 18 left, which is 64 or 72 in all."""
+    """67 remain on the server; a pool with three of twelve outstanding has 16 or 18 left, that is 64 or 72 in total."""
 
     def wall(size: int) -> dict:
         counts = (4, 8, 12)
@@ -237,7 +237,7 @@ def test_a_process_that_ends_with_the_run_did_not_end_in_it() -> None:
         events = (Event(1.5, "connect", PROCESS, backend=1), Event(t, "bye", PROCESS))
         return Facts(recording([idle(1)] * 3, events=events)).ended
 
-    assert ended(1.0) == ended(13.0) == {}  # the first load begins, the last rest ends
+    assert ended(1.0) == ended(13.0) == {}  # the first load begins, the last idle window ends
     assert (ended(1.01), ended(12.99)) == ({PROCESS: 1.01}, {PROCESS: 12.99})
 
 
@@ -260,11 +260,18 @@ def test_the_server_was_away_when_it_says_so_and_not_when_the_run_went_through()
 
 def test_no_check_fails_where_nothing_came_to_rest_or_nobody_was_asked() -> None:
     made = recording([idle(2)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
-    restless = msgspec.structs.replace(made, phases=tuple(p for p in made.phases if p.name not in ("rest", "quiet")))
+    without_windows = msgspec.structs.replace(
+        made, phases=tuple(p for p in made.phases if p.name not in ("rest", "quiet"))
+    )
     early = tuple(s for s in made.snapshots if s.cycle == 1)
-    unasked = msgspec.structs.replace(made, snapshots=early)
+    without_snapshots = msgspec.structs.replace(made, snapshots=early)
     blind = msgspec.structs.replace(made, snapshots=(*early, Snapshot(t=12.5, label="asked", cycle=3)))
-    for broken in (restless, unasked, blind, msgspec.structs.replace(restless, snapshots=early)):
+    for broken in (
+        without_windows,
+        without_snapshots,
+        blind,
+        msgspec.structs.replace(without_windows, snapshots=early),
+    ):
         verdict = judge(broken)
         assert verdict.outcome == "inconclusive"
         assert not any("this check failed" in check.detail for check in verdict.checks), verdict.checks
@@ -305,7 +312,7 @@ def test_a_post_mortem_counts_who_was_out_waited_and_asked_at_each_moment() -> N
 
 @pytest.mark.parametrize(("at", "cost", "expected"), [(1.95, 0.6, 1), (2.05, 0.8, 0)])
 def test_a_sample_that_hung_says_so_from_its_middle_on(at: float, cost: float, expected: int) -> None:
-    """The server is well again from a second after that on: at 3.25 s, or at 3.45 s when no sample shows a client."""
+    """The server is steady again one second after the middle of the slow read: at 3.25 s, or too late at 3.45 s."""
     made = clients()
     slow = tuple(msgspec.structs.replace(s, cost=cost) if round(s.t % 4, 2) == at else s for s in made.samples)
     assert len(found(msgspec.structs.replace(made, samples=slow), "per-client")) == expected
@@ -320,10 +327,10 @@ def test_what_one_cycle_did_alone_counts_where_there_is_only_one() -> None:
 
 
 def test_callers_that_come_one_after_the_other_never_want_more_than_one() -> None:
-    taken = [Event(1.5 + n / 1000, "checkout", PROCESS, 1, 1, n, pool=1) for n in range(120)]
-    back = [Event(1.5005 + n / 1000, "checkin", PROCESS, 1, 1, n, pool=1) for n in range(120)]
+    checkouts = [Event(1.5 + n / 1000, "checkout", PROCESS, 1, 1, n, pool=1) for n in range(120)]
+    checkins = [Event(1.5005 + n / 1000, "checkin", PROCESS, 1, 1, n, pool=1) for n in range(120)]
     big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
-    verdict = judge(recording([idle(1)] * 3, pools=big, events=(*taken, *back)))
+    verdict = judge(recording([idle(1)] * 3, pools=big, events=(*checkouts, *checkins)))
     assert (
         check(verdict, "over-budget").detail
         == "the pools may open 150 connections, 1 with the callers seen; the server has 97"
@@ -331,7 +338,7 @@ def test_callers_that_come_one_after_the_other_never_want_more_than_one() -> Non
 
 
 def test_callers_that_wait_want_a_connection_from_when_they_asked_on() -> None:
-    """Three wait at 1.5 s, of whom one had begun to wait when another had already given up."""
+    """Three callers wait at 1.5 s; one of them started to wait after another one had timed out."""
     events = (
         Event(1.5, "timeout", PROCESS, 1, seconds=0.3, pool=1),
         Event(1.6, "wait", PROCESS, 1, seconds=0.2, pool=1),
@@ -386,7 +393,9 @@ def test_what_was_noted_of_the_server_and_the_run_says_whether_the_app_lived(not
 
 def test_without_a_probe_and_a_budget_one_session_that_was_not_there_before_cannot_be_told() -> None:
     assert judge(recording([idle(1)] * 3, probed=False)).outcome == "inconclusive"
-    assert judge(recording([[]] * 3, probed=False)).outcome == "inconclusive"  # no session: the wrong server?
+    assert (
+        judge(recording([[]] * 3, probed=False)).outcome == "inconclusive"
+    )  # without a session, it may be the wrong server
 
 
 def test_as_many_held_as_four_fifths_of_the_clients_are_said_by_held() -> None:
@@ -447,13 +456,13 @@ def test_one_request_is_a_load() -> None:
     assert (rate(1, 1, "1000 requests", 1000.0).value, rate(1, 0, "1000 requests", 1000.0).value) == (1000.0, 0.0)
 
 
-def test_a_return_whose_taking_was_not_seen_says_nothing_of_how_long_one_is_held() -> None:
-    gave_up = Event(1.5, "timeout", PROCESS, 2, pool=1, seconds=0.3)
-    back = Event(1.9, "checkin", PROCESS, 1, 1, 1, pool=1)
-    made = recording([[]] * 3, events=(gave_up, back))
+def test_a_checkin_without_its_checkout_has_no_part_in_the_median_duration() -> None:
+    timeout = Event(1.5, "timeout", PROCESS, 2, pool=1, seconds=0.3)
+    checkin = Event(1.9, "checkin", PROCESS, 1, 1, 1, pool=1)
+    made = recording([[]] * 3, events=(timeout, checkin))
     assert "each checkout takes 0 ms" in sentence(made)
-    taken = Event(1.4, "checkout", PROCESS, 1, 1, 1, pool=1)
-    whole = msgspec.structs.replace(made, events=(taken, gave_up, back))
+    checkout = Event(1.4, "checkout", PROCESS, 1, 1, 1, pool=1)
+    whole = msgspec.structs.replace(made, events=(checkout, timeout, checkin))
     assert "each checkout takes 500 ms" in sentence(whole)
     thinned = Note(1.8, NoteCode.EVENTS_THINNED, "")
     assert "each checkout takes 0 ms" in sentence(msgspec.structs.replace(whole, notes=(thinned,)))
@@ -505,7 +514,7 @@ def test_what_broke_off_at_once_has_no_figures() -> None:
     assert judge(begun).evidence["baseline"] == 0
 
 
-# words that carry figures
+# figures in texts
 
 
 def sentence(made: Recording) -> str:
@@ -594,16 +603,19 @@ def test_processes_that_ended_are_counted() -> None:
 
 
 def test_refusals_are_counted_by_the_most_frequent_words() -> None:
-    def said(**words: int) -> Recording:
+    def logged(**phrases: int) -> Recording:
         notes = tuple(
-            Note(9.0, NoteCode.DRIVER_ERROR, "", NoteFacts(phrase=word, count=count)) for word, count in words.items()
+            Note(9.0, NoteCode.DRIVER_ERROR, "", NoteFacts(phrase=phrase, count=count))
+            for phrase, count in phrases.items()
         )
         return msgspec.structs.replace(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3), notes=notes)
 
-    assert sentence(said(busy=2)) == "A driver error is in the app's log 2 times: busy"
-    assert sentence(said(busy=2, closed=3)) == "A driver error is in the app's log 3 times: closed (and 1 other error)"
-    assert sentence(said(busy=2, closed=3, gone=1)).endswith("(and 2 other errors)")
-    assert why_of(said(busy=2, closed=3), "refused") == "5 lines of the app's log"
+    assert sentence(logged(busy=2)) == "A driver error is in the app's log 2 times: busy"
+    assert (
+        sentence(logged(busy=2, closed=3)) == "A driver error is in the app's log 3 times: closed (and 1 other error)"
+    )
+    assert sentence(logged(busy=2, closed=3, gone=1)).endswith("(and 2 other errors)")
+    assert why_of(logged(busy=2, closed=3), "refused") == "5 lines of the app's log"
 
 
 def test_what_sharers_hold_is_counted_apart() -> None:

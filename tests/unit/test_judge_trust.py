@@ -1,4 +1,4 @@
-"""Sessions in two hands, planted leaks, holder tables, and how far a verdict can be trusted, on small recordings."""
+"""Shared sessions, planted leaks, holder tables and the audit, on small recordings."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def test_a_planted_leak_that_is_seen_is_no_finding() -> None:
 
 def test_the_name_of_the_apps_class_that_was_planted_is_no_word_of_an_end() -> None:
     made = planted(seen=True)
-    words = "canary: ExtendedConnection, interrupted"
+    text = "canary: ExtendedConnection, interrupted"
     made = msgspec.structs.replace(
-        made, notes=(Note(1.5, NoteCode.CANARY, words, NoteFacts(canary="ExtendedConnection")),)
+        made, notes=(Note(1.5, NoteCode.CANARY, text, NoteFacts(canary="ExtendedConnection")),)
     )
     assert judge(made).outcome == "clean"
     ended = msgspec.structs.replace(made, notes=(*made.notes, Note(1.6, NoteCode.PROCESS_ENDED, "the app ended")))
@@ -90,14 +90,14 @@ def test_a_planted_leak_does_not_hide_the_apps_own() -> None:
 
 
 def test_clean_is_given_only_when_the_asked_sensitivity_was_reached() -> None:
-    def asked(rate: float):
+    def audited(rate: float):
         return judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, requests=100, sensitivity=rate))
 
-    assert asked(0.01).outcome == "clean"
-    assert asked(0.001).outcome == "inconclusive"
+    assert audited(0.01).outcome == "clean"
+    assert audited(0.001).outcome == "inconclusive"
     assert (
         "300 requests reached the app, but a sensitivity of 1/1000 needs 3000"
-        in check(asked(0.001), "sensitivity").detail
+        in check(audited(0.001), "sensitivity").detail
     )
     assert requests_for(1 / 10000) == 30000
 
@@ -163,10 +163,10 @@ def test_without_a_probe_a_budget_of_the_users_lets_pooled_sessions_be_clean() -
 
 
 def test_callers_that_are_tasks_of_one_thread_count_as_many_as_wanted_a_connection_at_once() -> None:
-    taken = [Event(1.5 + n / 1000, "checkout", PROCESS, 1, n, n, pool=1) for n in range(1, 121)]
-    back = [Event(1.8, "checkin", PROCESS, 1, n, n, pool=1) for n in range(1, 121)]
+    checkouts = [Event(1.5 + n / 1000, "checkout", PROCESS, 1, n, n, pool=1) for n in range(1, 121)]
+    checkins = [Event(1.8, "checkin", PROCESS, 1, n, n, pool=1) for n in range(1, 121)]
     big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
-    verdict = judge(recording([idle(1)] * 3, pools=big, events=(*taken, *back)))
+    verdict = judge(recording([idle(1)] * 3, pools=big, events=(*checkouts, *checkins)))
     assert kinds(verdict) == ["over-budget"]
 
 

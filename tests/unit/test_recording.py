@@ -1,4 +1,4 @@
-"""The recording's folder: what is written is read, after any ending, and anything else gets a clear sentence."""
+"""The recording's folder is readable after any ending; anything else is a clear error."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ def test_lines_that_cannot_be_read_are_told(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "words"),
+    ("version", "message"),
     [
         (FORMAT + 1, "newer than this connleak can read"),
         (None, "has no format version"),
         (0, "which this connleak cannot read"),
     ],
 )
-def test_an_unknown_format_is_told(folder: Path, version: int | None, words: str) -> None:
+def test_an_unknown_format_is_an_error(folder: Path, version: int | None, message: str) -> None:
     data = json.loads((folder / "plan.json").read_text())
     data["format"] = version
     (folder / "plan.json").write_text(json.dumps(data))
-    with pytest.raises(Error, match=words):
+    with pytest.raises(Error, match=message):
         read(folder)
 
 
@@ -105,22 +105,22 @@ def test_two_runs_in_one_second_get_two_folders(tmp_path: Path) -> None:
     assert (tmp_path / "latest").resolve() == max(made).resolve()
 
 
-def test_on_a_full_disk_only_last_words_are_taken_and_nothing_raises_but_the_check(tmp_path: Path) -> None:
+def test_on_a_full_disk_only_phases_and_notes_are_written_and_nothing_raises_but_the_check(tmp_path: Path) -> None:
     with Writer(tmp_path / "run", plan(), Machine()) as writer:
         writer.append("samples", SampleLine(t=0.1, full=True, rows=(backend(1),)))
         writer.check()
-        room = writer._files["samples"]
+        file = writer._files["samples"]
         with contextlib.suppress(OSError), Path("/dev/full").open("ab", buffering=1 << 16) as writer._files["samples"]:
             writer.append("samples", SampleLine(t=0.2))
         with contextlib.suppress(OSError):
             writer._files["samples"].raw.close()
-        writer._files["samples"] = room
+        writer._files["samples"] = file
         writer.append("samples", SampleLine(t=0.3))
         with pytest.raises(Error, match=f"cannot write to {tmp_path}/run: No space left on device"):
             writer.check()
         assert writer._reserve.closed is False
         writer.append("notes", Note(0.4, NoteCode.OTHER, "no room"))
-        assert writer._reserve.closed  # its room is for these
+        assert writer._reserve.closed  # the reserve is for these
     made = read(tmp_path / "run")
     assert [sample.t for sample in made.samples] == [0.1]
     assert [note.text for note in made.notes] == ["no room"]

@@ -1,4 +1,4 @@
-"""Which variants a build runs: all that a change touches, and a sample that the commit's hash decides."""
+"""The variants that a build runs: those that a change affects, and a sample that the commit's hash determines."""
 
 from __future__ import annotations
 

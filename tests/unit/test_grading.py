@@ -1,4 +1,4 @@
-"""How a variant's verdict is graded against what its target promises."""
+"""Grading: a variant's verdict against the promise of its target."""
 
 from __future__ import annotations
 
