@@ -155,7 +155,7 @@ def run_variant(name: str, folder: Path) -> Graded:
 
 
 def problems_of(variant: Variant, verdict: Verdict, folder: Path) -> Iterator[str]:
-    """Yield what differs from target.toml: the outcome, the kinds, the line of a leak."""
+    """Yield the differences from target.toml: in the outcome, the kinds, or the line of a leak."""
     kinds = [finding.kind for finding in verdict.findings]
     if verdict.outcome != variant.expect:
         yield f"outcome {verdict.outcome}, expected {variant.expect}"

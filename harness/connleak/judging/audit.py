@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from connleak.judging.claims import plural
+from connleak.judging.claims import no_probe_in, plural
 from connleak.judging.facts import Facts
 from connleak.judging.policy import (
     FEWEST_READS,
@@ -112,7 +112,7 @@ def sampler_kept_up(facts: Facts) -> Check:
         return Check("sampler", "inconclusive", "the server was read less than twice")
     every = facts.plan.sample_every
     times = [sample.t for sample in samples]
-    times += [max(times[-1], ended_at(facts))]  # a sampler that stops early misses the rest
+    times += [max(times[-1], ended_at(facts))]  # a sampler that stops early misses what follows
     intended = [facts.interval(sample) for sample in (*samples[1:], samples[-1])]
     gaps = [(b - a - interval, b - a, a) for (a, b), interval in zip(pairwise(times), intended, strict=True)]
     beyond, worst, at = max(gaps)
@@ -174,7 +174,7 @@ def probe_problem(facts: Facts, process: Process) -> str:
         lost = process.process in facts.disconnected
         why = "the probe disconnected" if lost else "is Python started with -I or -E?"
         sessions = plural(len(process.ports), "session")
-        return f"no probe in pid {name} ({process.command[:60]}), which has {sessions}: {why}"
+        return f"{no_probe_in(process)}, which has {sessions}: {why}"
     if process.probe and not process.answered:
         return f"the probe in pid {name} did not answer"
     return f"the probe in pid {name} dropped {plural(process.dropped, 'event')}" if process.dropped else ""

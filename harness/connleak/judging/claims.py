@@ -6,10 +6,13 @@ from typing import Any
 
 from connleak.judging.facts import Facts
 from connleak.model.outcomes import Outcome
+from connleak.model.recording import Process, process_name
 from connleak.model.verdict import Check, Finding, Rate
 
 QUERY = 80
 """Characters of a statement that a claim quotes."""
+COMMAND = 60
+"""Characters of a command line that a check quotes."""
 
 
 def sentence(
@@ -23,6 +26,11 @@ def sentence(
     if facts.watched:
         return f"No connection was held throughout a window of {facts.plan.window:g} s: {sensitivity['text']}"
     return f"Every connection was returned: {sensitivity['text']}"
+
+
+def no_probe_in(process: Process) -> str:
+    """Return the reason that a process without a probe is not observed."""
+    return f"no probe in pid {process_name(process.process)} ({process.command[:COMMAND]})"
 
 
 def plural(count: int, word: str) -> str:

@@ -1,4 +1,4 @@
-"""What the checks share: idle windows, outstanding checkouts, and the load between windows, each computed once."""
+"""The facts of a recording that the checks share: windows, outstanding checkouts and loads, each computed once."""
 
 from __future__ import annotations
 

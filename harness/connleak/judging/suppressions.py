@@ -79,8 +79,8 @@ def gate(verdict: Verdict, suppressions: Iterable[Suppression], today: datetime.
         else:
             passed.append(str(one))
             remaining = [finding for finding in remaining if finding not in covered]
-    gone = {finding.kind for finding in verdict.findings} - {finding.kind for finding in remaining}
-    checks = tuple(without(check, gone) for check in verdict.checks)
+    covered_kinds = {finding.kind for finding in verdict.findings} - {finding.kind for finding in remaining}
+    checks = tuple(without_findings(check, covered_kinds) for check in verdict.checks)
     outcome = merge([*(KINDS[finding.kind].outcome for finding in remaining), *(check.outcome for check in checks)])
     sentence = verdict.sentence
     if passed:
@@ -91,9 +91,9 @@ def gate(verdict: Verdict, suppressions: Iterable[Suppression], today: datetime.
     return Gate(verdict=without_suppressed, passed=tuple(passed), expired=tuple(expired), unseen=tuple(unseen))
 
 
-def without(check: Check, gone: set[str]) -> Check:
+def without_findings(check: Check, kinds: set[str]) -> Check:
     """Return the result that a check has without the findings of the given kinds."""
-    if check.name in gone and check.outcome in ("leak", "fault", "strained"):
+    if check.name in kinds and check.outcome in ("leak", "fault", "strained"):
         return msgspec.structs.replace(check, outcome="clean", detail=f"suppressed: {check.detail}")
     return check
 

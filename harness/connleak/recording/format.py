@@ -1,4 +1,4 @@
-"""The files of a recording's folder, and what one line of each holds. docs/recording.md describes every field.
+"""The files of a recording's folder and the types of their lines. docs/recording.md describes every field.
 
 plan.json and machine.json are written first.
 All other files hold JSON lines, one file for each kind of fact, one line for each fact.

@@ -97,7 +97,7 @@ def is_random(word: str) -> bool:
 
 
 def secret_spans(text: str) -> list[tuple[int, int]]:
-    """Return the spans of the secrets in what a user typed: by name, by the account of an address, or by their form."""
+    """Return the spans of the secrets in user input: by name, by the account of an address, or by their form."""
     found = []
     for lead, value in NAME_FORMS:
         position = 0
@@ -130,7 +130,7 @@ def merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def replace_secrets(text: str, stand_in: Callable[[str], str]) -> str:
-    """Return what a user typed with each secret replaced; see `replace_secret`."""
+    """Return user input with each secret replaced; see `replace_secret`."""
     found, position = [], 0
     for begin, end in secret_spans(text):
         found += [text[position:begin], replace_secret(text[begin:end], stand_in)]
@@ -145,7 +145,7 @@ def replace_secret(secret: str, stand_in: Callable[[str], str]) -> str:
 
 
 def redact_input(text: str) -> str:
-    """Return what a user typed with `***` for each secret."""
+    """Return user input with `***` for each secret."""
     return replace_secrets(text, lambda _: "***")
 
 
@@ -157,7 +157,7 @@ def redact_value(name: str, value: str) -> str:
 
 
 def find_secrets(*texts: str) -> set[str]:
-    """Return the secrets in what a user typed that are long enough to search for in other texts."""
+    """Return the secrets in user input that are long enough to search for in other texts."""
     found: set[str] = set()
     for text in texts:
         for begin, end in secret_spans(text):
@@ -224,7 +224,7 @@ def lines_of(path: Path) -> Iterator[str]:
 
 
 def redact_plan(plan: Plan) -> Plan:
-    """Return a plan with `***` for each secret in what the user typed."""
+    """Return a plan with `***` for each secret in its user input."""
     requests = tuple(
         msgspec.structs.replace(one, path=redact_input(one.path), body=redact_input(one.body)) for one in plan.requests
     )

@@ -59,7 +59,7 @@ class Writer:
         try:
             file.write(self._encoder.encode_lines(list(rows)))  # given a tuple, msgspec 0.22 leaks the iterator
             file.flush()
-        except OSError as error:  # what was not written stays in the buffer until the next write
+        except OSError as error:  # rows that were not written stay in the buffer until the next write
             self.failed = self.failed or error
         except ValueError:  # of a thread that outlives the session, which is noted before the files are closed
             if not file.closed:

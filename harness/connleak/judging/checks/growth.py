@@ -32,7 +32,7 @@ def growth(facts: Facts) -> tuple[list[Finding], Check]:
 
 
 def limit_of(facts: Facts) -> str:
-    """Return what the idle sessions are compared with."""
+    """Return the limit with which the idle sessions are compared, as text."""
     if not facts.probed:
         given = "" if facts.plan.max_idle_connections is None else f"; --max-idle {facts.plan.max_idle_connections}"
         return f"before the load: {facts.baseline}{given}"
@@ -84,7 +84,7 @@ def recreated_pools(facts: Facts) -> list[Finding]:
 def level_stays(facts: Facts, site: Site) -> bool:
     """Return whether no process has more idle sessions of the line in the last window than one had before.
 
-    Per process, because a process that starts late adds a level of its own.
+    Per process, because a process that starts late adds a level.
     """
     most = []
     for window in facts.windows:

@@ -206,7 +206,7 @@ def slope(facts: Facts, counts: list[int]) -> Rate | None:
 
 
 def bounded_by(facts: Facts, site: Site | None, holders: list[Holder], counts: list[int]) -> str:
-    """Return what ended the growth: pool, server, collector, threads or unknown; empty if it may continue."""
+    """Return the bound that ended the growth: pool, server, collector, threads or unknown; empty if it may continue."""
     steps = increments(counts)
     if not steps:
         return ""
