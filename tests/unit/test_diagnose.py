@@ -25,7 +25,7 @@ def test_every_kept_recording_is_like_its_own_target() -> None:
     assert len(seen) > 55
 
 
-def test_an_app_of_ones_own_is_told_what_speaks_for_and_against() -> None:
+def test_an_own_app_gets_the_traits_that_agree_and_differ() -> None:
     rows = [backend(n, xact=0.9, state="idle in transaction") for n in range(1, 13)]
     made = recording(
         [rows[:4], rows[:8], rows],

@@ -140,7 +140,7 @@ def pair(number: int, t: float, seconds: float, **facts: object) -> list[EventLi
     return [checkout, EventLine(t + seconds, "checkin", 7, checkout=number, **facts)]
 
 
-def test_of_many_checkouts_those_that_came_back_at_once_are_left_out_and_counted(
+def test_of_many_checkouts_those_returned_at_once_are_left_out_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(downsampling, "MAX_EVENTS", 4)

@@ -76,7 +76,7 @@ def test_lines_are_bounded_and_the_next_one_is_read(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["javascript:alert(1)", "//evil", "a b", "#x", "?x", "\udcff", '"><script>'])
-def test_a_link_leads_below_its_page_whatever_a_folder_is_called(name: str) -> None:
+def test_a_link_leads_below_its_page_for_any_name_of_a_folder(name: str) -> None:
     made = index.link(name, "report.html")
     assert made.startswith("./") and made.endswith("/report.html")
     assert not set(made) & set(' :#?"<>') and made.isascii()

@@ -91,7 +91,7 @@ def write(place: Path, made, events) -> None:
         (place / f"{name}.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
 
 
-def test_a_packed_recording_is_small_says_the_same_and_names_no_path(folder: Path, tmp_path: Path) -> None:
+def test_a_packed_recording_is_small_has_the_same_verdict_and_no_path(folder: Path, tmp_path: Path) -> None:
     whole = judging.judge(read(folder))
     assert whole.outcome == "leak"
     path = tmp_path / "small.tar.gz"

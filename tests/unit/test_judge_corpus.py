@@ -61,7 +61,7 @@ def with_processes(made: Recording, having: list[range]) -> Recording:
     return msgspec.structs.replace(made, snapshots=snapshots)
 
 
-def test_old_workers_that_never_end_are_growth_whatever_their_pools_may_keep() -> None:
+def test_idle_workers_that_never_end_are_growth_within_the_limits_of_their_pools() -> None:
     levels = [idle(count) for count in (2, 4, 6)]
     pools = [[pool(1, site=SITE, idle=tuple(row.pid for row in level))] for level in levels]
     verdict = judge(with_processes(recording(levels, pools=pools), [range(2), range(4), range(6)]))
@@ -122,7 +122,7 @@ def test_a_failed_transaction_is_open_though_the_server_tells_no_begin() -> None
     assert "in an open transaction" in verdict.sentence
 
 
-def test_pools_that_could_not_be_asked_are_not_held_to_a_budget_of_nothing() -> None:
+def test_pools_of_unknown_limits_are_not_limited_to_zero() -> None:
     levels = [idle(count) for count in (2, 3, 4)]
     unanswered = [[pool(0, kind="events", size=0, idle=tuple(row.pid for row in level))] for level in levels]
     verdict = judge(recording(levels, pools=unanswered))
@@ -130,7 +130,7 @@ def test_pools_that_could_not_be_asked_are_not_held_to_a_budget_of_nothing() -> 
     assert "limits of some pools are unknown" in check(verdict, "growth").detail
 
 
-def test_the_rate_that_fills_the_server_in_the_storys_hours_is_told() -> None:
+def test_the_projection_states_the_rate_that_fills_the_server_in_the_targets_hours() -> None:
     verdict = judge(leaking([2, 4, 6], hours=30.0))
     assert verdict.exhaustion is not None
     found = re.search(
@@ -143,7 +143,7 @@ def test_the_rate_that_fills_the_server_in_the_storys_hours_is_told() -> None:
     assert float(found[2]) == pytest.approx(needed / (30 * 3600), rel=0.1)
 
 
-def test_sqlite_handles_that_nobody_knows_are_their_processs_by_their_number() -> None:
+def test_the_number_of_an_orphaned_sqlite_handle_contains_its_process() -> None:
     number = PROCESS * 10_000 + 7
     row = msgspec.structs.replace(backend(number, state="open"), client_port=None)
     made = recording([[row]] * 3, pools=[[pool(idle=())]] * 3, database=Database(kind="sqlite"))

@@ -69,7 +69,7 @@ def test_a_session_is_an_orphan_only_when_no_request_that_was_cut_may_still_be_o
     assert kinds(judge(cut(msgspec.structs.replace(made, events=(opened,))))) == ["orphaned"]
 
 
-def test_a_load_whose_requests_were_all_cut_says_so_and_not_that_none_was_sent() -> None:
+def test_a_load_whose_requests_were_all_aborted_is_not_reported_as_unsent() -> None:
     none = cut(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, requests=0))
     assert "were aborted" in check(judge(none), "load").detail
 
@@ -90,7 +90,7 @@ def test_what_happened_in_one_cycle_alone_is_no_clients_connection() -> None:
     assert "in only one of 3 cycles" in check(once, "per-client").detail
 
 
-def test_a_process_whose_probe_fell_silent_is_told_as_one_without() -> None:
+def test_a_process_whose_probe_disconnected_counts_as_one_without_a_probe() -> None:
     made = recording([idle(3)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
     blind = Process(process=7, command="gunicorn", ports=(40003,))
     snapshots = tuple(

@@ -170,7 +170,7 @@ def test_an_orphaned_finding_has_its_sessions_and_how_long_the_oldest_was_there(
     assert "Last query: SELECT 3" in judge(made).sentence
 
 
-def test_orphans_are_told_by_the_line_that_had_them_last_the_more_the_sooner() -> None:
+def test_orphans_are_grouped_by_their_last_line_the_largest_group_first() -> None:
     events = [Event(1.1, "checkout", PROCESS, 1, n, n, OTHER, (OTHER,)) for n in (2, 3)]
     events += [Event(1.2, "checkout", PROCESS, 1, n, n, SITE, (SITE,)) for n in (2, 4)]
     events += [Event(1.3, "connect", PROCESS, backend=5, stack=(THIRD,))]
@@ -283,7 +283,7 @@ def test_an_exhausted_finding_is_of_the_pool_and_the_line_that_most_gave_up_at()
     )
 
 
-def test_a_wait_that_ended_well_is_told_and_no_finding() -> None:
+def test_a_wait_that_ended_with_a_connection_is_mentioned_without_a_finding() -> None:
     events = tuple(Event(1.5, "wait", PROCESS, n, pool=1, seconds=n / 10) for n in (1, 3))
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events)
     assert check(judge(made), "exhausted").detail == "no caller timed out; 2 callers waited, for 0.30 s at most"

@@ -91,7 +91,7 @@ def test_the_last_window_takes_five_reads() -> None:
     assert (reads(4), reads(5)) == ("inconclusive", "clean")
 
 
-def test_a_quiet_window_of_one_read_says_nothing_and_the_rest_before_it_stands() -> None:
+def test_a_final_idle_window_of_one_read_does_not_replace_the_one_before() -> None:
     def window(count: int) -> float:
         windows = Facts(with_samples(CLEAN, lambda t: t < 12 or t > 13 or t < 11.95 + count / 10)).windows
         return windows[-1].begin
@@ -111,7 +111,7 @@ def test_at_most_half_of_the_checkouts_may_be_unobserved() -> None:
     assert Facts(lost(10)).unobserved_fraction == 0.5
 
 
-def test_the_sensitivity_shrinks_by_the_part_that_went_unasked() -> None:
+def test_the_sensitivity_shrinks_by_the_unobserved_fraction() -> None:
     assert judge(lost(10)).sensitivity["value"] == pytest.approx(2 * judge(CLEAN).sensitivity["value"])
 
 
@@ -287,7 +287,7 @@ def test_a_rate_of_requests_is_by_the_thousand() -> None:
 
 
 @pytest.mark.parametrize(("pool_size", "unit"), [(1160, "minutes"), (1170, "minutes"), (9000, "hours")])
-def test_a_wall_within_two_hours_is_told_in_minutes(pool_size: int, unit: str) -> None:
+def test_a_limit_within_two_hours_is_in_minutes(pool_size: int, unit: str) -> None:
     made = hourly([4, 8, 12])
     big = tuple(
         msgspec.structs.replace(s, pools=tuple(msgspec.structs.replace(p, size=pool_size) for p in s.pools))
@@ -380,7 +380,7 @@ def test_a_request_is_long_and_a_connection_idle_after_a_second() -> None:
     assert (per_client(clients(since=1.2)), per_client(clients(since=1.55))) == (True, False)
 
 
-def test_a_sample_that_took_half_a_second_says_that_the_server_hangs() -> None:
+def test_a_read_of_more_than_half_a_second_means_a_hung_server() -> None:
     def slow(cost: float) -> Recording:
         made = clients()
         samples = tuple(
@@ -403,7 +403,7 @@ def test_after_a_pause_of_more_than_half_a_second_the_server_must_answer_well_fo
     assert per_client(paused(1.62, 2.27))  # the server is steady again from 3.3 s on
 
 
-def test_clients_connections_that_were_not_given_back_are_held_instead() -> None:
+def test_connections_not_returned_after_the_clients_leave_are_held_instead() -> None:
     made = clients()
     out = [h for h in (holder(n, site=OTHER, since=1.2) for n in range(11, 16))]
     last = [idle(5, first=11)] * 3
@@ -459,7 +459,7 @@ def test_a_post_mortem_shows_the_five_seconds_before_it_by_quarters() -> None:
     ("seconds", "unit"),
     [(119, "s"), (120, "min"), (7199, "min"), (7200, "h"), (172_799, "h"), (172_800, "days")],
 )
-def test_a_time_is_told_in_the_largest_unit_of_which_there_are_two(seconds: float, unit: str) -> None:
+def test_a_time_is_in_the_largest_unit_of_which_it_has_two(seconds: float, unit: str) -> None:
     name, size = time_unit(seconds)
     assert (name, size) == (unit, {"s": 1, "min": 60, "h": 3600, "days": 86_400}[unit])
 
@@ -469,7 +469,7 @@ def test_rates_have_a_digit_after_the_point_from_one_to_a_hundred() -> None:
     assert increments([1, 4, 2]) == [3, -2]
 
 
-def test_the_words_and_numbers_of_a_pool_that_nobody_asked_are_not_its_budget() -> None:
+def test_max_idle_connections_follow_from_the_sizes_of_used_pools() -> None:
     def max_idle(*pools: Pool) -> int:
         return Facts(recording([idle(1)] * 3, pools=[list(pools)] * 3)).max_idle_connections
 

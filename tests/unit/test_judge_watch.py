@@ -55,7 +55,7 @@ def test_a_verdict_takes_three_whole_windows(windows: int, outcome: str) -> None
     assert f"{windows} " in check(verdict, "rest").detail
 
 
-def test_a_clean_watch_says_for_how_long_nothing_stayed_out() -> None:
+def test_a_clean_watch_states_its_window_and_sensitivity() -> None:
     verdict = judge(watched([idle(2)] * 3, before=idle(2)))
     assert verdict.sentence.startswith("No connection was held throughout a window of 2 s: a leak of ")
     assert verdict.sensitivity == {
@@ -107,7 +107,7 @@ def test_a_statement_that_works_all_through_a_window_is_not_held() -> None:
     assert kinds(judge(watched([idles] * 3, before=idles))) == ["held"]
 
 
-def test_only_the_last_window_says_what_is_held() -> None:
+def test_only_the_last_window_decides_on_held() -> None:
     verdict = judge(watched([open_for_good(1), open_for_good(1), idle(1)], before=idle(1)))
     assert verdict.outcome == "clean"
 
@@ -192,14 +192,14 @@ def test_one_for_each_living_thread_is_kept_for_the_thread_though_they_rise() ->
 # growth
 
 
-def test_the_baseline_is_what_may_stay_where_neither_probe_nor_user_says_more() -> None:
+def test_without_a_probe_and_max_idle_the_baseline_is_allowed() -> None:
     assert judge(watched([idle(3)] * 3, before=idle(3))).outcome == "clean"
     raised = judge(watched([idle(3)] * 3, before=idle(2)))
     assert (raised.outcome, kinds(raised)) == ("inconclusive", [])
     assert "watch the app with --listen and connleak probe" in raised.sentence and "--max-idle N" in raised.sentence
 
 
-def test_however_high_it_climbs_without_a_probe_and_a_budget_it_may_be_a_pool_that_fills() -> None:
+def test_without_a_probe_and_max_idle_any_rise_may_be_a_pool_that_fills() -> None:
     verdict = judge(watched([idle(n) for n in (10, 40, 80)], before=idle(1), users=1))
     assert (verdict.outcome, kinds(verdict)) == ("inconclusive", [])
 
@@ -232,7 +232,7 @@ def test_growth_is_what_is_never_given_up_in_each_third_of_the_time(
         assert f"in each third of the watch: {', '.join(map(str, least))}, beyond the 1" in verdict.sentence
 
 
-def test_growth_in_a_watch_is_told_by_the_hour_and_by_thirds() -> None:
+def test_growth_in_a_watch_is_per_hour_and_by_thirds() -> None:
     verdict = judge(watched([idle(n) for n in (2, 3, 3, 4, 4, 5)], max_idle_connections=1))
     [finding] = verdict.findings
     assert (finding.rate.per, finding.rate.value) == ("hour", pytest.approx(2 / (10 / 3600), abs=0.01))
@@ -259,7 +259,7 @@ def watched_beside_others(ports: tuple[int, ...], events: tuple[Event, ...] = ()
     return judge(msgspec.structs.replace(made, snapshots=alone))
 
 
-def test_a_session_that_no_probe_knows_is_somebody_elses_on_a_server_that_is_watched() -> None:
+def test_an_unknown_session_on_a_watched_server_belongs_to_another_client() -> None:
     verdict = watched_beside_others(ports=(40001,))
     assert (verdict.outcome, kinds(verdict)) == ("clean", [])
 
@@ -270,13 +270,13 @@ def test_a_session_whose_socket_a_probed_process_has_is_the_apps_and_orphaned() 
 
 
 @pytest.mark.parametrize("kind", ["checkout", "connect"])
-def test_a_session_that_a_probe_saw_taken_or_opened_is_the_apps_and_orphaned(kind: str) -> None:
+def test_a_session_that_a_probe_saw_checked_out_or_opened_is_orphaned(kind: str) -> None:
     event = Event(1.2, kind, PROCESS, backend=2, checkout=1, site=OTHER, stack=(OTHER,))
     verdict = watched_beside_others(ports=(40001,), events=(event,))
     assert (kinds(verdict), verdict.findings[0].sites) == (["orphaned"], (OTHER,))
 
 
-def test_on_a_server_or_a_database_of_the_apps_own_nobodys_session_is_the_apps() -> None:
+def test_an_unknown_session_on_a_server_or_database_of_the_run_is_the_apps() -> None:
     assert kinds(watched_beside_others(ports=(40001,), server={"own_database": True})) == ["orphaned"]
     assert kinds(watched_beside_others(ports=(40001,), kind="app", app="gunicorn app:app")) == ["orphaned"]
 
@@ -338,5 +338,5 @@ def test_a_lock_that_an_idle_session_keeps_through_a_window_is_left_behind() -> 
     assert (kinds(verdict), verdict.findings[0].backends) == (["lock-held"], (2,))
 
 
-def test_the_windows_length_is_what_the_plan_says() -> None:
+def test_the_length_of_a_window_follows_from_the_plan() -> None:
     assert Facts(watched([idle(1)])).watched and Facts(watched([idle(1)])).plan.window == WINDOW

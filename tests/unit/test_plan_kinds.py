@@ -34,7 +34,7 @@ def test_the_kind_of_a_plan_of_format_1_is_derived(tmp_path: Path, changes: dict
     assert reader.read_plan(path.parent).kind == kind
 
 
-def test_a_kind_that_is_written_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_stored_kind_is_not_derived(tmp_path: Path) -> None:
     with Writer(tmp_path / "run", plan(kind="follow"), Machine()):
         pass
     assert reader.read_plan(tmp_path / "run").kind == "follow"

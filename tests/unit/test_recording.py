@@ -61,7 +61,7 @@ def test_a_recording_cut_at_any_byte_is_read_and_judged(folder: Path) -> None:
         path.write_bytes(whole)
 
 
-def test_lines_that_cannot_be_read_are_told(folder: Path) -> None:
+def test_unreadable_lines_are_noted(folder: Path) -> None:
     with (folder / "events.jsonl").open("a") as file:
         file.write('{"t": 1.0, "kind"')
     assert "1 line(s) of events.jsonl could not be read" in [note.text for note in read(folder).notes]
@@ -88,7 +88,7 @@ def test_a_folder_without_plan_is_no_recording(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_a_damaged_plan_is_told_with_its_path(folder: Path) -> None:
+def test_a_damaged_plan_is_an_error_with_its_path(folder: Path) -> None:
     (folder / "plan.json").write_text('{"format": 1, "target": 5}')
     with pytest.raises(Error, match=r"plan\.json is damaged"):
         read(folder)
@@ -126,7 +126,7 @@ def test_on_a_full_disk_only_phases_and_notes_are_written_and_nothing_raises_but
     assert [note.text for note in made.notes] == ["no room"]
 
 
-def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Error, match=r"cannot write to .*file/run: Not a directory"):
         Writer(tmp_path / "file" / "run", plan(), Machine())
