@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connleak.corpus import diagnose
-from connleak.corpus.fingerprint import compare, fingerprint_of, shape
+from connleak.corpus.fingerprint import fingerprint_of, shape, similarity
 from connleak.corpus.gallery import place, read
 from connleak.judging import judge
 from support.builders import SITE, backend, holder, pool, recording
@@ -44,13 +44,13 @@ def test_a_clean_recording_has_nothing_to_diagnose() -> None:
     assert diagnose.diagnose(made, judge(made), ENTRIES) == []
 
 
-def test_likeness_is_one_with_oneself_and_less_for_each_trait_that_differs() -> None:
+def test_similarity_is_one_with_itself_and_less_for_each_trait_that_differs() -> None:
     rows = [backend(n, xact=0.9, state="idle in transaction") for n in range(1, 5)]
     made = recording([rows] * 3, holders=[[holder(n) for n in range(1, 5)]] * 3)
     mine = fingerprint_of(made, judge(made))
-    assert compare(mine, mine)[0] == 1.0
+    assert similarity(mine, mine)[0] == 1.0
     other = type(mine)(outcome="leak", kinds=("growth",), traits={**mine.traits, "state": "idle"})
-    score, agrees, differs = compare(mine, other)
+    score, agrees, differs = similarity(mine, other)
     assert score < 0.8 and "state: idle in transaction, there idle" in differs and "kinds: growth only there" in differs
     assert "database: postgresql" in agrees
 

@@ -47,3 +47,14 @@ def test_an_unknown_kind_is_an_error(tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"kind": "guess"}))
     with pytest.raises(Error, match="damaged"):
         reader.read_plan(path.parent)
+
+
+def test_a_plan_of_the_present_format_without_a_kind_is_an_error(tmp_path: Path) -> None:
+    with Writer(tmp_path / "run", plan(), Machine()):
+        pass
+    path = tmp_path / "run" / "plan.json"
+    stored = json.loads(path.read_text())
+    del stored["kind"]
+    path.write_text(json.dumps(stored))
+    with pytest.raises(Error, match="missing required field `kind`"):
+        reader.read_plan(path.parent)

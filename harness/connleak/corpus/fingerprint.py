@@ -135,8 +135,8 @@ def failures(recording: Recording) -> str:
     return "requests fail" if share > 0.02 else "requests succeed"
 
 
-def compare(mine: Fingerprint, known: Fingerprint) -> tuple[float, list[str], list[str]]:
-    """Return the score of two fingerprints, from 0 to 1, the traits that agree and those that differ."""
+def similarity(mine: Fingerprint, known: Fingerprint) -> tuple[float, list[str], list[str]]:
+    """Return the similarity of two fingerprints: a score from 0 to 1, the traits that agree and those that differ."""
     agrees, differs = [], []
     union, both = set(mine.kinds) | set(known.kinds), set(mine.kinds) & set(known.kinds)
     total = WEIGHTS["kinds"]

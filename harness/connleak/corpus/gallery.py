@@ -35,7 +35,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     sentence: str
     at_rest: tuple[int, ...]
     peak: int
-    signature: Fingerprint
+    fingerprint: Fingerprint
 
 
 def place(gallery: Path, target: str, variant: str) -> Path:
@@ -145,7 +145,7 @@ def entry(target: Target, name: str, made: Recording, verdict: Verdict) -> Entry
         sentence=first_line(verdict.sentence),
         at_rest=tuple(verdict.evidence.get("at_rest", ())),
         peak=verdict.evidence.get("peak", 0),
-        signature=fingerprint_of(made, verdict),
+        fingerprint=fingerprint_of(made, verdict),
     )
 
 
