@@ -178,6 +178,6 @@ def test_a_socket_that_is_named_like_none_of_a_runs_is_not_asked(tmp_path: Path)
         somebodys.listen(1)
         somebodys.settimeout(0.5)
         (tmp_path / "control.json").write_text(json.dumps({"pid": os.getpid(), "path": str(path)}))
-        assert control.ask(tmp_path) is None
+        assert control.request_table(tmp_path) is None
         with pytest.raises(TimeoutError):
             somebodys.accept()
