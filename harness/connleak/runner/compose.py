@@ -27,11 +27,11 @@ from connleak.recording.format import FILES
 from connleak.runner.follow import Followed
 from connleak.runner.foreground import ForegroundApp, UntilExit
 from connleak.runner.journal import Journal
-from connleak.runner.made_load import locustfile_of
 from connleak.runner.parts import NO_SERVER, ExpectedHosts, Hosts, NoHosts, NoSampler, SamplerPart
 from connleak.runner.phases import Cycles
 from connleak.runner.preflight import answers_without_errors, sessions_are_on_this_server
 from connleak.runner.session import Session
+from connleak.runner.session_locustfile import locustfile_of
 from connleak.runner.settling import IdleWindow, idle_at_once, idle_when_settled
 from connleak.runner.watch import Windows
 

@@ -83,7 +83,7 @@ def start(command: Sequence[str], variables: Mapping[str, str]) -> subprocess.Po
 
 @contextlib.contextmanager
 def own_signals() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether SIGUSR2 came since its last call; restore the signal handlers at the end."""
+    """Yield a function that returns whether SIGUSR2 came since its last call; restore all handlers at the end."""
     before = {number: signal.getsignal(number) for number in (*PASSED_ON, signal.SIGUSR2)}
     requests: list[int] = []
     signal.signal(signal.SIGUSR2, lambda *_: requests.append(1))

@@ -47,7 +47,7 @@ def judge_own(folder: Path) -> Judged:
 def judge_whole(folder: Path) -> Judged:
     """Judge one run of many that was made just now; raise KeyboardInterrupt if the run was interrupted.
 
-    An interrupted run returns normally with its recording, so the next run would begin without this.
+    `record` returns normally after an interruption, so without this the next run would begin.
     """
     read, verdict = judge_own(folder)
     if any(note.code == NoteCode.INTERRUPTED for note in read.notes):
@@ -136,12 +136,12 @@ def render_comparison(folder: Path, found: Comparison, runs: dict[str, list[Judg
     """Write compare.html and the charts of a comparison, and the missing reports of its runs."""
     first = next(iter(runs.values()))[0][0]
     heading = f"{first.plan.target}: {compared.format_list(list(runs))}"
-    words = compared.subtitle(found.conclusion)
+    subtitle = compared.subtitle(found.conclusion)
     still = {
-        "overlay": charts.overlay_chart(runs, f"{heading}: {found.outcome}", words),
+        "overlay": charts.overlay_chart(runs, f"{heading}: {found.outcome}", subtitle),
         "multiples": charts.multiples_chart(runs, heading),
     }
-    live = {**still, "overlay": charts.overlay_chart(runs, heading, words, interactive=True)}
+    live = {**still, "overlay": charts.overlay_chart(runs, heading, subtitle, interactive=True)}
     links = {run.folder: relative(folder, Path(run.folder)) for arm in found.arms for run in arm.runs}
     html = page.comparison(found, heading, live, diffs, links, rerun_command(first.plan), kept_library())
     folders.write(folder / "compare.html", html)
