@@ -101,7 +101,7 @@ def test_a_supervisor_that_is_killed_itself_is_told_and_done_without() -> None:
         supervisor._process.kill()
         supervisor._process.wait()
         supervisor.check()
-        supervisor._ask({"op": "remove", "path": "/nowhere"})
+        supervisor._request({"op": "remove", "path": "/nowhere"})
     assert sleepers() == []
     assert not scratch.exists() and not memory.exists()
 

@@ -13,7 +13,7 @@ from typing import Any
 HEAD = struct.Struct(">II")
 MAX_FRAME = 1 << 20
 MAX_UNAUTHENTICATED_FRAME = 4096
-"""Bytes of a frame from an end that has not proved yet that it knows the secret."""
+"""Bytes of a frame from an end that has not proved yet that it has the secret."""
 
 
 class FrameReader:

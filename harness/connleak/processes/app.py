@@ -25,7 +25,7 @@ from connleak.processes.venv import environment
 from connleak.recording.redaction import expand_references, redact_input
 
 READY_PATH = "/connleak-is-it-up"
-"""Requested until any answer comes: a 404 will do, since it shows that the app answers and not only its port."""
+"""Requested until there is a response: a 404 will do, since only the app can send it."""
 SETUP_TIME = 300.0
 """Seconds that one command of --setup may take."""
 

@@ -14,7 +14,7 @@ Hosts = Annotated[dict[Annotated[str, Meta(max_length=300)], Count], Meta(max_le
 
 
 class Outside(Struct, frozen=True):
-    """Other hosts that the load was kept from, each with a count: by a redirect of the app, by a request."""
+    """The other hosts of redirects that were not followed and of requests that were refused, each with a count."""
 
     redirects: Hosts = {}
     refused: Hosts = {}

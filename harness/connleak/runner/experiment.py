@@ -94,9 +94,8 @@ def revisions(refs: tuple[str, ...], options: RunOptions) -> Iterator[list[Conte
     arms = []
     with Supervisor() as supervisor:
         for number, ref in enumerate(refs):
-            tree = (
-                supervisor.scratch / f"{supervisor.scratch.name}-{number}"
-            )  # unique, since git registers the tree under it
+            # git registers the tree under its folder's name, so that must be unique
+            tree = supervisor.scratch / f"{supervisor.scratch.name}-{number}"
             supervisor.remove_at_end(kept / tree.name)
             check_out(supervisor, top, tree, ref)
             arms.append(Contender(name=ref, options=replace(options, cwd=str(tree / cwd.relative_to(top)))))
