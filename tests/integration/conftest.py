@@ -24,7 +24,7 @@ def supervisor() -> Iterator[Supervisor]:
 
 @pytest.fixture
 def server(supervisor: Supervisor, tmp_path: Path) -> Iterator[Server]:
-    with open_postgres(supervisor, server_plan(), "", tmp_path) as opened:
+    with open_postgres(supervisor, server_plan(), None, tmp_path) as opened:
         yield opened
 
 

@@ -70,7 +70,7 @@ def everything_up(place: Path, kind: str) -> Iterator[tuple[Supervisor, Server, 
         folders = {*Path("/dev/shm").glob("connleak-*")}
         plan = server_plan(database=Database(kind=kind, max_connections=20))
         with (
-            open_database(supervisor, plan, "", run) as server,
+            open_database(supervisor, plan, None, run) as server,
             open_services(supervisor, [] if looked("redis").missing else ["redis"], run),
             Collector(writer, supervisor.scratch, time.monotonic(), run) as collector,
         ):
@@ -241,7 +241,7 @@ SCRIPT = """
     folder = pathlib.Path(tempfile.mkdtemp())
     plan = server_plan(database=Database(kind=kind, max_connections=20))
     for _ in range(2):  # the second finds the template there
-        with Supervisor() as supervisor, open_database(supervisor, plan, "", folder) as server:
+        with Supervisor() as supervisor, open_database(supervisor, plan, None, folder) as server:
             if kind == "mysql":
                 import pymysql as driver
                 where = dict(host=server.host, port=server.port, user=server.user, password=server.password)

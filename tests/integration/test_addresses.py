@@ -43,7 +43,7 @@ def ours() -> list[str]:
 def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
     plan = server_plan(database=Database(source="docker", max_connections=17))
     before = ours()
-    with Supervisor() as supervisor, open_postgres(supervisor, plan, "", tmp_path) as server:
+    with Supervisor() as supervisor, open_postgres(supervisor, plan, None, tmp_path) as server:
         assert len(ours()) == len(before) + 1
         assert (server.host, server.max_connections, server.own_database) == ("127.0.0.1", 17, True)
         with contextlib.closing(psycopg2.connect(server.url())) as app:
@@ -62,7 +62,7 @@ def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
     with (
         Supervisor() as supervisor,
         pytest.raises(Error, match="postgres:no-such could not be started"),
-        open_postgres(supervisor, plan, "", tmp_path),
+        open_postgres(supervisor, plan, None, tmp_path),
     ):
         pass
     assert ours() == []
@@ -75,7 +75,7 @@ def test_without_an_engine_it_says_where_it_looked(tmp_path: Path, monkeypatch: 
     with (
         Supervisor() as supervisor,
         pytest.raises(Error, match=r"no Docker engine answers at unix://.*No such file") as caught,
-        open_postgres(supervisor, plan, "", tmp_path),
+        open_postgres(supervisor, plan, None, tmp_path),
     ):
         pass
     assert caught.value.exit_code == 4
@@ -88,7 +88,7 @@ def with_tls(supervisor: Supervisor, tmp_path: Path) -> Iterator[str]:
     """The address of a server that wants TLS from everyone on TCP: the system's, for the wheel's has none."""
     need("postgresql", "openssl")
     plan = server_plan(database=Database(source="system", max_connections=20))
-    with open_postgres(supervisor, plan, "", tmp_path) as server:
+    with open_postgres(supervisor, plan, None, tmp_path) as server:
         yield address_with_tls(server, tmp_path)
 
 
@@ -234,7 +234,7 @@ def test_a_service_in_an_address_is_refused() -> None:
 def test_the_app_is_told_the_host_that_the_variables_name(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_postgres(supervisor, server_plan(), "", tmp_path) as own:
+    with open_postgres(supervisor, server_plan(), None, tmp_path) as own:
         for name, value in {"PGHOST": "localhost", "PGHOSTADDR": "127.0.0.1", "PGPORT": str(own.port)}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("PGUSER", own.user)
@@ -260,7 +260,7 @@ def test_the_users_variables_of_libpq_break_no_server_of_ours(
     script.write_text("CREATE TABLE t (n int)")
     with (
         Supervisor() as supervisor,
-        open_database(supervisor, server_plan(database=Database(kind=kind)), "", tmp_path) as server,
+        open_database(supervisor, server_plan(database=Database(kind=kind)), None, tmp_path) as server,
     ):
         run_sql(server, script)
         with contextlib.closing(reader_of(server, 0.0)) as reader:

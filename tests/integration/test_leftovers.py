@@ -408,7 +408,7 @@ from connleak.model.plan import Database
 from connleak.databases.postgres import open_postgres
 from connleak.processes.supervisor import Supervisor
 with Supervisor() as supervisor:
-    with open_postgres(supervisor, server_plan(database=Database(source="docker")), "", Path(sys.argv[2])):
+    with open_postgres(supervisor, server_plan(database=Database(source="docker")), None, Path(sys.argv[2])):
         print(supervisor._process.pid, flush=True)
         time.sleep(1000)
 """

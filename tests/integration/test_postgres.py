@@ -70,14 +70,14 @@ def test_a_full_server_refuses_the_app_but_not_the_sampler(server: Server) -> No
 
 def test_a_second_start_takes_well_under_a_second_of_our_own_time(supervisor: Supervisor, tmp_path: Path) -> None:
     began = time.monotonic()
-    with open_postgres(supervisor, server_plan(), "", tmp_path):
+    with open_postgres(supervisor, server_plan(), None, tmp_path):
         assert time.monotonic() - began < 20  # a busy machine; benchmarks hold the figure
 
 
 @pytest.mark.needs("postgresql")
 def test_the_systems_server_is_used_when_it_is_asked_for(supervisor: Supervisor, tmp_path: Path) -> None:
     plan = server_plan(database=Database(source="system", max_connections=20))
-    with open_postgres(supervisor, plan, "", tmp_path) as server:
+    with open_postgres(supervisor, plan, None, tmp_path) as server:
         assert one(server, "SELECT 1") == 1
         assert server.source == "system"
 
@@ -139,7 +139,7 @@ def test_each_version_of_the_server_runs_and_is_read(
     major: str, supervisor: Supervisor, writer: Writer, tmp_path: Path
 ) -> None:
     plan = server_plan(database=Database(source=major, max_connections=20))
-    with open_postgres(supervisor, plan, "", tmp_path) as server:
+    with open_postgres(supervisor, plan, None, tmp_path) as server:
         assert server.version.split(".")[0] == major
         with (
             contextlib.closing(psycopg2.connect(server.url())) as connection,

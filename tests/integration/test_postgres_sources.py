@@ -69,7 +69,7 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hide]:
 def started(supervisor: Supervisor, folder: Path, source: str = "auto"):
     """Yields the server that a run gets, once the app's role has read its version there."""
     plan = server_plan(database=Database(source=source, max_connections=20))
-    with open_postgres(supervisor, plan, "", folder) as server:
+    with open_postgres(supervisor, plan, None, folder) as server:
         with contextlib.closing(psycopg2.connect(server.url())) as app, app.cursor() as cursor:
             cursor.execute("SHOW server_version")
             assert cursor.fetchone()[0].split()[0] == server.version
