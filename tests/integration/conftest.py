@@ -1,4 +1,4 @@
-"""A supervisor and a real PostgreSQL for a test, and a sampler's or a collector's recording to look into."""
+"""Fixtures: a supervisor, a real PostgreSQL, and a writer for the recording of a sampler or a collector."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def writer(tmp_path: Path) -> Iterator[Writer]:
 
 @pytest.fixture
 def lab(server: Server, writer: Writer, supervisor: Supervisor, tmp_path: Path) -> Iterator[Lab]:
-    """Runs scripts with the probe in a folder of their own."""
+    """A lab that runs scripts with the probe in a folder."""
     folder = tmp_path / "app"
     folder.mkdir()
     with ExitStack() as stack:

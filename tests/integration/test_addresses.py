@@ -1,4 +1,4 @@
-"""Databases that connleak does not start itself: a container, a server at an address with TLS, MariaDB at one."""
+"""Databases in a container and at an address: with TLS, and MariaDB."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ours() -> list[str]:
 
 
 @pytest.mark.needs("docker")
-def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
+def test_a_container_is_an_own_server_and_is_removed(tmp_path: Path) -> None:
     plan = server_plan(database=Database(source="docker", max_connections=17))
     before = ours()
     with Supervisor() as supervisor, open_postgres(supervisor, plan, None, tmp_path) as server:
@@ -57,7 +57,7 @@ def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("docker")
-def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_image_names_it(tmp_path: Path) -> None:
     plan = server_plan(database=Database(source="docker:postgres:no-such", max_connections=17))
     with (
         Supervisor() as supervisor,
@@ -69,7 +69,7 @@ def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py leaves its socket open
-def test_without_an_engine_it_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_an_engine_has_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     plan = server_plan(database=Database(source="docker"))
     with (
@@ -85,7 +85,7 @@ def test_without_an_engine_it_says_where_it_looked(tmp_path: Path, monkeypatch: 
 
 @pytest.fixture
 def with_tls(supervisor: Supervisor, tmp_path: Path) -> Iterator[str]:
-    """The address of a server that wants TLS from everyone on TCP: the system's, for the wheel's has none."""
+    """The address of a server that requires TLS on TCP: the system's, since the wheel's has no TLS."""
     need("postgresql", "openssl")
     plan = server_plan(database=Database(source="system", max_connections=20))
     with open_postgres(supervisor, plan, None, tmp_path) as server:
@@ -139,7 +139,7 @@ def mariadb(supervisor: Supervisor, tmp_path: Path) -> Iterator[Server]:
 
 
 def test_the_supervisor_copies_mariadbs_template(mariadb: Server, supervisor: Supervisor) -> None:
-    """Else a copy that outlives connleak makes a folder that nobody removes."""
+    """A copy that outlives connleak would create a folder that is never removed."""
     assert (supervisor.scratch / "cp.log").exists()
 
 
@@ -231,7 +231,7 @@ def test_a_service_in_an_address_is_refused() -> None:
         parse_postgres("service=elsewhere dbname=shop", ())
 
 
-def test_the_app_is_told_the_host_that_the_variables_name(
+def test_the_app_gets_the_host_of_the_variables(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_postgres(supervisor, server_plan(), None, tmp_path) as own:
@@ -247,7 +247,7 @@ def test_the_app_is_told_the_host_that_the_variables_name(
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "pgbouncer"])
-def test_the_users_variables_of_libpq_break_no_server_of_ours(
+def test_libpqs_variables_do_not_affect_a_local_server(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need(*OF_DATABASE.get(kind, ()))
