@@ -184,8 +184,8 @@ def test_not_even_the_servers_own_account_is_a_superuser_of_its_database(place: 
             "SELECT 1",
             "app",
         ]
-        told = subprocess.run(as_account(account, argv), capture_output=True, text=True, check=False, cwd="/")
-        assert "Peer authentication failed" in told.stderr
+        result = subprocess.run(as_account(account, argv), capture_output=True, text=True, check=False, cwd="/")
+        assert "Peer authentication failed" in result.stderr
 
 
 def as_account(account: Account, argv: list[str]) -> list[str]:
@@ -269,14 +269,14 @@ ORDINARY = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
 @pytest.mark.parametrize(("kind", "umask"), [("postgresql", "027"), ("postgresql", "077"), ("mysql", "077")])
 def test_servers_start_under_a_narrow_umask(kind: str, account: list[str], umask: str, place: Path) -> None:
     need(*OF_DATABASE.get(kind, ()))
-    told = run_as(account, umask, kind)
-    assert told.stdout.startswith("runs as"), told.stderr
+    result = run_as(account, umask, kind)
+    assert result.stdout.startswith("runs as"), result.stderr
 
 
 @pytest.mark.needs("user namespaces")
 def test_the_error_for_an_account_without_a_name_has_the_next_step(place: Path) -> None:
-    told = run_as(["unshare", "--user", "--map-user=60123"], "022", "postgresql")
-    assert "no account of this system has the uid 60123" in told.stderr
+    result = run_as(["unshare", "--user", "--map-user=60123"], "022", "postgresql")
+    assert "no account of this system has the uid 60123" in result.stderr
 
 
 @as_root

@@ -35,16 +35,16 @@ def docker(*words: str) -> str:
     return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout
 
 
-def ours() -> list[str]:
+def containers() -> list[str]:
     return docker("ps", "-aq", "--filter", "name=connleak-").split()
 
 
 @pytest.mark.needs("docker")
 def test_a_container_is_an_own_server_and_is_removed(tmp_path: Path) -> None:
     plan = server_plan(database=Database(source="docker", max_connections=17))
-    before = ours()
+    before = containers()
     with Supervisor() as supervisor, open_postgres(supervisor, plan, None, tmp_path) as server:
-        assert len(ours()) == len(before) + 1
+        assert len(containers()) == len(before) + 1
         assert (server.host, server.max_connections, server.own_database) == ("127.0.0.1", 17, True)
         with contextlib.closing(psycopg2.connect(server.url())) as app:
             with contextlib.closing(PostgresReader(server, 0.0)) as reader:
@@ -52,7 +52,7 @@ def test_a_container_is_an_own_server_and_is_removed(tmp_path: Path) -> None:
             assert backend.client_port is None, "the engine's port, not the app's"
             with pytest.raises(psycopg2.Error, match="permission denied"):
                 app.cursor().execute("CREATE ROLE other")
-    assert ours() == before
+    assert containers() == before
     assert "connection authorized: user=app" in (tmp_path / "postgres.log").read_text()
 
 
@@ -65,7 +65,7 @@ def test_the_error_for_a_missing_image_names_it(tmp_path: Path) -> None:
         open_postgres(supervisor, plan, None, tmp_path),
     ):
         pass
-    assert ours() == []
+    assert containers() == []
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py leaves its socket open
@@ -158,8 +158,8 @@ def test_a_mariadb_at_an_address_gets_a_database_of_the_runs_own(mariadb: Server
     plan = server_plan(database=Database(kind="mysql", source="url"))
     with Supervisor() as supervisor, open_database(supervisor, plan, parse_mysql(address, ()), tmp_path) as server:
         assert server.own_database and server.max_connections == 30
-        mine = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
-        app = pymysql().connect(**mine, database=server.dbname)
+        arguments = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
+        app = pymysql().connect(**arguments, database=server.dbname)
         assert set(MysqlReader(server, 0.0).read(full=True).backends) == {app.thread_id()}
         assert server.url("mysql+pymysql").startswith(f"mysql+pymysql://{server.user}:")
         app.close()
@@ -240,8 +240,8 @@ def test_the_app_gets_the_host_of_the_variables(
         monkeypatch.setenv("PGUSER", own.user)
         monkeypatch.setenv("PGPASSWORD", own.password)
         server = watched(parse_postgres("dbname=app", ()), ())
-        told = server.environment()
-        assert [told[name] for name in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER")] == [
+        environment = server.environment()
+        assert [environment[name] for name in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER")] == [
             "localhost", "127.0.0.1", str(own.port), own.user,
         ]  # fmt: skip
 
@@ -269,8 +269,8 @@ def test_libpqs_variables_do_not_affect_a_local_server(
         monkeypatch.delenv("PGCHANNELBINDING")
         monkeypatch.delenv("PGOPTIONS")
         env = App(supervisor, server_plan(), tmp_path, server.environment()).environment()
-        asked = "import psycopg2, sys; print(*(psycopg2.connect(a).info.port for a in ('', sys.argv[1])))"
+        program = "import psycopg2, sys; print(*(psycopg2.connect(a).info.port for a in ('', sys.argv[1])))"
         done = subprocess.run(
-            [sys.executable, "-c", asked, server.url()], env=env, capture_output=True, text=True, check=False
+            [sys.executable, "-c", program, server.url()], env=env, capture_output=True, text=True, check=False
         )
         assert (done.stdout.split(), done.stderr) == ([str(server.port)] * 2, "")

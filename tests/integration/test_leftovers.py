@@ -66,12 +66,12 @@ def kept(state: Path) -> list[Path]:
 
 
 def test_with_connleak_and_its_supervisor_killed_at_once_the_next_start_removes_all(state: Path) -> None:
-    with script(RUN) as (us, (scratch, memory, supervisor)):
+    with script(RUN) as (runner, (scratch, memory, supervisor)):
         wait_until(lambda: len(sleepers()) == 5, "the family is up")
         assert sum(leftovers.sweep().values()) == 0, "of a living run nothing is left over"
-        os.kill(us.pid, signal.SIGKILL)
+        os.kill(runner.pid, signal.SIGKILL)
         os.kill(int(supervisor), signal.SIGKILL)
-        us.wait()
+        runner.wait()
     wait_until(
         lambda: not Path(f"/proc/{supervisor}").exists() or facts_of(int(supervisor)) is None,
         "the supervisor has ended",
@@ -87,10 +87,10 @@ def test_with_connleak_and_its_supervisor_killed_at_once_the_next_start_removes_
 
 
 def test_a_run_lives_as_long_as_its_supervisor(state: Path) -> None:
-    with script(RUN) as (us, (scratch, _, supervisor)):
+    with script(RUN) as (runner, (scratch, _, supervisor)):
         os.kill(int(supervisor), signal.SIGSTOP)
-        us.kill()
-        us.wait()
+        runner.kill()
+        runner.wait()
         assert leftovers.sweep() == Counter() and list(leftovers.describe_leftovers()) == []
         assert Path(scratch).exists()
         os.kill(int(supervisor), signal.SIGCONT)
@@ -275,12 +275,12 @@ def killed_with_database(address: str) -> str:
     """Return the database that a killed run left on a server."""
     with subprocess.Popen(
         [sys.executable, "-c", FOREIGN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as us:
-        assert us.stdin is not None and us.stdout is not None
-        us.stdin.write(f"{address}\n")
-        us.stdin.flush()
-        name = us.stdout.readline().strip()
-        us.kill()
+    ) as runner:
+        assert runner.stdin is not None and runner.stdout is not None
+        runner.stdin.write(f"{address}\n")
+        runner.stdin.flush()
+        name = runner.stdout.readline().strip()
+        runner.kill()
     return name
 
 
@@ -288,8 +288,8 @@ def check_sweep(address: str, ask: Callable[[str], list[str]], state: Path, open
     """Check the handling by the next run at an address of the databases that exist there."""
     left = killed_with_database(address)
     assert left in ask("databases") and left in ask("roles")
-    told = "".join(path.read_text() for path in kept(state))
-    assert left in told and "sesame" not in told and "boss" not in told
+    recorded = "".join(path.read_text() for path in kept(state))
+    assert left in recorded and "sesame" not in recorded and "boss" not in recorded
     with opener(parse_database(address, ())) as living:  # the database of a living run is not dropped
         assert living.notes == (f"dropped {left}, which a killed run left",)
         with opener(parse_database(address, ())) as second:
@@ -385,18 +385,18 @@ def test_an_account_without_a_home_has_its_records_in_tmp_unless_that_is_not_pri
     tmp_path.chmod(0o755)
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("CONNLEAK_", "XDG_"))}
 
-    def told() -> str:
+    def state_folder() -> str:
         argv = [sys.executable, "-c", HOMELESS]
         return subprocess.run(
             argv, env={**environ, "HOME": "/nonexistent"}, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     place = Path("/tmp/.connleak-state-65534")
-    assert told() == str(place) and place.stat().st_mode & 0o777 == 0o700
+    assert state_folder() == str(place) and place.stat().st_mode & 0o777 == 0o700
     place.rmdir()
     place.mkdir(mode=0o777)  # root's: its commands would be run
     try:
-        assert told() == "None"
+        assert state_folder() == "None"
     finally:
         place.rmdir()
 
@@ -418,8 +418,8 @@ with Supervisor() as supervisor:
 
 @pytest.mark.needs("docker")
 def test_a_killed_runs_container_is_removed_once_its_engine_answers(tmp_path: Path, state: Path) -> None:
-    with script(CONTAINER, str(TESTS), str(tmp_path)) as (us, (supervisor,)):
-        os.kill(us.pid, signal.SIGKILL)
+    with script(CONTAINER, str(TESTS), str(tmp_path)) as (runner, (supervisor,)):
+        os.kill(runner.pid, signal.SIGKILL)
         os.kill(int(supervisor), signal.SIGKILL)
     things = [json.loads(line) for path in kept(state) for line in path.read_text().splitlines()]
     (command,) = (thing for thing in things if thing["type"] == "Command")

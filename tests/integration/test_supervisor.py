@@ -70,13 +70,13 @@ with Supervisor() as supervisor:
     print(supervisor.scratch, flush=True)
     time.sleep(1000)
 """
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as us:
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as runner:
         try:
-            assert us.stdout is not None
-            scratch = Path(us.stdout.readline().strip())
+            assert runner.stdout is not None
+            scratch = Path(runner.stdout.readline().strip())
             wait_until(lambda: len(sleepers()) == 5, "the family is up")
         finally:
-            us.kill()
+            runner.kill()
     wait_until(lambda: not sleepers(), "the family is gone")
     wait_until(lambda: not scratch.exists(), "the scratch folder is gone")
 
