@@ -25,7 +25,7 @@ MAX_IN_A_ROW = 50
 
 
 class ProbeConnections(ProbeRegistry):
-    """Listens on a socket in the scratch folder, in a thread of its own, until it is closed.
+    """A registry that listens on a socket in the scratch folder, in a thread of its own, until it is closed.
 
     The registry's callbacks run in that thread; `on_failure` when an error has ended it: then no message is
     received any more.

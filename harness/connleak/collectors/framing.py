@@ -17,7 +17,7 @@ MAX_UNAUTHENTICATED_FRAME = 4096
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames of at most `max_frame` bytes."""
+    """A reader that cuts a stream of bytes into frames of at most `max_frame` bytes."""
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self.max_frame = max_frame

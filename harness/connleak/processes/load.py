@@ -10,14 +10,14 @@ from connleak.model.struct import Struct
 from connleak.processes.decoding import Count
 from connleak.processes.part import Part
 
-Hosts = Annotated[dict[Annotated[str, Meta(max_length=300)], Count], Meta(max_length=100)]
+HostCounts = Annotated[dict[Annotated[str, Meta(max_length=300)], Count], Meta(max_length=100)]
 
 
 class Outside(Struct, frozen=True):
     """The other hosts of redirects that were not followed and of requests that were refused, each with a count."""
 
-    redirects: Hosts = {}
-    refused: Hosts = {}
+    redirects: HostCounts = {}
+    refused: HostCounts = {}
 
 
 class LoadStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):

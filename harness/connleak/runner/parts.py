@@ -71,7 +71,7 @@ class Callbacks:
     opened: Callable[[Path, float], None] = ignore
     """Called with the folder and the clock's origin once `connleak holders` gets an answer."""
     snapshot_requested: Callable[[], bool] = lambda: False
-    """Returns whether a holder table was requested since the last call (SIGUSR2)."""
+    """Return whether a holder table was requested since the last call (SIGUSR2)."""
 
 
 NO_CALLBACKS = Callbacks()

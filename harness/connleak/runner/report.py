@@ -107,7 +107,7 @@ def write_pictures(stem: Path, spec: dict[str, Any]) -> None:
     folders.write(stem.with_suffix(".png"), charts.to_png(svg))
 
 
-def in_format(form: str, runs: list[Judged], folders: list[Path], strict: bool) -> str:
+def in_format(form: str, runs: list[Judged], places: list[Path], strict: bool) -> str:
     """Return verdicts as a draft of an issue (md), JUnit XML or SARIF."""
     if form == "junit":
         return redact_passwords(junit.junit(runs, strict))
@@ -115,7 +115,7 @@ def in_format(form: str, runs: list[Judged], folders: list[Path], strict: bool) 
         root = Path(os.environ.get("GITHUB_WORKSPACE", ".")).resolve()
         return redact_passwords(json_text(sarif.sarif(runs, str(root))))
     return "\n".join(
-        issue.issue(read, verdict, excerpts(folder)) for (read, verdict), folder in zip(runs, folders, strict=True)
+        issue.issue(read, verdict, excerpts(folder)) for (read, verdict), folder in zip(runs, places, strict=True)
     )
 
 

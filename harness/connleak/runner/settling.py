@@ -8,7 +8,7 @@ from collections.abc import Callable
 from connleak.runner.session import Session, poll, take_snapshot, wait
 
 IdleWindow = Callable[[Session], None]
-"""Waits until a drain is over, and records the idle window at its end."""
+"""Wait until a drain is over, and record the idle window at its end."""
 
 
 def idle_when_settled(session: Session) -> None:
