@@ -277,7 +277,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], set[str]]]]:
     """Yields the address of somebody's PostgreSQL, and what tells which databases and roles of runs are on it."""
     plan = server_plan(max_connections=60)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_postgres(stack.enter_context(Supervisor()), plan, "", tmp_path))
+        opened = stack.enter_context(open_postgres(stack.enter_context(Supervisor()), plan, None, tmp_path))
         admin = stack.enter_context(contextlib.closing(connect(opened.admin, opened.dbname)))
         cursor = admin.cursor()
         cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame'")

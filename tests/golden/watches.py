@@ -31,7 +31,7 @@ FOUR_WINDOWS = ("--for", "9")
 @contextlib.contextmanager
 def server_in(folder: Path, kind: str = "postgresql") -> Iterator[Server]:
     """Yield a new server."""
-    with Supervisor() as supervisor, open_database(supervisor, shop_plan(kind), "", folder) as server:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan(kind), None, folder) as server:
         yield server
 
 
