@@ -14,7 +14,7 @@ from support.nemeses.arena import Arena, Nemesis, TooLate
 from support.nemeses.network import Wire, drop, namespace, undrop
 from support.nemeses.server import Postgres
 
-NOT_THERE = r"did not answer|the database refused|PostgreSQL ended|to become ready"
+NOT_THERE = r"did not answer|the database refused|PostgreSQL (ended|was ended)|to become ready"
 SLOW = r"was not read|no sample|aborted at the end|still changing|waited|but needs 5|too long"
 LATE = f"{NOT_THERE}|{SLOW}"
 MOST = ("baseline", "load", "load", "load", "drain", "rest", "quiet")

@@ -148,7 +148,7 @@ def resumed(arena: Arena) -> None:
     arena.judged()
 
 
-STOPPED = r"interrupted|stopped at once"
+STOPPED = r"interrupted|stopped; "
 NO_END = "ended early|reached an idle window|is not a recording"
 OURSELVES = (
     Nemesis("sigint", "us", "Ctrl-C once", asked(signal.SIGINT), STOPPED),
