@@ -1,4 +1,4 @@
-"""How far a run can be trusted is for the user to ask: a sensitivity, a canary, no garbage collector."""
+"""Options that decide how far a run can be trusted: a sensitivity, a canary, the garbage collector."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
 def test_an_app_in_which_no_leak_can_be_planted_is_inconclusive(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "plain.py").write_text(WITHOUT_SITE)
-    app = f"{sys.executable} -I plain.py {port}"  # -I: no probe comes in
+    app = f"{sys.executable} -I plain.py {port}"  # -I: the probe is not loaded
     words = ("--app", app, "--url", f"http://127.0.0.1:{port}", "--cwd", str(tmp_path), "--users", "2")
     verdict = run(tmp_path, *words, "--canary", "--cycles", "2", "--load", "0.5")
     assert verdict["outcome"] == "inconclusive"

@@ -177,6 +177,6 @@ DATABASE = (
     Nemesis("network-cut", "database", "all lines cut, refused for up to three seconds", cut_network, NOT_THERE),
     Nemesis("network-silent", "database", "nothing passes for up to eight seconds", silent_network, LATE),
     Nemesis(
-        "network-half-open", "database", "packets are lost, for a while or for good; nobody is told", half_open, LATE
+        "network-half-open", "database", "packets are lost, for a while or for good; without notice", half_open, LATE
     ),
 )
