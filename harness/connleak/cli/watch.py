@@ -27,7 +27,7 @@ from connleak.runner import chart_process, report
 from connleak.runner.signals import terminating
 
 if TYPE_CHECKING:
-    from connleak.runner.parts import Moment
+    from connleak.model.moment import Moment
 
 LINE_EVERY = 10.0
 """Seconds between two lines where stderr is not a terminal."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from connleak.collectors.probe_connection import EndedSessions, ProbeConnection
-from connleak.collectors.schema import MAX_TEXT, EventFacts, HolderRow, Message, PoolRow, rows_of
+from connleak.collectors.schema import MAX_TEXT, EventFacts, HolderMessage, Message, PoolMessage, rows_of
 from connleak.model.recording import Holder, Pool, Site
 from connleak.model.struct import Struct
 from connleak.recording.format import EventLine, StackLine
@@ -139,14 +139,14 @@ class MessageDecoder:
 
     # the holder table
 
-    def holder(self, probe: ProbeConnection, row: HolderRow) -> Holder:
+    def holder(self, probe: ProbeConnection, row: HolderMessage) -> Holder:
         """Return a row of a process's holder table."""
         fields = fields_of(row)
         stack, now = self._stack(probe, fields.pop("at")), self._stack(probe, row.now)
         fields |= {"since": self.time(probe, row.since), "now": innermost(now)}
         return Holder(process=probe.pid, site=innermost(stack), stack=stack, **fields)
 
-    def pool(self, probe: ProbeConnection, row: PoolRow) -> Pool:
+    def pool(self, probe: ProbeConnection, row: PoolMessage) -> Pool:
         """Return a row of a process's pools."""
         fields = fields_of(row)
         site = innermost(self._stack(probe, fields.pop("at")))

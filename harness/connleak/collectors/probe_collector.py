@@ -14,7 +14,7 @@ from connleak.collectors.decoder import MessageDecoder
 from connleak.collectors.pending_query import HolderTable, PendingQuery
 from connleak.collectors.probe_connection import ProbeConnection
 from connleak.collectors.relay_server import RelayServer
-from connleak.collectors.schema import MAX_TEXT, HolderRow, Message
+from connleak.collectors.schema import MAX_TEXT, HolderMessage, Message
 from connleak.model.plan import Plan
 from connleak.model.recording import Holder, NoteCode, Pool, Process, Snapshot
 from connleak.model.struct import Struct
@@ -128,7 +128,7 @@ class Collector:
         holders: list[Holder] = []
         pools: list[Pool] = []
         for probe, row in query.table.rows:
-            if isinstance(row, HolderRow):
+            if isinstance(row, HolderMessage):
                 holders.append(self._decoder.holder(probe, row))
             else:
                 pools.append(self._decoder.pool(probe, row))

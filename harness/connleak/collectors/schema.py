@@ -64,7 +64,7 @@ class EventFacts(Struct, frozen=True, kw_only=True):
     action: str = ""
 
 
-class HolderRow(Struct, frozen=True, kw_only=True, tag_field="row", tag="holder"):
+class HolderMessage(Struct, frozen=True, kw_only=True, tag_field="row", tag="holder"):
     """A current checkout of the process; `at` and `now` are numbers of stacks."""
 
     checkout: Number
@@ -81,7 +81,7 @@ class HolderRow(Struct, frozen=True, kw_only=True, tag_field="row", tag="holder"
     request: str
 
 
-class PoolRow(Struct, frozen=True, kw_only=True, tag_field="row", tag="pool"):
+class PoolMessage(Struct, frozen=True, kw_only=True, tag_field="row", tag="pool"):
     """A live pool of the process; `at` is the number of the stack that made it."""
 
     pool: Number
@@ -96,7 +96,7 @@ class PoolRow(Struct, frozen=True, kw_only=True, tag_field="row", tag="pool"):
     used: bool = True
 
 
-Row = HolderRow | PoolRow
+Row = HolderMessage | PoolMessage
 
 
 class Message(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from statistics import fmean
 from connleak.judging.facts import Facts, unit
 from connleak.judging.rates import rate as rate_of
 from connleak.model.comparison import METRICS, Arm, Figure, Metric, Run, State
-from connleak.model.outcomes import KINDS, Outcome
+from connleak.model.outcomes import BROKEN, KINDS, Outcome
 from connleak.model.recording import Recording
 from connleak.model.verdict import Verdict
 
@@ -78,7 +78,7 @@ def arm_of(name: str, runs: list[Run]) -> Arm:
     leaking = [run for run in runs if "leak" in {KINDS[kind].outcome for kind in run.kinds}]
     bounds = [run.bounded_by for run in leaking if run.bounded_by]
     found = rate_of(round(sum(run.leaked for run in runs)), amount, per, 1000.0 if per != "hour" else 3_600_000.0)
-    worst = next((run for run in runs if run.outcome in ("leak", "fault")), runs[0])
+    worst = next((run for run in runs if run.outcome in BROKEN), runs[0])
     return Arm(
         name=name,
         state=state_of([run.outcome for run in runs]),
@@ -97,7 +97,7 @@ def arm_of(name: str, runs: list[Run]) -> Arm:
 
 def state_of(outcomes: list[Outcome]) -> State:
     """Return the state that the outcomes of all rounds amount to."""
-    bad = sum(outcome in ("leak", "fault") for outcome in outcomes)
+    bad = sum(outcome in BROKEN for outcome in outcomes)
     undecided = sum(outcome == "inconclusive" for outcome in outcomes)
     if bad == len(outcomes):
         return "broken"

@@ -40,6 +40,9 @@ OUTCOMES: dict[Outcome, OutcomeRow] = {
 }
 """In merge order: the verdict's outcome is the first of these that any check returns."""
 
+BROKEN: tuple[Outcome, ...] = tuple(outcome for outcome, row in OUTCOMES.items() if row.exit_code == 1)
+"""The outcomes of an app that loses or misuses connections."""
+
 
 class Kind(Struct, frozen=True, kw_only=True):
     """A kind of finding: its outcome and its title.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from connleak.model.verdict import HolderRow, Verdict
+from connleak.model.moment import Moment
+from connleak.model.verdict import HolderRow
 from connleak.render.holder_table import LIVE, format_duration, terminal_table
 from connleak.render.sanitize import cell, plain
 from connleak.render.series import by_category
@@ -21,37 +20,6 @@ MOST_ROWS = 8
 """Rows of applications and of holders that are shown."""
 MOST_LEVELS = 6
 """Windows whose session counts are shown."""
-
-
-class Moment(Protocol):
-    """The state of a watched server at one time, as `connleak.runner.watch.Now` has it."""
-
-    @property
-    def t(self) -> float: ...
-    @property
-    def cycle(self) -> int: ...
-    @property
-    def server(self) -> str: ...
-    @property
-    def limit(self) -> int: ...
-    @property
-    def states(self) -> dict[str, int]: ...
-    @property
-    def applications(self) -> dict[str, int]: ...
-    @property
-    def levels(self) -> tuple[int, ...]: ...
-    @property
-    def longest_transaction(self) -> float: ...
-    @property
-    def growth(self) -> float: ...
-    @property
-    def hosts(self) -> tuple[str, ...]: ...
-    @property
-    def processes(self) -> int: ...
-    @property
-    def holders(self) -> tuple[HolderRow, ...]: ...
-    @property
-    def verdict(self) -> Verdict | None: ...
 
 
 def view(now: Moment) -> Group:

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from connleak.judging.holder_table import rows_of
+from connleak.model.moment import Moment
 from connleak.model.verdict import HolderRow, Verdict
-from connleak.runner.parts import Moment
 from connleak.runner.session import Session
 
 QUERY_EVERY = 5.0

@@ -11,10 +11,10 @@ from typing import Protocol, Self
 from connleak.collectors.probe_collector import Collector
 from connleak.databases.server import Server
 from connleak.model.errors import Error
+from connleak.model.moment import Moment
 from connleak.model.plan import Plan
 from connleak.model.recording import Sample
 from connleak.model.struct import Struct
-from connleak.model.verdict import HolderRow, Verdict
 
 COMING = 120.0
 """Seconds in which hosts and workers that the user starts must connect."""
@@ -32,28 +32,6 @@ class Progress(Struct, frozen=True, kw_only=True):
     out: int
     requests: int
     failures: int
-
-
-class Moment(Struct, frozen=True, kw_only=True):
-    """One moment of a watched server, to be displayed."""
-
-    t: float
-    phase: str
-    cycle: int
-    server: str
-    limit: int
-    states: dict[str, int]
-    applications: dict[str, int]
-    levels: tuple[int, ...] = ()
-    """Sessions that were present throughout each window."""
-    longest_transaction: float = 0.0
-    growth: float = 0.0
-    """Sessions per hour, from the first window to the last."""
-    hosts: tuple[str, ...] = ()
-    processes: int = 0
-    """Processes whose probe is connected."""
-    holders: tuple[HolderRow, ...] = ()
-    verdict: Verdict | None = None
 
 
 def ignore(*_: object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 
+from connleak.model.outcomes import BROKEN
 from connleak.recording.downsampling import window_length
 from connleak.runner.live_view import View
 from connleak.runner.phases import begin_baseline
@@ -35,7 +36,7 @@ class Windows:
             self.window(session, view, deadline)
             session.begin("judge", session.cycle)  # outside of any window, so that the recording gives this verdict
             view.judge()
-            if plan.until_leak and view.verdict is not None and view.verdict.outcome in ("leak", "fault"):
+            if plan.until_leak and view.verdict is not None and view.verdict.outcome in BROKEN:
                 view.show()
                 return
 
