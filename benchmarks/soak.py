@@ -32,8 +32,8 @@ from connleak.processes.ports import free_port
 from connleak.render.charts.vega import altair, to_svg
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from nemeses.__main__ import write_into
-from nemeses.server import Postgres
+from support.nemeses.__main__ import write_into
+from support.nemeses.server import Postgres
 
 ROOT = Path(__file__).parent.parent
 CHART = ROOT / "docs" / "soak.svg"

@@ -1,4 +1,4 @@
-"""The main job as a newcomer does it, for real: the bug is named, the fix is clean, the pictures are there."""
+"""The first commands of a new user: the bug is a leak at its line, the fix is clean, and the charts exist."""
 
 from __future__ import annotations
 

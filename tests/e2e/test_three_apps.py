@@ -1,4 +1,4 @@
-"""A Flask, a FastAPI and a Django app that connleak has never seen, each in an environment of its own, unchanged."""
+"""A Flask, a FastAPI and a Django app that are not in the corpus, unchanged, each in a separate environment."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 
 def line_of(text: str) -> int:
-    """Returns the number of the line that leaks."""
+    """Return the number of the line that leaks."""
     return next(n for n, line in enumerate(text.lstrip("\n").splitlines(), 1) if line.endswith("# leaks"))
 
 
