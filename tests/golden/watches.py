@@ -78,7 +78,7 @@ def opening(url: str, every: float, limit: int = 1000) -> Iterator[None]:
             yield
 
 
-def started(url: str, folder: Path, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+def started(url: str, folder: Path, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start a watch with its recording in `folder`/watch."""
     argv = command("watch", url, *QUICK, *options, "--json", "--out", str(folder / "watch"))
     environment = {**os.environ, **(env or {})}
@@ -92,7 +92,7 @@ def watch(url: str, folder: Path, *options: str) -> Path:
 
 
 @contextlib.contextmanager
-def probed(server: Server, folder: Path, *options: str) -> Iterator[tuple[Shop, subprocess.Popen[str]]]:
+def probed(server: Server, folder: Path, *options: str) -> Iterator[tuple[Shop, subprocess.Popen[bytes]]]:
     """Yield a shop whose probe reports to a watch, and the watch; wait for the watch at the end."""
     port = free_port()
     watcher = started(server.url(), folder, *(options or FOUR_WINDOWS), "--listen", f"127.0.0.1:{port}", env=SECRET)
