@@ -170,6 +170,7 @@ def add_options(parser: Any, **_: Any) -> None:
         "--connleak-listen", env_var="CONNLEAK_LISTEN", default="", help="HOST:PORT for probes (connleak probe)."
     )
     parser.add_argument(
+        "--connleak-max-idle",
         "--connleak-budget",
         env_var="CONNLEAK_BUDGET",
         default="",

@@ -29,7 +29,7 @@ class Metric(Struct, frozen=True, kw_only=True):
 
 METRICS = (
     Metric(name="left", title="sessions not returned", unit="sessions", floor=0.5),
-    Metric(name="at_rest", title="sessions at rest", unit="sessions", floor=0.5),
+    Metric(name="at_rest", title="sessions after the load", unit="sessions", floor=0.5),
     Metric(name="peak", title="peak sessions", unit="sessions", is_cost=True, floor=0.5),
     Metric(name="open_transactions", title="transactions left open", unit="sessions", floor=0.5),
     Metric(name="errors", title="failed requests", unit="%", is_cost=True, floor=0.5),
