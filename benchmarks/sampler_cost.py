@@ -50,14 +50,14 @@ reader = PostgresReader(server, origin)
 with lab.writer(Path(sys.argv[2])) as writer, Sampler(reader, writer, origin, 0.1) as sampler:
     backend = psutil.Process(sampler._reader._connection.info.backend_pid)
     time.sleep(1)
-    client, backends, taken = time.process_time(), sum(backend.cpu_times()[:2]), sampler.taken
+    client, backends, first = time.process_time(), sum(backend.cpu_times()[:2]), sampler.taken
     time.sleep(float(sys.argv[3]))
-    taken = sampler.taken - taken
+    samples = sampler.taken - first
     print(json.dumps({
-        "client_ms": 1000 * (time.process_time() - client) / taken,
-        "server_ms": 1000 * (sum(backend.cpu_times()[:2]) - backends) / taken,
+        "client_ms": 1000 * (time.process_time() - client) / samples,
+        "server_ms": 1000 * (sum(backend.cpu_times()[:2]) - backends) / samples,
         "memory_mb": psutil.Process().memory_info().rss / 1e6,
-        "samples": taken, "listed": len(sampler.latest.backends),
+        "samples": samples, "listed": len(sampler.latest.backends),
     }))
 """
 

@@ -77,7 +77,9 @@ def compare(
     *arms: str, out: str | None = None, rounds: int = 3, limit: float = 600.0, options: RunOptions | None = None
 ) -> Comparison:
     """Compare variants, run in turn (`"missing_remove:buggy", "fixed"`), or run folders; see docs/comparing.md."""
-    if arms and all(experiment.is_recorded(name) for name in arms):
+    if not arms:
+        raise Error("compare needs variants or run folders", 'connleak.compare("missing_remove")')
+    if all(experiment.is_recorded(name) for name in arms):
         return compare_runs(experiment.read_arms(experiment.named_folders(arms)))
     need_lab("locust", comparing=True)
     leftovers.sweep()

@@ -1,4 +1,4 @@
-"""The command line: JSON and nothing else where it is asked for, one sentence and the next command for errors."""
+"""The command line: --json prints JSON only; an error is one sentence and the next command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparisons of recordings built by hand: what is told apart, what is not, and what the conclusion says."""
+"""Comparisons of recordings built by hand: their differences and their conclusions."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def selected(expression: str, since: str | None, draw: int | None) -> list[tuple
 
 
 def prepared(wanted: list[tuple[Target, Variant]], jobs: int) -> int:
-    """Create what the variants need, and list what is missing; return the exit code."""
+    """Create the environments of the variants, and list what is missing; return the exit code."""
     from connleak.corpus import prerequisites
 
     def report(need: prerequisites.Prerequisite) -> None:

@@ -1,4 +1,4 @@
-"""`connleak run`, and what `check` shares with it."""
+"""`connleak run`, and the steps that `check` shares with it."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def index_page(targets: list[Target]) -> str:
         f"{len(targets)} stories, {sum(len(target.variants) for target in targets)} variants. Written by"
         " `connleak list --markdown > targets/README.md`; each is run by `connleak run TARGET:VARIANT`.",
         "",
-        "| target | what people see | variants and their verdicts |",
+        "| target | symptom | variants and their verdicts |",
         "|---|---|---|",
     ]
     for target in targets:

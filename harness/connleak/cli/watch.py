@@ -144,7 +144,7 @@ def record_watched(plan: Plan, secrets: Secrets, folder: Path) -> None:
 
 
 def record_followed(plan: Plan, secrets: Secrets, folder: Path) -> None:
-    """Record a load that another process generates; it reads what happens as lines of JSON."""
+    """Record a load that another process generates; send it the moments as lines of JSON."""
     from connleak.runner.parts import Callbacks
     from connleak.runner.record import record
 

@@ -71,7 +71,7 @@ def with_inherited_keys(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def problems(target: Target) -> Iterator[str]:
-    """Yield what is wrong in a target although each of its values is of the right type."""
+    """Yield the errors of a target whose values are all of the right type."""
     if not target.variants:
         yield "[variants] is empty; it takes at least one variant with `expect`"
     for name, variant in target.variants.items():
