@@ -1,4 +1,4 @@
-"""Exit with 1 if anything of connleak's is left: processes, containers, folders, records, work trees."""
+"""Exit with 1 if connleak left anything behind: processes, containers, folders, records, work trees."""
 
 import shutil
 import subprocess
@@ -12,9 +12,9 @@ found = [str(path) for place in ("/tmp", "/dev/shm") for path in Path(place).glo
 found += [f"{path}: {path.read_text()}" for path in (state_folder() or Path()).glob("*.jsonl")]
 MARKS = ("supervisor_main.py", "locust_plugin", "/connleak-", "-m connleak")
 for process in psutil.process_iter(["pid", "cmdline"]):
-    words = " ".join(process.info["cmdline"] or [])
-    if any(mark in words for mark in MARKS) and "left_behind" not in words:
-        found.append(f"{process.pid} {words[:120]}")
+    command = " ".join(process.info["cmdline"] or [])
+    if any(mark in command for mark in MARKS) and "left_behind" not in command:
+        found.append(f"{process.pid} {command[:120]}")
 LISTS = (
     (["docker", "ps", "-aq", "--filter", "name=connleak-"], ""),
     (["ip", "netns", "list"], "connleak"),
@@ -22,7 +22,7 @@ LISTS = (
 )
 for argv, word in LISTS:
     if shutil.which(argv[0]):
-        said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
-        found += [f"{argv[0]}: {line}" for line in said.splitlines() if word in line]
+        output = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+        found += [f"{argv[0]}: {line}" for line in output.splitlines() if word in line]
 print("\n".join(found) or "nothing is left behind")
 sys.exit(bool(found))

@@ -1,9 +1,9 @@
-# Sourced by each step: strict mode, the repository as the working folder, and what several steps share.
+# Sourced by each step: strict mode, the repository as the working folder, and functions that several steps share.
 # shellcheck shell=bash
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=.venv/bin/python
-work=${CONNLEAK_CI_WORK:-} # what one step leaves for another; a step that runs alone has a folder of its own
+work=${CONNLEAK_CI_WORK:-} # files that one step makes for another; a step that runs alone makes its folder
 if [ -z "$work" ]; then
   work=$(mktemp -d -t ci-XXXXXX)
   export CONNLEAK_CI_WORK=$work
@@ -13,7 +13,7 @@ fi
 # Make .venv unless it is there.
 venv() { make --silent .venv/installed; }
 
-# Run pytest; a test that fails is run once more, since the machine may be busy with the other lane.
+# Run pytest; a test that fails is run once more, because the machine may be busy with the other lane.
 # A real failure fails twice; a test that needed its second try is listed as RERUN, and again at the end of .ci/run.
 pytest_twice() { $python -m pytest --reruns 1 -raR "$@"; }
 

@@ -1,7 +1,7 @@
-"""Messages to a Telegram bot: this file is the Bot API that it polls, its users the people who write.
+"""Messages to a Telegram bot: this file is the Bot API that the bot polls; its users write the messages.
 
-Stock use: locust -f bot_messages.py --headless -u 8 -H http://127.0.0.1:8081, and the bot's API address set to it
-A request lasts from the message (a document) to the bot's reply.
+Stock use: locust -f bot_messages.py --headless -u 8 -H http://127.0.0.1:8081
+The bot's API address must be the same. A request lasts from the message (a document) to the bot's reply.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from gevent.pywsgi import WSGIServer
 from locust import User, constant, events, task
 
 updates = []
-"""What the bot has not fetched yet."""
+"""Messages that the bot has not fetched yet."""
 arrived = Event()
 replies = {}
 """An event for each chat that waits for the bot."""
@@ -22,7 +22,7 @@ numbers = itertools.count(1)
 
 
 def bot_api(environ, start_response):
-    """Answers getMe, getUpdates (with long polling) and sendMessage, as much of them as a bot needs."""
+    """Answer getMe, getUpdates (with long polling) and sendMessage, with the fields that a bot reads."""
     body = environ["wsgi.input"].read()
     fields = parse_qs(environ.get("QUERY_STRING", ""))
     if "urlencoded" in environ.get("CONTENT_TYPE", ""):

@@ -1,4 +1,4 @@
-"""Bursts: all users ask at the same moment, then pause together.
+"""Bursts: all users send a request at the same moment, then pause together.
 
 Stock use: locust -f burst_load.py --headless -u 40 -H http://127.0.0.1:8000
 """

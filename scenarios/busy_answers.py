@@ -1,4 +1,4 @@
-"""Steady traffic to an app that may answer `409 Conflict`: that is an answer, not a failure.
+"""Steady traffic to an app that may answer `409 Conflict`, which is counted as a success.
 
 Stock use: locust -f busy_answers.py --headless -u 16 -H http://127.0.0.1:8000
 """

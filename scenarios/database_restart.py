@@ -1,7 +1,7 @@
-"""Steady traffic, in the middle of which the database ends every session of the app, as a restart or a failover does.
+"""Steady traffic, during which the database ends every session of the app, as a restart or a failover does.
 
 Stock use: PGHOST=... PGUSER=... PGPASSWORD=... PGDATABASE=... locust -f database_restart.py --headless -u 8 -H ...
-The sessions are ended by pg_terminate_backend, which a role may do to its own. `409` is an answer, not a failure.
+pg_terminate_backend ends them, which a role may call for its own sessions. `409` is counted as a success.
 """
 
 import os
@@ -34,7 +34,7 @@ class Operator(User):
     def restart(self):
         gevent.sleep(0.7)
         with self.environment.events.request.measure("SQL", "restart") as measured:
-            connection = psycopg2.connect(dbname=os.environ.get("PGDATABASE", "app"))  # the rest from PG*
+            connection = psycopg2.connect(dbname=os.environ.get("PGDATABASE", "app"))  # the others from PG*
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(ENDED)

@@ -1,7 +1,7 @@
-"""Mostly good requests, and a few that the app refuses: one in five asks for what is not there.
+"""Mostly valid requests, and some that the app refuses: one in five is for a user that does not exist.
 
 Stock use: locust -f error_mix.py --headless -u 16 -H http://127.0.0.1:8000
-A refusal (4xx) is the app's right answer and no failure; a 5xx is one.
+A refusal (4xx) is the correct response and counted as a success; a 5xx is a failure.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""Pages that fail: every other request is answered by 500, which is what the load is about and no failure of it.
+"""Pages that fail: every other request is answered with 500, which is intended and counted as a success.
 
 Stock use: locust -f failing_pages.py --headless -u 8 -H http://127.0.0.1:8000
 """

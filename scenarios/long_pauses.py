@@ -1,7 +1,7 @@
-"""Visits with long pauses: longer than the server lets a session be idle.
+"""Visits with pauses that are longer than the server's limit for idle sessions.
 
 Stock use: locust -f long_pauses.py --headless -u 6 -H http://127.0.0.1:8000
-An answer 5xx is what such an app may give, and is counted as a failure.
+Such an app may answer 5xx, which is counted as a failure.
 """
 
 import random

@@ -1,7 +1,7 @@
-"""Clients of a chat: each opens a websocket, says something now and then, and leaves after a while.
+"""Clients of a chat: each opens a websocket, sends a message every 1.3 s, and leaves after three seconds.
 
 Stock use: locust -f open_sockets.py --headless -u 8 -H http://127.0.0.1:8000
-A request is recorded from the socket's opening to its end.
+A request is recorded from the opening of the socket to its close.
 """
 
 import random

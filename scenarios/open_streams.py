@@ -1,8 +1,8 @@
-"""Clients that open an endless page (server-sent events), read it for a while and hang up in the middle.
+"""Clients that open an endless page (server-sent events), read it for two seconds and disconnect.
 
 Stock use: locust -f open_streams.py --headless -u 10 -H http://127.0.0.1:8000
-A request is recorded from its start to the hang-up, and its name accounts for it: `/stream (hung up mid-stream)` when a
-part of the stream had come, `/stream (hung up before the first byte)` when nothing had. One that the server ended is a
+A request is recorded from its start to the disconnect. Its name is `/stream (hung up mid-stream)` if a part of the
+stream was received, else `/stream (hung up before the first byte)`. A stream that the server ends is counted as a
 failure.
 """
 

@@ -1,8 +1,8 @@
-"""Tasks on a Celery queue in Redis: each is sent, and its result waited for, as a client with `.get()` would.
+"""Tasks on a Celery queue in Redis: each user sends a task and waits for its result, as `.get()` does.
 
 Stock use: REDIS_URL=redis://127.0.0.1:6379/0 locust -f queue_tasks.py --headless -u 8 -H http://none
-Speaks Celery's message protocol 2 to Redis by itself, so that the load needs neither Celery nor a Redis client.
-The task's name is `work`; its result tells whether it failed.
+Implements version 2 of Celery's message protocol, so that the load needs neither Celery nor a Redis client.
+The task's name is `work`; its result shows whether it failed.
 """
 
 import base64
@@ -19,7 +19,7 @@ ADDRESS = urlsplit(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
 
 
 class Redis:
-    """A connection that speaks as much of RESP as is needed."""
+    """A connection to Redis, with the part of its protocol RESP that the tasks need."""
 
     def __init__(self):
         self.socket = socket.create_connection((ADDRESS.hostname, ADDRESS.port or 6379), timeout=10)
@@ -45,7 +45,7 @@ class Redis:
 
 
 def message(name, number):
-    """Returns a task message as Celery writes it into the list of its queue."""
+    """Return a task message as Celery writes it into the list of its queue."""
     body = base64.b64encode(json.dumps([[], {}, {}]).encode()).decode()
     delivery = {"exchange": "", "routing_key": "celery"}
     headers = {"lang": "py", "task": name, "id": number, "root_id": number, "parent_id": None, "argsrepr": "()"}

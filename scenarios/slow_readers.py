@@ -1,8 +1,8 @@
-"""Readers on a slow line: they ask for a large answer and take it in small bites, for a few seconds each.
+"""Clients with a slow connection: they request a large response and read it in small parts, over several seconds.
 
 Stock use: locust -f slow_readers.py --headless -u 8 -H http://127.0.0.1:8000
 A request lasts from its start to the last byte;
-the server has to wait for each bite, once the buffers between are full.
+the server has to wait for each part once the sockets' buffers are full.
 """
 
 import http.client
@@ -27,9 +27,8 @@ class Reader(User):
         with self.environment.events.request.measure("GET", "/export") as measured:
             try:
                 connection.sock = socket.socket()
-                connection.sock.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER
-                )  # small, so that the server waits
+                # small, so that the server waits
+                connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
                 connection.sock.connect((address.hostname, address.port))
                 connection.request("GET", "/export")
                 response = connection.getresponse()

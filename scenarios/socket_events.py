@@ -1,7 +1,7 @@
-"""Clients of a Socket.IO server: they connect, send a few events and wait for each one's answer, and come again.
+"""Clients of a Socket.IO server: they connect, send five events, wait for the answer to each, and reconnect.
 
 Stock use: locust -f socket_events.py --headless -u 12 -H http://127.0.0.1:8000
-Speaks Engine.IO 4 over a websocket by itself. An event that is not answered (its handler failed) is no failure.
+Implements Engine.IO 4 over a websocket. An event without an answer (its handler failed) is counted as a success.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Steady traffic: every user asks for the app's pages again and again, with a short pause.
+"""Steady traffic: every user requests the app's pages in a loop, with a short pause.
 
 Stock use: locust -f steady_load.py --headless -u 16 -H http://127.0.0.1:8000
 """

@@ -1,7 +1,7 @@
-"""Clients of a server with a simple protocol of its own: a line in, a line out, over one TCP connection for a while.
+"""Clients of a server with a line protocol: each request and each response is a line, over one TCP connection.
 
 Stock use: locust -f tcp_protocol.py --headless -u 16 -H tcp://127.0.0.1:9000
-`ADD name` and `COUNT` are answered by `OK number` or `ERROR why`; after twenty the client hangs up and comes again.
+The answer to `ADD name` and `COUNT` is `OK number` or `ERROR why`; after twenty requests the client reconnects.
 """
 
 import random

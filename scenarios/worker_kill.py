@@ -1,7 +1,7 @@
-"""Steady traffic to a gunicorn whose worker is killed (-9) now and then, while it answers a long request.
+"""Steady traffic to a gunicorn whose worker is killed with SIGKILL every 1.5 s, during a long request.
 
 Stock use: locust -f worker_kill.py --headless -u 6 -H http://127.0.0.1:8000
-The long request is /fails: what the kill does to it is no failure of the load. Nor is a request that the kill cut.
+The long request is /fails. Requests that the kill aborts are counted as successes.
 """
 
 import http.client
@@ -41,7 +41,7 @@ class Killer(User):
 
 
 def worker_of(client, port):
-    """Returns the process that has the other end of our connection."""
+    """Return the process that has the other end of a connection from the port `client`."""
     for found in psutil.net_connections("tcp"):
         if found.pid and found.raddr and found.laddr.port == port and found.raddr.port == client:
             return psutil.Process(found.pid)

@@ -1,7 +1,7 @@
-"""Steady traffic to a gunicorn that is told to reload now and then, as a deployment does it.
+"""Steady traffic to a gunicorn that a SIGHUP reloads every four seconds, as a deployment does.
 
 Stock use: locust -f worker_reload.py --headless -u 16 -H http://127.0.0.1:8000
-The master is found as the oldest process that listens at the address. A request that a reload cuts is asked again.
+The master is the listening process whose parent does not listen. A request that a reload aborts is repeated.
 """
 
 import signal
@@ -13,7 +13,7 @@ from locust import FastHttpUser, User, constant, task
 
 
 def master_of(port):
-    """Returns the process that listens at a port and was not started by another that does."""
+    """Return the process that listens at a port and whose parent does not."""
     listening = {
         found.pid: psutil.Process(found.pid)
         for found in psutil.net_connections("tcp")
@@ -37,7 +37,7 @@ class Deployer(User):
     wait_time = constant(4)
 
     def on_start(self):
-        time.sleep(0.1)  # early, so that what comes after it is long enough to look at
+        time.sleep(0.1)  # early, so that most of the load comes after the reload
 
     @task
     def reload(self):

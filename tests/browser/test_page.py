@@ -1,4 +1,4 @@
-"""The pages in a real browser: charts drawn, zoom and hover work, nothing is asked of a network, no script fails."""
+"""The pages in a real browser: charts are drawn, zoom and hover work, no network is used, no script fails."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def clean():
 
 
 def dom_of(path: Path, profile: Path, *flags: str) -> str:
-    """Returns the page as it stands in Chromium; fails when its console has a word or anything leaves the page."""
+    """Return the page's DOM in Chromium; fail if its console has a message or the page sends a request."""
     log = profile.with_suffix(".netlog.json")
     argv = [str(CHROMIUM), *FLAGS, *flags, f"--user-data-dir={profile}", f"--log-net-log={log}", "--dump-dom"]
     done = subprocess.run([*argv, path.as_uri()], capture_output=True, text=True, timeout=90, check=True)
@@ -72,7 +72,7 @@ def without_scripts(html: str) -> str:
 
 
 def drawn(html: str, name: str) -> str:
-    """Returns the words of a chart that was drawn."""
+    """Return the text in a chart that was drawn."""
     found = re.search(rf'id="{name}".*?<svg(.*?)</svg>', html, re.S)
     assert found, f"{name} was not drawn"
     return " ".join(re.findall(r">([^<>]+)<", found[1]))

@@ -16,22 +16,22 @@ from support.cli import command, connleak
 
 
 def compare(*words: str, cwd: Path | None = None) -> tuple[int, dict, str]:
-    """Returns (exit code, the comparison, what went to stderr)."""
+    """Return (exit code, the comparison, stderr)."""
     done = connleak("compare", *words, "--json", cwd=cwd, timeout=600)
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 
 def test_the_fix_is_found_and_the_wrong_ones_are_told_for_what_they_are(tmp_path: Path) -> None:
     arms = ("missing_remove:buggy", "wrong_commit_only", "wrong_bigger_pool", "fixed")
-    code, found, said = compare(*arms, "--rounds", "2", "--limit", "1", "--out", str(tmp_path / "out"))
-    # what the bug keeps it need not take: on an idle machine the fix is really slower, and the answer says so
+    code, found, output = compare(*arms, "--rounds", "2", "--limit", "1", "--out", str(tmp_path / "out"))
+    # the bug does not check out connections again: on an idle machine the fix is slower, and the answer is `worse`
     costs = [e["metric"] for e in found["effects"] if e["arm"] == "fixed" and e["worse"] and e["metric"] in COSTS]
-    assert (code, found["outcome"]) == ((1, "worse") if costs else (0, "fixed")), said
+    assert (code, found["outcome"]) == ((1, "worse") if costs else (0, "fixed")), output
     assert all(f" in {COSTS[metric]}" in found["conclusion"] for metric in costs)
     states = {arm["name"]: arm["state"] for arm in found["arms"]}
     assert states == {"buggy": "broken", "wrong_commit_only": "broken", "wrong_bigger_pool": "broken", "fixed": "sound"}
     assert "buggy.py:27" in found["conclusion"] and "fixed returns every connection" in found["conclusion"]
-    assert [line.split()[2] for line in said.splitlines() if line.startswith("round")] == [
+    assert [line.split()[2] for line in output.splitlines() if line.startswith("round")] == [
         *(a.split(":")[-1] for a in arms)
     ] * 2
     for name in ("compare.html", "compare.md", "overlay.svg", "multiples.svg", "1-1-buggy/report.html"):
@@ -46,8 +46,8 @@ def test_the_fix_is_found_and_the_wrong_ones_are_told_for_what_they_are(tmp_path
 
 def test_a_variant_with_itself_shows_no_difference(tmp_path: Path) -> None:
     words = ("missing_remove:fixed", "missing_remove:fixed", "--rounds", "2", "--limit", "1")
-    code, found, said = compare(*words, "--out", str(tmp_path / "out"))
-    assert (code, found["outcome"]) == (0, "no difference"), said
+    code, found, output = compare(*words, "--out", str(tmp_path / "out"))
+    assert (code, found["outcome"]) == (0, "no difference"), output
     assert [arm["name"] for arm in found["arms"]] == ["fixed", "fixed again"]
 
 
@@ -95,8 +95,8 @@ def test_two_revisions_of_an_app_are_compared_and_no_work_tree_stays(tmp_path: P
         git("commit", "-q", "-m", branch)
     words = ("--app", f"{sys.executable} shop.py", "--url", f"http://127.0.0.1:{port}", "--cwd", str(repository))
     refs = ("--git-ref", "main", "--git-ref", "fix", "--env", f"APP_PORT={port}", "--users", "4")
-    code, found, said = compare(*words, *refs, "--rounds", "1", "--limit", "1", "--out", str(tmp_path / "out"))
-    assert (code, found["outcome"]) == (0, "fixed"), said
+    code, found, output = compare(*words, *refs, "--rounds", "1", "--limit", "1", "--out", str(tmp_path / "out"))
+    assert (code, found["outcome"]) == (0, "fixed"), output
     assert "shop.py:" in found["arms"][0]["site"]
     assert "connection.close()" in (tmp_path / "out" / "1-1-main" / "excerpts.json").read_text()
     assert "+    connection.close()" in json.loads((tmp_path / "out" / "differences.json").read_text())["fix"]

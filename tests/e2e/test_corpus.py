@@ -45,7 +45,7 @@ def test_a_variant_gets_the_verdict_that_its_target_promises(target: str, varian
 
 
 def run(name: str, out: Path) -> dict:
-    """Runs a variant by the command line and returns its verdict."""
+    """Run a variant by the command line; return its verdict."""
     done = connleak("run", name, "--json", "--out", str(out))
     assert done.returncode in VERDICTS, done.stderr
     assert (out / "verdict.json").read_text() == done.stdout

@@ -1,4 +1,4 @@
-"""Commands in the README and the docs: each has the options that it is given, and some run here as they stand."""
+"""Commands in the README and the docs: each has only options that exist, and some run here unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HERE = (
     r"list$|show \w+$|chart \w+ reports/latest$|diagnose reports/latest$|judge reports/latest|open latest$|open$"
     r"|holders$|render reports/latest$|doctor$|init$"
 )
-"""Run here as they stand, in a folder with a recording."""
+"""Commands that run here unchanged, in a folder with a recording."""
 HELP = {
     "pytest": ("-m", "pytest", "-p", "connleak.pytest_plugin", "--help"),
     "locust": ("-c", "import locust.argument_parser as p, connleak.locust_plugin; p.get_parser().print_help()"),
@@ -35,7 +35,7 @@ HELP = {
 
 
 def commands() -> list[tuple[str, str]]:
-    """Returns (page, command) of all pages, without what explains them."""
+    """Return (page, command) of all pages, without the explanation after a command."""
     found = []
     for page in PAGES:
         for line in page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():

@@ -1,4 +1,4 @@
-"""Watching what runs already: a live server, an app that somebody else runs, a command with the probe alone."""
+"""Watching running programs: a live server, an app that was started separately, a command with the probe alone."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ QUICK = ["--window", "2", "--every", "0.2"]
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with Supervisor() as supervisor, open_database(supervisor, shop_plan(), "", tmp_path) as opened:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan(), None, tmp_path) as opened:
         yield opened
 
 
 def watch(folder: Path, *words: str, env: dict[str, str] | None = None) -> tuple[int, dict, str]:
-    """Returns (exit code, verdict, stderr) of a watch."""
+    """Return (exit code, verdict, stderr) of a watch."""
     argv = command("watch", *words, "--json", "--out", str(folder / "watch"))
     done = subprocess.run(
         argv, capture_output=True, text=True, timeout=90, check=False, env={**os.environ, **(env or {})}
@@ -44,7 +44,7 @@ def watch(folder: Path, *words: str, env: dict[str, str] | None = None) -> tuple
 
 
 def listening(server: Server, folder: Path, *words: str) -> tuple[subprocess.Popen[str], int]:
-    """Returns a watch that takes in probes, and its port; its verdict is on stdout."""
+    """Return a watch that accepts probes, and its port; its verdict is on stdout."""
     port = free_port()
     argv = command("watch", server.url(), *QUICK, *words, "--json", "--out", str(folder / "watch"))
     argv += ["--listen", f"127.0.0.1:{port}"]
@@ -54,7 +54,7 @@ def listening(server: Server, folder: Path, *words: str) -> tuple[subprocess.Pop
 
 
 def test_a_live_app_that_gives_everything_back_is_clean(server: Server, tmp_path: Path) -> None:
-    """With its requests going on all the time: what is out at a moment is not held."""
+    """While its requests continue: a checkout that is outstanding at a moment is not held."""
     watcher, port = listening(server, tmp_path, "--for", "9")
     probed = Shop(tmp_path, server, command("probe", "--collector", f"127.0.0.1:{port}", "--"), SECRET)
     with opened(probed) as shop:
@@ -73,7 +73,7 @@ def test_the_line_of_an_app_that_somebody_else_runs(server: Server, tmp_path: Pa
         shop.visit("/keep", 0.7)
         verdict = json.loads(watcher.communicate(timeout=60)[0])
         assert watcher.returncode == 1, verdict
-        shop.ask("/ok")  # the watch is over, the app goes on
+        shop.ask("/ok")  # the watch has ended, the app continues
     found = verdict["findings"][0]
     assert (found["kind"], found["sites"][0]["file"], found["sites"][0]["line"]) == ("held", "shop.py", LINE)
     assert {row["host"] for row in verdict["holders"]} == {"web1"}
@@ -144,10 +144,10 @@ def test_it_changes_nothing_and_says_only_what_reads(server: Server, tmp_path: P
     code, _, _ = watch(tmp_path, server.url(), *QUICK, "--for", "3")
     assert code == 3
     log = (tmp_path / "postgres.log").read_text()
-    said = [part.strip() for line in log.splitlines() if "connleak" not in line.partition("LOG:")[0].lower()
+    statements = [part.strip() for line in log.splitlines() if "connleak" not in line.partition("LOG:")[0].lower()
             for part in [line.partition("statement: ")[2]] if part]  # fmt: skip
-    assert said, "the server logged what was asked"
-    strange = [words for words in said if not words.upper().startswith(("SELECT", "SET ", "WITH", "--"))]
+    assert statements, "the server logged the statements"
+    strange = [words for words in statements if not words.upper().startswith(("SELECT", "SET ", "WITH", "--"))]
     assert strange == []
 
 
@@ -155,7 +155,7 @@ def test_it_changes_nothing_and_says_only_what_reads(server: Server, tmp_path: P
 def test_mariadb_is_watched_too(tmp_path: Path) -> None:
     import pymysql
 
-    with Supervisor() as supervisor, open_database(supervisor, shop_plan("mysql"), "", tmp_path) as server:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan("mysql"), None, tmp_path) as server:
         app = pymysql.connect(
             host=server.host, port=server.port, user=server.user, password=server.password, database=server.dbname
         )
@@ -183,9 +183,9 @@ def test_interrupted_it_judges_what_there_is(server: Server, tmp_path: Path) -> 
 
 
 def test_a_watch_refuses_a_host_that_was_not_named(tmp_path: Path) -> None:
-    code, _, said = watch(tmp_path, "postgresql://u:secret@192.0.2.7/shop")
+    code, _, output = watch(tmp_path, "postgresql://u:secret@192.0.2.7/shop")
     assert code == 2
-    assert "--allow-remote 192.0.2.7" in said and "secret" not in said
+    assert "--allow-remote 192.0.2.7" in output and "secret" not in output
 
 
 @pytest.mark.parametrize(

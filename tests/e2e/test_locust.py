@@ -48,7 +48,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with Supervisor() as supervisor, open_database(supervisor, shop_plan(), "", tmp_path) as opened_server:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan(), None, tmp_path) as opened_server:
         yield opened_server
 
 
@@ -76,7 +76,7 @@ class Locust:
 
 
 def shop_for(locust: Locust, server: Server, folder: Path, port: int) -> Shop:
-    """The app comes up behind Locust, which has the collector."""
+    """The app starts after Locust, which has the collector."""
     before = command("probe", "--collector", f"127.0.0.1:{locust.listen}", "--name", "web1", "--")
     return Shop(folder, server, before, SECRET, port)
 
@@ -91,12 +91,12 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def requests_counted(folder: Path) -> int:
-    """Returns how many requests Locust itself has counted."""
+    """Return how many requests Locust has counted."""
     return next(int(row["Request Count"]) for row in table(folder / "stats_stats.csv") if row["Name"] == "Aggregated")
 
 
 def drawn(page: str) -> str:
-    """Returns the area of the open transactions as the chart draws it."""
+    """Return the area of the open transactions as the chart draws it."""
     found = re.search(r'<path d="([^"]+)"[^>]*data-state="idle in transaction"', page)
     assert found, "the chart shows no open transaction"
     return found[1]
@@ -141,9 +141,9 @@ def test_headless_it_exports_and_ends_with_the_verdicts_exit_code(server: Server
     wait_for_port(locust.listen)
     with opened(shop_for(locust, server, tmp_path, port)):
         code = child.wait(90)
-    said = locust.log.read_text()
-    assert code == 1, said
-    assert "LEAK: " in said and f"shop.py:{LINE} in keep" in said
+    output = locust.log.read_text()
+    assert code == 1, output
+    assert "LEAK: " in output and f"shop.py:{LINE} in keep" in output
     verdict = json.loads((locust.out / "verdict.json").read_text())
     assert verdict["findings"][0]["kind"] == "held"
     rows = table(tmp_path / "stats_connections.csv")
@@ -164,8 +164,8 @@ def test_master_and_workers_record_once_and_all_requests(server: Server, tmp_pat
     wait_for_port(locust.listen)
     with opened(shop_for(locust, server, tmp_path, port)):
         code = child.wait(90)
-    said = locust.log.read_text()
-    assert code == 1 and said.count("connleak: LEAK") == 1, said
+    output = locust.log.read_text()
+    assert code == 1 and output.count("connleak: LEAK") == 1, output
     read = reader.read(locust.out)
     assert not any(note.code == NoteCode.REQUESTS_ESTIMATED for note in read.notes)
     counted = requests_counted(tmp_path)

@@ -35,7 +35,7 @@ while True:
         continue
     kind, inner = frame[12:14], frame[20]
     if kind == b"\\x86\\xdd" and inner in (0, 58):
-        continue  # the kernel looks for neighbours of its own accord
+        continue  # the kernel itself looks for neighbours
     frames.append(f"{kind.hex()} {frame[14:54].hex()}")
 """
 APP = """
@@ -132,7 +132,7 @@ def ip(*words: str) -> None:
 
 @pytest.fixture(scope="module")
 def space() -> Iterator[list[str]]:
-    """The words that run a command in a namespace with a default route to nowhere; a resolver stands there, too."""
+    """The command prefix for a namespace with a default route to nowhere, and a resolver there."""
     etc = Path("/etc/netns", SPACE)
     inside = ("-n", SPACE)
     try:
@@ -158,7 +158,7 @@ def space() -> Iterator[list[str]]:
 
 
 class Frames:
-    """What left by the namespace's one way out while it was open."""
+    """The frames that left by the namespace's only route while it was open."""
 
     def __init__(self, space: list[str]) -> None:
         argv = [*space, sys.executable, "-c", COUNTER]
@@ -182,7 +182,7 @@ def test_the_counter_sees_what_leaves(space: list[str]) -> None:
 
 
 def run(space: list[str], folder: Path, *words: str) -> tuple[list[str], str, Recording]:
-    """Returns (the frames that left, what was printed, the recording) of a run in the namespace."""
+    """Return (the frames that left, what was printed, the recording) of a run in the namespace."""
     (folder / "shop.py").write_text(APP)
     (folder / "load.py").write_text(LOAD)
     port = free_port()
@@ -197,17 +197,17 @@ def run(space: list[str], folder: Path, *words: str) -> tuple[list[str], str, Re
     frames = Frames(space)
     done = subprocess.run(argv, capture_output=True, text=True, cwd=folder, env=env, timeout=180, check=False)
     left = frames.end()
-    said = done.stdout + done.stderr
-    assert (folder / "run" / "plan.json").exists(), said
-    return left, said, reader.read(folder / "run")
+    output = done.stdout + done.stderr
+    assert (folder / "run" / "plan.json").exists(), output
+    return left, output, reader.read(folder / "run")
 
 
 def test_a_made_load_follows_no_redirect_away_and_asks_no_address_of_a_document(
     space: list[str], tmp_path: Path
 ) -> None:
-    left, said, read = run(space, tmp_path, "--openapi", "http://127.0.0.1:PORT/openapi.json")
+    left, output, read = run(space, tmp_path, "--openapi", "http://127.0.0.1:PORT/openapi.json")
     assert left == []
-    assert "CLEAN" in said, said
+    assert "CLEAN" in output, output
     asked = {(request.method, request.name) for request in read.requests}
     assert asked == {("GET", "/"), ("GET", "/name"), ("GET", "/number"), ("GET", "/near")}
     assert all(request.ok for request in read.requests), "an answer that leads elsewhere is an answer"
@@ -215,17 +215,17 @@ def test_a_made_load_follows_no_redirect_away_and_asks_no_address_of_a_document(
     told = next(note for note in read.notes if "redirects to other hosts were not followed" in note.text)
     assert sum(told.facts.elsewhere.values()) == away
     assert set(told.facts.elsewhere) == {"docs.example.org", "192.0.2.5"}
-    assert f"{away} redirects to other hosts were not followed" in said
-    skipped = [note.text for note in read.notes if "no path of the app" in note.text]
-    (skip,) = skipped  # one note, however many they are
-    assert "3 paths were left out" in skip and "http://192.0.2.6/a" in skip
+    assert f"{away} redirects to other hosts were not followed" in output
+    skipped = [note.text for note in read.notes if "not paths of the app" in note.text]
+    (skip,) = skipped  # one note for all keys
+    assert "3 keys were skipped" in skip and "http://192.0.2.6/a" in skip
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_requests_of_a_users_locustfile_to_other_hosts_fail_and_are_told(
     space: list[str], tmp_path: Path, workers: int
 ) -> None:
-    left, said, read = run(space, tmp_path, "--locustfile", "load.py", "--workers", str(workers))
+    left, output, read = run(space, tmp_path, "--locustfile", "load.py", "--workers", str(workers))
     assert left == []
     logs = "".join(path.read_text() for path in (tmp_path / "run").glob("locust*.log"))
     assert "at import: <urlopen error connleak: token.example.net is not loopback" in logs
@@ -245,7 +245,7 @@ def test_requests_of_a_users_locustfile_to_other_hosts_fail_and_are_told(
         "docs.example.org",
         "192.0.2.5",
     }
-    assert "requests to other hosts were refused" in said
+    assert "requests to other hosts were refused" in output
     assert json.loads((tmp_path / "run" / "verdict.json").read_text())["evidence"]["elsewhere"]
 
 

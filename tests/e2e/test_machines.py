@@ -1,4 +1,4 @@
-"""Several machines, as network namespaces with clocks of their own: two load hosts, two app hosts, one database."""
+"""Several machines, as network namespaces with different clocks: two load hosts, two app hosts, one database."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Customer(FastHttpUser):
         self.client.get("http://{ADDRESS["app2"]}:8000/keep", name="/keep")
 """
 AHEAD = {"app1": 5000, "app2": 700_000}
-"""Seconds that the monotonic clocks of the app hosts are ahead of ours."""
+"""Seconds that the monotonic clocks of the app hosts are ahead of this process's."""
 
 
 def run(*words: str) -> None:
@@ -57,7 +57,7 @@ def space(host: str) -> str:
 
 
 def firewall(change: str) -> None:
-    """Lets the hosts speak with each other where Docker has closed the bridges."""
+    """Let the hosts reach each other where Docker has closed the bridges."""
     if shutil.which("iptables"):
         rule = ["FORWARD", "-i", BRIDGE, "-o", BRIDGE, "-j", "ACCEPT"]
         subprocess.run(["iptables", change, *rule], check=False, capture_output=True)
@@ -169,12 +169,12 @@ def test_two_load_hosts_two_app_hosts_and_one_database_make_one_recording(databa
     loads = [on(host, sys.executable, "-m", "locust", "-f", "load.py", *master) for host in ("load1", "load2")]
     runner = subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True)
     wait_until((out / "events.jsonl").exists, "the run records", timeout=30, process=runner)
-    time.sleep(1)  # it listens a moment later
+    time.sleep(1)  # until it listens
     with started(*apps, *loads, folder=tmp_path, env=env):
-        said, _ = runner.communicate(timeout=180)
+        output, _ = runner.communicate(timeout=180)
     logs = "\n".join(path.read_text()[-1500:] for path in tmp_path.glob("host*.log"))
     assert runner.returncode == 1, logs
-    verdict = json.loads(said)
+    verdict = json.loads(output)
     found = verdict["findings"][0]
     assert (found["kind"], found["sites"][0]["file"], found["sites"][0]["line"]) == ("held", "shop.py", LINE), verdict
     assert {row["host"] for row in verdict["holders"]} == {"app2"}

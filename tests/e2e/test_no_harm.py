@@ -1,4 +1,4 @@
-"""A run on somebody's server: every statement that the server saw of connleak, and what it did to others there."""
+"""A run on a shared server: every statement of connleak in the server's log, and its effect on other clients."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def somebodys() -> Iterator[Postgres]:
 
 
 def statements(server: Postgres) -> list[tuple[str, str, str, str]]:
-    """Returns (application, user, database, statement) of all that the server saw."""
+    """Return (application, user, database, statement) of each statement in the server's log."""
     log = (server.home / "data" / "log" / "all.log").read_text()
     found = re.findall(
         r"^([^|\n]*)\|([^|\n]*)\|([^|\n]*)\|LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", log, re.M
     )
-    return [(name, user, database, re.sub(r"\s+", " ", said).strip()) for name, user, database, said in found]
+    return [(name, user, database, re.sub(r"\s+", " ", statement).strip()) for name, user, database, statement in found]
 
 
 def test_it_only_reads_but_for_a_database_of_its_own_and_touches_nobody(somebodys: Postgres, tmp_path: Path) -> None:
@@ -69,20 +69,20 @@ def test_it_only_reads_but_for_a_database_of_its_own_and_touches_nobody(somebody
         cursor.execute("SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles")
         assert not [name for (name,) in cursor.fetchall() if name.startswith("connleak_")]
     seen = statements(somebodys)
-    ours = [said for name, user, _, said in seen if user == "connleak" and name == "connleak"]
-    assert len(ours) > 50
-    made = {found[1] for said in ours for form in MAKES if (found := re.match(form, said))}
+    own = [text for name, user, _, text in seen if user == "connleak" and name == "connleak"]
+    assert len(own) > 50
+    made = {found[1] for text in own for form in MAKES if (found := re.match(form, text))}
     assert len(made) == 1, "one database and role, of the same name"
-    strange = [said for said in ours if not said.startswith(READS) and not any(re.match(form, said) for form in MAKES)]
+    strange = [text for text in own if not text.startswith(READS) and not any(re.match(form, text) for form in MAKES)]
     assert strange == []
-    assert not [said for said in ours if re.search("PASSWORD '(?!SCRAM-SHA-256)", said)], "no password is in its log"
-    assert not [said for said in ours if re.search("pg_terminate|pg_cancel|pg_reload|ALTER SYSTEM", said)]
+    assert not [text for text in own if re.search("PASSWORD '(?!SCRAM-SHA-256)", text)], "no password is in its log"
+    assert not [text for text in own if re.search("pg_terminate|pg_cancel|pg_reload|ALTER SYSTEM", text)]
     the_apps = {database for name, user, database, _ in seen if user in made}
     assert the_apps == made, "the app is let into that database alone"
 
 
 def test_the_connection_that_only_looks_may_not_write_and_waits_for_nothing(somebodys: Postgres) -> None:
-    """The sampler's own session, with a superuser's rights, asked to write."""
+    """The sampler's session, with a superuser's rights, tries to write."""
     from connleak.databases.postgres.external import watched_postgres
     from connleak.databases.postgres.reader import PostgresReader
     from connleak.plan.addresses import parse_postgres

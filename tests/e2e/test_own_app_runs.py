@@ -1,4 +1,4 @@
-"""An app that is not in the corpus, unchanged, in an environment of its own; databases other than the embedded one."""
+"""An app that is not in the corpus, unchanged, in a separate environment; databases other than the embedded one."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def run(shop: Path, out: Path, *words: str, keep: int) -> dict:
 
 @pytest.fixture
 def database(tmp_path: Path):
-    """A server of somebody's, up before connleak comes: (an administrator's address, the server)."""
+    """A server that connleak did not start: (an administrator's address, the server)."""
     plan = server_plan(max_connections=60)
-    with Supervisor() as supervisor, open_postgres(supervisor, plan, "", tmp_path) as server:
+    with Supervisor() as supervisor, open_postgres(supervisor, plan, None, tmp_path) as server:
         with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
             cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame-1234'")
         yield f"postgresql://boss:sesame-1234@127.0.0.1:{server.port}/app", server
@@ -89,12 +89,12 @@ def database(tmp_path: Path):
 def test_the_line_is_named_in_an_app_that_the_corpus_does_not_know(shop: Path, tmp_path: Path, database) -> None:
     _, server = database
     own = f"SHOP_DATABASE={server.url()}"
-    # the app keeps to its own database: that this is not the one we watch is found, and no verdict is given on it
+    # the app uses another database: the run stops without a verdict
     blind = run(shop, tmp_path / "blind", "--env", own, keep=5)
     assert blind["exit"] == 4
     assert f"opened no session on this server; its sockets go to 127.0.0.1:{server.port}" in blind["error"]
     assert "--env NAME='{url}'" in blind["error"]
-    # told of ours, by an address with few rights, the sessions are counted by whose they are
+    # at an address with few rights, the sessions are counted by application
     seen = run(shop, tmp_path / "seen", "--env", own, "--postgres", server.url(), keep=7)
     assert seen["outcome"] == "leak"
     finding = seen["findings"][0]
@@ -107,7 +107,7 @@ def test_the_line_is_named_in_an_app_that_the_corpus_does_not_know(shop: Path, t
 
 def test_at_an_address_a_target_runs_in_a_database_of_its_own_that_is_dropped(tmp_path: Path, database) -> None:
     address, server = database
-    stranger = psycopg2.connect(server.url())  # somebody else's session: not the app's
+    stranger = psycopg2.connect(server.url())  # the session of another client, not the app's
     done = connleak(
         "run", "missing_remove:buggy", "--postgres", address, "--json", "--out", str(tmp_path / "run"), "--load", "1",
         timeout=120,

@@ -1,4 +1,4 @@
-"""A verdict is there before its pictures, and whatever becomes of these, it and its exit code stay."""
+"""The verdict comes before the charts: it and its exit code do not depend on whether they can be drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a run can be trusted is for the user to ask: a sensitivity, a canary, no garbage collector."""
+"""Options that decide how far a run can be trusted: a sensitivity, a canary, the garbage collector."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ def check(verdict: dict, name: str) -> list:
 def test_a_healthy_run_with_a_canary_ends_when_the_asked_sensitivity_is_reached(tmp_path: Path) -> None:
     verdict = run(tmp_path, "missing_remove:fixed", "--sensitivity", "1/300", "--canary")
     assert verdict["outcome"] == "clean", verdict
-    assert check(verdict, "canary")[1] == "clean" and "the planted leak was seen" in check(verdict, "canary")[2]
+    assert check(verdict, "canary")[1] == "clean" and "the planted leak was found" in check(verdict, "canary")[2]
     assert len(verdict["evidence"]["requests"]) == 2
     assert verdict["sensitivity"]["requests"] >= 900
-    assert any("900" not in note and "are enough for the sensitivity" in note for note in verdict["evidence"]["notes"])
+    notes = verdict["evidence"]["notes"]
+    assert any("900" not in note and "are enough for the requested sensitivity" in note for note in notes)
 
 
 def test_loads_are_lengthened_for_a_sensitivity_that_takes_many_requests(tmp_path: Path) -> None:
@@ -59,11 +60,11 @@ make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
 def test_an_app_in_which_no_leak_can_be_planted_is_inconclusive(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "plain.py").write_text(WITHOUT_SITE)
-    app = f"{sys.executable} -I plain.py {port}"  # -I: no probe comes in
+    app = f"{sys.executable} -I plain.py {port}"  # -I: the probe is not loaded
     words = ("--app", app, "--url", f"http://127.0.0.1:{port}", "--cwd", str(tmp_path), "--users", "2")
     verdict = run(tmp_path, *words, "--canary", "--cycles", "2", "--load", "0.5")
     assert verdict["outcome"] == "inconclusive"
-    assert "no leak could be planted" in check(verdict, "canary")[2]
+    assert "no leak was planted" in check(verdict, "canary")[2]
 
 
 def test_without_its_collector_an_app_keeps_what_the_collector_would_have_brought_back(tmp_path: Path) -> None:

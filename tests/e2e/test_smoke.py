@@ -1,4 +1,4 @@
-"""The main job as a newcomer does it, for real: the bug is named, the fix is clean, the pictures are there."""
+"""The first commands of a new user: the bug is a leak at its line, the fix is clean, and the charts exist."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def test_the_fix_is_clean_and_says_down_to_which_rate(tmp_path: Path) -> None:
 
 
 def test_python_gets_the_verdict_as_values(tmp_path: Path) -> None:
-    from connleak.api import compare, judge, run
+    from connleak import RunOptions, compare, judge, run
 
-    leak = run("missing_remove:buggy", out=str(tmp_path / "a"), load=1.0, cycles=2)
-    clean = run("missing_remove:fixed", out=str(tmp_path / "b"), load=1.0, cycles=2)
+    leak = run(RunOptions(target="missing_remove:buggy", load=1.0, cycles=2), out=str(tmp_path / "a"))
+    clean = run(RunOptions(target="missing_remove:fixed", load=1.0, cycles=2), out=str(tmp_path / "b"))
     assert (leak.verdict.outcome, clean.verdict.outcome) == ("leak", "clean")
     assert leak.verdict.findings[0].sites[0].file == "buggy.py"
     assert judge(leak.folder) == leak.verdict

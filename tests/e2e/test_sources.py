@@ -1,4 +1,4 @@
-"""Runs on databases from elsewhere, with workers, and as a build's gate: the whole command line, for real."""
+"""Runs on external databases, with workers, and as a build's gate, by the command line."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_every_variant_of_missing_remove_in_a_container(variant: str, tmp_path: 
 
 
 def run(folder: Path, *words: str, keep: int = 0) -> tuple[int, dict, Path]:
-    """Returns (exit code, verdict, the run's folder) of a run of the little shop."""
+    """Return (exit code, verdict, the run's folder) of a run of the shop."""
     (folder / "shop.py").write_text(SHOP.replace("KEEP", str(keep)))
     port = free_port()
     done = connleak(
@@ -160,8 +160,8 @@ def test_a_builds_gate(expires: str, code: int, tmp_path: Path) -> None:
     assert len(results) == code
     assert ("::error file=shop.py" in done.stderr) == bool(code)
     assert summary.exists()
-    said = {"2999-01-31": "suppressed: held", "2020-01-31": "suppression expired", "": "held"}[expires]
-    assert said in done.stderr + done.stdout
+    expected = {"2999-01-31": "suppressed: held", "2020-01-31": "suppression expired", "": "held"}[expires]
+    assert expected in done.stderr + done.stdout
 
 
 def test_run_without_words_does_what_the_project_says(tmp_path: Path) -> None:
@@ -169,5 +169,5 @@ def test_run_without_words_does_what_the_project_says(tmp_path: Path) -> None:
     (tmp_path / "connleak.toml").write_text(PROJECT.format(python=sys.executable, port=free_port()))
     done = connleak("run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "CLEAN" in done.stdout and "connleak.toml says" in done.stderr
+    assert "CLEAN" in done.stdout and f"options: {tmp_path / 'connleak.toml'}; it runs (shown once):" in done.stderr
     assert (tmp_path / "reports" / "latest" / "report.html").exists()

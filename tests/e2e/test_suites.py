@@ -1,4 +1,4 @@
-"""The pytest plug-in in suites as people have them: under xdist, with pytest-asyncio, with pytest-django's database."""
+"""The pytest plug-in in usual suites: under xdist, with pytest-asyncio, with pytest-django's database."""
 
 from __future__ import annotations
 
@@ -118,54 +118,54 @@ ROOT_URLCONF = "urls"
 
 
 def run(folder: Path, *words: str, **env: str) -> tuple[set[str], str]:
-    """Returns the tests that were said to leak, and all that pytest said."""
+    """Return the tests that are reported to leak, and pytest's whole output."""
     python = environment("", *PACKAGES)
     argv = [str(python), "-m", "pytest", "-p", "connleak.pytest_plugin", "-p", "no:cacheprovider", "-v", *words]
     done = subprocess.run(
         argv, capture_output=True, text=True, cwd=folder, timeout=180, check=False,
         env={**os.environ, "PYTHONPATH": f"{HARNESS}{os.pathsep}{folder}", "COLUMNS": "160", **env},
     )  # fmt: skip
-    said = done.stdout + done.stderr
-    assert done.returncode in (0, 1), said
+    output = done.stdout + done.stderr
+    assert done.returncode in (0, 1), output
     leaked = {
-        name for line in said.splitlines() if "LEAKED" in line for name in re.findall(r"::(\w+(?:\[\w+\])?)", line)
+        name for line in output.splitlines() if "LEAKED" in line for name in re.findall(r"::(\w+(?:\[\w+\])?)", line)
     }
-    return leaked, said
+    return leaked, output
 
 
 def test_under_xdist_exactly_the_leaking_tests_fail_on_whichever_worker(tmp_path: Path) -> None:
     (tmp_path / "test_shop.py").write_text(MANY)
-    leaked, said = run(tmp_path, "--connection-leaks", "-n", "3")
-    assert leaked == {f"test_number[{n}]" for n in (5, 11, 17, 23)}, said
-    assert "4 leaked" in said
-    assert re.search(r"checked out at test_shop.py:\d+ in test_number", said), "the workers' sections arrive"
+    leaked, output = run(tmp_path, "--connection-leaks", "-n", "3")
+    assert leaked == {f"test_number[{n}]" for n in (5, 11, 17, 23)}, output
+    assert "4 leaked" in output
+    assert re.search(r"checked out at test_shop.py:\d+ in test_number", output), "the workers' sections arrive"
 
 
 def test_with_pytest_asyncio_tasks_and_fixtures(tmp_path: Path) -> None:
     (tmp_path / "test_shop.py").write_text(ASYNC)
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nconnection_leaks = true\n")
-    leaked, said = run(tmp_path)
-    assert leaked == {"test_keeps_a_session", "test_a_task_keeps_one"}, said
+    leaked, output = run(tmp_path)
+    assert leaked == {"test_keeps_a_session", "test_a_task_keeps_one"}, output
 
 
 def test_djangos_own_connections_are_djangos_in_all_its_styles(tmp_path: Path) -> None:
     (tmp_path / "test_shop.py").write_text(DJANGO)
     (tmp_path / "settings.py").write_text(SETTINGS)
     (tmp_path / "urls.py").write_text("urlpatterns = []\n")
-    leaked, said = run(tmp_path, "--connection-leaks", DJANGO_SETTINGS_MODULE="settings")
-    assert leaked == {"test_past_django"}, said
-    assert "5 passed" in said or "4 passed" in said
+    leaked, output = run(tmp_path, "--connection-leaks", DJANGO_SETTINGS_MODULE="settings")
+    assert leaked == {"test_past_django"}, output
+    assert "5 passed" in output or "4 passed" in output
 
 
 def test_installed_beside_a_suite_it_changes_nothing(tmp_path: Path) -> None:
-    """A conftest may have any fixture and option name of its own: none of ours, nor of Locust's, is in its way."""
+    """A conftest may use any name for its fixtures and options: none collides with connleak's or Locust's."""
     (tmp_path / "conftest.py").write_text(
         "import pytest\n\n\ndef pytest_addoption(parser):\n    parser.addoption('--host')\n\n\n"
         "@pytest.fixture\ndef session():\n    return 'mine'\n"
     )
     (tmp_path / "test_shop.py").write_text("def test_it(session):\n    assert session == 'mine'\n")
-    leaked, said = run(tmp_path, "--host", "x")
-    assert (leaked, "1 passed" in said) == (set(), True), said
+    leaked, output = run(tmp_path, "--host", "x")
+    assert (leaked, "1 passed" in output) == (set(), True), output
 
 
 FRAMES = """

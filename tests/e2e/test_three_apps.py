@@ -1,4 +1,4 @@
-"""A Flask, a FastAPI and a Django app that connleak has never seen, each in an environment of its own, unchanged."""
+"""A Flask, a FastAPI and a Django app that are not in the corpus, unchanged, each in a separate environment."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 
 def line_of(text: str) -> int:
-    """Returns the number of the line that leaks."""
+    """Return the number of the line that leaks."""
     return next(n for n, line in enumerate(text.lstrip("\n").splitlines(), 1) if line.endswith("# leaks"))
 
 
@@ -188,7 +188,7 @@ def test_without_its_tables_it_is_stopped_with_the_apps_own_traceback(tmp_path: 
     words = ("--app", f"gunicorn -w 1 --threads 4 -b 127.0.0.1:{port} web:app", "--python", str(python))
     words += ("--path", "/orders", "--header", "Authorization: Bearer 1", "--env", "TOKEN=1")
     told = run(folder, tmp_path / "out", port, *words, code=4)["error"]
-    assert "answers are server errors" in told and 'relation "orders" does not exist' in told
+    assert "responses are server errors" in told and 'relation "orders" does not exist' in told
 
 
 def test_a_fastapi_app_is_asked_for_what_its_own_document_names(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`connleak holders` asks whoever records, again and again, at any moment; it never harms whom it asks."""
+"""`connleak holders` queries a running session many times, at any moment, without harm to it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from support.shop import shop_plan
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with (
         Supervisor() as supervisor,
-        open_database(supervisor, shop_plan(), "", tmp_path_factory.mktemp("server")) as opened,
+        open_database(supervisor, shop_plan(), None, tmp_path_factory.mktemp("server")) as opened,
     ):
         yield opened
 
 
 def words_of(kind: str, server: Server) -> tuple[list[str], int]:
-    """Returns what is asked, and the exit code that it has when nobody asks it."""
+    """Return the arguments of a session, and its exit code without any query."""
     script = "import time, sys; time.sleep(4); sys.exit(7)"
     return {
         "run": (["run", "missing_remove:buggy"], 1),
@@ -103,12 +103,12 @@ def test_the_socket_is_its_owners_and_what_is_asked_of_it_is_all_that_it_answers
     wait_until_it_can_be_asked(folder)
     path = Path(json.loads((folder / "control.json").read_text())["path"])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and path.parent.name.startswith("connleak-")
-    for said in (b"[" * 100_000, b"holders", b"\0\0\0\0\0\0\0\0", b""):
+    for data in (b"[" * 100_000, b"holders", b"\0\0\0\0\0\0\0\0", b""):
         with socket.socket(socket.AF_UNIX) as stranger:
             stranger.settimeout(10)
             stranger.connect(str(path))
             try:
-                stranger.sendall(said)
+                stranger.sendall(data)
                 stranger.shutdown(socket.SHUT_WR)
                 assert stranger.recv(100) == b""
             except OSError:
@@ -130,7 +130,7 @@ def test_where_the_one_who_recorded_is_gone_nobody_is_asked_and_nobody_signalled
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as bystander:
         told = json.loads((folder / "control.json").read_text())
         told["pid"] = bystander.pid
-        (folder / "control.json").write_text(json.dumps(told))  # as if the pid came again
+        (folder / "control.json").write_text(json.dumps(told))  # as if the pid was reused
         with pytest.raises(Error, match="no run, watch or probe records into it"):
             holders.table(folder, "now")
         with pytest.raises(Error, match="has no holder table"):
@@ -148,7 +148,7 @@ def test_whatever_answers_in_its_place_is_a_table_or_an_error(tmp_path: Path, an
     import threading
 
     (tmp_path / "plan.json").write_text("{}")
-    path = tmp_path / "connleak-x" / "control.sock"  # named as a run's own: no other socket is asked
+    path = tmp_path / "connleak-x" / "control.sock"  # named like a run's socket: no other one is queried
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as impostor:
         impostor.bind(str(path))
@@ -178,6 +178,6 @@ def test_a_socket_that_is_named_like_none_of_a_runs_is_not_asked(tmp_path: Path)
         somebodys.listen(1)
         somebodys.settimeout(0.5)
         (tmp_path / "control.json").write_text(json.dumps({"pid": os.getpid(), "path": str(path)}))
-        assert control.ask(tmp_path) is None
+        assert control.request_table(tmp_path) is None
         with pytest.raises(TimeoutError):
             somebodys.accept()

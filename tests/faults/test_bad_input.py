@@ -1,4 +1,4 @@
-"""Everything that is read, with anything in it: a clear error or a right result, no traceback, no wrong verdict.
+"""All input with any content: a clear error or a right result, no traceback, no wrong verdict.
 
 CONNLEAK_FUZZ=20 makes twenty times as many inputs (`make faults-full`).
 """
@@ -60,7 +60,7 @@ CODES = ["\x1b[2J\x1b]0;owned\x07", "\x9b31m", "\u202e", "\0", "```\n# x", "a\r:
 HOSTILE = st.sampled_from([*TAGS.split(), *CODES])
 WORDS = st.one_of(ANY, HOSTILE, st.tuples(HOSTILE, ANY).map("".join))
 NUMBERS = st.tuples(st.sampled_from(["", "a:", "/x *", "-"]), st.text(st.characters(categories=["N"]))).map("".join)
-"""Digits of every script, as many as there may be, where a port or a weight is read."""
+"""Digits of every script, any number of them, as a port or a weight."""
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | ANY,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY, inner, max_size=4),
@@ -81,7 +81,7 @@ slow = settings(usual, max_examples=40 * TIMES)
 
 @pytest.fixture(scope="module", params=["missing_remove-buggy", "missing_remove-fixed"])
 def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
-    """(a recording's folder, its outcome): of a leak, and of an app that gives everything back."""
+    """(a recording's folder, its outcome): of a leak, and of an app that returns every connection."""
     folder = tmp_path_factory.mktemp("kept") / request.param
     with packing.unpacked(RECORDINGS / f"{request.param}.tar.gz") as unpacked:
         shutil.copytree(unpacked, folder)
@@ -89,7 +89,7 @@ def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def judged(folder: Path, outcome: str) -> None:
-    """Reads and judges: an error with a hint, or a verdict that is not wrong and has no failed check."""
+    """Read and judge: an error with a hint, or a verdict that is not wrong and has no failed check."""
     try:
         verdict = judge(reader.read(folder))
     except Error as error:
@@ -191,7 +191,7 @@ def test_junk_in_a_file_of_a_recording(tmp_path_factory, junk: bytes, name: str)
     (folder / name).unlink()
 
 
-# files that people write
+# files that users write
 
 
 @quick
@@ -260,7 +260,7 @@ def test_a_password_in_an_address_is_never_shown(secret: str, rest: str) -> None
         assert secret not in redact_passwords(f"{rest} {form.format(secret)} {rest}")
 
 
-# what comes over a socket
+# messages on a socket
 
 
 @pytest.fixture(scope="module")
@@ -270,10 +270,10 @@ def collector(tmp_path_factory: pytest.TempPathFactory):
         Writer(folder / "run", recording([[]] * 3).plan, Machine()) as writer,
         Collector(writer, folder, 0.0, folder) as made,
     ):
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, theirs:
-            assert made.connections.handle(ours, json.dumps({"hello": 4711, "token": made.connections.token}).encode())
-            yield made, ours, folder / "run"
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with near, far:
+            assert made.connections.handle(near, json.dumps({"hello": 4711, "token": made.connections.token}).encode())
+            yield made, near, folder / "run"
 
 
 MESSAGE_FIELDS = """hello token checkouts checkins collected events out waiting dropped answer first_exhaustion rows
@@ -303,15 +303,15 @@ def test_what_such_a_process_left_can_be_read(collector) -> None:
 @given(message=st.binary(max_size=200) | FIELDS.map(lambda value: json.dumps(value).encode()))
 def test_a_stranger_is_sent_away(collector, message: bytes) -> None:
     made, _, _ = collector
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with near, far:
         before = len(made.living())
         try:
             token = json.loads(message).get("token") == made.connections.token
         except (ValueError, AttributeError):
             token = False
         assert not token
-        made.connections.handle(ours, message)
+        made.connections.handle(near, message)
         assert len(made.living()) == before
 
 
@@ -332,7 +332,7 @@ def test_any_stream_is_cut_into_frames_or_refused(stream: bytes, cuts: list[int]
 
 @settings(quick, max_examples=100 * TIMES)
 @given(
-    said=st.lists(
+    data=st.lists(
         st.one_of(
             st.binary(max_size=60),
             st.tuples(st.integers(0, 3), st.binary(max_size=60)).map(lambda pair: frame(*pair)),
@@ -342,7 +342,7 @@ def test_any_stream_is_cut_into_frames_or_refused(stream: bytes, cuts: list[int]
         max_size=6,
     )
 )
-def test_a_relay_without_the_secret_gets_nowhere(said: list[bytes]) -> None:
+def test_a_relay_without_the_secret_gets_nowhere(data: list[bytes]) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
@@ -350,8 +350,8 @@ def test_a_relay_without_the_secret_gets_nowhere(said: list[bytes]) -> None:
         with socket.create_connection(listener.getsockname()) as stranger:
             connection = relays.accept()
             assert connection is not None
-            for data in said:
-                stranger.sendall(data)
+            for message in data:
+                stranger.sendall(message)
             stranger.shutdown(socket.SHUT_WR)
             while connection in relays.relays:
                 assert relays.receive(connection).messages == []
@@ -359,11 +359,11 @@ def test_a_relay_without_the_secret_gets_nowhere(said: list[bytes]) -> None:
             connection.close()
 
 
-# what is shown
+# output
 
 
 def hostile(words: str, other: str):
-    """A leak whose server and app say any words: in queries, names, sites, requests, hosts."""
+    """A leak with any text from the server and the app: in queries, names, sites, requests, hosts."""
     row = msgspec.structs.replace(
         backend(1, xact=0.9, state="idle in transaction"), query=words, application_name=other
     )
@@ -411,8 +411,8 @@ def test_data_never_becomes_a_tag_a_control_code_or_markup(words: str, other: st
     console.print(text.holders_of("now", 1.0, words, rows))
     console.print(live.holders(rows))
     console.print(live.applications({words: 1, other: 2}))
-    said = screen.getvalue() + issue(made, verdict, excerpts_of(made.plan, verdict))
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b]", said), ascii(said)
+    data = screen.getvalue() + issue(made, verdict, excerpts_of(made.plan, verdict))
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b]", data), ascii(data)
 
     xml = results.in_format("junit", [(made, verdict)], [Path("x")], False)
     ElementTree.fromstring(xml.partition("?>")[2])

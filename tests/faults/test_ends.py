@@ -16,7 +16,7 @@ from support.poll import wait_until
 
 
 class Victim:
-    """A running connleak, with what it has started."""
+    """A running connleak and its processes."""
 
     def __init__(self, out: Path, *words: str) -> None:
         self.out = out
@@ -35,7 +35,7 @@ class Victim:
             return []
 
     def folders(self, family: list[psutil.Process]) -> set[Path]:
-        """Returns the scratch folders that its processes name in their command lines and environments."""
+        """Return the scratch folders in the command lines and environments of its processes."""
         found: set[Path] = set()
         for process in family:
             try:
@@ -48,7 +48,7 @@ class Victim:
 
 
 def gone(family: list[psutil.Process]) -> list[str]:
-    """Returns the processes that still live after ten seconds."""
+    """Return the processes that still run after ten seconds."""
     _, alive = psutil.wait_procs(family, timeout=10)
     return [f"{process.pid} {process.name()}" for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
@@ -69,9 +69,9 @@ def test_an_interrupted_corpus_begins_no_further_run_and_leaves_nothing(tmp_path
     begun = {path.name for path in victim.out.iterdir()}
     os.killpg(victim.process.pid, number)
     try:
-        _, said = victim.process.communicate(timeout=20)
+        _, output = victim.process.communicate(timeout=20)
     finally:
         victim.process.kill()
-    assert victim.process.returncode == 130 and "interrupted" in said, said
+    assert victim.process.returncode == 130 and "interrupted" in output, output
     assert (gone(family), wait_until_gone(folders)) == ([], set())
     assert {path.name for path in victim.out.iterdir()} == begun

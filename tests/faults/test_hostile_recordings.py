@@ -1,4 +1,4 @@
-"""Hostile recordings: whatever they hold, no other file is read or touched, and the answer is clear.
+"""Hostile recordings: for any content, no other file is read or touched, and the answer is clear.
 
 hostile.py makes them; hostile_worker.py runs the commands over them. Each reading and judging has 500 MB and ten
 seconds of CPU at most.
@@ -31,7 +31,7 @@ SPEAKING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u20
 
 
 def make_place(root: Path) -> hostile.Place:
-    """Makes the folder of one attack: two recordings in reports/, and what must not be touched."""
+    """Make the folder of one attack: two recordings in reports/, and a victim that must not be touched."""
     place = hostile.Place(root)
     root.mkdir()
     hostile.make_victim(place.victim)
@@ -43,7 +43,7 @@ def make_place(root: Path) -> hostile.Place:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory):
-    """(all places by their attacks' names, what lay in each victim before): after all commands ran over all of them."""
+    """(all places by their attacks' names, the content of each victim before), after all commands ran over all."""
     root = tmp_path_factory.mktemp("hostile")
     places = {}
     for name, attack in hostile.ATTACKS.items():
@@ -69,7 +69,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
 
 
 def contents(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Returns what lies in a folder: names, kinds, sizes, times and bytes."""
+    """Return the content of a folder: names, kinds, sizes, times and bytes."""
     found: dict[str, tuple[object, ...]] = {}
     for path in sorted(folder.iterdir()):
         about = path.lstat()
@@ -78,7 +78,7 @@ def contents(folder: Path) -> dict[str, tuple[object, ...]]:
 
 
 def files_of(place: hostile.Place) -> dict[Path, bytes]:
-    """Returns the regular files outside of the victim, but for those of hundreds of megabytes of nothing."""
+    """Return the regular files outside of the victim, except the sparse ones of hundreds of megabytes."""
     found = {}
     for folder, _, names in os.walk(place.root):
         for path in (Path(folder, name) for name in names if Path(folder) != place.victim):
@@ -96,13 +96,13 @@ def test_a_hostile_recording_gets_a_clear_answer_and_nothing_else(made, name: st
     rows = json.loads((place.root / "results.json").read_text())
     assert (place.root / "status").read_text() == "0", rows[-1] if rows else "nothing ran"
     for row in rows:
-        said = row["out"] + row["err"]
-        told = f"{' '.join(row['argv'])}: {row['code']}\n{said[-2000:]}"
+        output = row["out"] + row["err"]
+        told = f"{' '.join(row['argv'])}: {row['code']}\n{output[-2000:]}"
         assert row["code"] in (0, 1, 2, 3, 4), told
-        assert "Traceback" not in said and "this check failed" not in said, told
+        assert "Traceback" not in output and "this check failed" not in output, told
         assert "\n  next: " in row["err"] or row["code"] not in (2, 4), told
-        assert not SPEAKING.search(said), ascii(told)
-        assert hostile.SECRET not in said, told
+        assert not SPEAKING.search(output), ascii(told)
+        assert hostile.SECRET not in output, told
         assert row["cpu"] < SECONDS, told
     assert contents(place.victim) == before[name]
     for path, data in files_of(place).items():
@@ -114,7 +114,7 @@ def test_a_hostile_recording_gets_a_clear_answer_and_nothing_else(made, name: st
 
 
 def test_the_commands_as_a_person_types_them(tmp_path: Path) -> None:
-    """The same without the worker's short cuts: each command and what it draws with in processes of their own."""
+    """The same without the worker's shortcuts: each command and its drawing in separate processes."""
     place = make_place(tmp_path / "place")
     for name in ("words_speak_to_the_terminal", "growth_svg_is_a_symlink_to_be_written_through"):
         hostile.ATTACKS[name](place)
@@ -126,8 +126,8 @@ def test_the_commands_as_a_person_types_them(tmp_path: Path) -> None:
             command(*argv),
             cwd=place.root, capture_output=True, encoding="utf-8", timeout=300, check=False,
         )  # fmt: skip
-        said = done.stdout + done.stderr
-        assert done.returncode == code and not SPEAKING.search(said), ascii(said)
+        output = done.stdout + done.stderr
+        assert done.returncode == code and not SPEAKING.search(output), ascii(output)
     assert contents(place.victim) == before
     drawn = (place.folder / "growth.svg").read_text()
     assert drawn.startswith("<svg") and not SPEAKING.search(drawn)

@@ -1,4 +1,4 @@
-"""What comes in over sockets, from whoever is hostile, broken, silent or too many: good probes are still heard."""
+"""Hostile, broken, silent or too many clients of the sockets: good probes are still served."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def test_a_process_that_says_nonsense_is_counted_and_others_are_heard(
     for _ in range(3):
         hostile.socket.send(NASTY[name])
     hostile.say(checkouts=[], checkins=[], collected=[], events=[], out=5, waiting=0, dropped=0)
-    wait_until(lambda: [peer for peer in collector.living() if peer.out == 5], "what it says afterwards is understood")
+    wait_until(
+        lambda: [probe for probe in collector.living() if probe.out == 5], "what it says afterwards is understood"
+    )
     snapshot = is_heard(collector)
     [process] = [process for process in snapshot.processes if process.process == 4711]
     assert process.dropped == (0 if name == "a huge text" else 3)
@@ -94,7 +96,7 @@ def test_a_stranger_that_says_nonsense_is_sent_away(collector: Collector, tmp_pa
             stranger.connect(collector.environment()["CONNLEAK_SOCKET"])
             stranger.send(NASTY[name])
             assert stranger.recv(100) == b"", "it is closed"
-    assert [peer.pid for peer in collector.living()] == []
+    assert [probe.pid for probe in collector.living()] == []
     is_heard(collector)
     assert len(notes(tmp_path)) == 1
 
@@ -112,7 +114,7 @@ def test_a_process_without_the_token_is_sent_away(collector: Collector, first: d
 @pytest.mark.needs("root")
 def test_another_user_is_sent_away_whatever_it_knows(collector: Collector, tmp_path: Path) -> None:
     environment = collector.environment()
-    Path(environment["CONNLEAK_SOCKET"]).chmod(0o777)  # the mode alone is not what keeps it out
+    Path(environment["CONNLEAK_SOCKET"]).chmod(0o777)  # the mode is not the only protection
     for parent in tmp_path.parents:
         if parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o011)
@@ -194,10 +196,10 @@ def test_without_descriptors_nobody_is_let_in_for_a_moment_and_then_all_are(tmp_
     script = EMFILE.format(path=[str(TESTS)], folder=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["spun"] < 1.0, "it does not turn in circles"
-    assert [text for text in told["notes"] if "Too many open files" in text], told
-    assert len(told["notes"]) <= 2
+    result = json.loads(done.stdout)
+    assert result["spun"] < 1.0, "it does not spin"
+    assert [text for text in result["notes"] if "Too many open files" in text], result
+    assert len(result["notes"]) <= 2
 
 
 # over TCP
@@ -205,14 +207,14 @@ def test_without_descriptors_nobody_is_let_in_for_a_moment_and_then_all_are(tmp_
 
 @pytest.mark.parametrize("name", [*NASTY, "a frame of a gigabyte", "5000 bytes", "another channel"])
 def test_a_stranger_over_tcp_is_sent_away(collector: Collector, port: int, tmp_path: Path, name: str) -> None:
-    said = {
+    data = {
         "a frame of a gigabyte": HEAD.pack(1 << 30, 0) + b"x" * 1000,
         "5000 bytes": HEAD.pack(5000, 0) + b"x" * 5000,
         "another channel": HEAD.pack(2, 7) + b"{}",
     }.get(name) or HEAD.pack(len(NASTY[name]), 0) + NASTY[name]
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", port), timeout=10) as stranger, contextlib.suppress(OSError):
-            stranger.sendall(said)
+            stranger.sendall(data)
             while stranger.recv(1000):
                 pass
     is_heard(collector)
@@ -221,7 +223,7 @@ def test_a_stranger_over_tcp_is_sent_away(collector: Collector, port: int, tmp_p
 
 
 def relayed(collector: Collector, port: int) -> bool:
-    """Tells whether a good relay is let in."""
+    """Return whether a good relay is accepted."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as good:
         frames = FrameReader()
         [(_, first)] = frames.feed(good.recv(1000))
@@ -284,11 +286,11 @@ def test_a_relay_that_does_not_read_is_sent_away(
     is_heard(collector)
 
 
-# what is kept
+# limits of the tables
 
 
 def sizes(collector: Collector) -> dict[str, int]:
-    """Returns how many things the collector holds, by where."""
+    """Return how many entries each table of the collector has."""
     found: dict[str, int] = {}
 
     def look(name: str, value: object, depth: int) -> None:
@@ -344,42 +346,45 @@ def test_what_one_process_can_have_kept_is_bounded(
             checkouts=[value for number in numbers for value in (1, number, 1, number, 1, number, number)],
             checkins=[], collected=[], events=[], out=0, waiting=0, dropped=0,
         )  # fmt: skip
-    wait_until(lambda: [peer for peer in collector.living() if peer.armed], "it is heard")
+    wait_until(lambda: [probe for probe in collector.living() if probe.armed], "it is heard")
     is_heard(collector)
-    [peer] = [peer for peer in collector.living() if peer.pid == 4711]  # the other's end may not be noticed yet
-    wait_until(lambda: peer.lost > 4000, "what is not kept counts as dropped")
-    assert [len(rows) <= 100 for rows in (peer.stacks, peer.requests, peer.checkouts, peer.sessions)] == [True] * 4
+    # the end of the other one may not have been noticed yet
+    [probe] = [probe for probe in collector.living() if probe.pid == 4711]
+    wait_until(lambda: probe.lost > 4000, "what is not kept counts as dropped")
+    assert [len(rows) <= 100 for rows in (probe.stacks, probe.requests, probe.checkouts, probe.sessions)] == [True] * 4
     assert len([text for text in notes(tmp_path) if "exceeds the limit" in text]) <= 5
     greedy.close()
 
 
-# what Locust says
+# messages of Locust
 
 
 @pytest.mark.parametrize(
-    "said",
+    "data",
     [DEEP + b"\n", b'{"say":"status","requests":Infinity}\n', b'{"say":"status","requests":' + HUGE + b"}\n", b"{}\n",
      b'{"say":"status","requests":-1}\n', b"x" * ((1 << 20) + 70_000)],
     ids=["nested", "Infinity", "huge", "empty", "negative", "endless"],
 )  # fmt: skip
-def test_what_locust_says_in_no_way_of_ours_is_an_error_with_what_to_do(tmp_path: Path, said: bytes) -> None:
+def test_a_message_of_locust_that_cannot_be_decoded_is_an_error_with_a_next_command(
+    tmp_path: Path, data: bytes
+) -> None:
     from types import SimpleNamespace
 
     from connleak.model.errors import Error
 
-    ours, theirs = socket.socketpair()
+    near, far = socket.socketpair()
     supervisor = SimpleNamespace(exit_code=lambda child: None, check=lambda: None)
     found = load.LocustLoad(supervisor, plan(), tmp_path, 0.0, {}, lambda: load.Locustfile("steady_load.py"))
-    found._child, found._channel = object(), ours
-    with ours, theirs:
-        speaker = threading.Thread(target=lambda: contextlib.suppress(OSError).__enter__() or theirs.sendall(said))
+    found._child, found._channel = object(), near
+    with near, far:
+        speaker = threading.Thread(target=lambda: contextlib.suppress(OSError).__enter__() or far.sendall(data))
         speaker.daemon = True
         speaker.start()
         with pytest.raises(Error, match="cannot be decoded") as error:
             for _ in range(100):
                 found._receive(0.1)
         assert error.value.hint.startswith("less ")
-        ours.shutdown(socket.SHUT_RDWR)
+        near.shutdown(socket.SHUT_RDWR)
         speaker.join(5)
 
 

@@ -42,7 +42,7 @@ MARK = "CONNLEAK_WORLD"
 
 
 class World:
-    """A connleak with folders of its own, so that all that it leaves can be seen."""
+    """A connleak with separate folders, so that everything that it leaves can be found."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -67,7 +67,7 @@ class World:
         self.main = psutil.Process(self.process.pid)
 
     def look(self) -> list[psutil.Process]:
-        """Takes note of what there is now: processes, and the folders that the records name."""
+        """Record the current processes, and the folders that the records name."""
         family = []
         with contextlib.suppress(psutil.Error):
             family = self.main.children(recursive=True)
@@ -85,7 +85,7 @@ class World:
         return found
 
     def wait_for(self, moment: str) -> None:
-        """Returns at a random moment of a phase of the run."""
+        """Wait for a random moment of a phase of the run."""
         deadline = time.monotonic() + 60
         while moment != "start" and not self.has_come_to(moment):
             assert time.monotonic() < deadline and self.process.poll() is None, self.process.stderr.read()
@@ -115,7 +115,7 @@ class World:
         self.process.communicate(timeout=30)
 
     def interrupt(self, *numbers: int) -> None:
-        """Sends signals, one soon after the other, and waits for the end."""
+        """Send signals, one soon after the other, and wait for the end."""
         for number in numbers:
             self.process.send_signal(number)
             time.sleep(self.random.uniform(0, 0.3))
@@ -123,12 +123,12 @@ class World:
         assert self.process.returncode in (130, -signal.SIGINT), "a second may come when it has all but ended"
 
     def next_start(self) -> None:
-        """Removes what is left, as each start does."""
+        """Remove leftovers, as each start does."""
         done = subprocess.run(command("doctor", "--clean"), env=self.env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def remains(self) -> list[str]:
-        """Returns what is there of the run."""
+        """Return what exists of the run."""
         mine = list(self.seen.values())
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -152,7 +152,7 @@ class World:
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    home = Path(tempfile.mkdtemp(prefix="w-", dir="/tmp"))  # short: sockets lie in it
+    home = Path(tempfile.mkdtemp(prefix="w-", dir="/tmp"))  # short, since it contains sockets
     yield World(home)
     shutil.rmtree(home)
 
@@ -163,7 +163,7 @@ def test_a_killed_run(world: World, victim: str, moment: str) -> None:
     world.wait_for(moment)
     world.kill(victim)
     if victim in ("connleak", "group"):
-        world.leaves_nothing()  # its supervisor sees to that, and no next start is needed
+        world.leaves_nothing()  # its supervisor removes everything, without a further start
     world.next_start()
     world.leaves_nothing()
 
@@ -175,8 +175,8 @@ def test_the_next_run_says_what_it_removed(world: World) -> None:
     assert world.remains()
     world.out = world.home / "next"
     world.start("run", "missing_remove:buggy", "--load", "0.5", "--cycles", "2")
-    _, said = world.process.communicate(timeout=90)
-    assert "removed what a killed run left: " in said and " folders" in said, said
+    _, output = world.process.communicate(timeout=90)
+    assert "removed what a killed run left: " in output and " folders" in output, output
     world.leaves_nothing(1)
 
 
@@ -197,8 +197,8 @@ def test_a_corpus_whose_worker_is_killed_says_so_and_leaves_nothing_itself(world
     world.start("corpus", "-k", "missing_remove", "--jobs", "2")
     world.wait_for("load")
     next(process for process in world.look() if process.ppid() == world.process.pid).kill()
-    _, said = world.process.communicate(timeout=30)
-    assert world.process.returncode == 4 and "a worker was killed after 0 of" in said and "next: " in said, said
+    _, output = world.process.communicate(timeout=30)
+    assert world.process.returncode == 4 and "a worker was killed after 0 of" in output and "next: " in output, output
     world.leaves_nothing()
 
 
@@ -253,7 +253,7 @@ def test_a_killed_comparison_of_revisions(world: World, victim: str, seconds: fl
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGHUP], [signal.SIGINT] * 2])
 def test_an_interrupted_comparison_of_revisions_leaves_nothing_itself(world: World, numbers: list[int]) -> None:
-    """From the first moment on: also while git still makes a work tree."""
+    """From the first moment, also while git still makes a work tree."""
     repository = world.home / "shop"
     repository.mkdir()
     git(repository, "init", "-q", "-b", "main")
@@ -274,50 +274,50 @@ def test_an_interrupted_comparison_of_revisions_leaves_nothing_itself(world: Wor
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], set[str]]]]:
-    """Yields the address of somebody's PostgreSQL, and what tells which databases and roles of runs are on it."""
+    """Yield the address of an external PostgreSQL, and a function that returns the databases and roles of runs."""
     plan = server_plan(max_connections=60)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_postgres(stack.enter_context(Supervisor()), plan, "", tmp_path))
+        opened = stack.enter_context(open_postgres(stack.enter_context(Supervisor()), plan, None, tmp_path))
         admin = stack.enter_context(contextlib.closing(connect(opened.admin, opened.dbname)))
         cursor = admin.cursor()
         cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame'")
 
-        def ours() -> set[str]:
+        def in_database() -> set[str]:
             cursor.execute("SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles")
             return {name for (name,) in cursor.fetchall() if name.startswith("connleak_")}
 
-        yield f"postgresql://boss:sesame@127.0.0.1:{opened.port}/app", ours
+        yield f"postgresql://boss:sesame@127.0.0.1:{opened.port}/app", in_database
 
 
 @pytest.mark.parametrize(("victim", "moment"), [("connleak", "load"), ("both", "start"), ("both", "rest")])
 def test_a_killed_run_at_an_address(
     world: World, server: tuple[str, Callable[[], set[str]]], victim: str, moment: str
 ) -> None:
-    address, ours = server
+    address, in_database = server
     words = ("run", "missing_remove:buggy", "--load", "0.5", "--cycles", "2", "--postgres", address)
     world.start(*words)
     world.wait_for(moment)
     world.kill(victim)
-    left = ours()
+    left = in_database()
     assert left or moment == "start"
     world.next_start()
-    assert ours() == left  # that start knows no address
+    assert in_database() == left  # that start has no address
     world.out = world.home / "next"
     world.start(*words)
-    _, said = world.process.communicate(timeout=90)
-    assert ours() == set()
-    assert all(f"dropped {name}, which a killed run left" in said for name in left)
+    _, output = world.process.communicate(timeout=90)
+    assert in_database() == set()
+    assert all(f"dropped {name}, which a killed run left" in output for name in left)
     world.leaves_nothing()
 
 
 def test_a_run_at_an_address_that_is_interrupted_twice_leaves_nothing_itself(
     world: World, server: tuple[str, Callable[[], set[str]]]
 ) -> None:
-    address, ours = server
+    address, in_database = server
     world.start("run", "missing_remove:buggy", "--load", "0.5", "--cycles", "2", "--postgres", address)
     world.wait_for("load")
-    assert ours()
+    assert in_database()
     world.look()
     world.interrupt(signal.SIGINT, signal.SIGTERM)
-    assert ours() == set()
+    assert in_database() == set()
     world.leaves_nothing(5)

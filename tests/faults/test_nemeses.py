@@ -1,4 +1,4 @@
-"""One fault of each kind, injected into a real run: nothing left, a readable recording, no wrong verdict, words."""
+"""One fault of each kind, injected into a real run: it leaves a readable recording and nothing else, and reports it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEEDED = ("postgresql", "iptables", "gcc", "mount", "setpriv", "namespaces", "ro
 
 @pytest.fixture(scope="session")
 def rows() -> dict[str, Row]:
-    """What became of each, three at a time."""
+    """The row of each fault, injected three at a time."""
     need(*NEEDED)
     found: dict[str, Row] = {}
     for seed in range(SEED, SEED + TRIES):

@@ -1,4 +1,4 @@
-"""`connleak probe --collector` ends with its command, whatever the collector does."""
+"""`connleak probe --collector` ends with its command, for any behaviour of the collector."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ sys.exit(7)
 
 
 def greeted(line: socket.socket) -> None:
-    """Says what a collector says until a relay is in."""
+    """Send the messages of a collector until a relay is accepted."""
     secret = SECRET["CONNLEAK_SECRET"]
     line.sendall(control_frame(challenge="w"))
     [(_, first)] = FrameReader().feed(line.recv(1 << 16))
@@ -85,7 +85,7 @@ def pings_on(line: socket.socket, over: threading.Event) -> None:
 
 @contextlib.contextmanager
 def collector(behave: Callable[[socket.socket, threading.Event], None]) -> Iterator[int]:
-    """Yields the port of one that behaves in a way, once."""
+    """Yield the port of one that behaves in a way, once."""
     over = threading.Event()
     with socket.socket() as door:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -116,12 +116,12 @@ def probing(folder: Path, port: int) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     try:
-        _, said = process.communicate(timeout=40)
+        _, output = process.communicate(timeout=40)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         pytest.fail("it did not end with its command")
-    return process.returncode, said
+    return process.returncode, output
 
 
 @pytest.mark.parametrize("behave", [stalls, closes, says_nonsense, asks_nonsense, pings_on])
@@ -148,8 +148,8 @@ def test_a_collector_that_does_not_greet_is_none(
     tmp_path: Path, behave: Callable[[socket.socket, threading.Event], None]
 ) -> None:
     with collector(behave) as port:
-        code, said = ended(probing(tmp_path, port))
-    assert code == 4 and "no collector at" in said
+        code, output = ended(probing(tmp_path, port))
+    assert code == 4 and "no collector at" in output
 
 
 def test_a_greeting_that_drips_ends_at_its_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,11 +169,11 @@ def test_a_greeting_that_drips_ends_at_its_deadline(tmp_path: Path, monkeypatch:
         relay_client.RelayClient(tmp_path, ("127.0.0.1", port), SECRET["CONNLEAK_SECRET"], "web1"),
     ):
         pass
-    assert len(dripped) < 3000, "it was left before the collector had said all"
+    assert len(dripped) < 3000, "the relay left before the collector had sent everything"
 
 
 def test_what_another_relay_shows_is_no_welcome(tmp_path: Path) -> None:
-    """A stranger without the secret answers one relay by what it has a second one show for the same word."""
+    """A stranger without the secret answers one relay with the proof that a second one gives for the same challenge."""
     words: queue.Queue[str] = queue.Queue()
     proofs: queue.Queue[str] = queue.Queue()
 
@@ -204,7 +204,7 @@ def test_what_another_relay_shows_is_no_welcome(tmp_path: Path) -> None:
         second = threading.Thread(target=dial, args=(other,))
         second.start()
         with (
-            pytest.raises(Error, match="it does not know the secret"),
+            pytest.raises(Error, match="it does not have the secret"),
             relay_client.RelayClient(tmp_path, ("127.0.0.1", port), SECRET["CONNLEAK_SECRET"], "web1"),
         ):
             pass

@@ -1,4 +1,4 @@
-"""Secrets planted everywhere: none is in a recording, a log, a report, a process's title, or what is printed."""
+"""Secrets planted everywhere: none is in a recording, a log, a report, a process's title, or the output."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ PLANTED = {
     "SETUP_TOKEN": "setup-pl4nted", "APP_TOKEN": "app-pl4nted", "JSON_WORD": "js0n pl4nted",
     "FORM_WORD": "f0rm-pl4nted", "QUERY_KEY": "query-pl4nted", "ENV_WORD": "env-pl4nted",
 }  # fmt: skip
-"""Secrets of each option, by the variable that they are in where they are not typed."""
+"""Secrets of each option, by the variable that contains them if they are not typed."""
 
 
 def options(secret: Callable[[str], str]) -> list[str]:
-    """Returns options with a secret in each, told by a function of the variable's name."""
+    """Return options with a secret in each, from a function of the variable's name."""
     echo = "import os; print('set up with', os.environ['SETUP_TOKEN'])"
     return [
         "--setup", f"env 'SETUP_TOKEN={secret('SETUP_TOKEN')}' {sys.executable} -c \"{echo}\"",
@@ -77,7 +77,7 @@ def options(secret: Callable[[str], str]) -> list[str]:
 
 
 def run(folder: Path, *words: str, typed: bool = True, watch: bool = False, before: str = "") -> tuple[str, list[str]]:
-    """Returns (all that was printed, the command lines that were seen while it ran, its own included)."""
+    """Return (the output, the command lines of all processes while it ran, including its own)."""
     (folder / "shop.py").write_text(APP)
     port = free_port()
     argv = [
@@ -95,8 +95,8 @@ def run(folder: Path, *words: str, typed: bool = True, watch: bool = False, befo
             with suppress(psutil.Error):
                 titles.add(" ".join(process.cmdline()))
         time.sleep(0.05)
-    said, _ = child.communicate(timeout=120)
-    return said, sorted(titles)
+    output, _ = child.communicate(timeout=120)
+    return output, sorted(titles)
 
 
 def files_with(folder: Path, *secrets: str) -> list[str]:
@@ -110,15 +110,15 @@ def files_with(folder: Path, *secrets: str) -> list[str]:
 
 @pytest.mark.parametrize("typed", [True, False])
 def test_no_secret_is_anywhere_after_a_run(tmp_path: Path, typed: bool) -> None:
-    said, titles = run(tmp_path, typed=typed, watch=True)
-    assert "CLEAN" in said, said
+    output, titles = run(tmp_path, typed=typed, watch=True)
+    assert "CLEAN" in output, output
     log = (tmp_path / "run" / "app.log").read_text()
-    assert "starting with" in log and "asked with" in log and "***" in log, "the app said them, and was heard"
+    assert "starting with" in log and "asked with" in log and "***" in log, "the app logged them"
     assert files_with(tmp_path / "run", TOKEN, BEARER) == []
-    assert TOKEN not in said and BEARER not in said
+    assert TOKEN not in output and BEARER not in output
     assert len(titles) > 3
     told = [title for title in titles if TOKEN in title or BEARER in title]
-    # what is typed is in connleak's own title, and in that of a child until its own program has begun
+    # a typed value is in connleak's title, and in that of a child until its program starts
     assert told == [title for title in titles if typed and title.endswith(" ".join(TYPED))]
 
 
@@ -127,9 +127,9 @@ def test_no_secret_of_any_option_is_written_down_and_what_is_harmless_is(tmp_pat
     def secret(name: str) -> str:
         return PLANTED[name] if typed else f"${{{name}}}"
 
-    said, _ = run(tmp_path, *options(secret), typed=typed, before=f"env 'APP_TOKEN={secret('APP_TOKEN')}' ")
+    output, _ = run(tmp_path, *options(secret), typed=typed, before=f"env 'APP_TOKEN={secret('APP_TOKEN')}' ")
     folder = tmp_path / "run"
-    assert "CLEAN" in said, said
+    assert "CLEAN" in output, output
     answers = Counter((row.name, row.ok) for row in reader.read(folder).requests)
     assert answers[("/login", True)] > 10 and not answers[("/login", False)], "the load had the right ones"
     assert "set up with ***" in (folder / "setup.log").read_text()
@@ -137,7 +137,7 @@ def test_no_secret_of_any_option_is_written_down_and_what_is_harmless_is(tmp_pat
     (folder / "junit.xml").write_text(printed("judge", str(folder), "--format", "junit"))
     (folder / "issue.md").write_text(printed("judge", str(folder), "--format", "md"))
     assert files_with(folder, TOKEN, BEARER, *PLANTED.values()) == []
-    assert not any(planted in said for planted in PLANTED.values())
+    assert not any(planted in output for planted in PLANTED.values())
     plan = json.loads((folder / "plan.json").read_text())
     shown = "***" if typed else "${ENV_WORD}"
     assert plan["env"]["ENV_PASSWORD"] == shown and plan["env"]["HARMLESS"] == "4-shown"
@@ -162,9 +162,9 @@ def printed(*words: str) -> str:
 
 
 def test_no_secret_is_in_the_error_of_an_app_that_does_not_start(tmp_path: Path) -> None:
-    said, _ = run(tmp_path, "--env", "BREAK=1")
-    assert "cannot reach" in said and "***" in said, said
-    assert TOKEN not in said
+    output, _ = run(tmp_path, "--env", "BREAK=1")
+    assert "cannot reach" in output and "***" in output, output
+    assert TOKEN not in output
     assert files_with(tmp_path / "run", TOKEN, BEARER) == []
 
 

@@ -1,4 +1,4 @@
-"""The probe's sending thread: never two of them, and one that dies is told of by its silence."""
+"""The probe's sending thread: there are never two, and the silence of one that ended is reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def senders():
 
 
 def kill():
-    "Ends the sending thread by an error, as a bug of ours would."
+    "End the sending thread by an error, as a bug of the probe would."
     [thread] = set(sys._current_frames()) - {threading.get_ident()}
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(MemoryError))
 
@@ -42,7 +42,7 @@ TAIL = "\nprint('ready', flush=True)\nsys.stdin.read()\n"
 
 @contextlib.contextmanager
 def process(folder: Path, script: str, *words: str) -> Iterator[tuple[Collector, list[str]]]:
-    """Runs a script with the probe in it; yields the collector and what it printed until it was ready."""
+    """Run a script with the probe; yield the collector and the lines that were printed before `ready`."""
     with (
         Writer(folder / "run", plan(), Machine()) as writer,
         Collector(writer, folder, time.monotonic(), folder) as collector,
@@ -54,9 +54,9 @@ def process(folder: Path, script: str, *words: str) -> Iterator[tuple[Collector,
         with subprocess.Popen(argv, cwd=folder, env=env, text=True, **pipes) as child:
             assert child.stdout is not None
             printed = []
-            while (said := child.stdout.readline().strip()) != "ready":
-                assert said, "it ended too early"
-                printed.append(said)
+            while (output := child.stdout.readline().strip()) != "ready":
+                assert output, "it ended too early"
+                printed.append(output)
             yield collector, printed
 
 
@@ -88,13 +88,13 @@ def test_a_fork_while_the_sender_is_busy_leaves_one_sender_that_goes_on(tmp_path
     with process(tmp_path, SLOW) as (collector, printed):
         assert printed == ["1"], "more than one thread of the probe's was seen"
 
-        def told() -> list[str]:
+        def forks() -> list[str]:
             return [event.detail for event in read(tmp_path / "run").events if event.kind == "note"]
 
-        wait_until(lambda: len(told()) >= 15, "all events arrive")
-        assert sorted(told()) == sorted(f"fork {number}" for number in range(15))
-        [asked] = collector.snapshot("test", 1).processes
-        assert asked.answered
+        wait_until(lambda: len(forks()) >= 15, "all events arrive")
+        assert sorted(forks()) == sorted(f"fork {number}" for number in range(15))
+        [process_row] = collector.snapshot("test", 1).processes
+        assert process_row.answered
 
 
 @pytest.mark.parametrize(("times", "answered"), [(1, True), (2, False)])
@@ -110,8 +110,8 @@ def test_a_sender_that_dies_begins_anew_once_and_then_its_process_is_one_that_do
     """
     with process(tmp_path, script) as (collector, _):
         wait_until(lambda: [peer for peer in collector.living() if peer.armed], "it is there")
-        [asked] = collector.snapshot("test", 1, timeout=1.0).processes
-        assert asked.answered is answered
+        [process_row] = collector.snapshot("test", 1, timeout=1.0).processes
+        assert process_row.answered is answered
 
 
 def test_a_hundred_forked_processes_are_forgotten_when_they_have_ended(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_a_hundred_forked_processes_are_forgotten_when_they_have_ended(tmp_path:
             len(collector.connections._by_channel),
             len(collector.connections._by_pid),
         ] == [1, 1, 1]
-        [asked] = collector.snapshot("test", 1).processes
-        assert asked.answered
+        [process_row] = collector.snapshot("test", 1).processes
+        assert process_row.answered
 
 
 def test_what_is_no_utf8_in_a_command_or_a_file_is_told_with_a_mark_in_its_place(tmp_path: Path) -> None:
@@ -142,7 +142,9 @@ def test_what_is_no_utf8_in_a_command_or_a_file_is_told_with_a_mark_in_its_place
     state.emit(state.current(), "pool", pool=1, frames=found)
     """
     with process(tmp_path, script, os.fsdecode(b"caf\xe9")) as (collector, _):
-        wait_until(lambda: [event for event in read(tmp_path / "run").events if event.kind == "pool"], "it is told")
+        wait_until(
+            lambda: [event for event in read(tmp_path / "run").events if event.kind == "pool"], "the event arrives"
+        )
         [event] = [event for event in read(tmp_path / "run").events if event.kind == "pool"]
         assert event.site is not None and event.site.file == "/srv/caf?.py"
         [peer] = collector.living()
@@ -175,7 +177,7 @@ def test_without_a_descriptor_or_a_thread_for_the_sender_nothing_is_written_into
         sender.start()
     else:
         fork()
-    if {holder}.{name} is fails:  # nothing that could fail was called again
+    if {holder}.{name} is fails:  # it has not been called since
         {holder}.{name} = original
     files = [open("file%d" % number, "w+b", buffering=0) for number in range(20)]
     state.note("one")
@@ -187,9 +189,9 @@ def test_without_a_descriptor_or_a_thread_for_the_sender_nothing_is_written_into
     print(senders())
     """
     with process(tmp_path, script) as (collector, printed):
-        assert printed == ["[]", "1"], "no file has bytes of ours, and there is one sender"
-        [asked] = collector.snapshot("test", 1).processes
-        assert asked.answered
+        assert printed == ["[]", "1"], "no file has bytes of the probe, and there is one sender"
+        [process_row] = collector.snapshot("test", 1).processes
+        assert process_row.answered
 
 
 def test_where_no_fork_comes_the_next_event_tries_again_to_start_the_sender(tmp_path: Path) -> None:
@@ -209,5 +211,5 @@ def test_where_no_fork_comes_the_next_event_tries_again_to_start_the_sender(tmp_
     """
     with process(tmp_path, script) as (collector, printed):
         assert printed == ["0", "1"]
-        [asked] = collector.snapshot("test", 1).processes
-        assert asked.answered
+        [process_row] = collector.snapshot("test", 1).processes
+        assert process_row.answered

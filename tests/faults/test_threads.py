@@ -1,4 +1,4 @@
-"""Each thread of ours is ended by an error in the middle of a real run and a real watch: never does it end clean."""
+"""An error ends each of connleak's threads during a run and a watch: the verdict is never clean."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ victim, after, log = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
 seen, strangers = set(), set()
 
 
-def ours(thread):
+def is_connleaks(thread):
     target = getattr(thread, "_target", None)
     return (getattr(target, "__module__", "") or type(thread).__module__).startswith("connleak")
 
@@ -41,7 +41,7 @@ def sabotage():
     since = None
     while True:
         for thread in threading.enumerate():
-            if ours(thread):
+            if is_connleaks(thread):
                 (seen if isinstance(thread, Supervised) else strangers).add(thread.name)
             if thread.name == victim and since is None:
                 since = time.monotonic()
@@ -49,7 +49,7 @@ def sabotage():
                 since = float("inf")
                 killed = ctypes.c_ulong(thread.ident), ctypes.py_object(MemoryError)
                 assert ctypes.pythonapi.PyThreadState_SetAsyncExc(*killed) == 1
-        part = log.with_suffix(".part")  # whole, whenever the process ends
+        part = log.with_suffix(".part")  # never half-written when the process ends
         part.write_text(json.dumps({"seen": sorted(seen), "strangers": sorted(strangers)}))
         part.replace(log)
         time.sleep(0.01)
@@ -67,13 +67,13 @@ main()
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with (
         Supervisor() as supervisor,
-        open_database(supervisor, shop_plan(), "", tmp_path_factory.mktemp("server")) as opened,
+        open_database(supervisor, shop_plan(), None, tmp_path_factory.mktemp("server")) as opened,
     ):
         yield opened
 
 
 def sabotaged(folder: Path, victim: str, after: float, words: list[str]) -> tuple[int, dict, dict]:
-    """Returns (exit code, verdict, threads seen) of a command one of whose threads an error ends."""
+    """Return (exit code, verdict, threads seen) of a command in which an error ends one thread."""
     log = folder / "threads.json"
     argv = [sys.executable, "-c", textwrap.dedent(SABOTEUR), victim, str(after), str(log), *words, "--json"]
     done = subprocess.run(
@@ -83,7 +83,7 @@ def sabotaged(folder: Path, victim: str, after: float, words: list[str]) -> tupl
     return done.returncode, json.loads(done.stdout), json.loads(log.read_text())
 
 
-def is_told(verdict: dict, victim: str) -> None:
+def is_reported(verdict: dict, victim: str) -> None:
     [(_, outcome, why)] = [check for check in verdict["checks"] if check[0] == "threads"]
     assert outcome == "inconclusive"
     assert f"connleak's {victim} stopped at " in why and "MemoryError" in why
@@ -93,7 +93,7 @@ def is_told(verdict: dict, victim: str) -> None:
 def test_a_run_one_of_whose_threads_ends_is_inconclusive_and_says_which(tmp_path: Path, victim: str) -> None:
     code, verdict, threads = sabotaged(tmp_path, victim, 3.0, ["run", "missing_remove:fixed"])
     assert (code, verdict["outcome"]) == (3, "inconclusive"), verdict["sentence"]
-    is_told(verdict, victim)
+    is_reported(verdict, victim)
     assert threads == {"seen": ["collector", "control", "sampler"], "strangers": []}
 
 
@@ -109,7 +109,7 @@ def test_a_watch_one_of_whose_threads_ends_is_inconclusive_and_says_which(
         assert (code, verdict["outcome"]) == (0, "clean"), verdict["sentence"]
         return
     assert (code, verdict["outcome"]) == (3, "inconclusive"), verdict["sentence"]
-    is_told(verdict, victim)
+    is_reported(verdict, victim)
 
 
 RELAY = """

@@ -65,7 +65,7 @@ def recording(
     more_requests: tuple[Request, ...] = (),
     **changes: object,
 ) -> Recording:
-    """Return a recording whose cycle k ends with the sessions levels[k] and the holders holders[k] at rest.
+    """Return a recording whose cycle k ends with the idle sessions levels[k] and the holders holders[k].
 
     Cycle k's load lasts from 4k+1 to 4k+2, its rest from 4k+3 to 4k+4; the last rest is the quiet window.
     """

@@ -1,4 +1,4 @@
-"""Run connleak's command line in a process of its own."""
+"""Run connleak's command line in a separate process."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def make_victim(folder: Path) -> None:
     (folder / "report.html").write_text(f"<p>{SECRET}</p>")
 
 
-# what a site names
+# the files of sites
 
 
 @attack
@@ -134,7 +134,7 @@ def site_is_the_password_file(place: Place) -> None:
     place.sites("/etc/passwd")
 
 
-# files that are none
+# files that are not regular files
 
 
 @each("plan.json machine.json excerpts.json events.jsonl notes.jsonl spark.txt report.html")
@@ -360,7 +360,7 @@ def names_are_hundreds_of_addresses(place: Place) -> None:
     place.plan(target=long, app=long)
 
 
-# words
+# text
 
 
 @attack

@@ -1,4 +1,4 @@
-"""Run commands over hostile recordings, each recording in a process of its own with little memory.
+"""Run commands over hostile recordings, each recording in a separate process with little memory.
 
 `python hostile_worker.py FOLDER...`: each folder is a `hostile.Place`; it gets results.json, a row a command.
 """
@@ -28,12 +28,12 @@ from connleak.runner import chart_process
 
 MB = 1 << 20
 DATA, DRAWING = 500 * MB, 1500 * MB
-"""Bytes of data that reading and judging may take, and drawing, whose library is a browser engine."""
+"""Limits in bytes for reading and judging, and for drawing, whose library is a browser engine."""
 PATIENCE = 120
 """Seconds for one recording: a command that waits for a FIFO never ends by itself."""
 PACKED = "packed.tar.gz"
 DRAWN = ("words_", "numbers_", "times_", "names_", "growth_svg_is_a_symlink", "the_run", "facts_", "compare_json_names")
-"""Attacks whose charts are drawn, too: they concern what is drawn, or where a chart is written."""
+"""Attacks whose charts are drawn, too: they concern the drawing, or where a chart is written."""
 LARGE = (
     "a_hundred",
     "samples_of_a_hundred",
@@ -93,7 +93,7 @@ def unpack(path: Path) -> None:
 
 
 def run(argv: list[str]) -> dict[str, object]:
-    """Run one command in this process; return its exit code, what it wrote, and the seconds of CPU that it took."""
+    """Run one command in this process; return its exit code, its output, and its seconds of CPU."""
     streams = [os.memfd_create("out"), os.memfd_create("err")]
     for number, descriptor in enumerate(streams, 1):
         os.dup2(descriptor, number)
@@ -112,10 +112,10 @@ def run(argv: list[str]) -> dict[str, object]:
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
-    said = [os.pread(descriptor, 50 * MB, 0).decode("utf-8", "replace") for descriptor in streams]
+    output = [os.pread(descriptor, 50 * MB, 0).decode("utf-8", "replace") for descriptor in streams]
     for descriptor in streams:
         os.close(descriptor)
-    return {"argv": argv, "code": code, "out": said[0], "err": said[1], "cpu": time.process_time() - began}
+    return {"argv": argv, "code": code, "out": output[0], "err": output[1], "cpu": time.process_time() - began}
 
 
 def one(place: Path) -> None:

@@ -168,8 +168,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def counted(skipped: list[pytest.TestReport]) -> str:
     """Return a line such as `7 skipped: MariaDB (apt-get install mariadb-server) 5, Redis (...) 2`."""
     counts = Counter(report.program for report in skipped)
-    told = [
+    parts = [
         f"{PROGRAMS[name].title} ({looked(name).command}) {count}" if name else f"for other reasons {count}"
         for name, count in counts.most_common()
     ]
-    return f"{len(skipped)} skipped: {', '.join(told)}"
+    return f"{len(skipped)} skipped: {', '.join(parts)}"

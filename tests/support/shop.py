@@ -49,7 +49,7 @@ if __name__ == "__main__":
 """
 SECRET = {"CONNLEAK_SECRET": "a secret of sixteen or more"}
 LINE = 1 + SHOP.splitlines().index("    connection = engine.connect()")
-"""The line that takes the connections it keeps."""
+"""The line that checks out the connections that it keeps."""
 
 
 def shop_plan(kind: str = "postgresql") -> Plan:
@@ -85,11 +85,11 @@ class Shop:
     def visit(self, path: str, every: float) -> None:
         """Let a customer request the path every `every` seconds until the shop closes."""
 
-        def go_on() -> None:
+        def repeat() -> None:
             while not self._stop.wait(every):
                 self.ask(path)
 
-        self._threads.append(threading.Thread(target=go_on))
+        self._threads.append(threading.Thread(target=repeat))
         self._threads[-1].start()
 
     def close(self) -> int:

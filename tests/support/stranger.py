@@ -23,7 +23,7 @@ def as_stranger(attack: Callable[..., Any], *arguments: Any) -> Any:
 
 def begun_as_stranger(attack: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
     """Start a function as another local user; return a function that waits for its result."""
-    "localhost".encode("idna")  # loads what a connection needs: a stranger may not read our Python's files
+    "localhost".encode("idna")  # loads the codec that a connection needs: the stranger may not read Python's files
     out, into = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -33,21 +33,21 @@ def begun_as_stranger(attack: Callable[..., Any], *arguments: Any) -> Callable[[
             os.setresgid(STRANGER, STRANGER, STRANGER)
             os.setresuid(STRANGER, STRANGER, STRANGER)
             try:
-                said = json.dumps({"found": attack(*arguments)})
+                output = json.dumps({"found": attack(*arguments)})
             except BaseException:
-                said = json.dumps({"failed": traceback.format_exc()})
+                output = json.dumps({"failed": traceback.format_exc()})
             with os.fdopen(into, "w") as file:
-                file.write(said)
+                file.write(output)
         finally:
             os._exit(0)
     os.close(into)
 
     def result() -> Any:
         with os.fdopen(out) as file:
-            told = json.load(file)
+            reply = json.load(file)
         os.waitpid(pid, 0)
-        assert "failed" not in told, told["failed"]
-        return told["found"]
+        assert "failed" not in reply, reply["failed"]
+        return reply["found"]
 
     return result
 

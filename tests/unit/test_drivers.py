@@ -43,6 +43,19 @@ def test_whether_a_connection_is_closed_is_its_drivers_answer(module: str, attri
     assert agent.driver_connects.is_closed(made_by(module, **attributes)) is closed
 
 
+def test_a_transparent_proxy_has_the_driver_of_its_connection() -> None:
+    connection = made_by("psycopg2.extensions", closed=1)
+
+    class Proxy:
+        closed = 1
+
+        @property
+        def __class__(self) -> type:
+            return type(connection)
+
+    assert agent.driver_connects.is_closed(Proxy()) is True
+
+
 @pytest.mark.parametrize(
     ("attributes", "number"),
     [

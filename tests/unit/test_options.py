@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 from connleak.cli.main import main
 from connleak.cli.options import base_type
@@ -14,6 +15,7 @@ from connleak.plan import project_file
 from connleak.plan.fields import FIELDS, Field, choices
 from connleak.plan.options import RunOptions
 from connleak.plan.resolve import COPIED, OF_AN_APP, resolve
+from connleak.recording.redaction import redact_plan
 
 COMMANDS = ("run", "check", "compare")
 NOT_OFFERED = {"target", "argv"}
@@ -114,3 +116,50 @@ def test_the_api_checks_types_as_the_file_does(values: dict) -> None:
     with pytest.raises(Error, match=f"--{name}") as caught:
         resolve(RunOptions(app="x", **values))
     assert "s3cret" not in caught.value.message
+
+
+NEEDED = {
+    "expect_apps": {"listen": "127.0.0.1:7700"},
+    "master_bind": {"expect_workers": 1, "master_bind": "127.0.0.1:5558"},
+    "expect_workers": {"master_bind": "127.0.0.1:5557"},
+    "max_idle": {"probe": "off"},
+    "limit": {"sensitivity": "1/1000"},
+}
+"""What an option is given together with."""
+VALUES = {
+    "url": "http://127.0.0.1:8001", "env": {"A": "x"}, "header": {"A": "x"}, "request": ("/a",), "postgres": "17",
+    "openapi": "http://127.0.0.1:8000/openapi.json", "mysql": "system", "allow_remote": ("db.example",),
+    "listen": "127.0.0.1:7700", "master_bind": "127.0.0.1:5557", "sensitivity": "1/1000", "at_rate": "5/s",
+    "setup": ("make db",), "max_connections": 50, "load": 2.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_every_option_changes_the_plan_or_its_secrets(field: Field, tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("sql", "locustfile", "cwd", "python")}
+    for path in files.values():
+        path.mkdir() if path.name == "cwd" else path.touch(mode=0o755)
+    base = {"app": "app", "url": "http://127.0.0.1:8000", "cwd": str(tmp_path)} | NEEDED.get(field.name, {})
+    value = VALUES.get(field.name) or (str(files[field.name]) if field.name in files else example(field))
+    plain = {name: given for name, given in base.items() if name != field.name}
+    assert resolve(RunOptions(**plain, **{field.name: value})) != resolve(RunOptions(**base))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"app": "app --token s3cr3tS3cr3t99"},
+        {"url": "http://127.0.0.1:8000/?token=s3cr3tS3cr3t99"},
+        {"openapi": "http://127.0.0.1:8000/openapi.json?token=s3cr3tS3cr3t99"},
+        {"setup": ("TOKEN=s3cr3tS3cr3t99 make db",)},
+        {"request": ("/orders?token=s3cr3tS3cr3t99",)},
+        {"env": {"SHOP_TOKEN": "s3cr3tS3cr3t99"}},
+        {"header": {"Authorization": "Bearer s3cr3tS3cr3t99"}},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_a_secret_in_an_option_is_not_in_the_plan_and_is_known_to_the_redaction_of_logs(values: dict) -> None:
+    base = {"app": "app", "url": "http://127.0.0.1:8000"}
+    plan, secrets = resolve(RunOptions(**(base | values)))
+    assert any("s3cr3tS3cr3t99" in word for word in secrets.words)
+    assert "s3cr3tS3cr3t99" not in msgspec.json.encode(redact_plan(plan)).decode()

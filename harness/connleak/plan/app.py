@@ -139,7 +139,7 @@ def secret_values_of(options: RunOptions) -> tuple[str, ...]:
     """Return the secrets in the options: values that look like one, and those of ${NAME} references."""
     pairs = [f"{name}={value}" for name, value in options.env.items()]
     pairs += [f"{name}: {value}" for name, value in options.header.items()]
-    typed = [options.app or "", options.url or "", *options.setup, *options.request, *pairs]
+    typed = [options.app or "", options.url or "", options.openapi or "", *options.setup, *options.request, *pairs]
     names = {name for text in typed for name in REFERENCE.findall(text)}
     return tuple(sorted(find_secrets(*typed) | referenced_secrets(names, os.environ)))
 

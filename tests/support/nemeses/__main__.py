@@ -1,4 +1,4 @@
-"""A campaign: many faults, each with its seed, some in parallel; resumable; it prints what went wrong."""
+"""A campaign: many faults, each with its seed, some in parallel; resumable; it prints the problems."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1, help="faults of each kind, by the seeds 1 to N (default: 1)")
     parser.add_argument("--first", type=int, default=1, help="the first of the seeds (default: 1)")
     parser.add_argument("--jobs", type=int, default=3, help="runs side by side (default: 3)")
-    parser.add_argument("--out", type=Path, help="JSON lines that are appended to, and gone on from")
+    parser.add_argument("--out", type=Path, help="JSON lines to append to, and to resume from")
+    parser.add_argument("--page", type=Path, help="a Markdown page into which the table is written, between its marks")
+    parser.add_argument("--keep", type=Path, help="a folder for the recordings of faults with problems")
     parser.add_argument(
-        "--page", type=Path, help="a page in Markdown that the table is written into, between its marks"
+        "-k", nargs="*", default=[], metavar="NAME", help="only faults whose name contains one of these"
     )
-    parser.add_argument("--keep", type=Path, help="a folder for the recordings of those that went wrong")
-    parser.add_argument("-k", nargs="*", default=[], metavar="NAME", help="only faults whose name holds one of these")
     chosen = parser.parse_args()
     rows = read(chosen.out)
     for row in campaign(missing(rows, chosen), chosen.jobs, chosen.keep):
@@ -35,7 +35,7 @@ def main() -> int:
         if chosen.out:
             with chosen.out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
-        print(told(rows[-1]), flush=True)
+        print(line_of(rows[-1]), flush=True)
     print(table(rows))
     if chosen.page:
         write_into(chosen.page, "faults", table(rows))
@@ -66,7 +66,7 @@ def campaign(faults: list[tuple[Nemesis, int]], jobs: int, keep: Path | None = N
             raise
 
 
-def told(row: dict) -> str:
+def line_of(row: dict) -> str:
     """Return one fault's line, with its problems below it."""
     injected = "" if row["injected"] else "  (too late)"
     head = f"{row['nemesis']:22} {row['seed']:3} {row['variant']:6} {row['phase']:9} {row['outcome']:13}"

@@ -82,7 +82,7 @@ def does_not_start(arena: Arena) -> None:
     why = arena.random.choice(("import", "exit", "killed", "address", "address", "never listens"))
     arena.row.facts["why"] = why
     if why == "address":
-        with ThreadingHTTPServer(("127.0.0.1", 0), Nobody) as there:  # which answers 500, as no shop would
+        with ThreadingHTTPServer(("127.0.0.1", 0), Nobody) as there:  # it answers 500, which the shop never does
             Thread(target=there.serve_forever, daemon=True).start()
             start(arena, port=there.server_port, server="werkzeug")
             arena.wait_until_over()
@@ -172,7 +172,7 @@ def closes_the_probes_socket(arena: Arena) -> None:
 
 
 def run_twice(arena: Arena) -> None:
-    """The same app is there already, at the same address: it answers in the place of the one that was started."""
+    """The same app already runs at the same address: it answers instead of the one that was started."""
     arena.row.phase = "start"
     port = free_port()
     code = SHOP.format(first="os.environ['DATABASE_URL'] = 'sqlite://'", each="pass", fixed=True)

@@ -38,14 +38,14 @@ class Nemesis:
     group: str
     does: str
     attack: Callable[[Arena], None]
-    says: str
-    """A pattern in what was said or recorded; needed unless the verdict is the app's own."""
+    reported: str
+    """A pattern in the output or the recording; required unless the verdict is the app's own."""
     may: tuple[str, ...] = ()
     """Outcomes that are right as well, beside the app's own and `inconclusive`."""
     must: str = ""
-    """The only outcome that is right, when there is one; `none`: nothing could be run, and that is said."""
+    """The only right outcome, if there is one; `none`: nothing could be run, and an error reports it."""
     mild: bool = False
-    """Whether a run must bear it: then the app's own outcome is the only right one."""
+    """Whether the fault must not matter: then the app's own outcome is the only right one."""
 
 
 @dataclass
@@ -256,7 +256,7 @@ class Arena:
             self.look()
 
     def look(self) -> None:
-        """Take note of the processes that live now, and of their folders in memory."""
+        """Record the running processes, and their folders in memory."""
         for process in self.family():
             if process.pid not in self.seen:
                 self.seen[process.pid] = process
@@ -318,11 +318,11 @@ class Arena:
         return found + [f"shared memory {row}" for row in segments(set(self.seen), self.began)]
 
     def weigh(self, stdout: str, stderr: str) -> None:
-        """Check the verdict, its recording and its words."""
+        """Check the verdict, its recording and its text."""
         row, nemesis = self.row, self.nemesis
-        told = re.search(r"report: (\S+)/report\.html", stderr)
-        if told:
-            self.out = self.folder / "checkout" / told.group(1)  # where it is no whole path, that of two at once
+        place = re.search(r"report: (\S+)/report\.html", stderr)
+        if place:
+            self.out = self.folder / "checkout" / place.group(1)  # a relative path, of two runs at once
         verdict = verdict_in(stdout)
         again, words = self.judged()
         row.outcome = verdict.get("outcome") or "none"
@@ -337,10 +337,10 @@ class Arena:
         if outcome not in right:
             row.problems.append(f"{outcome} for the {self.variant} app: {verdict.get('sentence', stderr)[:400]}")
         words = "\n".join((stderr, stdout, words, json.dumps(again)))
-        found = re.search(nemesis.says, words)
+        found = re.search(nemesis.reported, words)
         row.said = found.group(0)[:120] if found else ""
         if not found and outcome != HONEST[self.variant]:
-            row.problems.append(f"nothing says /{nemesis.says}/: {said_by(verdict or again)} {stderr[-300:]}")
+            row.problems.append(f"no report of /{nemesis.reported}/: {reasons_of(verdict or again)} {stderr[-300:]}")
         if row.exit_code in (2, 4) and "next:" not in stderr:
             row.problems.append(f"no next step: {stderr[-300:]}")
 
@@ -362,7 +362,7 @@ def verdict_in(stdout: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else found[0]
 
 
-def said_by(verdict: dict[str, Any]) -> str:
+def reasons_of(verdict: dict[str, Any]) -> str:
     """Return a verdict's reasons."""
     return " | ".join(why for _, outcome, why in verdict.get("checks", []) if outcome == "inconclusive")
 

@@ -1,4 +1,4 @@
-/* A wall clock that is off by what the file CLOCK_OFFSET holds, a double in seconds; the monotonic clock stays. */
+/* A wall clock that is off by the double in the file CLOCK_OFFSET, in seconds; the monotonic clock is unchanged. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -14,7 +14,7 @@ from support.nemeses.arena import Arena, Nemesis, TooLate
 from support.nemeses.network import Wire, drop, namespace, undrop
 from support.nemeses.server import Postgres
 
-NOT_THERE = r"did not answer|the database refused|PostgreSQL ended|to become ready"
+NOT_THERE = r"did not answer|the database refused|PostgreSQL (ended|was ended)|to become ready"
 SLOW = r"was not read|no sample|aborted at the end|still changing|waited|but needs 5|too long"
 LATE = f"{NOT_THERE}|{SLOW}"
 MOST = ("baseline", "load", "load", "load", "drain", "rest", "quiet")
@@ -177,6 +177,6 @@ DATABASE = (
     Nemesis("network-cut", "database", "all lines cut, refused for up to three seconds", cut_network, NOT_THERE),
     Nemesis("network-silent", "database", "nothing passes for up to eight seconds", silent_network, LATE),
     Nemesis(
-        "network-half-open", "database", "packets are lost, for a while or for good; nobody is told", half_open, LATE
+        "network-half-open", "database", "packets are lost, for a while or for good; without notice", half_open, LATE
     ),
 )

@@ -61,7 +61,7 @@ def stops_early(arena: Arena) -> None:
 
 
 def blocks(arena: Arena) -> None:
-    """A task stands still with the whole of Locust, as one does that waits without gevent."""
+    """A task blocks all of Locust, as one does that waits without gevent."""
     arena.row.phase = "load"
     seconds = arena.between(0.5, 6.0)
     first = "from gevent.monkey import get_original\nsleep = get_original('time', 'sleep')"
@@ -95,7 +95,7 @@ def worker_lost(arena: Arena) -> None:
 
 
 def log_is_lost(arena: Arena) -> None:
-    """The request log is taken away from under Locust: what it writes then, nobody reads."""
+    """The request log is removed while Locust writes it: later lines are lost."""
     arena.start_target()
     arena.moment("load")
     Path(arena.out / "requests.jsonl").unlink()
@@ -120,7 +120,7 @@ LOAD = (
     Nemesis(
         "never-requests",
         "load",
-        "users that ask for nothing",
+        "users that send no request",
         never_requests,
         "no request was sent",
         must="inconclusive",

@@ -41,13 +41,13 @@ class Wire:
         self._open.clear()
 
     def close(self) -> None:
-        """Refuse new connections, and ends those that are open."""
+        """Refuse new connections, and end the open ones."""
         self._listener.close()
         self.cut()
 
     def open(self) -> None:
         """Accept connections again, at the same port."""
-        for _ in range(100):  # somebody's outgoing connection may have the port for a moment
+        for _ in range(100):  # an outgoing connection may have the port for a moment
             with contextlib.suppress(OSError):
                 self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
                 break
@@ -81,7 +81,7 @@ class Wire:
                 sink.sendall(data)
         for line in (source, sink):
             with contextlib.suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)  # wakes who carries the other way
+                line.shutdown(socket.SHUT_RDWR)  # wakes the thread of the other direction
             line.close()
 
 

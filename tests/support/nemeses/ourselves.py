@@ -43,14 +43,14 @@ def asked_twice(arena: Arena) -> None:
 
 
 def terminal_closed(arena: Arena) -> None:
-    ours, theirs = pty.openpty()
-    arena.start_target(terminal=theirs)
-    os.close(theirs)
-    arena.drain(ours)
+    near, far = pty.openpty()
+    arena.start_target(terminal=far)
+    os.close(far)
+    arena.drain(near)
     try:
         arena.moment()
     finally:
-        os.close(ours)  # the terminal is gone: the kernel sends SIGHUP to who had it
+        os.close(near)  # the terminal is gone: the kernel sends SIGHUP to its processes
 
 
 def killed(arena: Arena) -> None:
@@ -60,7 +60,7 @@ def killed(arena: Arena) -> None:
     arena.victim.kill()
 
 
-def keeper_killed(arena: Arena) -> None:
+def supervisor_killed(arena: Arena) -> None:
     arena.start_target()
     arena.moment()
     arena.look()
@@ -105,7 +105,7 @@ def read_only(arena: Arena) -> None:
 
 
 def clock_jumps(arena: Arena) -> None:
-    """The wall clock of the whole run, or of the server alone, jumps by up to two hours; the machine's stays."""
+    """The wall clock of the whole run, or of the server alone, jumps by up to two hours; the machine's does not."""
     clock, library = arena.folder / "clock", arena.folder / "clock.so"
     clock.write_bytes(struct.pack("d", 0.0))
     source = Path(__file__).with_name("clock.c")
@@ -140,7 +140,7 @@ def two_at_once(arena: Arena) -> None:
 
 
 def resumed(arena: Arena) -> None:
-    """Killed, and what it had recorded judged while its processes are still being ended."""
+    """connleak is killed, and its recording is judged while its processes are still being ended."""
     arena.start_target()
     arena.moment("load", "drain", "rest", "quiet", "collect")
     arena.look()
@@ -148,7 +148,7 @@ def resumed(arena: Arena) -> None:
     arena.judged()
 
 
-STOPPED = r"interrupted|stopped at once"
+STOPPED = r"interrupted|stopped; "
 NO_END = "ended early|reached an idle window|is not a recording"
 OURSELVES = (
     Nemesis("sigint", "us", "Ctrl-C once", asked(signal.SIGINT), STOPPED),
@@ -157,7 +157,9 @@ OURSELVES = (
     Nemesis("sigint-twice", "us", "Ctrl-C or SIGTERM, twice within two seconds", asked_twice, STOPPED),
     Nemesis("terminal-closed", "us", "the terminal that it runs in is closed", terminal_closed, STOPPED),
     Nemesis("connleak-killed", "us", "kill -9", killed, NO_END),
-    Nemesis("keeper-killed", "us", "kill -9 of the process that ends all others", keeper_killed, "supervisor process"),
+    Nemesis(
+        "keeper-killed", "us", "kill -9 of the process that ends all others", supervisor_killed, "supervisor process"
+    ),
     Nemesis("connleak-hung", "us", "SIGSTOP for up to eight seconds", stopped, "no sample|was not read|but needs 5"),
     Nemesis("report-disk-full", "us", "no room for the recording, from some moment on", disk_full, "No space left"),
     Nemesis("report-read-only", "us", "the folder cannot be written to", read_only, "Read-only", must="none"),

@@ -26,7 +26,7 @@ class Postgres:
 
     def __init__(self, size: str = "", env: dict[str, str] | None = None, **settings: str) -> None:
         self.account = server_account()
-        assert self.account is not None, "the nemeses take root: they kill, mount and cut"
+        assert self.account is not None, "the nemeses need root: they kill, mount and cut"
         self.programs = reachable_programs(find_programs("system"), self.account)
         self.home = Path(tempfile.mkdtemp(prefix="nemesis-", dir="/dev/shm"))
         self.size = size

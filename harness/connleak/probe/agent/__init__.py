@@ -51,7 +51,7 @@ WATCHED = (
     ("psycopg_pool", driver_pools.watch_psycopg_pool),
     ("sqlite3", driver_connects.watch_sqlite),
 )
-"""The hook that runs right after a module's import. The modules of drivers stand in `drivers.DRIVERS` too."""
+"""The hook that runs right after a module's import. Modules of drivers are also listed in `drivers.DRIVERS`."""
 
 
 def install():

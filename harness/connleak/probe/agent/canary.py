@@ -1,4 +1,4 @@
-"""The leak that is planted on purpose (`--canary`): a run that does not find it cannot be trusted to find another.
+"""The leak that is planted on purpose (`--canary`): a run that misses it cannot be trusted to find another.
 
 The connection is a new one beside the app's pools, opened as the app opens its own and kept in a transaction, so that
 the app loses no slot of a pool.

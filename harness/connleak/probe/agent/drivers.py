@@ -1,4 +1,4 @@
-"""The table of database drivers: one entry each, with everything about a driver that other modules look up.
+"""The table of database drivers: one entry each, with everything about the driver that other modules look up.
 
 Imports nothing. To add a driver: an entry here, its hook in `driver_connects` or `driver_pools`, and the hook's row in
 `WATCHED`. connleak itself reads `ERRORS` from here.
@@ -32,15 +32,15 @@ class Driver:
         self.modules = modules
         """The modules with a hook in `WATCHED`; without any, the probe cannot see this driver's direct connections."""
         self.session_number = session_number
-        """Returns the server's number of a connection, or raises AttributeError."""
+        """Function that returns the server's number of a connection, or raises AttributeError."""
         self.is_closed = is_closed
-        """Returns whether a connection has been closed; None where `close()` itself is wrapped."""
+        """Function that returns whether a connection has been closed; None where `close()` itself is wrapped."""
         self.pool_module = pool_module
         """The module, or package, of the driver's own pools: connections that it opens belong to a pool."""
         self.pool_sizes = pool_sizes
-        """Returns (size, overflow, checked out) of one of those pools."""
+        """Function that returns (size, overflow, checked out) of one of those pools."""
         self.errors = errors
-        """Messages with which it reports that a connection is misused; connleak counts them in the app's log."""
+        """Messages about a misused connection; connleak counts them in the app's log."""
 
 
 def psycopg_pool_sizes(pool):
@@ -126,7 +126,7 @@ _POOL_MODULES = tuple(driver.pool_module for driver in DRIVERS if driver.pool_mo
 
 def driver_of(thing):
     """Return the driver that a connection's or a pool's class, or one of its base classes, comes from; else None."""
-    for base in type(thing).__mro__:
+    for base in thing.__class__.__mro__:  # not type(): a transparent proxy, as wrapt's, has its object's __class__
         driver = _BY_PACKAGE.get(base.__module__.partition(".")[0])
         if driver is not None:
             return driver

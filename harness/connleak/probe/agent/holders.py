@@ -15,6 +15,7 @@ def rows(state, stack_number):
 
 
 def holder_row(checkout, running, stack_number):
+    """Return the row of a checkout; `running` are the frames of the process's threads."""
     name, alive, now = owner_state(checkout, running)
     return {
         "row": "holder",
@@ -74,7 +75,9 @@ def pool_rows(state, stack_number):
                 "used": mark.used,
             }
         )
-    left = [backend for backends in idle.values() for backend in backends]
-    if left:
-        found.append({"row": "pool", "pool": 0, "kind": "gone", "size": 0, "idle": left, "at": -1, "created": 0.0})
+    of_deleted_pools = [backend for backends in idle.values() for backend in backends]
+    if of_deleted_pools:
+        found.append(
+            {"row": "pool", "pool": 0, "kind": "gone", "size": 0, "idle": of_deleted_pools, "at": -1, "created": 0.0}
+        )
     return found

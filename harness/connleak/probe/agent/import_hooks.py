@@ -1,4 +1,4 @@
-"""Calls a function right after a module is first imported, without importing it."""
+"""Call a function right after a module is first imported, without importing it."""
 
 import sys
 
@@ -44,7 +44,7 @@ def run(callback, module):
 
 
 def after_import(name, callback):
-    """Have `callback(module)` called after the import, or at once if the module is imported already."""
+    """Call `callback(module)` after the import, or at once if the module is imported already."""
     if name in sys.modules:
         run(callback, sys.modules[name])
         return

@@ -39,7 +39,8 @@ class Numbering:
             key = (id(frames[0]), frames[1], id(frames[2]), frames[3], id(frames[4]), frames[5])
         entry = self.stacks.get(key)
         if entry is None:
-            entry = self.stacks[key] = (len(self.stacks), frames)  # `frames` keeps the code objects: ids stay theirs
+            # `frames` is kept, so that the code objects live on and their ids stay unique
+            entry = self.stacks[key] = (len(self.stacks), frames)
             self.new_stacks[entry[0]] = resolve(frames)
         return entry[0]
 

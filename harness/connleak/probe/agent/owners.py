@@ -1,13 +1,13 @@
 """The owner of a checkout: a thread, a greenlet of gevent or eventlet, or an asyncio task; and whether it still runs.
 
-All are referenced weakly. Tasks and greenlets count as owners of their own, since thousands share one thread.
+All are referenced weakly. Where tasks or greenlets run, they are the owners, since thousands share one thread.
 """
 
 import _thread
 import sys
 import weakref
 
-from .stacks import DEPTH, capture, of_kind
+from .stacks import DEPTH, app_frames, capture
 
 # bound before gevent or eventlet replace it: the probe's thread is a real one
 get_ident = _thread.get_ident
@@ -30,6 +30,8 @@ class Thread:
 
 
 class Token:
+    """An object in a thread's local storage, which the interpreter frees when the thread ends."""
+
     __slots__ = ("__weakref__",)
 
 
@@ -103,7 +105,7 @@ def where_task_is(task):
         if frame is not None:
             chain.append(frame)
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
-    return of_kind(reversed(chain))
+    return app_frames(reversed(chain))
 
 
 def _thread_name(ident):

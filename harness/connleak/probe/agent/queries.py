@@ -39,6 +39,7 @@ def owner_key():
 
 
 def key_of(connection):
+    """Return the key under which the state has SQLAlchemy's connection."""
     fairy = connection.connection
     raw = getattr(fairy, "dbapi_connection", None)
     return id(fairy.connection if raw is None else raw)
@@ -86,6 +87,7 @@ def failed(context):
 
 
 def idle(connection):
+    """End the statement that runs on the connection."""
     try:
         record = current().connections.get(key_of(connection))
         use = getattr(record and record.checkout, "use", None)

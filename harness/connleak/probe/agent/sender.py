@@ -1,6 +1,6 @@
-"""The thread that sends: it starts with the first event, stops around a fork, and wakes ten times a second.
+"""The sending thread: it starts with the first event, stops around a fork, and wakes ten times a second.
 
-Where threads do not run (uWSGI without --enable-threads), or do not get their turn, an event does its work.
+Where threads do not run (uWSGI without --enable-threads), or not in time, the next event sends.
 """
 
 import _thread
@@ -14,7 +14,7 @@ from .state import getpid, monotonic
 EVERY = 0.1
 """Seconds between two sendings."""
 MAX_FAILURES = 2
-"""Errors of the probe's own that end the sending thread for good."""
+"""Errors of the probe that end the sending thread for good."""
 
 # bound before gevent or eventlet replace them
 start_new_thread = _thread.start_new_thread
@@ -100,9 +100,9 @@ def _wake(byte):
 
 
 def pause():
-    """Before a fork: stop the thread, because Python 3.12 and newer warn about forking with several threads.
+    """Stop the thread before a fork, because Python 3.12 and newer warn about forking with several threads.
 
-    A thread that stays busy longer than the app should wait finds out after the fork that it is to continue.
+    The app waits 0.2 s at most: a thread that is still busy then continues after the fork.
     """
     if active.running and active.pid == getpid():
         active.running = False
@@ -130,7 +130,7 @@ def _run(mine):
         over = mine.collector_gone or mine.failures >= MAX_FAILURES or mine.pid != getpid()
         if over or not mine.running:
             mine.lock.release()
-            # a fork that ended before this thread did has started no other one
+            # a fork that ended before this thread did has not started another one
             if over or not mine.running or not mine.lock.acquire(False):
                 return
 
@@ -149,7 +149,7 @@ def _send_regularly(mine):
 
 
 def flush_overdue():
-    """At an event after `transport.active.due`: send, since the thread has not."""
+    """Send at an event later than `transport.active.due`, since the thread has not."""
     if not active.started:
         start()
         return
@@ -158,7 +158,7 @@ def flush_overdue():
 
 
 def snapshot_at_first_exhaustion(state, reason):
-    """At the first pool timeout or refused connection: send the holder table as it is now."""
+    """Send the holder table at the first pool timeout or refused connection."""
     if not state.first_exhaustion:
         state.first_exhaustion = reason
         transport.active.first_exhaustion = (monotonic(), reason)

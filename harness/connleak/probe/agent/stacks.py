@@ -135,7 +135,7 @@ def walk(frame, wanted, found):
     return True
 
 
-def of_kind(chain):
+def app_frames(chain):
     """Return the app frames of a chain of frames, innermost first, as `capture` does."""
     found = []
     for frame in chain:

@@ -1,4 +1,4 @@
-"""Loads connleak's probe if its variables are set, then the user's own sitecustomize, as if this one did not exist."""
+"""Load connleak's probe if its variables are set, then the sitecustomize that this one hides, if there is one."""
 
 import os
 import sys
