@@ -1,8 +1,9 @@
-"""4. How soon a leak of probability p a request is seen, and how often what does not leak is called a leak.
+"""4. How soon a leak with probability p per request is detected, and how often a variant without a leak gets one.
 
 Each run is `connleak run`, as a user starts it, on an app of a few lines whose view keeps its connection with
-probability p. Theory: a leak that shows at its first occurrence is seen within n requests with probability 1-(1-p)^n,
-so 3/p of them give 95 %. False alarms are looked for in short runs of every fixed variant and control of the corpus.
+probability p. Theory: a leak that shows at its first occurrence is detected within n requests with probability
+1-(1-p)^n, so 3/p of them give 95 %. False alarms are counted in short runs of every fixed variant and control of the
+corpus.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def view():
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yield {one_in, run, outcome, seconds, requests} and {variant, outcome, expect}, after the results so far."""
+    """Yield {one_in, run, outcome, seconds, requests} and {variant, outcome, expect}, after the stored results."""
     runs = dict.fromkeys(RATES, 20) if full else {100: 1, 1000: 1, 10000: 1}
     done = Counter(row["one_in"] for row in have if "one_in" in row)
     with tempfile.TemporaryDirectory() as name:
@@ -53,7 +54,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
 
 
 def leaking(folder: Path, one_in: int) -> lab.Row:
-    """Return how a run on the leaking app ended; the time is from the first load to the end of the run."""
+    """Return the result of a run on the leaking app; the time is from the first load to the end of the run."""
     port = free_port()
     argv = [
         "--app", f"{sys.executable} -m gunicorn -k gthread --threads 8 -b 127.0.0.1:{port} shop:app",
@@ -64,12 +65,12 @@ def leaking(folder: Path, one_in: int) -> lab.Row:
     begin = next(phase["t"] for phase in phases if phase["name"] == "load")
     end = next(phase["t"] for phase in phases if phase["name"] == "end")
     requests = sum(verdict["evidence"]["requests"])
-    kept = events["checkout"] - events["checkin"]  # what the app really did: by chance it may have kept none
+    kept = events["checkout"] - events["checkin"]  # by chance the app may have kept none
     return {"outcome": verdict["outcome"], "seconds": end - begin, "requests": requests, "kept": kept}
 
 
 def false_alarms(wanted: int, done: int) -> Iterator[lab.Row]:
-    """Yield short runs of what does not leak, variant after variant."""
+    """Yield the results of short runs of the variants that do not leak, one after another."""
     variants = [
         (f"{target.name}:{variant.name}", variant.expect)
         for target in catalog.targets().values()
@@ -83,10 +84,10 @@ def false_alarms(wanted: int, done: int) -> Iterator[lab.Row]:
             yield {"variant": variant, "expect": expect, "outcome": verdict["outcome"]}
 
 
-def run(folder: Path, *words: str) -> tuple[lab.Row, list[lab.Row], Counter[str]]:
-    """Return the verdict of a run by the command line, its phases, and how many events of each kind it had."""
+def run(folder: Path, *arguments: str) -> tuple[lab.Row, list[lab.Row], Counter[str]]:
+    """Run the command line; return the verdict, the phases, and the number of events of each kind."""
     out = folder / f"run-{time.monotonic()}"
-    argv = [sys.executable, "-m", "connleak", "run", *words, "--json", "--out", str(out)]
+    argv = [sys.executable, "-m", "connleak", "run", *arguments, "--json", "--out", str(out)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1, 3):
         raise RuntimeError(done.stderr)

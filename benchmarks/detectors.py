@@ -1,12 +1,12 @@
-"""5. The same leaks judged by what people use today, on the same recordings of every variant of the corpus.
+"""5. Other leak detectors in use today, applied to the same recordings of every variant of the corpus.
 
-- hold 2 s, hold 30 s: HikariCP's leakDetectionThreshold, a warning for each checkout of a pool that is out longer.
-- OTel gauge: the pool's `used` connections are above zero at the end, all requests being over.
-- warnings: SQLAlchemy's own words in the app's log (the garbage collector's clean-up, a pool's limit reached).
+- hold 2 s, hold 30 s: HikariCP's leakDetectionThreshold, a warning for each checkout from a pool that lasts longer.
+- OTel gauge: the pool's `used` connections are above zero at the end, when all requests have ended.
+- warnings: SQLAlchemy's messages in the app's log (the garbage collector's clean-up, a pool's limit reached).
 - counting: the server has more sessions after the load than before it.
 
-A detector is right when it alarms for a variant that leaks and is silent for one that does not. Those that are strained
-or at fault are no leaks: an alarm is a false one here, though something else is wrong. The time is from the first load.
+A detector is right if it raises an alarm for a variant that leaks and none for one that does not. An alarm for a
+strained or faulty variant counts as false, since it is not a leak. The time is from the first load.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from connleak.plan import catalog
 from connleak.recording import reader
 from detection import run
 
-WORDS = (b"garbage collector is trying to clean up", b"QueuePool limit of size")
+MESSAGES = (b"garbage collector is trying to clean up", b"QueuePool limit of size")
 QUICK = ("missing_remove:buggy", "missing_remove:fixed", "listen_held:fixed", "pool_too_small:control")
 
 
@@ -31,7 +31,7 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
     done = Counter(row["variant"] for row in have)
     names = [f"{target.name}:{name}" for target in catalog.targets().values() for name in target.variants]
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(3 if full else 1):  # pass after pass, so that one that stops has seen every variant
+        for number in range(3 if full else 1):  # each pass covers every variant, in case a later one is cut short
             for name in names if full else QUICK:
                 if not full or done[name] <= number:
                     yield one(Path(folder), name)
@@ -60,16 +60,16 @@ def one(folder: Path, name: str) -> lab.Row:
 
 
 def held_longer(read: Recording, seconds: float) -> float | None:
-    """Return when the first checkout of a pool had been out that long."""
-    taken = {(e.process, e.checkout): e.t for e in read.events if e.kind == "checkout" and e.pool}
+    """Return when a checkout from a pool first exceeded this duration."""
+    checkouts = {(e.process, e.checkout): e.t for e in read.events if e.kind == "checkout" and e.pool}
     returned = {(e.process, e.checkout): e.t for e in read.events if e.kind == "checkin"}
     end = read.samples[-1].t
-    alarms = [t + seconds for key, t in taken.items() if returned.get(key, end) - t > seconds]
+    alarms = [t + seconds for key, t in checkouts.items() if returned.get(key, end) - t > seconds]
     return min(alarms, default=None)
 
 
 def still_used(read: Recording) -> float | None:
-    """Return the end of the quiet window when a pool's gauge of used connections is above zero there."""
+    """Return the end of the final idle window if a pool's gauge of used connections is above zero then."""
     quiet = next((phase for phase in read.phases if phase.name == "quiet"), None)
     if quiet is None:
         return None
@@ -79,13 +79,13 @@ def still_used(read: Recording) -> float | None:
 
 
 def warned(out: Path, read: Recording) -> float | None:
-    """Return the end of the run when SQLAlchemy's own words are in the app's log."""
+    """Return the end of the run if one of SQLAlchemy's messages is in the app's log."""
     log = (out / "app.log").read_bytes()
-    return read.samples[-1].t if any(words in log for words in WORDS) else None
+    return read.samples[-1].t if any(message in log for message in MESSAGES) else None
 
 
 def more_than_before(read: Recording) -> float | None:
-    """Return the end of the quiet window when the server has more sessions then than before the first load."""
+    """Return the end of the final idle window if the server has more sessions in it than before the first load."""
     quiet = next((phase for phase in read.phases if phase.name == "quiet"), None)
     baseline = next(phase for phase in read.phases if phase.name == "baseline")
     if quiet is None or quiet.end is None:

@@ -1,4 +1,4 @@
-"""Helpers of the benchmarks: parts without a run around them, results that are appended, intervals of ratios."""
+"""Helpers of the benchmarks: a server and a writer outside a run, stored results, intervals of ratios."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def plan(**changes: Any) -> Plan:
 
 @contextmanager
 def server(folder: Path, max_connections: int = 100) -> Iterator[tuple[Supervisor, Server]]:
-    """Yield a supervisor and a PostgreSQL of its own."""
+    """Yield a supervisor and a PostgreSQL that it runs."""
     with Supervisor() as supervisor:
         made = plan(database=Database(max_connections=max_connections))
-        with open_postgres(supervisor, made, "", folder) as opened:
+        with open_postgres(supervisor, made, None, folder) as opened:
             yield supervisor, opened
 
 
@@ -53,13 +53,13 @@ def writer(folder: Path) -> Iterator[Writer]:
 
 
 def load(name: str) -> list[Row]:
-    """Return the results so far of a benchmark."""
+    """Return the stored results of a benchmark."""
     path = RESULTS / f"{name}.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def append(name: str, row: Row) -> None:
-    """Append a result with the time and place of its measurement."""
+    """Append a result with the time, commit and machine of its measurement."""
     RESULTS.mkdir(exist_ok=True)
     where = {"at": time.strftime("%Y-%m-%d %H:%M"), "commit": commit(), "cores": os.cpu_count()}
     with (RESULTS / f"{name}.jsonl").open("a") as file:

@@ -1,7 +1,7 @@
-"""6. The cost of drawing a long and large recording: 30 hours, 500 sessions at the end, read every ten seconds.
+"""6. The cost of drawing a long recording: 30 hours, 500 sessions at the end, a sample every ten seconds.
 
-The generator writes a recording's folder as a run would: a pool of 240 that works by day, and one session in three
-minutes and a half that is never returned, until the server is full.
+The generator writes a recording's folder as a run does: a pool of 240 connections, busy by day, and every three and a
+half minutes a connection that is never returned, until the server is full.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHARTS = ("growth", "lifelines", "ages", "sides", "overlay", "multiples")
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yield {what, seconds, megabytes} for reading, judging, each chart as SVG, and the whole page."""
+    """Yield {what, seconds, megabytes} for reading, judging, each chart as SVG, and the page."""
     with tempfile.TemporaryDirectory(prefix="connleak-long-") as scratch:
         folder = Path(scratch, "run")
         generate(folder)

@@ -133,7 +133,7 @@ def install(mutant: Mutant | None, scratch: Path) -> None:
 
 
 def killer_of(tests: Path, stored: Recordings, verdicts: Verdicts) -> str:
-    """Return what fails with the judge as it is now: unit, golden, or none."""
+    """Return which tests fail with the imported judge: unit, golden, or none."""
     files = [*sorted(tests.glob("test_judge*.py")), tests / "test_rates.py"]
     if pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", *map(str, files)]) != 0:
         return "unit"
@@ -158,7 +158,7 @@ def tried(mutant: Mutant | None, tests: Path, stored: Recordings, verdicts: Verd
             try:
                 install(mutant, Path(scratch))
                 killer = killer_of(tests, stored, verdicts)
-            except BaseException:  # it cannot even be imported, or raises where the judge must not
+            except BaseException:  # the import fails, or the judge raises
                 killer = "unit"
             os.write(outgoing, killer.encode())
             os._exit(0)

@@ -1,8 +1,8 @@
-"""7. How often compare calls a variant different from itself: real runs, in turn, compared with each other every way.
+"""7. How often compare reports a difference between runs of the same variant.
 
-Runs of one variant are made one after another. Each stretch of 2 x 3 and 2 x 4 neighbours becomes a comparison of the
-odd with the even ones, as rounds A B A B ... are, and so does each run with any five of the eight before it; the answer
-must be "no difference". The comparisons share runs, so they are not independent of each other.
+One variant is run repeatedly. Each sequence of 2 x 3 and 2 x 4 consecutive runs is compared, the odd with the even
+runs, as in rounds A B A B ...; so is each run together with any five of the eight before it. The answer must be "no
+difference". The comparisons share runs, so they are not independent of each other.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ Runs = list[tuple[Recording, Verdict]]
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yield {variant, run, outcome, comparisons, different, kinds}: of the comparisons that a further run makes."""
+    """Yield {variant, run, outcome, comparisons, different, kinds}: of the comparisons that each further run adds."""
     for name in (*VARIANTS, "engine_per_request:buggy", "pool_events:control") if full else VARIANTS:
         done: Runs = []
         for number in range(24 if full else 8):
             folder = Path(tempfile.mkdtemp(prefix="connleak-same-"))
-            made, private = resolve(RunOptions(target=name, all_cycles=True))
-            record(made, private, folder)
+            made, secrets = resolve(RunOptions(target=name, all_cycles=True))
+            record(made, secrets, folder)
             read = reader.read(folder)
             shutil.rmtree(folder)
             done.append((read, judging.judge(read)))
@@ -46,14 +46,12 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
                 "run": number + 1,
                 "outcome": done[-1][1].outcome,
                 "comparisons": len(found),
-                "different": sum(told != "no difference" for told in found),
-                "answers": ", ".join(sorted({told for told in found if told != "no difference"})),
+                "different": sum(outcome != "no difference" for outcome in found),
+                "answers": ", ".join(sorted({outcome for outcome in found if outcome != "no difference"})),
             }
 
 
-def others(
-    done: Runs,
-) -> list[Runs]:
+def others(done: Runs) -> list[Runs]:
     """Return the choices of five earlier runs out of the last eight, in their order."""
     return [list(chosen) for chosen in combinations(done[-9:-1], 5)] if len(done) >= 6 else []
 

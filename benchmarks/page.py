@@ -1,4 +1,4 @@
-"""benchmarks/results/*.jsonl -> the tables of docs/performance.md, between their marks; the words around them stay."""
+"""benchmarks/results/*.jsonl -> the tables of docs/performance.md, each between its marks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
 def write() -> None:
-    """Write every table anew."""
+    """Write every table again."""
     text = PAGE.read_text(encoding="utf-8")
     for name, table in TABLES.items():
         rows = lab.load(name)
@@ -48,7 +48,7 @@ def middle(rows: list[lab.Row], key: str, **wanted: object) -> float | None:
 
 
 def probe_cost(rows: list[lab.Row]) -> str:
-    """Return what is above no probe, in microseconds: of the fastest blocks, and of all pairs."""
+    """Return the cost above that without a probe, in microseconds: of the fastest blocks, and of all pairs."""
     ways = ("probe", "OpenTelemetry", "echo_pool", "extract_stack")
     table = []
     for version in ("1.4.54", "2.0.58", "2.1.9"):
@@ -65,17 +65,17 @@ def probe_cost(rows: list[lab.Row]) -> str:
 
 
 def throughput(rows: list[lab.Row]) -> str:
-    """Return on / off of each figure with its interval."""
+    """Return the ratio on / off of each figure with its interval."""
     table = []
     pairs = sorted({row["pair"] for row in rows})
     by = {(row["pair"], row["way"]): row for row in rows}
     whole = [pair for pair in pairs if (pair, "on") in by and (pair, "off") in by]
-    for key, words in (("rate", "requests a second"), ("p50", "median time"), ("p99", "99th percentile")):
+    for key, title in (("rate", "requests a second"), ("p50", "median time"), ("p99", "99th percentile")):
         on, off = ([by[pair, way][key] for pair in whole] for way in ("on", "off"))
         value, low, high = lab.ratio(on, off)
         unit = "/s" if key == "rate" else " ms"
         figures = [f"{statistics.median(side):.1f}{unit}" for side in (on, off)]
-        table.append([words, *figures, f"{value:.3f}", f"{low:.3f} to {high:.3f}"])
+        table.append([title, *figures, f"{value:.3f}", f"{low:.3f} to {high:.3f}"])
     return markdown(["", "on", "off", f"on / off ({len(whole)} pairs)", "95 %"], table)
 
 
@@ -89,16 +89,16 @@ def sampler_cost(rows: list[lab.Row]) -> str:
             client, server = middle(rows, "client_ms", **here), middle(rows, "server_ms", **here)
             memory = middle(rows, "memory_mb", **here)
             if client is None or server is None:
-                return "Not measured whole yet."
+                return "Not completely measured yet."
             totals.append(client + server)
             cells.append(f"{client:.1f} + {server:.1f} ms, {memory:.0f} MB")
         table.append([f"{sessions} sessions", *cells, f"{totals[0] / totals[1]:.2f}"])
     found = {way: select(rows, "listed", way=way, of=200) for way in ("connleak", "pg_activity")}
-    words = "; ".join(
+    lists = "; ".join(
         f"{way} lists {min(counts)} of 200 leaked idle sessions" for way, counts in found.items() if counts
     )
     head = ["", "connleak: client + server, memory", "pg_activity 3.6.2", "ratio of the sums"]
-    return markdown(head, table) + f"\n\n{words}."
+    return markdown(head, table) + f"\n\n{lists}."
 
 
 def detection(rows: list[lab.Row]) -> str:
@@ -126,25 +126,25 @@ def detection(rows: list[lab.Row]) -> str:
         )
     head = [
         "leak",
-        "seen where it leaked",
-        "where it did not",
-        "leaked",
+        "detected in runs that leaked",
+        "reported in others",
+        "runs that leaked",
         "bound 1-(1-p)^n",
         "time to the verdict",
-        "requests till then",
+        "requests until then",
         "3/p",
     ]
     runs = [row for row in rows if "variant" in row]
     false = [row for row in runs if row["outcome"] == "leak"]
     other = [row for row in runs if row["outcome"] not in ("leak", row["expect"])]
-    words = f"Runs of what does not leak: {len(runs)}, called a leak: {len(false)}"
-    words += "".join(f" ({row['variant']})" for row in false)
-    words += f"; {len(other)} ended otherwise than expected" + "".join(
+    summary = f"Runs of variants that do not leak: {len(runs)}, reported as a leak: {len(false)}"
+    summary += "".join(f" ({row['variant']})" for row in false)
+    summary += f"; {len(other)} ended with another outcome than expected" + "".join(
         f" ({row['variant']}: {row['outcome']})" for row in other[:5]
     )
     if runs and not false:
-        words += f". None in {len(runs)} bounds the rate below {300 / len(runs):.1f} % (95 %)"
-    return markdown(head, table) + f"\n\n{words}."
+        summary += f".\nNone in {len(runs)} bounds the rate of false alarms below {300 / len(runs):.1f} % (95 %)"
+    return markdown(head, table) + f"\n\n{summary}."
 
 
 def detectors(rows: list[lab.Row]) -> str:
@@ -160,7 +160,7 @@ def detectors(rows: list[lab.Row]) -> str:
             false = sum(row[name] is not None for row in others)
         time = f"{statistics.median(seen):.1f} s" if seen else ""
         table.append([name, f"{len(seen)} of {len(leaking)}", f"{false} of {len(others)}", time])
-    return markdown(["detector", "leaks seen", "false alarms", "median time"], table)
+    return markdown(["detector", "leaks detected", "false alarms", "median time"], table)
 
 
 def long_recording(rows: list[lab.Row]) -> str:
@@ -184,18 +184,18 @@ def no_difference(rows: list[lab.Row]) -> str:
 
 
 def size(rows: list[lab.Row]) -> str:
-    """Return each cost at its sizes, with the power of the size with which it grows; draws them, too."""
+    """Return each cost at its sizes with the exponent of its growth; draw them into docs/size.svg."""
     import size as measured_size
 
     latest = {(row["what"], row["size"]): row for row in rows}
     (PAGE.parent / "size.svg").write_text(measured_size.drawn(list(latest.values())), encoding="utf-8")
     table = []
-    for what, words in measured_size.COSTS.items():
+    for what, title in measured_size.COSTS.items():
         mine = [row for (name, _), row in sorted(latest.items()) if name == what]
         if mine:
             cells = [f"{row['size']}: {shown_cost(row)}" for row in mine]
-            table.append([f"{what}, {words}", "; ".join(cells), f"{measured_size.power(mine, 'seconds'):.2f}"])
-    return markdown(["", "size: cost, memory above an empty process, on disk", "power"], table)
+            table.append([f"{what}, {title}", "; ".join(cells), f"{measured_size.exponent(mine, 'seconds'):.2f}"])
+    return markdown(["", "size: cost, memory above an empty process, on disk", "exponent"], table)
 
 
 def shown_cost(row: lab.Row) -> str:

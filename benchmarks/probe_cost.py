@@ -1,9 +1,9 @@
-"""1. The cost of a checkout and its checkin with the probe, beside no probe and what people use today.
+"""1. The cost of a checkout and its checkin: with the probe, without it, and with other tools in use today.
 
-Each way runs in a process of its own, interleaved, on SQLAlchemy's QueuePool over SQLite in memory, so that little but
-the pool is timed; the app's line lies `depth` frames of plumbing above the pool, so about depth + 8 frames are walked.
-`mean` is of all pairs, what the probe's thread costs in between included; `best` the fastest block of 250 pairs, which
-is what one request pays. The collector is real: it receives and writes everything.
+Each way is measured in separate processes, interleaved, on SQLAlchemy's QueuePool over SQLite in memory, so that the
+pool dominates the time. `depth` library frames lie between the app's line and the pool, so about depth + 8 frames are
+walked. `mean` is over all pairs and includes the work of the probe's thread; `best` is of the fastest block of 250
+pairs, the cost to one request. The collector is the real one: it receives and writes everything.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ print(json.dumps([1e6 * (time.perf_counter() - began) / pairs, 1e6 * min(blocks)
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yield {sqlalchemy, way, depth, mean, best} in microseconds a pair, a row a process."""
+    """Yield {sqlalchemy, way, depth, mean, best} in microseconds per pair, a row per process."""
     rounds, pairs = (9, 10000) if full else (2, 5000)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

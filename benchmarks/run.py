@@ -1,8 +1,8 @@
-"""Run the benchmarks, appends their results to benchmarks/results/, and writes their tables into docs/performance.md.
+"""Run the benchmarks, append their results to benchmarks/results/, and write their tables into docs/performance.md.
 
     python benchmarks/run.py [--full] [NAME ...]
 
-The short form takes at most eight minutes in all, without `size`, which has to be named. The full form goes on where
+The short form takes at most eight minutes in total, without `size`, which must be named. The full form continues where
 an earlier one stopped.
 """
 
@@ -29,9 +29,9 @@ NAMES = (
 
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
-    options.add_argument("--full", action="store_true", help="all repetitions; goes on where an earlier run stopped")
-    options.add_argument("--no-keep", action="store_true", help="show the results only: nothing is appended or written")
+    options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all but size")
+    options.add_argument("--full", action="store_true", help="all repetitions; continues where an earlier run stopped")
+    options.add_argument("--no-keep", action="store_true", help="only print the results: append and write nothing")
     given = options.parse_args()
     unknown = set(given.names) - set(NAMES)
     if unknown:

@@ -1,9 +1,9 @@
 """3. The cost of a sample on server and client at 10 to 2000 sessions, beside pg_activity 3.6 on the same server.
 
-The sessions are idle, in a process of their own. The sampler runs ten times a second in a process of its own,
-pg_activity twice a second (its fastest) in a pseudo-terminal. CPU is the system's count for the process and for its
-server backend, over the samples taken; memory is the client's resident set. Then: how many of 200 leaked idle sessions
-each one lists.
+A separate process keeps the sessions, which are idle. The sampler runs ten times a second in a separate process,
+pg_activity twice a second (its fastest) in a pseudo-terminal. CPU is the system's count for the client process and for
+its server backend, divided by the samples; memory is the client's resident set. Finally: how many of 200 leaked idle
+sessions each tool lists.
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ reader = PostgresReader(server, origin)
 with lab.writer(Path(sys.argv[2])) as writer, Sampler(reader, writer, origin, 0.1) as sampler:
     backend = psutil.Process(sampler._reader._connection.info.backend_pid)
     time.sleep(1)
-    client, backends, taken = time.process_time(), sum(backend.cpu_times()[:2]), sampler.taken
+    client, backends, first = time.process_time(), sum(backend.cpu_times()[:2]), sampler.taken
     time.sleep(float(sys.argv[3]))
-    taken = sampler.taken - taken
+    samples = sampler.taken - first
     print(json.dumps({
-        "client_ms": 1000 * (time.process_time() - client) / taken,
-        "server_ms": 1000 * (sum(backend.cpu_times()[:2]) - backends) / taken,
+        "client_ms": 1000 * (time.process_time() - client) / samples,
+        "server_ms": 1000 * (sum(backend.cpu_times()[:2]) - backends) / samples,
         "memory_mb": psutil.Process().memory_info().rss / 1e6,
-        "samples": taken, "listed": len(sampler.latest.backends),
+        "samples": samples, "listed": len(sampler.latest.backends),
     }))
 """
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yield {sessions, way, client_ms, server_ms, memory_mb, samples} a sample, and {way, listed, of}."""
+    """Yield {sessions, way, client_ms, server_ms, memory_mb, samples}, costs per sample, and {way, listed, of}."""
     activity = environment("", "pg_activity==3.6.2", "psycopg2-binary").parent / "pg_activity"
     seconds, rounds = (10.0, 3) if full else (5.0, 1)
     with ExitStack() as stack:
@@ -111,12 +111,12 @@ def sampler_row(server: Server, folder: Path, seconds: float) -> lab.Row:
 
 
 @contextmanager
-def activity_running(server: Server, program: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run pg_activity in a pseudo-terminal whose output is read and thrown away."""
+def activity_running(server: Server, program: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run pg_activity in a pseudo-terminal whose output is read and discarded."""
     admin = server.admin
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
-    argv = [str(program.parent / "python"), str(program), "--refresh", "0.5", "-h", admin["host"], *words]
+    argv = [str(program.parent / "python"), str(program), "--refresh", "0.5", "-h", admin["host"], *options]
     argv += ["-p", str(admin.get("port", 5432)), "-U", admin["user"], "-d", admin["dbname"]]
     env = {**os.environ, "TERM": "xterm-256color"}
     process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True)
@@ -125,7 +125,7 @@ def activity_running(server: Server, program: Path, *words: str) -> Iterator[sub
     def drain() -> None:
         try:
             while data := os.read(master, 65536):
-                for _ in range(data.count(b"\x1b[6n")):  # it asks where the cursor is, and waits for the answer
+                for _ in range(data.count(b"\x1b[6n")):  # it requests the cursor's position, and waits for it
                     os.write(master, b"\x1b[1;1R")
         except OSError:
             pass
@@ -172,7 +172,7 @@ def backends_named(server: Server, name: str) -> list[int]:
 
 
 def listed(server: Server, program: Path, folder: Path) -> int:
-    """Return how many of the sessions pg_activity writes into its file."""
+    """Return the number of sessions that pg_activity writes into its file."""
     path = folder / "activity.csv"
     with activity_running(server, program, "--output", str(path)):
         time.sleep(4)

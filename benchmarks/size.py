@@ -1,7 +1,7 @@
-"""8. The cost of size: sessions, probed processes, events a second, hours, runs in a folder, each at several sizes.
+"""8. How cost grows with size: sessions, probed processes, events a second, hours, runs in a folder.
 
-Every size is measured in a process of its own, so that its memory is its own. Nothing may grow faster than its size:
-the table gives the power with which each cost grows, and docs/size.svg draws it.
+Every size is measured in a separate process, so that the memory of each is known. No cost may grow faster than its
+size: the table gives the exponent of each cost's growth, and docs/size.svg shows it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from connleak.collectors.probe_collector import Collector
 from connleak.collectors.sampler import Sampler
 from connleak.databases.server import Reading
 from connleak.model.plan import Database
-from connleak.model.recording import Backend, Holder, Machine, Pool, Process, Recording, Site, Snapshot
+from connleak.model.recording import Backend, Holder, Machine, NoteCode, Pool, Process, Recording, Site, Snapshot
 from connleak.plan.watch import WatchOptions, watch_plan
 from connleak.recording import reader
 from connleak.recording.downsampling import window_length
@@ -45,8 +45,8 @@ SIZES = {
     "hours": (3, 10, 30),
     "runs in a folder": (100, 300, 1000),
 }
-ENDURED = 600.0
-"""Seconds of the largest rate of events, in the full form."""
+LONGEST = 600.0
+"""Seconds of the measurement at the largest rate of events, in the full form."""
 APP = """
 import os, sys, time
 from sqlalchemy import create_engine, text
@@ -69,17 +69,17 @@ time.sleep(2)
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yield {what, size, seconds, memory_mb, megabytes, ...}: the cost of a second, or of the whole."""
+    """Yield {what, size, seconds, memory_mb, megabytes, ...}: the cost per second, or of the whole."""
     for what, sizes in SIZES.items():
         for size in sizes if full else sizes[:2]:
-            seconds = ENDURED if full and what == "events a second" and size == max(sizes) else 10.0
+            seconds = LONGEST if full and what == "events a second" and size == max(sizes) else 10.0
             argv = [sys.executable, __file__, what, str(size), str(seconds)]
             done = subprocess.run(argv, stdout=subprocess.PIPE, check=True, text=True)
             yield {"what": what, "size": size, **json.loads(done.stdout)}
 
 
 def sessions(size: int, seconds: float, folder: Path) -> lab.Row:
-    """Return the cost of ten samples, taken in a second, for client and server."""
+    """Return the cost of one second of sampling, ten samples, on client and server."""
     import sampler_cost
 
     with lab.server(folder, max_connections=size + 50) as (_, server), sampler_cost.sessions(server, size):
@@ -89,7 +89,7 @@ def sessions(size: int, seconds: float, folder: Path) -> lab.Row:
 
 
 def probed(processes: int, each: float, seconds: float, folder: Path) -> lab.Row:
-    """Return the cost of the probes for the collector a second, and whether it received all their events."""
+    """Return the collector's cost per second for these probes, and how many of their events it received."""
     began_with = memory()
     with lab.server(folder, max_connections=processes + 50) as (supervisor, server), lab.writer(folder) as writer:
         with Collector(writer, supervisor.scratch, time.monotonic(), folder) as collector:
@@ -103,9 +103,9 @@ def probed(processes: int, each: float, seconds: float, folder: Path) -> lab.Row
                 spent, began = time.process_time(), time.monotonic()
                 time.sleep(0.8 * seconds)
                 cost = (time.process_time() - spent) / (time.monotonic() - began)
-                asked = time.monotonic()
+                requested = time.monotonic()
                 snapshot = collector.snapshot("size", 0)
-                answered = time.monotonic() - asked
+                answered = time.monotonic() - requested
                 assert app.stdout
                 made = sum(map(int, app.stdout))
             time.sleep(1)
@@ -124,8 +124,8 @@ def probed(processes: int, each: float, seconds: float, folder: Path) -> lab.Row
 
 
 def left_out(read: Recording) -> int:
-    """Return the checkouts that were counted and left out."""
-    found = [note.text for note in read.notes if "were left out" in note.text]
+    """Return the number of checkouts that were left out of the recording."""
+    found = [note.text for note in read.notes if note.code == NoteCode.CHECKOUTS_OMITTED]
     return int(found[0].split()[0]) if found else 0
 
 
@@ -138,7 +138,7 @@ def processes(size: int, seconds: float, folder: Path) -> lab.Row:
 
 
 class Crowd:
-    """A hundred sessions of a pool that work, and one in half a minute that comes and goes, at a time that is set."""
+    """A fake reader: a hundred busy pooled sessions, and every half minute a short-lived one; `t` is its clock."""
 
     def __init__(self) -> None:
         self.t = 0.0
@@ -243,7 +243,7 @@ def runs(size: int, seconds: float, folder: Path) -> lab.Row:
         run.mkdir(parents=True)
         for name in ("plan.json", "verdict.json", "samples.jsonl", "phases.jsonl", "machine.json"):
             shutil.copy(made / name, run / name)
-    index.write_index(reports)  # the first draws a small chart for each
+    index.write_index(reports)  # the first one draws a small chart of each run
     before, began = memory(), time.process_time()
     page = index.write_index(reports)
     return {"seconds": time.process_time() - began, "memory_mb": memory() - before,
@@ -255,15 +255,15 @@ COSTS = {
     "processes": "CPU of the collector a second",
     "events a second": "CPU of the collector a second",
     "hours": "reading and judging",
-    "runs in a folder": "writing the index anew",
+    "runs in a folder": "writing the index again",
 }
 
 
 def drawn(rows: list[lab.Row]) -> str:
-    """Return the chart of cost against size as SVG: a panel for each, both axes logarithmic, a dashed line for n."""
+    """Return the chart of cost against size as SVG: a panel each, logarithmic axes, a dashed line for linear growth."""
     alt = altair()
     panels = []
-    for what, words in COSTS.items():
+    for what, title in COSTS.items():
         mine = sorted((row for row in rows if row["what"] == what), key=lambda row: row["size"])
         if len(mine) < 2:
             continue
@@ -277,24 +277,24 @@ def drawn(rows: list[lab.Row]) -> str:
             axis=alt.Axis(values=[p["size"] for p in points]),
         )
         y = alt.Y("ms:Q", title="ms", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(grid=False, tickCount=4))
-        base = alt.Chart(alt.Data(values=points), title=alt.Title(words, fontSize=11, anchor="start")).encode(x=x, y=y)
+        base = alt.Chart(alt.Data(values=points), title=alt.Title(title, fontSize=11, anchor="start")).encode(x=x, y=y)
         dashed = alt.Chart(alt.Data(values=straight)).mark_line(strokeDash=[3, 3], color="#8a8a8a").encode(x=x, y=y)
         line = base.mark_line(color="#2a78b5", point=alt.OverlayMarkDef(color="#2a78b5"))
         panels.append((dashed + line).properties(width=260, height=150))
-    title = alt.Title(
-        "Cost against size, both logarithmic", subtitle=["dashed: in proportion to the size"], anchor="start"
+    heading = alt.Title(
+        "Cost against size, both logarithmic", subtitle=["dashed: proportional to the size"], anchor="start"
     )
-    spec = alt.concat(*panels, columns=3).properties(title=title).to_dict()
+    spec = alt.concat(*panels, columns=3).properties(title=heading).to_dict()
     return to_svg(dict(spec))
 
 
 def memory() -> float:
-    """Return the most memory that this process has had, in MB."""
+    """Return the peak resident memory of this process, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
-def power(rows: list[lab.Row], key: str) -> float:
-    """Return the power of the size with which a cost grows, by least squares over their logarithms."""
+def exponent(rows: list[lab.Row], key: str) -> float:
+    """Return the exponent with which a cost grows with its size, by least squares over the logarithms."""
     points = [(math.log(row["size"]), math.log(max(row[key], 1e-6))) for row in rows]
     x, y = (sum(column) / len(points) for column in zip(*points, strict=True))
     return sum((a - x) * (b - y) for a, b in points) / sum((a - x) ** 2 for a, _ in points)

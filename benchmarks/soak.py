@@ -1,12 +1,12 @@
-"""An hour of what goes on in a long use, and connleak's own memory and descriptors through it.
+"""Record connleak's own memory and open descriptors during an hour of use with disturbances.
 
     python benchmarks/soak.py [--seconds 3600]
 
-A shop under load, whose workers are recycled and whose server is restarted, in order or by kill -9, is watched all the
-time by `connleak watch`, its probe by way of `connleak probe --collector`; beside it one Python process makes one run
-after another with `connleak.api.run`. Every five seconds the resident memory and the open descriptors of each are
-written down. Draws docs/soak.svg. The exit code is 0 when all are flat: what the last quarter of the time shows is no
-more than what the second did, by 5 % of the memory and by one descriptor.
+`connleak watch` observes a shop under load, which runs under `connleak probe --collector`. The shop's workers are
+recycled, and its server is restarted or killed with kill -9. Meanwhile a Python process calls `connleak.api.run` in a
+loop. Every five seconds the resident memory and the open descriptors of each process are recorded; docs/soak.svg shows
+them. The exit code is 0 if all are flat: the median of the last quarter exceeds that of the second quarter by at most
+5 % of the memory and one descriptor.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ CHART = ROOT / "docs" / "soak.svg"
 EVERY = 5.0
 PAUSE = (40.0, 150.0)
 """Seconds between two disturbances, at least and at most."""
-MORE = {"memory": 1.05, "descriptors": 1}
+GROWTH = {"memory": 1.05, "descriptors": 1}
+"""The growth that still counts as flat: a factor of the memory, a number of descriptors."""
 SHOP = """
 import os
 from flask import Flask
@@ -78,7 +79,7 @@ def main() -> int:
     given.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = flatness(rows)
     given.chart.write_text(to_svg(chart(rows, found)))
-    lines = told(rows, found)
+    lines = summary(rows, found)
     print("\n".join(lines))
     if given.page:
         write_into(given.page, "soak", "\n".join(f"- {line}" for line in lines))
@@ -86,7 +87,7 @@ def main() -> int:
 
 
 def soak(seconds: float, dice: random.Random) -> list[dict[str, Any]]:
-    """Return {t, who, memory, descriptors, threads} rows, and {t, event} rows of what was done meanwhile."""
+    """Return {t, who, memory, descriptors, threads} rows, and a {t, event} row for each disturbance."""
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
@@ -113,8 +114,8 @@ def soak(seconds: float, dice: random.Random) -> list[dict[str, Any]]:
         stop = threading.Event()
         stack.callback(stop.set)
         for _ in range(2):
-            threading.Thread(target=ask, args=(f"http://127.0.0.1:{web}/", stop), daemon=True).start()
-        watched = {"connleak watch": watch, "connleak probe": probe, "connleak.api.run, again and again": runs}
+            threading.Thread(target=send_requests, args=(f"http://127.0.0.1:{web}/", stop), daemon=True).start()
+        watched = {"connleak watch": watch, "connleak probe": probe, "connleak.api.run in a loop": runs}
         began, due = time.monotonic(), dice.uniform(*PAUSE)
         while (t := time.monotonic() - began) < seconds:
             rows += [row_of(round(t, 1), name, psutil.Process(process.pid)) for name, process in watched.items()]
@@ -127,16 +128,16 @@ def soak(seconds: float, dice: random.Random) -> list[dict[str, Any]]:
         stop.set()
         watch.send_signal(signal.SIGINT)
         watch.wait(60)
-        rows[-1]["watch"] = verdict_of((folder / "watch.log").read_text())
+        rows[-1]["watch"] = outcome_of((folder / "watch.log").read_text())
         rows[-1]["recorded"] = sum(path.stat().st_size for path in (folder / "run").iterdir())
     return rows
 
 
-def verdict_of(said: str) -> str:
-    """Return the outcome in what `connleak watch --json` said beside its progress."""
+def outcome_of(output: str) -> str:
+    """Return the outcome that `connleak watch --json` printed after its progress, or the end of its output."""
     with suppress(ValueError):
-        return str(json.JSONDecoder().raw_decode(said[said.index("{\n") :])[0]["outcome"])
-    return said[-300:]
+        return str(json.JSONDecoder().raw_decode(output[output.index("{\n") :])[0]["outcome"])
+    return output[-300:]
 
 
 def row_of(t: float, name: str, process: psutil.Process) -> dict[str, Any]:
@@ -146,7 +147,7 @@ def row_of(t: float, name: str, process: psutil.Process) -> dict[str, Any]:
 
 
 def disturb(dice: random.Random, server: Postgres, probe: subprocess.Popen[str]) -> str:
-    """Do something to the shop or its server; returns what."""
+    """Disturb the shop or its server; return the name of the disturbance."""
     what = dice.choice(("restart", "kill -9", "new workers", "sessions ended"))
     if what in ("restart", "kill -9"):
         server.stop(signal.SIGINT if what == "restart" else signal.SIGKILL)
@@ -165,8 +166,8 @@ def disturb(dice: random.Random, server: Postgres, probe: subprocess.Popen[str])
     return what
 
 
-def ask(url: str, stop: threading.Event) -> None:
-    """Ask for a page again and again, whatever comes back."""
+def send_requests(url: str, stop: threading.Event) -> None:
+    """Request a page in a loop, and ignore errors."""
     while not stop.wait(0.04):
         with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=5) as answer:
             answer.read()
@@ -195,12 +196,13 @@ def flatness(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 )
                 for begin in (0.25, 0.75)
             )
-            limit = second * MORE["memory"] if key == "memory" else second + MORE["descriptors"]
+            limit = second * GROWTH["memory"] if key == "memory" else second + GROWTH["descriptors"]
             found.append({"who": who, "what": key, "second": second, "last": fourth, "flat": fourth <= limit})
     return found
 
 
-def told(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[str]:
+def summary(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[str]:
+    """Return the result as sentences: the runs and disturbances, then a line per process and figure."""
     events = [row for row in rows if "event" in row]
     end = next(row for row in rows if "runs" in row)
     lines = [f"{end['t'] / 60:.0f} minutes, {len(events)} disturbances; {end['runs']} of {end['all runs']} runs clean; "
@@ -212,24 +214,24 @@ def told(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[str]:
 
 
 def chart(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the chart: memory above, descriptors below, a line for each process, a rule for each disturbance."""
+    """Return the chart: memory above, descriptors below, a line per process, a thin line per disturbance."""
     alt = altair()
     names = list(dict.fromkeys(row["who"] for row in rows if "who" in row))
     lines = [{**row, "t": row["t"] / 60} for row in rows if "who" in row]
     rules = [{"t": row["t"] / 60} for row in rows if "event" in row]
     colour = alt.Color("who:N", title=None, scale=alt.Scale(domain=names, range=["#2a78b5", "#d1622b", "#6b6b6b"]))
     panels = []
-    for key, words in (("memory", "resident memory, MB"), ("descriptors", "open descriptors")):
+    for key, label in (("memory", "resident memory, MB"), ("descriptors", "open descriptors")):
         marks = alt.Chart(alt.Data(values=lines)).mark_line(strokeWidth=1.5, interpolate="step-after").encode(
             x=alt.X("t:Q", title="minutes" if key == "descriptors" else None, axis=alt.Axis(grid=False)),
-            y=alt.Y(f"{key}:Q", title=words, scale=alt.Scale(zero=True)),
+            y=alt.Y(f"{key}:Q", title=label, scale=alt.Scale(zero=True)),
             color=colour,
         )  # fmt: skip
         behind = alt.Chart(alt.Data(values=rules)).mark_rule(color="#c9c9c9", strokeWidth=0.7).encode(x="t:Q")
         panels.append((behind + marks).properties(width=680, height=200))
     flat = all(line["flat"] for line in found)
-    heading = f"connleak's own memory and descriptors through a soak: {'flat' if flat else 'not flat'}"
-    below = f"each thin rule: a restart or a kill -9 of the server, new workers, or all sessions ended ({len(rules)})"
+    heading = f"connleak's own memory and descriptors during a soak test: {'flat' if flat else 'not flat'}"
+    below = f"thin lines: a restart or a kill -9 of the server, new workers, or all sessions terminated ({len(rules)})"
     title = alt.Title(heading, subtitle=[below], anchor="start")
     return dict(
         alt.vconcat(*panels).properties(title=title, padding={"left": 5, "top": 5, "right": 40, "bottom": 5}).to_dict()

@@ -1,9 +1,9 @@
-"""2. The cost of watching a real app: Flask behind gunicorn on PostgreSQL, everything on against everything off.
+"""2. The cost of observing a real app: Flask behind gunicorn on PostgreSQL, with and without connleak.
 
-On is the probe in the app, the collector, and the sampler at ten a second; off is the app alone. Both apps are up on
-one server; short stretches of load go to the one and to the other in turns, the order alternating, and are compared in
-pairs, so that whatever else the machine does meets both. The client is a small asyncio one in a process of its own,
-over kept connections. All of it, harness included, shares the machine's cores.
+"on" is the app with the probe, the collector, and the sampler at ten samples a second; "off" is the app alone. Both
+apps run on one server. Short loads alternate between them and are compared in pairs, so that other activity of the
+machine affects both. The client is a small asyncio program in a separate process with persistent connections. All
+processes, the harness included, share the machine's cores.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLIENTS = 8
 
 
 def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
-    """Yield {pair, way, rate, p50, p99}: requests a second, and milliseconds."""
+    """Yield {pair, way, rate, p50, p99}: the rate in requests a second, the times in milliseconds."""
     pairs, seconds = (200, 1.5) if full else (24, 1.0)
     first = max((row["pair"] for row in have), default=0) + 1
     target = Path(catalog.targets()["missing_remove"].folder)
@@ -56,13 +56,13 @@ def measure(full: bool, have: list[lab.Row]) -> Iterator[lab.Row]:
                     if way == "on"
                     else nullcontext()
                 ):
-                    times = sorted(driver(on if way == "on" else off, seconds))
+                    times = sorted(drive_apart(on if way == "on" else off, seconds))
                 middle, last = statistics.median(times), times[int(0.99 * len(times))]
                 yield {"pair": pair, "way": way, "rate": len(times) / seconds, "p50": 1e3 * middle, "p99": 1e3 * last}
 
 
 def start(supervisor: Supervisor, folder: Path, target: Path, environment: dict[str, str]) -> int:
-    """Start the app and warms it; returns its port."""
+    """Start the app and warm it up; return its port."""
     port = free_port()
     argv = [
         sys.executable, "-m", "gunicorn", "-w", "2", "-k", "gthread", "--threads", "4", "-b", f"127.0.0.1:{port}",
@@ -70,12 +70,12 @@ def start(supervisor: Supervisor, folder: Path, target: Path, environment: dict[
     ]  # fmt: skip
     app = supervisor.start("the app", argv, cwd=target, env={**os.environ, **environment}, log=folder / f"{port}.log")
     wait_until_ready(supervisor, app, lambda: answers(f"http://127.0.0.1:{port}"), 30)
-    driver(port, 2.0)
+    drive_apart(port, 2.0)
     return port
 
 
-def driver(port: int, seconds: float) -> list[float]:
-    """Drive the app from a process of its own, as Locust would."""
+def drive_apart(port: int, seconds: float) -> list[float]:
+    """Send requests to the app from a separate process, as Locust does; return how long each took."""
     argv = [sys.executable, __file__, str(port), str(seconds)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     return list(json.loads(done.stdout))

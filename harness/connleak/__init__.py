@@ -1,6 +1,6 @@
-"""connleak: reproduce database connection leaks under load, name the line that holds them, prove the fix.
+"""connleak: reproduce database connection leaks under load, name the line that holds the connections, prove the fix.
 
-The names of `connleak.api` are those of the package, too; they are imported when they are used.
+The package exports the names of `connleak.api`, and imports them on first use.
 """
 
 from __future__ import annotations

@@ -39,17 +39,17 @@ __all__ = [
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """A finished run: its folder and its verdict."""
+    """The folder and the verdict of a finished run."""
 
     folder: str
     verdict: Verdict
 
 
 def run(options: RunOptions | str, *, out: str | None = None) -> Result:
-    """Run a target (`"missing_remove:buggy"`), or what RunOptions describe, and return the verdict.
+    """Run a target (`"missing_remove:buggy"`), or the target or app of RunOptions, and return the verdict.
 
     RunOptions has the options of `connleak run`, with underscores. The recording is kept in `out`, else in a temporary
-    folder. Raises connleak.Error, with a hint, if the run is not possible.
+    folder. Raise connleak.Error, with a hint, if the run is not possible.
     """
     from connleak.runner.record import record
 
@@ -77,7 +77,9 @@ def compare(
     *arms: str, out: str | None = None, rounds: int = 3, limit: float = 600.0, options: RunOptions | None = None
 ) -> Comparison:
     """Compare variants, run in turn (`"missing_remove:buggy", "fixed"`), or run folders; see docs/comparing.md."""
-    if arms and all(experiment.is_recorded(name) for name in arms):
+    if not arms:
+        raise Error("compare needs variants or run folders", 'connleak.compare("missing_remove")')
+    if all(experiment.is_recorded(name) for name in arms):
         return compare_runs(experiment.read_arms(experiment.named_folders(arms)))
     need_lab("locust", comparing=True)
     leftovers.sweep()
@@ -87,19 +89,19 @@ def compare(
 
 
 def columns(recording: Recording) -> dict[str, list[float]]:
-    """Return a recording's samples as columns: t in seconds, sessions in all and by state, outstanding checkouts."""
-    moves = sorted(
+    """Return a recording's samples as columns: t in seconds, sessions in total and by state, outstanding checkouts."""
+    steps = sorted(
         (event.t, 1 if event.kind == "checkout" else -1)
         for event in recording.events
         if event.kind in ("checkout", "checkin")
     )
     states = sorted({row.state or "hidden" for sample in recording.samples for row in sample.backends})
     found: dict[str, list[float]] = {name: [] for name in ("t", "sessions", *states, "out")}
-    out, moved = 0, 0
+    out, at = 0, 0
     for sample in recording.samples:
-        while moved < len(moves) and moves[moved][0] <= sample.t:
-            out += moves[moved][1]
-            moved += 1
+        while at < len(steps) and steps[at][0] <= sample.t:
+            out += steps[at][1]
+            at += 1
         counts = Counter(row.state or "hidden" for row in sample.backends)
         row = {"t": sample.t, "sessions": len(sample.backends), "out": out}
         for name, value in (*row.items(), *((state, counts[state]) for state in states)):

@@ -42,7 +42,7 @@ SCRIPT = Path(__file__).parent / "render" / "templates" / "locust_tab.js"
 
 
 class Live:
-    """The recording of a Locust run: a child process samples and judges; this object tells it about the load."""
+    """The recording of a Locust run: a child process samples and judges, and is sent the load's start and end."""
 
     def __init__(self, environment: Any, web_ui: Any) -> None:
         self.environment = environment
@@ -88,7 +88,7 @@ class Live:
             self.history.append(moment | by_category(now["states"]))
 
     def finish(self, **_: Any) -> None:
-        """Let the child end and judge the recording; set the exit code and add to Locust's exports."""
+        """Let the child end and judge the recording; set the exit code, and extend Locust's exports."""
         self.send("quit")
         code = self.child.wait()
         try:
@@ -104,7 +104,7 @@ class Live:
         export(self.environment.parsed_options, self, verdict)
 
     def moments(self, most: int) -> list[dict[str, Any]]:
-        """Return the stored moments downsampled to at most `most`: of each interval the one with most sessions."""
+        """Return at most `most` of the stored moments: of each interval, the one with the most sessions."""
         rows = list(self.history)
         size = -(-len(rows) // most) if rows else 1
         return [

@@ -4,9 +4,8 @@
     @pytest.mark.connection_leaks(limit=0)        this test; up to `limit` connections are allowed
     def test_it(connections): connections.out()   the connections that are checked out now
 
-Without one of these the plug-in watches nothing. A connection checked out by a fixture of a wider scope belongs to
-that fixture, and the connection that Django keeps for each thread to Django. Imports only the standard library and
-pytest.
+Without one of these the plug-in does nothing. It ignores the connections that fixtures of a wider scope check out, and
+the one that Django keeps for each thread. It imports only the standard library and pytest.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ class CheckedOut(NamedTuple):
     """Whether only the garbage collector returned it."""
 
     def __str__(self) -> str:
-        what = "a checkout from a pool" if self.source == "pool" else "a connection opened directly"
+        origin = "a checkout from a pool" if self.source == "pool" else "a connection opened directly"
         session = f" (session {self.backend})" if self.backend else ""
         gone = "; only the garbage collector returned it" if self.collected else ""
-        return f"{what}{session}, checked out at {' < '.join(self.sites) or 'a line outside the project'}{gone}"
+        return f"{origin}{session}, checked out at {' < '.join(self.sites) or 'a line outside the project'}{gone}"
 
 
 class Watch:
@@ -61,8 +60,8 @@ class Watch:
 
     def outstanding(self, numbers: set[int]) -> list[CheckedOut]:
         """Return those of the numbered checkouts that have not ended; if there are any, run the garbage collector."""
-        mine = [number for number in numbers if not self.is_kept_by_django(number)]
-        rows = {number: row for number in mine if (row := self.row(number)) is not None}
+        own = [number for number in numbers if not self.is_kept_by_django(number)]
+        rows = {number: row for number in own if (row := self.row(number)) is not None}
         if rows:
             gc.collect()
         out = self.numbers()
@@ -149,8 +148,8 @@ class Connections:
 
     def out(self) -> list[CheckedOut]:
         """Return the connections checked out since the test began and not returned."""
-        taken = self._watch.numbers() - self._before - self._watch.exempt
-        return [row for number in sorted(taken) if (row := self._watch.row(number)) is not None]
+        new = self._watch.numbers() - self._before - self._watch.exempt
+        return [row for number in sorted(new) if (row := self._watch.row(number)) is not None]
 
 
 @pytest.fixture
@@ -199,7 +198,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, A
         if report.outcome == "passed":
             report.outcome = "failed"
             report.longrepr = text
-    watch.exempt |= watch.numbers()  # reported once: not the next test's
+    watch.exempt |= watch.numbers()  # they are reported once, and do not count against the next test
     return report
 
 

@@ -36,6 +36,8 @@ def test_what_is_wrong_is_an_error_with_a_hint(tmp_path: Path) -> None:
         api.run("nothing_such")
     with pytest.raises(Error, match="takes two variants or more"):
         api.compare("missing_remove:fixed")
+    with pytest.raises(Error, match="compare needs variants or run folders"):
+        api.compare()
 
 
 def test_without_the_library_a_frame_says_what_to_install(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line: JSON and nothing else where it is asked for, one sentence and the next command for errors."""
+"""The command line: --json prints JSON only; an error is one sentence and the next command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.plans import plan
     [
         (["run", "missing_remov"], "there is no target 'missing_remov'; did you mean 'missing_remove'?", "list"),
         (["run", "missing_remove:fixd"], "did you mean 'fixed'?", "connleak show missing_remove"),
-        (["run"], "expected a target, --app, or a connleak.toml", "connleak init"),
+        (["run"], "run needs a target, --app, or a connleak.toml", "connleak init"),
         (["run", "missing_remove", "--load", "-3"], "--load is -3: expected a number > 0.0", "connleak run --help"),
         (["run", "missing_remove", "--lod", "3"], "No such option", "connleak run --help"),
         (["judge", "/no/such/folder"], "is not a recording", "connleak judge"),

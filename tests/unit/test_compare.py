@@ -1,4 +1,4 @@
-"""Comparisons of recordings built by hand: what is told apart, what is not, and what the conclusion says."""
+"""Comparisons of recordings built by hand: their differences and their conclusions."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_an_arm_against_itself_shows_no_difference(arm) -> None:
 def test_a_fix_that_is_much_slower_is_worse() -> None:
     found = compare({"buggy": [leaking(seconds=0.02)] * 4, "fixed": [clean(seconds=0.2)] * 4})
     assert (found.outcome, found.exit_code) == ("worse", 1)
-    assert "in p50" in found.conclusion
+    assert "fixed changes p50 by +9" in found.conclusion
 
 
 def test_rounds_that_disagree_are_undecided_and_ask_for_more() -> None:

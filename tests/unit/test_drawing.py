@@ -1,4 +1,4 @@
-"""Pictures are drawn by a process of their own, and whatever becomes of it, it is told and leaves nothing."""
+"""Charts are drawn by a separate process; each of its failures is reported, and none leaves files behind."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def test_the_process_that_draws_ends_with_whoever_asked(folder: Path, number: in
     (child,) = process.children()
     time.sleep(2)  # it has begun
     asking.send_signal(number)
-    said = asking.communicate(timeout=60)[1]
-    assert asking.returncode == code and "Traceback" not in said
+    output = asking.communicate(timeout=60)[1]
+    assert asking.returncode == code and "Traceback" not in output
     _, alive = psutil.wait_procs([child], timeout=30)
     assert not alive
 

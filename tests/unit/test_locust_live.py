@@ -33,6 +33,6 @@ def test_the_verdict_and_the_error_speak_to_no_terminal(tmp_path: Path, whole: b
     if whole:
         (folder / "verdict.json").write_text(json_text(Verdict(outcome="clean", sentence=f"a.py {ESCAPES}")))
     done = subprocess.run([sys.executable, "-c", FINISH, str(folder)], capture_output=True, text=True, check=True)
-    said = done.stdout + done.stderr
-    assert ("CLEAN: a.py" if whole else "cannot be read") in said
-    assert not set(ESCAPES[:1] + ESCAPES[-1]) & set(said), ascii(said)
+    output = done.stdout + done.stderr
+    assert ("CLEAN: a.py" if whole else "cannot be read") in output
+    assert not set(ESCAPES[:1] + ESCAPES[-1]) & set(output), ascii(output)

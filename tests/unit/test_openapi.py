@@ -1,4 +1,4 @@
-"""OpenAPI documents of any making: what is asked stays the app's own, and reading one takes a bounded effort."""
+"""OpenAPI documents: for any document, requests go to the app only, and the work is bounded."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_path_that_names_a_host_is_refused(text: str) -> None:
 
 
 def sent(text: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str | None]]:
-    """Returns (method, path, body) of what a made locustfile asks for, with a Locust that only takes note."""
+    """Return (method, path, body) of the requests of a generated locustfile, run with a fake Locust."""
     found = []
 
     class Client:
@@ -132,7 +132,7 @@ def sent(text: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str
 
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, str, str | None]]]:
-    """Returns what the load of a plan asks for, as `record` makes it, with the load's own variables."""
+    """Return the requests of a plan's load, as `record` generates it, with the load's variables."""
 
     def start(**changes: Any) -> list[tuple[str, str, str | None]]:
         made = locustfile_of(plan(**changes), tmp_path, lambda *_: None)
@@ -151,9 +151,9 @@ def test_a_document_has_no_variable_of_the_environment_sent(started, tmp_path: P
     found["paths"]["/${MY_SECRET_KEY}"] = found["paths"]["/0"]
     path = tmp_path / "openapi.json"
     path.write_text(json.dumps(found))
-    asked = started(openapi=str(path))
-    assert [body for _, _, body in asked] == [json.dumps(words)] * 2
-    assert "s3cret" not in json.dumps(asked)
+    requests = started(openapi=str(path))
+    assert [body for _, _, body in requests] == [json.dumps(words)] * 2
+    assert "s3cret" not in json.dumps(requests)
 
 
 def test_ones_own_paths_have_their_variables_and_their_secrets_filled_in(started, monkeypatch) -> None:
@@ -267,7 +267,7 @@ def test_a_document_is_not_fetched_from_another_host(location: str) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [(replying(302, Location="/again"), "redirects more than"), (replying(404), "the answer is 404")],
+    [(replying(302, Location="/again"), "redirects more than"), (replying(404), "the response has status 404")],
 )
 def test_an_answer_that_is_no_document_says_so(answer: Callable[..., None], words: str) -> None:
     with server(answer) as url, pytest.raises(Error, match=words) as caught:

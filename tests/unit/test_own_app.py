@@ -1,4 +1,4 @@
-"""An app of one's own: what is asked of it, how it learns of the database, and what is refused."""
+"""The user's own app: its requests, its database address, and the options that are refused."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_the_made_locustfile_is_stock_python_and_holds_no_header() -> None:
     requests = (parse_request('POST /a"b {"x": "\'"} *2'), parse_request("/c"))
     text = render(requests, "locustfile.py", "--request", ())
     tree = ast.parse(text)
-    (asked,) = [n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "REQUESTS"]
-    assert ast.literal_eval(asked) == [("POST", '/a"b', '{"x": "\'"}', '/a"b', 2), ("GET", "/c", None, "/c", 1)]
+    (requests,) = [n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "REQUESTS"]
+    assert ast.literal_eval(requests) == [("POST", '/a"b', '{"x": "\'"}', '/a"b', 2), ("GET", "/c", None, "/c", 1)]
     assert "REQUEST_HEADERS" in text and "connleak import" not in text
 
 

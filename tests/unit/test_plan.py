@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from connleak.plan import catalog
 from connleak.plan.addresses import hosts_of, parse_conninfo, parse_host_port
 from connleak.plan.options import RunOptions
 from connleak.plan.resolve import resolve
+from connleak.plan.watch import WatchOptions, watch_plan
 from connleak.processes.app import refuse_port_in_use
 from connleak.processes.hosts import is_loopback, refuse_remote
 
@@ -76,6 +78,23 @@ def test_a_target_without_variant_is_buggy_and_a_control_where_there_is_no_bug()
 )
 def test_an_option_that_makes_no_sense_is_refused_with_its_value(options: dict, words: str) -> None:
     assert words in refused(**options).message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seconds": -3.0}, "--for is -3: expected a number of seconds > 0"),
+        ({"seconds": 0.0}, "--for is 0: expected a number of seconds > 0"),
+        ({"window": math.inf}, "--window is inf: expected a number of seconds > 0"),
+        ({"every": math.nan}, "--every is nan: expected a number of seconds > 0"),
+        ({"max_idle": -1}, "--max-idle is -1: expected a whole number >= 0"),
+    ],
+)
+def test_a_watch_with_an_invalid_value_is_refused(options: dict, message: str) -> None:
+    values = {"address": "postgresql://127.0.0.1/shop", "window": 60.0, "every": 1.0, **options}
+    with pytest.raises(Error) as raised:
+        watch_plan(WatchOptions(**values))
+    assert raised.value.message == message
 
 
 def test_an_app_of_ones_own_becomes_a_plan(tmp_path: Path) -> None:

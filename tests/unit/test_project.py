@@ -1,4 +1,4 @@
-"""A project's own file, and the first guess at it."""
+"""The project file, and the one that `connleak init` writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pytest plug-in on suites of its own: it fails exactly the tests that leak, and names their lines."""
+"""The pytest plug-in on generated suites: it fails exactly the tests that leak, and names their lines."""
 
 from __future__ import annotations
 
@@ -138,8 +138,8 @@ def test_exactly_the_leaking_tests_fail_each_with_its_line(suite: Path) -> None:
     assert "only the garbage collector returned it" in done.stdout
     assert "the test left 2 connections behind (limit 1)" in done.stdout
     root = ElementTree.parse(suite / "out.xml").getroot()
-    told = {case.get("name") for case in root.iter("testcase") for p in case.iter("property") if p.get("name")}
-    assert told == LEAKING
+    reported = {case.get("name") for case in root.iter("testcase") for p in case.iter("property") if p.get("name")}
+    assert reported == LEAKING
     assert re.search(r"6 leaked", done.stdout) and "1 failed" in done.stdout
 
 

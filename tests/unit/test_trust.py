@@ -1,4 +1,4 @@
-"""Whose project file is run: the user's own."""
+"""Only the user's own project files are run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RAN = "touch ran; sleep 60"
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that every user may enter, with a project file of ours in it and a folder inside."""
+    """A folder that every user may enter, with a project file of the current user and a folder in it."""
     found = Path(tempfile.mkdtemp(prefix="connleak-trust-"))
     found.chmod(0o755)
     (found / "connleak.toml").write_text(
@@ -28,7 +28,7 @@ def folder() -> Iterator[Path]:
     )
     (found / "connleak.toml").chmod(0o644)
     (found / "inside").mkdir()
-    (found / "inside").chmod(0o755)  # whatever the umask
+    (found / "inside").chmod(0o755)  # independent of the umask
     yield found
     shutil.rmtree(found)
 

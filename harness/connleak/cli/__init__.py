@@ -1,1 +1,1 @@
-"""The commands: one module each, with their options and what they print."""
+"""The commands: one module each, with its options and output."""

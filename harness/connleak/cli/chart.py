@@ -14,7 +14,7 @@ from connleak.runner import chart_process, report
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(list(report.CHARTS)))
+@click.argument("kind", type=click.Choice(list(report.CHARTS)), metavar="KIND")
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
 @options.out("KIND.svg in the first FOLDER", "An .svg, .png or .html file", "FILE")
 @click.option(
@@ -23,8 +23,10 @@ from connleak.runner import chart_process, report
 def chart(kind: str, folders: tuple[str, ...], out: str | None, theme: str) -> None:
     """Draw one chart of recordings.
 
+    KIND is one of:
+
     \b
-    growth      sessions over time, stacked by state, with limits and the request rate
+    growth      sessions over time by state, with limits and the request rate
     lifelines   a bar for each session, from connect to disconnect
     ages        a heat map of the ages of outstanding checkouts
     sides       the server's count of sessions beside the app's

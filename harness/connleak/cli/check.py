@@ -32,7 +32,7 @@ def check(given: dict[str, Any], strict: bool, out: str | None, form: str) -> No
     annotations, too. Relative paths are relative to the current directory; in connleak.toml, to that file.
     """
     suppressed = project_file.suppressions(Path.cwd())
-    plan, secrets = resolve(with_project_file(given))
+    plan, secrets = resolve(with_project_file(given, "check needs"))
     folder, recording, verdict = run_once(plan, secrets, out)
     passed = suppressions.gate(verdict, suppressed, datetime.date.today())
     runs = [(recording, passed.verdict)]
@@ -40,8 +40,8 @@ def check(given: dict[str, Any], strict: bool, out: str | None, form: str) -> No
     for name, format_ in (("junit.xml", "junit"), ("connleak.sarif", "sarif")):
         folders.write(folder / name, report.in_format(format_, runs, [folder], strict))
     show_verdicts(form, runs, [folder], strict)
-    for style, words in suppressions.summary(passed):
-        err.print(escaped(words), style=style)
+    for style, line in suppressions.summary(passed):
+        err.print(escaped(line), style=style)
     annotate_github(runs, folder)
     draw_after(
         lambda: chart_process.draw_run(folder), f"report: {folder}/report.html   junit: {folder}/junit.xml", form

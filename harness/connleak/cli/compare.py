@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from connleak.runner.report import Judged
 
 EXIT_CODES = """
-Exit codes: 0 the last one is fixed and no worse, 1 not fixed or worse, 2 wrong usage, 3 undecided.
+Exit codes: 0 the last one is fixed and no worse, 1 not fixed or worse, 2 wrong usage, 3 undecided, 4 could not run.
 """
 
 
@@ -41,11 +41,11 @@ Exit codes: 0 the last one is fixed and no worse, 1 not fixed or worse, 2 wrong 
 @click.option("--git-ref", "refs", multiple=True, metavar="REF", panel="Comparison",
               help="With --app: a revision of its repository. Repeatable.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, metavar="N", panel="Comparison",
-              help="Least number of runs of each.")  # fmt: skip
+              help="Least number of rounds; a round is one run of each.")  # fmt: skip
 @click.option("--limit", type=float, default=600, show_default=True, metavar="SECONDS", panel="Comparison",
-              help="Add rounds until the result is clear, or until this time is over.")  # fmt: skip
+              help="Add rounds until the result is clear or this time is over.")  # fmt: skip
 @click.option("--allow-unlike", is_flag=True, panel="Comparison",
-              help="Compare runs that were made with different loads or on different machines, too.")  # fmt: skip
+              help="Compare runs even if their loads or machines differ.")  # fmt: skip
 @options.out("reports/<time>-compare-<name>", "Folder of the runs and the report")
 @options.comparison_format
 def compare(

@@ -23,12 +23,12 @@ from connleak.runner.signals import terminating
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Runs per variant.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Concurrent runs.")
 @options.out("reports/<time>-corpus", "Folder of the runs and the table")
-@click.option("--second-try", is_flag=True, help="Run each failed variant once more, and list it as such.")
+@click.option("--second-try", is_flag=True, help="Run each variant that did not match once more, and mark it.")
 @click.option("--since", metavar="REV", help="Only variants whose files changed since this revision, and those of "
               "--draw.")  # fmt: skip
 @click.option("--draw", type=click.IntRange(0), metavar="N", help="With --since: N further variants, selected by the "
               "commit's hash.")  # fmt: skip
-@click.option("--prepare", is_flag=True, help="Only create the environments, and list what this machine lacks.")
+@click.option("--prepare", is_flag=True, help="Run nothing: create the environments, and list the missing programs.")
 @options.as_json
 def corpus(
     expression: str,
@@ -41,7 +41,7 @@ def corpus(
     prepare: bool,
     as_json: bool,
 ) -> None:
-    """Run every variant of every target, and compare each with the verdict, kinds and line that its target declares.
+    """Run every variant of every target, and compare the verdict, its kinds and its line with those declared.
 
     Writes corpus.json and corpus.md. Exit code: 0 if all match, 4 if --prepare finds something missing, else 1.
     """
@@ -59,10 +59,10 @@ def corpus(
     def report(row: grading.Graded) -> None:
         nonlocal done
         done += 1
-        words = "; ".join(row.problems).splitlines()[0] if row.problems else f"{row.outcome}, as declared"
+        result = "; ".join(row.problems).splitlines()[0] if row.problems else f"{row.outcome}, as declared"
         style = "red" if row.problems else "green"
         name = f"{row.target}:{row.variant}"
-        err.print(f"{done:>3} of {total}  {name:<45} [{style}]{escaped(words)}[/]  {row.seconds:.0f} s")
+        err.print(f"{done:>3} of {total}  {name:<45} [{style}]{escaped(result)}[/]  {row.seconds:.0f} s")
 
     with terminating():
         graded = grading.run_corpus(pairs, repeat, jobs, folder, report)
@@ -93,13 +93,13 @@ def selected(expression: str, since: str | None, draw: int | None) -> list[tuple
     if not left:
         raise Error(f"no variant changed since {since}", f"connleak corpus --since {since} --draw 60")
     changed = sum(selection.is_affected(*pair, files) for pair in pairs)
-    words = f"{changed} variants changed since {since}; {len(left) - changed} others were drawn by {head[:12]}"
-    err.print(words, highlight=False)
+    text = f"{changed} variants changed since {since}; {len(left) - changed} others were drawn by {head[:12]}"
+    err.print(text, highlight=False)
     return left
 
 
 def prepared(wanted: list[tuple[Target, Variant]], jobs: int) -> int:
-    """Create what the variants need, and list what is missing; return the exit code."""
+    """Create the environments of the variants, and list what is missing; return the exit code."""
     from connleak.corpus import prerequisites
 
     def report(need: prerequisites.Prerequisite) -> None:

@@ -11,7 +11,7 @@ from connleak.runner import report
 
 
 @click.command("diagnose")
-@click.argument("source", default="reports/latest", metavar="FOLDER|URL")
+@click.argument("source", default="reports/latest", metavar="[FOLDER|URL]")
 @click.option("--for", "seconds", type=float, default=35, show_default=True, metavar="SECONDS",
               help="How long to watch a URL.")  # fmt: skip
 @options.table_options("Options", allow_remote="")
@@ -19,7 +19,7 @@ from connleak.runner import report
 def diagnose(source: str, seconds: float, allow_remote: tuple[str, ...], as_json: bool) -> None:
     """Compare a recording with the known bugs: which it resembles, the evidence for and against, and the known fixes.
 
-    The recording is in FOLDER, or is made by watching the database at URL.
+    The recording is read from FOLDER (default: reports/latest), or made by watching the database at URL.
     """
     from connleak.corpus import diagnose
 

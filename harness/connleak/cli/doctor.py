@@ -44,7 +44,7 @@ class Row(Struct, frozen=True):
 
 
 @click.command()
-@click.option("--clean", is_flag=True, help="First remove what killed runs left behind, as the start of a run does.")
+@click.option("--clean", is_flag=True, help="First remove processes, databases and files that killed runs left.")
 @options.as_json
 def doctor(clean: bool, as_json: bool) -> None:
     """List what is installed, what is missing, and how to install it."""

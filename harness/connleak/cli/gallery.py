@@ -14,22 +14,24 @@ from connleak.runner.signals import terminating
 
 
 @click.command()
-@click.option("--record", "anew", is_flag=True, help="Record the variants again first (all of them: half an hour).")
+@click.option("--record", "record_again", is_flag=True, help="First record the variants again (half an hour for all).")
 @click.option("-k", "expression", default="", metavar="WORDS", help="With --record: only variants that contain one of "
               "these words.")  # fmt: skip
-@click.option("--from", "source", metavar="DIR", help="With --record: take the runs of this corpus folder instead.")
+@click.option(
+    "--from", "source", metavar="DIR", help="With --record: use this corpus folder's runs instead of new ones."
+)
 @click.option("--out", "folder", default="reports/gallery", show_default=True, metavar="DIR",
               help="The gallery's folder.")  # fmt: skip
-def gallery(anew: bool, expression: str, source: str | None, folder: str) -> None:
+def gallery(record_again: bool, expression: str, source: str | None, folder: str) -> None:
     """Draw the field guide to connection leaks from the stored recordings of the targets.
 
     Writes a chart per target, README.md, index.html and gallery.json; the same recordings give the same files.
     """
-    need_lab("locust" if anew and not source else "none")
+    need_lab("locust" if record_again and not source else "none")
     from connleak.corpus import gallery
 
     place = Path(folder)
-    if anew:
+    if record_again:
         record(expression, place, source)
     with err.status("drawing") as status:
         gallery.render(place, lambda name: status.update(f"drawing {name}"))

@@ -1,4 +1,4 @@
-"""The command group: commands are imported when they are used; an expected error is a message and the next command."""
+"""The command group: imports a command on first use, and prints an expected error with the next command."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ from connleak.runner import holders as holder_tables
 def holders(folder: str, at: str | None, as_json: bool) -> None:
     """Show which thread or task holds which server session, since when, and at which line it was checked out.
 
-    FOLDER is that of a run, a watch or a probe: of the running app if it still runs, else of the recording.
+    FOLDER belongs to a run, a watch or a probe; default: reports/latest. While the app runs, it reports the table;
+    afterwards, the table is read from the recording.
     """
     table = holder_tables.table(follow_link(folder), at)
     if as_json:

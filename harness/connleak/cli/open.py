@@ -28,7 +28,7 @@ def open_(run: str | None, only_print: bool) -> None:
 
 
 def index() -> Path:
-    """Return the index of all runs, written anew."""
+    """Write the index of all runs again; return its path."""
     if not REPORTS.is_dir():
         raise Error("there are no runs in this directory: it has no folder reports/", "connleak run missing_remove")
     return write_index(REPORTS)

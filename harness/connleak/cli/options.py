@@ -63,17 +63,17 @@ def click_option(field: Field, panel: str = "", help: str = "") -> Decorator:
     if field.option.former_name:
         names.append("--" + field.option.former_name)
     kind, default = base_type(field.hint), field.default
-    repeated, words = kind in (tuple, dict), choices(field.hint)
+    repeated, allowed = kind in (tuple, dict), choices(field.hint)
     return click.option(
         *names,
         field.name,
-        type=click.Choice(words) if words else None if repeated else kind,
+        type=click.Choice(allowed) if allowed else None if repeated else kind,
         is_flag=kind is bool,
         multiple=repeated,
         default=None if repeated else default,
         show_default=not repeated and bool(default),
         metavar=field.option.metavar or None,
-        help=(help or field.option.help) + (one_of(words) if words and field.option.metavar else ""),
+        help=(help or field.option.help) + (one_of(allowed) if allowed and field.option.metavar else ""),
         panel=panel or field.option.group,
     )
 
@@ -94,15 +94,15 @@ def base_type(hint: Any) -> Any:
 
 
 def parsed(field: Field, value: Any) -> Any:
-    """Return the value of an option that the command line sets; a table from its NAME=VALUE words."""
+    """Return the value of an option that the command line sets; its NAME=VALUE arguments as a table."""
     return dict(pairs(field, value)) if base_type(field.hint) is dict else value
 
 
-def pairs(field: Field, words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Yield name and value of each word; raise Error, without the word, which may be secret, if it has no name."""
+def pairs(field: Field, arguments: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the name and value of each argument; raise Error without the argument, which may be secret."""
     separator = field.option.separator
-    for word in words:
-        name, found, value = word.partition(separator)
+    for argument in arguments:
+        name, found, value = argument.partition(separator)
         if not found or not name.strip():
             raise Error(
                 f"{field.flag}: expected {field.option.metavar}",
@@ -119,16 +119,16 @@ def command_line() -> tuple[str, ...]:
     return tuple(redact_argv(sys.argv[1:]))
 
 
-strict = click.option("--strict", is_flag=True, help="Exit with 1 for strained, too.", panel=JUDGING)
+strict = click.option("--strict", is_flag=True, help="Exit with 1 if the verdict is strained, too.", panel=JUDGING)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.", panel=OUTPUT)
 
 
-def out(default: str, what: str = "The run's folder", metavar: str = "DIR") -> Decorator:
+def out(default: str, meaning: str = "The run's folder", metavar: str = "DIR") -> Decorator:
     """Add --out."""
-    return click.option("--out", metavar=metavar, help=f"{what}; default: {default}.", panel=OUTPUT)
+    return click.option("--out", metavar=metavar, help=f"{meaning}; default: {default}.", panel=OUTPUT)
 
 
-def formats(names: tuple[str, ...], what: str) -> Decorator:
+def formats(names: tuple[str, ...], meaning: str) -> Decorator:
     """Add --format with these formats, and --json as its short form."""
     choice = click.option(
         "--format",
@@ -137,7 +137,7 @@ def formats(names: tuple[str, ...], what: str) -> Decorator:
         metavar="FORMAT",
         default="text",
         show_default=True,
-        help=f"{what} on stdout; progress goes to stderr.{one_of(names)}",
+        help=f"{meaning} on stdout; progress goes to stderr.{one_of(names)}",
         panel=OUTPUT,
     )
     short = click.option("--json", "form", flag_value="json", help="Short for --format json.", panel=OUTPUT)

@@ -36,7 +36,7 @@ def exit_codes() -> str:
         codes.setdefault(row.exit_code, []).append(outcome)
     meanings = {code: " or ".join(names) for code, names in codes.items()}
     meanings |= {2: "wrong usage", COULD_NOT_RUN: "could not run"}
-    listed = ", ".join(f"{code} {words}" for code, words in sorted(meanings.items()))
+    listed = ", ".join(f"{code} {meaning}" for code, meaning in sorted(meanings.items()))
     return f"Exit codes: {listed}. --strict: 1 for strained. --expect OUTCOME: 0 for that outcome, else 1."
 
 
@@ -49,16 +49,16 @@ def fail(message: str, hint: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def escaped(words: str) -> str:
+def escaped(text: str) -> str:
     """Return text that rich prints as it is, brackets included."""
-    return escape(harmless(words))
+    return escape(harmless(text))
 
 
 def sweep() -> None:
     """Remove and list what killed runs left behind; every command that starts processes calls this first."""
-    words = leftovers.describe_sweep(leftovers.sweep())
-    if words:
-        err.print(escaped(words), style="dim")
+    removed = leftovers.describe_sweep(leftovers.sweep())
+    if removed:
+        err.print(escaped(removed), style="dim")
 
 
 @contextlib.contextmanager
@@ -67,8 +67,8 @@ def warn_if_incomplete(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, Error) as error:
-        why = error.message if isinstance(error, Error) else error.strerror
-        warn(Error(f"the report in {folder} is incomplete: {why}", f"connleak render {folder}, once it is writable"))
+        reason = error.message if isinstance(error, Error) else error.strerror
+        warn(Error(f"the report in {folder} is incomplete: {reason}", f"connleak render {folder}, once it is writable"))
 
 
 def draw_after(draw: Callable[[], Error | None], shown: str, form: str) -> None:
@@ -137,6 +137,6 @@ def print_table(table: Table) -> None:
     wide.print(table)
 
 
-def print_rich(what: RenderableType) -> None:
-    """Print text or a table for a person."""
-    Console(emoji=False, highlight=False, soft_wrap=True).print(what)
+def print_rich(content: RenderableType) -> None:
+    """Print styled text or a table, not wrapped."""
+    Console(emoji=False, highlight=False, soft_wrap=True).print(content)

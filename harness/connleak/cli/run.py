@@ -1,4 +1,4 @@
-"""`connleak run`, and what `check` shares with it."""
+"""`connleak run`, and the steps that `check` shares with it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run(target: str | None, given: dict[str, Any], strict: bool, out: str | None
     """
     given["target"] = target
     named = target or given.get("app") or given.get("listen")
-    plan, secrets = resolve(RunOptions(**given) if named else with_project_file(given))
+    plan, secrets = resolve(RunOptions(**given) if named else with_project_file(given, "run needs a target, --app, or"))
     folder, recording, verdict = run_once(plan, secrets, out)
     runs = [(recording, verdict)]
     show_verdicts(form, runs, [folder], strict)
@@ -63,14 +63,14 @@ def run(target: str | None, given: dict[str, Any], strict: bool, out: str | None
     sys.exit(exit_code(verdict.outcome, plan.expect, strict))
 
 
-def with_project_file(given: dict[str, Any]) -> RunOptions:
-    """Return the options of the project's file, with those that the command line sets in their place."""
+def with_project_file(given: dict[str, Any], needs: str) -> RunOptions:
+    """Return the options of the project's file, overridden by those of the command line.
+
+    `needs` begins the message of the error that is raised if there is no such file.
+    """
     found = project_file.read(Path.cwd())
     if found is None:
-        raise Error(
-            "expected a target, --app, or a connleak.toml in this directory or above it",
-            "connleak init, or: connleak list",
-        )
+        raise Error(f"{needs} a connleak.toml in this directory or above it", "connleak init, or: connleak list")
     path, chosen = found
     commands = list(trust.commands_of(chosen))
     new = trust.show_first_time(path, commands)

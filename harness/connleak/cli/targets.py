@@ -20,7 +20,7 @@ from connleak.plan.catalog import difference, lesson
 
 @click.command("list")
 @options.as_json
-@click.option("--markdown", is_flag=True, help="Print the index page of targets/.")
+@click.option("--markdown", is_flag=True, help="Print the index page of targets/ in Markdown.")
 def list_(as_json: bool, markdown: bool) -> None:
     """List the targets: small apps with a known bug, and fixes for it."""
     targets = list(catalog.targets().values())
@@ -43,13 +43,13 @@ def show(target: str) -> None:
 @click.command("new-target")
 @click.argument("name")
 def new_target(name: str) -> None:
-    """Write a target NAME that runs; docs/how-to-add-a-target.md continues from there."""
+    """Create the target NAME from a template that runs; docs/how-to-add-a-target.md describes the next steps."""
     folder = write_target(catalog.corpus() / "targets", name)
     click.echo(f"{folder}\n  next: connleak run {name}")
 
 
 def row_of(target: Target) -> dict[str, object]:
-    """Return what `list --json` prints of a target."""
+    """Return a target as `list --json` prints it."""
     variants = {name: {"expect": variant.expect, "kinds": variant.kinds} for name, variant in target.variants.items()}
     return {
         "name": target.name,
@@ -82,7 +82,7 @@ def index_page(targets: list[Target]) -> str:
         f"{len(targets)} stories, {sum(len(target.variants) for target in targets)} variants. Written by"
         " `connleak list --markdown > targets/README.md`; each is run by `connleak run TARGET:VARIANT`.",
         "",
-        "| target | what people see | variants and their verdicts |",
+        "| target | symptom | variants and their verdicts |",
         "|---|---|---|",
     ]
     for target in targets:

@@ -78,8 +78,8 @@ def watch(
 ) -> None:
     """Watch the sessions of a live PostgreSQL or MySQL at URL, and judge whether they leak.
 
-    No load is generated and nothing is changed: one connection, read-only. Without URL, DATABASE_URL is used, which
-    keeps the password off the command line. Ctrl-C ends the recording with a verdict.
+    connleak generates no load and changes nothing: it opens one read-only connection. Without URL, it uses the
+    variable DATABASE_URL, which keeps the password off the command line. Ctrl-C ends the recording with a verdict.
     """
     address = url or os.environ.get("DATABASE_URL", "")
     if not address:
@@ -95,7 +95,7 @@ def watch(
         argv=options.command_line(),
         follow=bool(follow),
         users=users,
-        seconds=seconds or 0.0,
+        seconds=seconds,
         until_leak=until_leak,
     )
     plan, secrets = watch_plan(chosen)
@@ -144,7 +144,7 @@ def record_watched(plan: Plan, secrets: Secrets, folder: Path) -> None:
 
 
 def record_followed(plan: Plan, secrets: Secrets, folder: Path) -> None:
-    """Record a load that another process generates; it reads what happens as lines of JSON."""
+    """Record a load that another process generates; send it the moments as lines of JSON."""
     from connleak.runner.parts import Callbacks
     from connleak.runner.record import record
 

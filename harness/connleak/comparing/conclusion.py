@@ -1,4 +1,4 @@
-"""The comparison in words: what each arm does relative to the first, and which fix works."""
+"""The comparison as sentences: the result of each arm relative to the first, and which fix works."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def describe_failure(arm: Arm) -> str:
     unreturned = arm.figures["left"].mean if "left" in arm.figures else 0
     if not unreturned and not (arm.rate and arm.rate.value):
         return f"has faults ({', '.join(arm.kinds)})" + (f" at {arm.site}" if arm.site else "")
-    words = f"does not return {sessions(unreturned)}"
+    text = f"does not return {sessions(unreturned)}"
     if arm.bounded_by:
-        words += f" (bounded by {arm.bounded_by})"
+        text += f" (bounded by {arm.bounded_by})"
     elif arm.rate and arm.rate.value:
-        words += f", {format_rate(arm.rate)}"
-    return words + (f", checked out at {arm.site}" if arm.site else "")
+        text += f", {format_rate(arm.rate)}"
+    return text + (f", checked out at {arm.site}" if arm.site else "")
 
 
 def sessions(count: float) -> str:
@@ -139,7 +139,9 @@ def costs(working: list[Arm], effects: list[Effect]) -> str:
     prices = []
     for arm in working:
         worse = [effect for effect in effects if effect.arm == arm.name and effect.worse and effect.metric in COSTS]
-        prices += [f"{arm.name} costs {change(effect)} in {COSTS[effect.metric]}" for effect in worse]
+        if worse:
+            changes = format_list([f"{COSTS[effect.metric]} by {change(effect)}" for effect in worse])
+            prices.append(f"{arm.name} changes {changes}")
         if arm.kinds:
             prices.append(f"{arm.name} is strained ({', '.join(arm.kinds)})")
     names = {arm.name for arm in working}

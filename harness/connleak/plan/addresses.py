@@ -57,9 +57,9 @@ def parse_conninfo(address: str) -> dict[str, str]:
 
     from connleak.databases.postgres.libpq import EXAMPLE
 
-    scheme, separator, rest = address.partition("://")
+    scheme, separator, remainder = address.partition("://")
     if separator:
-        address = f"{scheme.partition('+')[0]}://{rest}"
+        address = f"{scheme.partition('+')[0]}://{remainder}"
     try:
         return {name: str(value) for name, value in conninfo_to_dict(address).items()}
     except psycopg.Error as error:

@@ -135,8 +135,8 @@ def fill_in(text: str, option: str) -> str:
     return expand_references(text, os.environ)
 
 
-def secret_words(options: RunOptions) -> tuple[str, ...]:
-    """Return the secrets in the options: what looks like one, and the values of ${NAME} references."""
+def secret_values_of(options: RunOptions) -> tuple[str, ...]:
+    """Return the secrets in the options: values that look like one, and those of ${NAME} references."""
     pairs = [f"{name}={value}" for name, value in options.env.items()]
     pairs += [f"{name}: {value}" for name, value in options.header.items()]
     typed = [options.app or "", options.url or "", options.openapi or "", *options.setup, *options.request, *pairs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def with_inherited_keys(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def problems(target: Target) -> Iterator[str]:
-    """Yield what is wrong in a target although each of its values is of the right type."""
+    """Yield the errors of a target whose values are all of the right type."""
     if not target.variants:
         yield "[variants] is empty; it takes at least one variant with `expect`"
     for name, variant in target.variants.items():
@@ -118,9 +118,9 @@ def scenario(name: str) -> Path:
     return path
 
 
-def nearest(name: str, names: object) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the most similar name, or an empty string."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)  # type: ignore[call-overload]
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
@@ -135,7 +135,7 @@ def lesson(target: Target) -> tuple[Variant, Variant] | None:
 def difference(folder: Path, before: Variant, after: Variant) -> str:
     """Return the unified diff of two variants' files; of one file, the difference of how it runs."""
     if before.module != after.module:
-        return diff(folder / f"{before.module}.py", folder / f"{after.module}.py")
+        return unified_diff(folder / f"{before.module}.py", folder / f"{after.module}.py")
     old, new = (
         [f"{variant.name}:", *variant.requirements, f"Python {variant.python or 'of connleak'}", variant.serve]
         for variant in (before, after)
@@ -143,6 +143,7 @@ def difference(folder: Path, before: Variant, after: Variant) -> str:
     return "\n".join(line for line in difflib.ndiff(old, new) if not line.startswith("?"))
 
 
-def diff(before: Path, after: Path) -> str:
+def unified_diff(before: Path, after: Path) -> str:
+    """Return the unified diff of two files."""
     old, new = (path.read_text(encoding="utf-8").splitlines() for path in (before, after))
     return "\n".join(difflib.unified_diff(old, new, before.name, after.name, lineterm=""))

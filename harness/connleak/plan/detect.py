@@ -29,14 +29,14 @@ def detect(folder: Path, port: int) -> DetectedApp | None:
     """Return the Django, FastAPI or Flask app in a folder, detected by its files; None if there is none."""
     python = next((name for name in (".venv", "venv") if (folder / name / "bin" / "python").is_file()), "")
     has = {path.name for path in (folder / python / "bin").iterdir()} if python else set()
-    bare = bool(python) and "gunicorn" not in has
+    no_gunicorn = bool(python) and "gunicorn" not in has
     if (folder / "manage.py").is_file():
         wsgi = next((path for path in sources(folder) if path.name == "wsgi.py"), None)
         if wsgi is not None:
             served = f"gunicorn -w 2 --threads 4 -b 127.0.0.1:{port} {module_of(wsgi, folder)}"
             plain = f"python manage.py runserver --noreload 127.0.0.1:{port}"
             setup = ("python manage.py migrate",)
-            app = plain if bare else served
+            app = plain if no_gunicorn else served
             return DetectedApp(framework="Django", where="manage.py", app=app, setup=setup, python=python)
     for path in sources(folder):
         for name, framework in apps_in(path):
@@ -46,7 +46,7 @@ def detect(folder: Path, port: int) -> DetectedApp | None:
                 app, document = f"uvicorn {module} --port {port}", f"http://127.0.0.1:{port}/openapi.json"
                 return DetectedApp(framework=framework, where=where, app=app, openapi=document, python=python)
             served = f"gunicorn -w 2 --threads 4 -b 127.0.0.1:{port} {module}"
-            app = f"python -m flask --app {module} run --port {port}" if bare else served
+            app = f"python -m flask --app {module} run --port {port}" if no_gunicorn else served
             return DetectedApp(framework=framework, where=where, app=app, python=python)
     return None
 

@@ -80,7 +80,7 @@ PLAIN = {
 
 
 def expectation(error: msgspec.ValidationError, field: Field, value: object) -> str:
-    """Return what was expected of an option instead of a value."""
+    """Return the end of an error message: the expectation that an option's value does not meet."""
     words = choices(field.hint)
     if words:
         return f"choose from {', '.join(words)}{nearest(str(value), words)}"

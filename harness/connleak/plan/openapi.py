@@ -48,7 +48,7 @@ class Budget:
 
     def __init__(self) -> None:
         self.values = 0
-        self.room = 0
+        self.characters = 0
         """Characters that the current example may still have."""
         self.text = ALL_TEXT
         self.cut: Counter[str] = Counter()
@@ -58,13 +58,13 @@ class Budget:
 
     def begin(self) -> None:
         """Start the next example."""
-        self.values, self.room = VALUES, LONGEST_BODY
+        self.values, self.characters = VALUES, LONGEST_BODY
 
     def value(self, name: str = "") -> bool:
         """Spend one value of the current example, and the characters of its name; return False if none is left."""
         self.values -= 1
-        self.room -= len(name)
-        if self.values >= 0 and self.room >= 0:
+        self.characters -= len(name)
+        if self.values >= 0 and self.characters >= 0:
             return True
         self.cut[f"examples were cut after {VALUES} values or {LONGEST_BODY} characters"] = 1
         return False
@@ -76,14 +76,14 @@ class Budget:
         if self.text >= 0 and id(value) not in self._sizes:  # many references may lead to the same value
             self._sizes[id(value)] = size = len(json.dumps(value))
             self.text -= size
-        self.room -= self._sizes.get(id(value), LONGEST_BODY + 1)
+        self.characters -= self._sizes.get(id(value), LONGEST_BODY + 1)
         return value if self.value() else None
 
     def number(self, value: Any) -> Any:
         """Return a number of the document; 1 for another type, or for one with hundreds of digits."""
         if not isinstance(value, (int, float)) or not -LARGEST <= value <= LARGEST:
             value = 1
-        self.room -= len(str(value))
+        self.characters -= len(str(value))
         return value
 
     def skip_path(self, key: str) -> None:
@@ -92,17 +92,17 @@ class Budget:
         if len(self.bad_paths) < SHOWN:
             self.bad_paths.append(repr(key[:80]))
 
-    def string(self, text: str, longest: int, what: str) -> str:
+    def string(self, text: str, longest: int, kind: str) -> str:
         """Return a text, cut to a length."""
         self.text -= len(text)
         if len(text) > longest:
-            self.cut[f"{what} were cut at {longest} characters"] += 1
+            self.cut[f"{kind} were cut at {longest} characters"] += 1
         return text[:longest]
 
     def notes(self) -> list[str]:
         """Return a sentence for each omission."""
         shown = {BAD_PATHS: f": {', '.join(self.bad_paths)}"}
-        return [f"the OpenAPI document: {count} {words}{shown.get(words, '')}" for words, count in self.cut.items()]
+        return [f"the OpenAPI document: {count} {text}{shown.get(text, '')}" for text, count in self.cut.items()]
 
 
 def requests_from_openapi(document: dict[str, Any], budget: Budget | None = None) -> tuple[RequestSpec, ...]:

@@ -19,7 +19,7 @@ from connleak.processes.threads import Supervised
 LARGEST_DOCUMENT = 10_000_000
 """Bytes."""
 DOCUMENT_TIME = 10.0
-"""Seconds that one answer may take."""
+"""Seconds that one response may take."""
 REDIRECTS = 5
 
 
@@ -58,7 +58,7 @@ def fetch(url: str, allowed: Sequence[str]) -> bytes:
             url = urljoin(url, location)
             continue
         if status != 200:
-            raise ValueError(f"the answer is {status}")
+            raise ValueError(f"the response has status {status}")
         return data
     raise ValueError(f"it redirects more than {REDIRECTS} times")
 

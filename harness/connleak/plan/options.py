@@ -32,8 +32,8 @@ class Option(Struct, frozen=True):
     """Between name and value on the command line, for an option that is a table."""
 
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
-Number = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 Connections = Annotated[int, msgspec.Meta(ge=10)]
 Duration = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
@@ -84,14 +84,14 @@ class RunOptions(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     expect_apps: Annotated[
-        Count, Option("What is run", "N", "With --listen: wait for probes from this many hosts.", in_file=False)
+        Positive, Option("What is run", "N", "With --listen: wait for probes from this many hosts.", in_file=False)
     ] = 1
     allow_remote: Annotated[
         tuple[str, ...],
         Option(
             "What is run",
             "HOST",
-            "Allow a database or an app on this host, which is not this machine. Repeatable.",
+            "Allow a database or an app on this host; by default only this machine is allowed. Repeatable.",
             in_file=False,
         ),
     ] = ()
@@ -107,7 +107,11 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     ] = "auto"
     mysql: Annotated[
         str | None,
-        Option("Database", "SOURCE", "MySQL or MariaDB to use for your own app instead: system, or mysql://..."),
+        Option(
+            "Database",
+            "SOURCE",
+            "MySQL or MariaDB to use for your own app instead of PostgreSQL: system, or mysql://...",
+        ),
     ] = None
     pgbouncer: Annotated[
         Literal["session", "transaction", "statement"] | None,
@@ -152,15 +156,15 @@ class RunOptions(Struct, frozen=True, kw_only=True):
             is_path=True,
         ),
     ] = None
-    users: Annotated[Count | None, Option("Load", "N", "Number of concurrent Locust users.")] = None
-    cycles: Annotated[Count, Option("Load", "N", "Number of cycles: a load, then a window without requests.")] = 3
+    users: Annotated[Positive | None, Option("Load", "N", "Number of concurrent Locust users.")] = None
+    cycles: Annotated[Positive, Option("Load", "N", "Number of cycles: a load, then a window without requests.")] = 3
     load: Annotated[Duration | None, Option("Load", "SECONDS", "Duration of the load in each cycle.")] = None
     drain: Annotated[
         Duration | None, Option("Load", "SECONDS", "Longest wait for sessions to become idle after each load.")
     ] = None
     seed: Annotated[int, Option("Load", "N", "Seed of the load's random choices.")] = 1
     workers: Annotated[
-        Number,
+        NonNegative,
         Option(
             "Load",
             "N",
@@ -169,7 +173,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     expect_workers: Annotated[
-        Number, Option("Load", "N", "Wait for this many Locust workers from other hosts, too.", in_file=False)
+        NonNegative, Option("Load", "N", "Wait for this many Locust workers from other hosts, too.", in_file=False)
     ] = 0
     master_bind: Annotated[
         str | None,
@@ -217,7 +221,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
         Option("Judging", "SECONDS", "With --sensitivity: start no further cycle after this time.", commands=VERDICTS),
     ] = 1800
     max_idle: Annotated[
-        Number | None,
+        NonNegative | None,
         Option(
             "Judging",
             "N",
@@ -250,7 +254,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
         Option(
             "Judging",
             "OUTCOME",
-            "Expected outcome: exit with 0 if the verdict has it, otherwise with 1.",
+            "Exit with 0 if the verdict has this outcome, otherwise with 1.",
             commands=("run",),
             in_file=False,
         ),
@@ -265,5 +269,5 @@ class Secrets(Struct, frozen=True):
     """The values of --env."""
     headers: dict[str, str] = {}
     """The values of --header."""
-    words: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
     """Values of `${NAME}` references, and secrets in other options: removed from every file of the recording."""

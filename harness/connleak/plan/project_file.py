@@ -33,18 +33,18 @@ TABLE = re.compile(rb"tool[\s\"']*\.[\s\"']*connleak|\[\s*tool\s*\]|tool\s*=")
 
 def read(folder: Path) -> tuple[Path, RunOptions] | None:
     """Return (file, options) of the nearest project file in a folder or above it; None if there is none."""
-    found = found_from(folder)
+    found = nearest_table(folder)
     return (found[0], options_of(found[1], found[0])) if found else None
 
 
 def suppressions(folder: Path) -> tuple[Suppression, ...]:
     """Return the suppressions of the nearest project file."""
-    found = found_from(folder)
+    found = nearest_table(folder)
     return suppressions_of(found[1].get(SUPPRESSIONS, []), found[0]) if found else ()
 
 
-def found_from(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return (file, connleak's table in it) of the nearest project file, which belongs to the user; unchecked."""
+def nearest_table(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return (file, connleak's table in it) of the nearest project file; the file is the user's, its keys unchecked."""
     for place in (folder, *folder.parents):
         for path in (place / NAME, place / "pyproject.toml"):
             table = table_of(path)
@@ -58,19 +58,19 @@ def table_of(path: Path) -> dict[str, Any] | None:
 
     A pyproject.toml without a table for connleak may belong to any user: it is neither parsed nor refused.
     """
-    only_ours = path.name == NAME
+    dedicated = path.name == NAME
     try:
         data = own_bytes(path)
         if data is None:
             return None
         found = tomllib.loads(data.decode())
     except (OSError, ValueError, RecursionError) as error:
-        if not only_ours:
+        if not dedicated:
             return None  # other tools report a broken pyproject.toml
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise Error(f"{path}: {reason}", f"less {path}") from None
     tool = found.get("tool")
-    table = found if only_ours else tool.get("connleak") if isinstance(tool, dict) else None
+    table = found if dedicated else tool.get("connleak") if isinstance(tool, dict) else None
     if table is not None and not isinstance(table, dict):
         raise Error(f"{path}: tool.connleak is not a table", HINT)
     return table

@@ -11,7 +11,7 @@ from connleak.model.addresses import HostPort
 from connleak.model.errors import Error
 from connleak.model.plan import Phases, Plan
 from connleak.plan.addresses import parse_host_port
-from connleak.plan.app import app_plan, fill_in, filled_headers, secret_words
+from connleak.plan.app import app_plan, fill_in, filled_headers, secret_values_of
 from connleak.plan.database import database_plan
 from connleak.plan.fields import FIELDS, check_types
 from connleak.plan.options import RunOptions, Secrets
@@ -37,7 +37,7 @@ OF_AN_APP = {
 
 
 def resolve(options: RunOptions) -> tuple[Plan, Secrets]:
-    """Return the plan of a run, and apart from it what must not be written down."""
+    """Return the plan of a run, and separately its secrets, which must not be written into the recording."""
     check_types(options)
     check_combinations(options)
     plan = target_plan(options) if options.target else app_plan(options)
@@ -60,7 +60,7 @@ def resolve(options: RunOptions) -> tuple[Plan, Secrets]:
     )
     check_plan(made)
     env = {name: fill_in(value, "--env") for name, value in options.env.items()}
-    return made, Secrets(address, env, filled_headers(options.header), secret_words(options))
+    return made, Secrets(address, env, filled_headers(options.header), secret_values_of(options))
 
 
 def copied(options: RunOptions) -> dict[str, Any]:

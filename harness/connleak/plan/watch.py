@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from connleak.model.errors import Error
@@ -29,16 +30,18 @@ class WatchOptions(Struct, frozen=True, kw_only=True):
     """Whether another process generates the load, and sends when it starts and stops."""
     users: int = 1
     """Users of a load that is followed."""
-    seconds: float = 0.0
-    """The time after which the watch ends; 0: at Ctrl-C."""
+    seconds: float | None = None
+    """The time after which the watch ends; None: at Ctrl-C."""
     until_leak: bool = False
 
 
 def watch_plan(options: WatchOptions) -> tuple[Plan, Secrets]:
-    """Return the plan of watching a server, and its secrets; raise Error for a value that makes no sense."""
-    for option, value in (("--window", options.window), ("--every", options.every)):
-        if not value > 0:
+    """Return the plan of watching a server, and its secrets; raise Error for an invalid value."""
+    for option, value in (("--window", options.window), ("--every", options.every), ("--for", options.seconds)):
+        if value is not None and not 0 < value < math.inf:
             raise Error(f"{option} is {value:g}: expected a number of seconds > 0", "connleak watch --help")
+    if options.max_idle is not None and options.max_idle < 0:
+        raise Error(f"--max-idle is {options.max_idle}: expected a whole number >= 0", "connleak watch --help")
     if not options.follow and options.window < LEAST_READS * options.every:
         raise Error(
             f"--window {options.window:g} is shorter than {LEAST_READS} times --every {options.every:g}",
@@ -62,7 +65,7 @@ def watch_plan(options: WatchOptions) -> tuple[Plan, Secrets]:
         sample_every=options.every,
         load="locust" if options.follow else "none",
         window=0.0 if options.follow else options.window,
-        seconds=options.seconds,
+        seconds=options.seconds or 0.0,
         until_leak=options.until_leak,
         max_idle_connections=options.max_idle,
         listen=listen,

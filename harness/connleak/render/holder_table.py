@@ -57,13 +57,13 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / size:.{1 if size == 1 else 0}f} {name}"
 
 
-def terminal_table(columns: tuple[Column, ...], rows: tuple[HolderRow, ...], longest: int, rest: str) -> Table:
-    """Return the first `longest` rows as a terminal table; `{}` in the caption `rest` is the number of further rows."""
+def terminal_table(columns: tuple[Column, ...], rows: tuple[HolderRow, ...], longest: int, more: str) -> Table:
+    """Return the first `longest` rows as a terminal table; `{}` in the caption `more` is the number of further rows."""
     table = Table(box=None, pad_edge=False, title_justify="left", caption_justify="left")
     for column in columns:
         table.add_column(column.title, overflow="fold")
     for row in rows[:longest]:
         table.add_row(*(cell(column.text(row)) for column in columns))
     if len(rows) > longest:
-        table.caption = rest.format(len(rows) - longest)
+        table.caption = more.format(len(rows) - longest)
     return table

@@ -1,4 +1,4 @@
-"""Intervals for the lifelines and ages charts: each session's states, each checkout's time out of the pool."""
+"""Intervals for the lifelines and ages charts: each session's states, each checkout's duration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0, 10_800.0, 
 MOMENTS = 120
 """Points in time at which ages are counted."""
 LIFETIME_SAMPLES = 2000
-"""Samples from which lifetimes are taken; a session that lived between two of them is not drawn."""
+"""Samples that determine the lifetimes; a session that exists only between two of them is not drawn."""
 
 
 def lifelines(recording: Recording, guilty: set[int]) -> tuple[list[dict[str, Any]], int]:
@@ -40,12 +40,12 @@ def lifelines(recording: Recording, guilty: set[int]) -> tuple[list[dict[str, An
     while len(rows) > BARS and points > 8:
         points //= 2
         rows = state_intervals(series.thin(samples, points), order)
-    taken = Facts(recording).by_backend
-    lines = {pid: [e for e in events if e.kind == "checkout" and e.site] for pid, events in taken.items()}
-    times = {pid: [event.t for event in events] for pid, events in lines.items()}
+    events_of = Facts(recording).by_backend
+    checkouts = {pid: [e for e in events if e.kind == "checkout" and e.site] for pid, events in events_of.items()}
+    times = {pid: [event.t for event in events] for pid, events in checkouts.items()}
     for row in rows:
         at = bisect_right(times.get(row["session"], []), row["to"]) - 1
-        row["line"] = str(lines[row["session"]][at].site) if at >= 0 else ""
+        row["line"] = str(checkouts[row["session"]][at].site) if at >= 0 else ""
         row["left"] = int(row["session"] in guilty)
         row["from"], row["to"] = round(row["from"], 2), round(row["to"], 2)
     return rows, len(lifetimes) - len(longest)

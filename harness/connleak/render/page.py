@@ -43,7 +43,7 @@ def filled(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = values.pop("library", "")  # a megabyte without secrets
+    script = values.pop("library", "")  # a megabyte that contains no secrets
     place = f"/* {secrets.token_hex(16)} */"
     page = environment.get_template(template).render(library=place, **values)
     return redact_passwords(page.translate(CONTROLS)).replace(place, script)

@@ -50,8 +50,8 @@ def answer(plan: Plan, verdict: Verdict, excerpts: Excerpts | None = None, *, wh
         text.append(wrapped(verdict.sentence) + "\n")
     for finding in verdict.findings:
         text.append_text(one_finding(finding, excerpts or {}))
-    for words, style in remarks(verdict):
-        text.append(wrapped(words) + "\n", style)
+    for sentence, style in remarks(verdict):
+        text.append(wrapped(sentence) + "\n", style)
     if where:
         text.append(f"\n{where}\n")
     return plain(text)
@@ -115,6 +115,6 @@ def one_finding(finding: Finding, excerpts: Excerpts) -> Text:
 
 
 def wrapped(text: str) -> str:
-    """Return a paragraph wrapped at the answer's width; the lines of a traceback stay as they are."""
-    first, *rest = harmless(text).splitlines() or [""]
-    return "\n".join([textwrap.fill(first, WIDTH, break_on_hyphens=False), *rest])
+    """Return a paragraph wrapped at the answer's width; further lines, a traceback's, are not wrapped."""
+    first, *others = harmless(text).splitlines() or [""]
+    return "\n".join([textwrap.fill(first, WIDTH, break_on_hyphens=False), *others])

@@ -82,11 +82,11 @@ def figures(now: Moment) -> list[Text]:
 def growth(now: Moment) -> str:
     """Return the sessions present throughout each window, and when the server is full at their growth."""
     shown = ", ".join(map(str, now.levels[-MOST_LEVELS:]))
-    words = f"sessions present throughout each window: {'..., ' if len(now.levels) > MOST_LEVELS else ''}{shown}"
+    text = f"sessions present throughout each window: {'..., ' if len(now.levels) > MOST_LEVELS else ''}{shown}"
     if now.growth > 0 and len(now.levels) >= 3:
         remaining = (now.limit - now.levels[-1]) / now.growth
-        words += f"; {now.growth:+g} per hour, full in {format_duration(3600 * remaining)} at this rate"
-    return words
+        text += f"; {now.growth:+g} per hour, full in {format_duration(3600 * remaining)} at this rate"
+    return text
 
 
 def applications(counts: dict[str, int]) -> Table:
@@ -111,5 +111,5 @@ def line(now: Moment) -> str:
     """Return the moment as one line, for output that is not a terminal."""
     total = sum(now.states.values())
     states = ", ".join(f"{count} {state}" for state, count in sorted(now.states.items()))
-    words = f"{now.t:.0f} s: {total} of {now.limit} sessions ({states or 'none'})"
-    return words + (f"; {now.verdict.outcome}: {now.verdict.sentence}" if now.verdict else "")
+    text = f"{now.t:.0f} s: {total} of {now.limit} sessions ({states or 'none'})"
+    return text + (f"; {now.verdict.outcome}: {now.verdict.sentence}" if now.verdict else "")

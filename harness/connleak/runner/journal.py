@@ -63,7 +63,7 @@ class Journal:
 @contextlib.contextmanager
 def open_journal(plan: Plan, secrets: Secrets, folder: Path, files: Collection[str]) -> Iterator[Journal]:
     """Open the recording in `folder`; replace the session's secrets in all its files when they are closed."""
-    known = secret_values({**os.environ, **secrets.env}, secrets.headers) | set(secrets.words)
+    known = secret_values({**os.environ, **secrets.env}, secrets.headers) | set(secrets.values)
     journal = Journal(plan, folder, known)
     with contextlib.ExitStack() as stack:
         stack.callback(redact_logs, journal.folder, journal.secrets)  # the last one: no process writes there any more

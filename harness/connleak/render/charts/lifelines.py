@@ -20,7 +20,7 @@ def lifelines_chart(recording: Recording, verdict: Verdict, *, interactive: bool
     alt = altair()
     begin, end = series.span(recording)
     guilty = {pid for finding in verdict.findings if KINDS[finding.kind].outcome == "leak" for pid in finding.backends}
-    rows, rest = intervals.lifelines(recording, guilty)
+    rows, omitted = intervals.lifelines(recording, guilty)
     count = 1 + max((row["row"] for row in rows), default=0)
     thick = max(1.2, min(14.0, 420 / count))
     used = [state for state in series.STATES if any(row["state"] == state for row in rows)] or ["idle"]
@@ -50,8 +50,8 @@ def lifelines_chart(recording: Recording, verdict: Verdict, *, interactive: bool
     if interactive:
         upper = upper.add_params(zoom(alt))
     spec: dict[str, Any] = upper.to_dict(validate=False)
-    if rest:
-        spec["title"]["subtitle"] = [*spec["title"]["subtitle"], f"{rest} shorter sessions are not shown"]
+    if omitted:
+        spec["title"]["subtitle"] = [*spec["title"]["subtitle"], f"{omitted} shorter sessions are not shown"]
     return with_single_views(spec) if interactive else spec
 
 

@@ -141,8 +141,8 @@ def shades(alt: Any, recording: Recording, begin: float, end: float, *, last: bo
 def limits(alt: Any, rows: list[dict[str, float]], verdict: Verdict, begin: float) -> list[Any]:
     """Return lines at the pools' idle limit and at max_connections, where these are on the axis."""
     top = ceiling(max((sum(row[state] for state in series.STATES) for row in rows), default=1))
-    budget, most = verdict.evidence.get("budget"), verdict.evidence.get("max_connections")
-    lines = [(budget, f"idle limit of the pools: {budget}"), (most, f"max_connections: {most}")]
+    max_idle, most = verdict.evidence.get("budget"), verdict.evidence.get("max_connections")
+    lines = [(max_idle, f"idle limit of the pools: {max_idle}"), (most, f"max_connections: {most}")]
     found = [{"y": level, "label": label, "t": begin} for level, label in lines if level and level <= top]
     if not found:
         return []
