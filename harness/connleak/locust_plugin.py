@@ -4,8 +4,9 @@
     locust -f mine.py,PATH/locust_plugin.py  the same, with a locustfile that is not touched
 
 On the master, a child process samples the sessions (a sampler in this process would delay the users). Under
-`connleak run`, CONNLEAK_LOAD is the file of requests and CONNLEAK_CONTROL the socket by which the users are started and
-stopped several times in one Locust process. Without these, the plug-in does nothing. Only this module imports Locust.
+`connleak run`, CONNLEAK_LOAD is the file of requests, and CONNLEAK_CONTROL the socket of the commands that start and
+stop the users, several times in one Locust process. Without these, the plug-in does nothing. Only this module imports
+Locust.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from connleak.locust_requests import ELSEWHERE, REPORTED, Requests, most_common,
 from connleak.processes import hosts
 
 FLUSH_EVERY = 0.2
+"""Seconds between two messages with the counts."""
 LAST_REPORT = 4.0
 """Seconds to wait for a worker's last report: workers report every three seconds."""
 
 
 def keep_redirects_here(guard: hosts.Guard) -> None:
-    """Make Locust's clients return a redirect to a forbidden host as the response, and mark it."""
+    """Make Locust's clients return a redirect to a forbidden host as the response, with a mark."""
     fast: Any = LocustUserAgent
     plain: Any = requests.Session
     open_url, target = fast._urlopen, plain.get_redirect_target
@@ -63,14 +65,14 @@ if hosts.guard is not None:
 
 def report_requests(environment: Any) -> None:
     """On a worker: add each request, with its age, to the reports to the master."""
-    waiting: list[tuple[float, dict[str, Any]]] = []
+    unreported: list[tuple[float, dict[str, Any]]] = []
 
     def report(client_id: str, data: dict[str, Any], **_: Any) -> None:
         now = time.monotonic()
-        data[REPORTED] = [[round(now - began, 4), row] for began, row in waiting]
-        waiting.clear()
+        data[REPORTED] = [[round(now - began, 4), row] for began, row in unreported]
+        unreported.clear()
 
-    environment.events.request.add_listener(lambda **event: waiting.append(request_row(**event)))
+    environment.events.request.add_listener(lambda **event: unreported.append(request_row(**event)))
     environment.events.report_to_master.add_listener(report)
 
 
@@ -88,10 +90,7 @@ class LoadControl:
 
     def counts(self) -> dict[str, Any]:
         log = self.log
-        elsewhere = {
-            "redirects": most_common(log.redirects),
-            "refused": most_common(log.refused),
-        }
+        elsewhere = {"redirects": most_common(log.redirects), "refused": most_common(log.refused)}
         return {"requests": log.requests, "failures": log.failures, "estimated": log.estimated, "elsewhere": elsewhere}
 
     def report(self) -> None:
@@ -165,11 +164,12 @@ def add_options(parser: Any, **_: Any) -> None:
     parser.add_argument(
         "--connleak-db", env_var="CONNLEAK_DB", default="", is_secret=True, help="Watch the sessions of this database."
     )
-    parser.add_argument("--connleak-out", env_var="CONNLEAK_OUT", default="", help="The recording's folder.")
+    parser.add_argument("--connleak-out", env_var="CONNLEAK_OUT", default="", help="The folder of the recording.")
     parser.add_argument(
         "--connleak-listen", env_var="CONNLEAK_LISTEN", default="", help="HOST:PORT for probes (connleak probe)."
     )
     parser.add_argument(
+        "--connleak-max-idle",
         "--connleak-budget",
         env_var="CONNLEAK_BUDGET",
         default="",

@@ -119,7 +119,7 @@ def start(options: Any) -> subprocess.Popen[bytes]:
     for option, value in (
         ("--out", options.connleak_out),
         ("--listen", options.connleak_listen),
-        ("--budget", options.connleak_budget),
+        ("--max-idle", options.connleak_max_idle),
         ("--allow-remote", options.connleak_allow_remote),
         ("--users", str(options.num_users or 1)),
     ):

@@ -29,7 +29,7 @@ QUICK = ["--window", "2", "--every", "0.2"]
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with Supervisor() as supervisor, open_database(supervisor, shop_plan(), "", tmp_path) as opened:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan(), None, tmp_path) as opened:
         yield opened
 
 
@@ -155,7 +155,7 @@ def test_it_changes_nothing_and_says_only_what_reads(server: Server, tmp_path: P
 def test_mariadb_is_watched_too(tmp_path: Path) -> None:
     import pymysql
 
-    with Supervisor() as supervisor, open_database(supervisor, shop_plan("mysql"), "", tmp_path) as server:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan("mysql"), None, tmp_path) as server:
         app = pymysql.connect(
             host=server.host, port=server.port, user=server.user, password=server.password, database=server.dbname
         )

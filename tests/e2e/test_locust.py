@@ -48,7 +48,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with Supervisor() as supervisor, open_database(supervisor, shop_plan(), "", tmp_path) as opened_server:
+    with Supervisor() as supervisor, open_database(supervisor, shop_plan(), None, tmp_path) as opened_server:
         yield opened_server
 
 

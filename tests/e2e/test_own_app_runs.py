@@ -80,7 +80,7 @@ def run(shop: Path, out: Path, *words: str, keep: int) -> dict:
 def database(tmp_path: Path):
     """A server that connleak did not start: (an administrator's address, the server)."""
     plan = server_plan(max_connections=60)
-    with Supervisor() as supervisor, open_postgres(supervisor, plan, "", tmp_path) as server:
+    with Supervisor() as supervisor, open_postgres(supervisor, plan, None, tmp_path) as server:
         with contextlib.closing(connect(server.admin, server.dbname)) as admin, admin.cursor() as cursor:
             cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame-1234'")
         yield f"postgresql://boss:sesame-1234@127.0.0.1:{server.port}/app", server

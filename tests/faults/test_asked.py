@@ -28,7 +28,7 @@ from support.shop import shop_plan
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with (
         Supervisor() as supervisor,
-        open_database(supervisor, shop_plan(), "", tmp_path_factory.mktemp("server")) as opened,
+        open_database(supervisor, shop_plan(), None, tmp_path_factory.mktemp("server")) as opened,
     ):
         yield opened
 
@@ -178,6 +178,6 @@ def test_a_socket_that_is_named_like_none_of_a_runs_is_not_asked(tmp_path: Path)
         somebodys.listen(1)
         somebodys.settimeout(0.5)
         (tmp_path / "control.json").write_text(json.dumps({"pid": os.getpid(), "path": str(path)}))
-        assert control.ask(tmp_path) is None
+        assert control.request_table(tmp_path) is None
         with pytest.raises(TimeoutError):
             somebodys.accept()

@@ -277,7 +277,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], set[str]]]]:
     """Yield the address of an external PostgreSQL, and a function that returns the databases and roles of runs."""
     plan = server_plan(max_connections=60)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_postgres(stack.enter_context(Supervisor()), plan, "", tmp_path))
+        opened = stack.enter_context(open_postgres(stack.enter_context(Supervisor()), plan, None, tmp_path))
         admin = stack.enter_context(contextlib.closing(connect(opened.admin, opened.dbname)))
         cursor = admin.cursor()
         cursor.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'sesame'")

@@ -204,7 +204,7 @@ def test_what_another_relay_shows_is_no_welcome(tmp_path: Path) -> None:
         second = threading.Thread(target=dial, args=(other,))
         second.start()
         with (
-            pytest.raises(Error, match="it does not know the secret"),
+            pytest.raises(Error, match="it does not have the secret"),
             relay_client.RelayClient(tmp_path, ("127.0.0.1", port), SECRET["CONNLEAK_SECRET"], "web1"),
         ):
             pass

@@ -67,7 +67,7 @@ main()
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with (
         Supervisor() as supervisor,
-        open_database(supervisor, shop_plan(), "", tmp_path_factory.mktemp("server")) as opened,
+        open_database(supervisor, shop_plan(), None, tmp_path_factory.mktemp("server")) as opened,
     ):
         yield opened
 

@@ -1,9 +1,9 @@
 """Golden verdicts: the verdict on every stored recording, without its sentences, in one reviewed file.
 
-`verdicts.json` has an entry for each packed recording of the gallery and of `recordings/`, sorted, a finding a line.
-`python -m golden` compares, `python -m golden --write` writes it anew, and the difference is reviewed in git.
-An entry with `kept` is of a recording of which only the curve is left: its stored verdict cannot be judged anew.
-An entry with `known_wrong` is not the right verdict, and says why; `cases.py` has the right one.
+`verdicts.json` has a sorted entry for each packed recording of the gallery and of `recordings/`, one finding per line.
+`python -m golden` compares, `python -m golden --write` rewrites the file, and the difference is reviewed in git.
+An entry with `kept` belongs to a recording of which only the curve is stored: it cannot be judged again.
+An entry with `known_wrong` is not the right verdict, and states the reason; `cases.py` has the right one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from connleak.corpus import archive as packing
+from connleak.corpus import archive
 from connleak.model.recording import Site
 from connleak.model.verdict import Check, Verdict
 
@@ -39,7 +39,7 @@ PROSE = frozenset(
         "evidence.notes",
     }
 )
-"""Fields of a verdict that are written for people: they may be reworded, and are not compared."""
+"""Fields of a verdict that contain text for readers: they may be reworded and are not compared."""
 FIGURES = frozenset(
     {
         "outcome",
@@ -69,7 +69,7 @@ FIGURES = frozenset(
         "postmortem.series.*",
     }
 )
-"""All other fields: they are compared. `*` matches any name, where the recording chooses the names."""
+"""All other fields, which are compared. `*` matches any name, because these names come from the recording."""
 
 
 class Unassigned(Exception):
@@ -77,7 +77,7 @@ class Unassigned(Exception):
 
 
 def figures_of(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as plain values, without its prose; raises Unassigned for a field that is not declared."""
+    """Return a verdict as plain values, without its prose; raise Unassigned for an undeclared field."""
     return {name: figure(value, name) for name, value in members(verdict) if name not in PROSE}
 
 
@@ -93,12 +93,12 @@ def figure(value: object, path: str) -> Any:
         inside = {name: f"{path}.{name}" for name, _ in members(value)}
         return {name: figure(part, inside[name]) for name, part in members(value) if inside[name] not in PROSE}
     if not is_figure(path, value):
-        raise Unassigned(f"{path} is neither in golden.PROSE nor in golden.FIGURES: is it written for people?")
+        raise Unassigned(f"{path} is neither in golden.PROSE nor in golden.FIGURES")
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def is_figure(path: str, value: object) -> bool:
-    """Return whether a value is declared as one to compare; None may replace a whole table."""
+    """Return whether a value is declared as a figure; None may replace a whole table."""
     table = value is None and any(name.startswith(f"{path}.") for name in FIGURES)
     return table or path in FIGURES or f"{path.rpartition('.')[0]}.*" in FIGURES
 
@@ -109,7 +109,7 @@ def checks_of(checks: tuple[Check, ...]) -> dict[str, str]:
 
 
 def members(value: msgspec.Struct | dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values of a struct or a dictionary, without those that are left at their default."""
+    """Yield the names and values of a struct or a dictionary, without a struct's defaults."""
     if isinstance(value, dict):
         yield from value.items()
         return
@@ -120,7 +120,7 @@ def members(value: msgspec.Struct | dict[str, Any]) -> Iterator[tuple[str, Any]]
 
 
 def declared(kind: type[msgspec.Struct] = Verdict, path: str = "") -> Iterator[str]:
-    """Yield the paths of all fields that a verdict's types have, down to where a dictionary's names are free."""
+    """Yield the paths of all fields of a verdict's types, except those inside a dictionary."""
     for field in msgspec.structs.fields(kind):
         name = f"{path}{field.name}"
         inner = struct_in(field.type)
@@ -148,10 +148,10 @@ def recordings() -> dict[str, Path]:
 
 def entry(path: Path, known_wrong: str = "") -> dict[str, Any]:
     """Return the entry of a packed recording in the file of verdicts."""
-    with packing.unpacked(path) as folder:
+    with archive.unpacked(path) as folder:
         kept = (folder / "verdict.json").exists()
-        verdict = packing.verdict_in(folder)
-    about: dict[str, Any] = {"kept": True} if kept else {}  # only the curve is left: it cannot be judged anew
+        verdict = archive.verdict_in(folder)
+    about: dict[str, Any] = {"kept": True} if kept else {}
     if known_wrong:
         about["known_wrong"] = known_wrong
     return about | figures_of(verdict)

@@ -1,4 +1,4 @@
-"""Compare the verdicts on the stored recordings with the golden file, or write it anew with --write."""
+"""Compare the verdicts on the stored recordings with the golden file, or rewrite the file with --write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from golden.cases import known_wrong
 def main() -> int:
     """Return 1 if a verdict differs from the golden file and --write is not given."""
     parser = argparse.ArgumentParser(prog="python -m golden", description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"write {VERDICTS.name} anew")
+    parser.add_argument("--write", action="store_true", help=f"rewrite {VERDICTS.name}")
     write = parser.parse_args().write
     before = stored() if VERDICTS.exists() else {}
     now = {name: entry(path, known_wrong(name)) for name, path in recordings().items()}

@@ -1,4 +1,4 @@
-"""Small apps with wrong verdicts today: `record.py` records them for the cases `own NAME`."""
+"""Small apps whose verdicts are wrong at present: `record.py` records them for the cases `own NAME`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def index():
     {each}
 
 
-def ask():
+def query():
     with engine.connect() as connection:
         return str(connection.scalar(text("SELECT 1")))
 """
@@ -65,26 +65,26 @@ def beat():
 threading.Thread(target=beat, daemon=True).start()
 """
 LOGGED = """
-told = []
+logged = []
 
 
-def tell():
-    if not told:
-        told.append(logging.getLogger().warning("retried: server closed the connection unexpectedly"))
+def log_once():
+    if not logged:
+        logged.append(logging.getLogger().warning("retried: server closed the connection unexpectedly"))
 """
 
 
-def shop(first: str = "", each: str = "return ask()") -> str:
+def shop(first: str = "", each: str = "return query()") -> str:
     """Return an app's code, from its statements at import and at each request."""
     return SHOP.format(first=first, each=each)
 
 
 APPS = {
-    "no_checkout": shop("engine.connect().close()", 'return "nothing is asked of the database"'),
+    "no_checkout": shop("engine.connect().close()", 'return "no query"'),
     "own_pool": shop(
         OWN_POOL, 'with Lent() as cursor:\n        cursor.execute("SELECT pg_sleep(0.01)")\n    return "ok"'
     ),
     "startup_listener": shop(LISTENER),
-    "heartbeat": shop(HEARTBEAT, "time.sleep(0.1)\n    return ask()"),
-    "logged_words": shop(LOGGED, "tell()\n    return ask()"),
+    "heartbeat": shop(HEARTBEAT, "time.sleep(0.1)\n    return query()"),
+    "logged_words": shop(LOGGED, "log_once()\n    return query()"),
 }

@@ -1,7 +1,6 @@
-"""Make the recordings of `cases.py`, packed so that they can be judged again: `python -m golden.record [NAME...]`.
+"""Make and pack the recordings of `cases.py`: `python -m golden.record [NAME...]`; without names, the missing ones.
 
-Without names, the missing ones.
-A recording is packed like the gallery's, but without the excerpts of its code.
+A recording is packed like one of the gallery, but without the excerpts of its code.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from support.nemeses.arena import Arena
 
 from golden import FOLDERS, HERE, watches
 from golden.apps import APPS
-from golden.cases import CASES, Case, said
+from golden.cases import CASES, Case, outcome_of
 
 LIMIT = 60_000
-"""Bytes that a packed recording may have."""
+"""Bytes: the largest packed recording."""
 ROOT = HERE.parents[1]
 
 
 def main(names: list[str]) -> int:
-    """Make the recordings; return 1 if a verdict is not its case's right one."""
+    """Make the recordings; return 1 if a verdict is not the right one of its case."""
     wrong = 0
     for name, case in CASES.items():
         path = place(name)
@@ -38,10 +37,10 @@ def main(names: list[str]) -> int:
             with tempfile.TemporaryDirectory(prefix="golden-") as scratch:
                 made = made_by(case, Path(scratch))
                 verdict = pack(made, path, Path(scratch))
-            right = said(verdict) == case.right
-            wrong += not right
-            word = "right" if right else f"not {case.right}"
-            print(f"{name}: {said(verdict)}, {word}, {path.stat().st_size} bytes: {verdict.sentence[:200]}", flush=True)
+            outcome = outcome_of(verdict)
+            wrong += outcome != case.right
+            grade = "right" if outcome == case.right else f"not {case.right}"
+            print(f"{name}: {outcome}, {grade}, {path.stat().st_size} bytes: {verdict.sentence[:200]}", flush=True)
     return int(wrong > 0)
 
 
@@ -52,31 +51,31 @@ def place(name: str) -> Path:
 
 def made_by(case: Case, folder: Path) -> Path:
     """Run a case; return the folder of its recording."""
-    kind, name, *words = case.does.split()
+    kind, name, *options = case.does.split()
     if kind == "run":
-        start("run", name, *words, "--out", str(folder / "run"))
+        start("run", name, *options, "--out", str(folder / "run"))
         return folder / "run"
     if kind == "own":
-        return own_app(name, words, folder)
+        return own_app(name, options, folder)
     if kind == "fault":
-        return injected(name, int(words[0]), folder)
+        return injected(name, int(options[0]), folder)
     return watches.WATCHES[name](folder)
 
 
-def own_app(name: str, words: list[str], folder: Path) -> Path:
+def own_app(name: str, options: list[str], folder: Path) -> Path:
     """Run one of APPS; return the folder of its recording."""
     (folder / "app.py").write_text(APPS[name])
     folder.chmod(0o755)
     gunicorn, port = Path(sys.executable).with_name("gunicorn"), free_port()
     app = f"{gunicorn} -w 1 -k gthread --threads 8 --no-control-socket -b 127.0.0.1:{port} app:app"
-    argv = ["run", "--app", app, "--url", f"http://127.0.0.1:{port}", "--cwd", str(folder), "--users", "16", *words]
+    argv = ["run", "--app", app, "--url", f"http://127.0.0.1:{port}", "--cwd", str(folder), "--users", "16", *options]
     start(*argv, "--out", str(folder / "run"))
     return folder / "run"
 
 
-def start(*words: str) -> None:
+def start(*argv: str) -> None:
     """Run connleak and ignore its exit code."""
-    subprocess.run(command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, cwd=ROOT)
+    subprocess.run(command(*argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, cwd=ROOT)
 
 
 def injected(name: str, seed: int, folder: Path) -> Path:

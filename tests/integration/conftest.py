@@ -1,4 +1,4 @@
-"""A supervisor and a real PostgreSQL for a test, and a sampler's or a collector's recording to look into."""
+"""Fixtures: a supervisor, a real PostgreSQL, and a writer for the recording of a sampler or a collector."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def supervisor() -> Iterator[Supervisor]:
 
 @pytest.fixture
 def server(supervisor: Supervisor, tmp_path: Path) -> Iterator[Server]:
-    with open_postgres(supervisor, server_plan(), "", tmp_path) as opened:
+    with open_postgres(supervisor, server_plan(), None, tmp_path) as opened:
         yield opened
 
 
@@ -36,7 +36,7 @@ def writer(tmp_path: Path) -> Iterator[Writer]:
 
 @pytest.fixture
 def lab(server: Server, writer: Writer, supervisor: Supervisor, tmp_path: Path) -> Iterator[Lab]:
-    """Runs scripts with the probe in a folder of their own."""
+    """A lab that runs scripts with the probe in a folder."""
     folder = tmp_path / "app"
     folder.mkdir()
     with ExitStack() as stack:

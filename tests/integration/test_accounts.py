@@ -1,4 +1,4 @@
-"""What another local user can reach of a run, and what a run needs of its own account: its umask, and a name."""
+"""The files and servers of a run, closed to other local users; and the account of a run: its umask, its name."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ROLES = ("connleak", "postgres", "app", "root", "nobody")
 
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that everybody can pass, with a cache of its own: only our own modes protect what lies in it."""
+    """A folder that all users can pass, with a cache: only connleak's own modes protect its contents."""
     folder = Path(tempfile.mkdtemp(prefix="accounts-", dir="/var/tmp"))
     folder.chmod(0o755)
     monkeypatch.setenv("CONNLEAK_CACHE", str(folder / "cache"))
@@ -63,14 +63,14 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def everything_up(place: Path, kind: str) -> Iterator[tuple[Supervisor, Server, list[str]]]:
-    """A run: servers, collector, Redis where it is here, an app; yields the server and the paths of all on the disk."""
+    """A run with servers, collector, Redis if it is installed, and an app; yield the server and the paths on disk."""
     need(*OF_DATABASE.get(kind, ()))
     run = place / "run"
     with Supervisor() as supervisor, Writer(run, server_plan(), Machine()) as writer:
         folders = {*Path("/dev/shm").glob("connleak-*")}
         plan = server_plan(database=Database(kind=kind, max_connections=20))
         with (
-            open_database(supervisor, plan, "", run) as server,
+            open_database(supervisor, plan, None, run) as server,
             open_services(supervisor, [] if looked("redis").missing else ["redis"], run),
             Collector(writer, supervisor.scratch, time.monotonic(), run) as collector,
         ):
@@ -85,7 +85,7 @@ def programs_aside(paths: list[str], place: Path) -> list[str]:
 
 
 def enters(server: Server, user: str, password: str) -> bool:
-    """Tells whether a database of a run, or the server behind its pooler, lets somebody in by TCP."""
+    """Return whether a database of a run, or the server behind its pooler, admits a user by TCP."""
     for behind in filter(None, (server, server.behind)):
         where = {"host": behind.host, "port": behind.port, "user": user, "password": password}
         try:
@@ -102,7 +102,7 @@ def enters(server: Server, user: str, password: str) -> bool:
 @as_root
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 @pytest.mark.parametrize("kind", ["postgresql", PGBOUNCER, MARIADB])
-def test_another_local_user_gets_nothing_of_a_run(kind: str, umask: int, place: Path) -> None:
+def test_another_local_user_can_read_nothing_of_a_run(kind: str, umask: int, place: Path) -> None:
     os.umask(umask)
     with everything_up(place, kind) as (_, server, paths):
         assert len(paths) > 400, "what is looked at is there"
@@ -151,7 +151,7 @@ def test_mariadb_has_no_account_but_the_apps_that_tcp_lets_in(place: Path) -> No
             assert not enters(server, user, ""), user
 
 
-def test_the_superuser_is_nobody_but_the_account_that_runs_connleak(place: Path) -> None:
+def test_only_the_account_that_runs_connleak_is_superuser(place: Path) -> None:
     with everything_up(place, "postgresql") as (_, server, _):
         admin = {**server.admin, "connect_timeout": 5}
         psycopg2.connect(**admin).close()
@@ -184,8 +184,8 @@ def test_not_even_the_servers_own_account_is_a_superuser_of_its_database(place: 
             "SELECT 1",
             "app",
         ]
-        told = subprocess.run(as_account(account, argv), capture_output=True, text=True, check=False, cwd="/")
-        assert "Peer authentication failed" in told.stderr
+        result = subprocess.run(as_account(account, argv), capture_output=True, text=True, check=False, cwd="/")
+        assert "Peer authentication failed" in result.stderr
 
 
 def as_account(account: Account, argv: list[str]) -> list[str]:
@@ -205,7 +205,7 @@ def test_the_apps_password_comes_into_no_log_of_the_server(place: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_copied_programs_can_be_run_by_the_servers_account_and_changed_by_nobody(umask: int, place: Path) -> None:
+def test_copied_programs_can_be_run_by_the_servers_account_and_changed_by_no_other(umask: int, place: Path) -> None:
     account = server_account()
     assert account is not None
     os.umask(umask)
@@ -240,8 +240,8 @@ SCRIPT = """
     kind = sys.argv[2]
     folder = pathlib.Path(tempfile.mkdtemp())
     plan = server_plan(database=Database(kind=kind, max_connections=20))
-    for _ in range(2):  # the second finds the template there
-        with Supervisor() as supervisor, open_database(supervisor, plan, "", folder) as server:
+    for _ in range(2):  # the second one uses the template of the first
+        with Supervisor() as supervisor, open_database(supervisor, plan, None, folder) as server:
             if kind == "mysql":
                 import pymysql as driver
                 where = dict(host=server.host, port=server.port, user=server.user, password=server.password)
@@ -260,7 +260,7 @@ def run_as(account: list[str], umask: str, kind: str) -> subprocess.CompletedPro
 
 
 ORDINARY = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
-"""A namespace in which root's processes are an ordinary account's: they have its number, and no right of root's."""
+"""A namespace in which root's processes have an ordinary account's uid, and none of root's rights."""
 
 
 @pytest.mark.parametrize(
@@ -269,18 +269,18 @@ ORDINARY = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
 @pytest.mark.parametrize(("kind", "umask"), [("postgresql", "027"), ("postgresql", "077"), ("mysql", "077")])
 def test_servers_start_under_a_narrow_umask(kind: str, account: list[str], umask: str, place: Path) -> None:
     need(*OF_DATABASE.get(kind, ()))
-    told = run_as(account, umask, kind)
-    assert told.stdout.startswith("runs as"), told.stderr
+    result = run_as(account, umask, kind)
+    assert result.stdout.startswith("runs as"), result.stderr
 
 
 @pytest.mark.needs("user namespaces")
-def test_an_account_without_a_name_is_told_what_a_server_needs(place: Path) -> None:
-    told = run_as(["unshare", "--user", "--map-user=60123"], "022", "postgresql")
-    assert "no account of this system has the uid 60123" in told.stderr
+def test_the_error_for_an_account_without_a_name_has_the_next_step(place: Path) -> None:
+    result = run_as(["unshare", "--user", "--map-user=60123"], "022", "postgresql")
+    assert "no account of this system has the uid 60123" in result.stderr
 
 
 @as_root
-def test_a_cache_that_the_servers_account_cannot_pass_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_the_servers_account_cannot_pass_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "closed").mkdir(mode=0o700)
     monkeypatch.setenv("CONNLEAK_CACHE", str(place / "closed" / "cache"))
     with pytest.raises(Error, match="cannot pass through the cache folder"):

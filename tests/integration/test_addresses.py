@@ -1,4 +1,4 @@
-"""Databases that connleak does not start itself: a container, a server at an address with TLS, MariaDB at one."""
+"""Databases in a container and at an address: with TLS, and MariaDB."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def docker(*words: str) -> str:
     return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout
 
 
-def ours() -> list[str]:
+def containers() -> list[str]:
     return docker("ps", "-aq", "--filter", "name=connleak-").split()
 
 
 @pytest.mark.needs("docker")
-def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
+def test_a_container_is_an_own_server_and_is_removed(tmp_path: Path) -> None:
     plan = server_plan(database=Database(source="docker", max_connections=17))
-    before = ours()
-    with Supervisor() as supervisor, open_postgres(supervisor, plan, "", tmp_path) as server:
-        assert len(ours()) == len(before) + 1
+    before = containers()
+    with Supervisor() as supervisor, open_postgres(supervisor, plan, None, tmp_path) as server:
+        assert len(containers()) == len(before) + 1
         assert (server.host, server.max_connections, server.own_database) == ("127.0.0.1", 17, True)
         with contextlib.closing(psycopg2.connect(server.url())) as app:
             with contextlib.closing(PostgresReader(server, 0.0)) as reader:
@@ -52,30 +52,30 @@ def test_a_container_is_a_server_of_ours_and_is_removed(tmp_path: Path) -> None:
             assert backend.client_port is None, "the engine's port, not the app's"
             with pytest.raises(psycopg2.Error, match="permission denied"):
                 app.cursor().execute("CREATE ROLE other")
-    assert ours() == before
+    assert containers() == before
     assert "connection authorized: user=app" in (tmp_path / "postgres.log").read_text()
 
 
 @pytest.mark.needs("docker")
-def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_image_names_it(tmp_path: Path) -> None:
     plan = server_plan(database=Database(source="docker:postgres:no-such", max_connections=17))
     with (
         Supervisor() as supervisor,
         pytest.raises(Error, match="postgres:no-such could not be started"),
-        open_postgres(supervisor, plan, "", tmp_path),
+        open_postgres(supervisor, plan, None, tmp_path),
     ):
         pass
-    assert ours() == []
+    assert containers() == []
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py leaves its socket open
-def test_without_an_engine_it_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_an_engine_has_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     plan = server_plan(database=Database(source="docker"))
     with (
         Supervisor() as supervisor,
         pytest.raises(Error, match=r"no Docker engine answers at unix://.*No such file") as caught,
-        open_postgres(supervisor, plan, "", tmp_path),
+        open_postgres(supervisor, plan, None, tmp_path),
     ):
         pass
     assert caught.value.exit_code == 4
@@ -85,10 +85,10 @@ def test_without_an_engine_it_says_where_it_looked(tmp_path: Path, monkeypatch: 
 
 @pytest.fixture
 def with_tls(supervisor: Supervisor, tmp_path: Path) -> Iterator[str]:
-    """The address of a server that wants TLS from everyone on TCP: the system's, for the wheel's has none."""
+    """The address of a server that requires TLS on TCP: the system's, since the wheel's has no TLS."""
     need("postgresql", "openssl")
     plan = server_plan(database=Database(source="system", max_connections=20))
-    with open_postgres(supervisor, plan, "", tmp_path) as server:
+    with open_postgres(supervisor, plan, None, tmp_path) as server:
         yield address_with_tls(server, tmp_path)
 
 
@@ -139,7 +139,7 @@ def mariadb(supervisor: Supervisor, tmp_path: Path) -> Iterator[Server]:
 
 
 def test_the_supervisor_copies_mariadbs_template(mariadb: Server, supervisor: Supervisor) -> None:
-    """Else a copy that outlives connleak makes a folder that nobody removes."""
+    """A copy that outlives connleak would create a folder that is never removed."""
     assert (supervisor.scratch / "cp.log").exists()
 
 
@@ -158,8 +158,8 @@ def test_a_mariadb_at_an_address_gets_a_database_of_the_runs_own(mariadb: Server
     plan = server_plan(database=Database(kind="mysql", source="url"))
     with Supervisor() as supervisor, open_database(supervisor, plan, parse_mysql(address, ()), tmp_path) as server:
         assert server.own_database and server.max_connections == 30
-        mine = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
-        app = pymysql().connect(**mine, database=server.dbname)
+        arguments = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
+        app = pymysql().connect(**arguments, database=server.dbname)
         assert set(MysqlReader(server, 0.0).read(full=True).backends) == {app.thread_id()}
         assert server.url("mysql+pymysql").startswith(f"mysql+pymysql://{server.user}:")
         app.close()
@@ -231,23 +231,23 @@ def test_a_service_in_an_address_is_refused() -> None:
         parse_postgres("service=elsewhere dbname=shop", ())
 
 
-def test_the_app_is_told_the_host_that_the_variables_name(
+def test_the_app_gets_the_host_of_the_variables(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_postgres(supervisor, server_plan(), "", tmp_path) as own:
+    with open_postgres(supervisor, server_plan(), None, tmp_path) as own:
         for name, value in {"PGHOST": "localhost", "PGHOSTADDR": "127.0.0.1", "PGPORT": str(own.port)}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("PGUSER", own.user)
         monkeypatch.setenv("PGPASSWORD", own.password)
         server = watched(parse_postgres("dbname=app", ()), ())
-        told = server.environment()
-        assert [told[name] for name in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER")] == [
+        environment = server.environment()
+        assert [environment[name] for name in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER")] == [
             "localhost", "127.0.0.1", str(own.port), own.user,
         ]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "pgbouncer"])
-def test_the_users_variables_of_libpq_break_no_server_of_ours(
+def test_libpqs_variables_do_not_affect_a_local_server(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need(*OF_DATABASE.get(kind, ()))
@@ -260,7 +260,7 @@ def test_the_users_variables_of_libpq_break_no_server_of_ours(
     script.write_text("CREATE TABLE t (n int)")
     with (
         Supervisor() as supervisor,
-        open_database(supervisor, server_plan(database=Database(kind=kind)), "", tmp_path) as server,
+        open_database(supervisor, server_plan(database=Database(kind=kind)), None, tmp_path) as server,
     ):
         run_sql(server, script)
         with contextlib.closing(reader_of(server, 0.0)) as reader:
@@ -269,8 +269,8 @@ def test_the_users_variables_of_libpq_break_no_server_of_ours(
         monkeypatch.delenv("PGCHANNELBINDING")
         monkeypatch.delenv("PGOPTIONS")
         env = App(supervisor, server_plan(), tmp_path, server.environment()).environment()
-        asked = "import psycopg2, sys; print(*(psycopg2.connect(a).info.port for a in ('', sys.argv[1])))"
+        program = "import psycopg2, sys; print(*(psycopg2.connect(a).info.port for a in ('', sys.argv[1])))"
         done = subprocess.run(
-            [sys.executable, "-c", asked, server.url()], env=env, capture_output=True, text=True, check=False
+            [sys.executable, "-c", program, server.url()], env=env, capture_output=True, text=True, check=False
         )
         assert (done.stdout.split(), done.stderr) == ([str(server.port)] * 2, "")

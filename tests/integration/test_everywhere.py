@@ -1,4 +1,4 @@
-"""The probe under the servers, frameworks and runtimes that people use, each the real thing in its own environment."""
+"""The probe in real servers, frameworks and runtimes, each in its own environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Serve = Callable[..., tuple[int, Child]]
 
 @pytest.fixture
 def serve(lab: Lab, supervisor: Supervisor, server: Server) -> Serve:
-    """Returns the function that starts a server with an app: source, argv with {port}; returns (port, child)."""
+    """Return a function that starts a server with an app (source, argv with {port}) and returns (port, child)."""
 
     def start(python: Path, source: str, *argv: str) -> tuple[int, Child]:
         (lab.folder / "shop.py").write_text(textwrap.dedent(source))
@@ -182,7 +182,7 @@ FASTAPI = """
 """
 
 
-def test_fastapi_tells_tasks_that_ended_from_one_that_goes_on(lab: Lab, serve: Serve) -> None:
+def test_fastapis_ended_tasks_are_distinguished_from_a_running_one(lab: Lab, serve: Serve) -> None:
     python = environment("3.11", "2.1.9", *WEB)
     port, _ = serve(python, FASTAPI, "-m", "uvicorn", "shop:app", "--port", "{port}")
     assert get_ok(port, "/leak/1") and get_ok(port, "/leak/2") and get_ok(port, "/thread/1") and get_ok(port, "/listen")
@@ -247,7 +247,7 @@ EVENTLET = dict(
 
 
 @pytest.mark.parametrize("words", [GEVENT, EVENTLET], ids=["gevent", "eventlet"])
-def test_greenlets_that_ended_are_told_from_those_that_go_on(lab: Lab, words: dict[str, str]) -> None:
+def test_ended_greenlets_are_distinguished_from_running_ones(lab: Lab, words: dict[str, str]) -> None:
     python = environment("3.11", "2.1.9", "gevent", "eventlet", "psycogreen")
     source = textwrap.dedent(GREENLETS)
     for name, value in words.items():
@@ -279,7 +279,7 @@ CELERY = """
 
 
 @pytest.mark.needs("redis")
-def test_celerys_prefork_workers_speak_each_for_itself(lab: Lab, supervisor: Supervisor, server: Server) -> None:
+def test_each_prefork_worker_of_celery_has_its_own_probe(lab: Lab, supervisor: Supervisor, server: Server) -> None:
     python = environment("3.11", "2.1.9", "celery", "redis", "packaging")
     (lab.folder / "shop.py").write_text(textwrap.dedent(CELERY))
     port = free_port()
@@ -325,7 +325,7 @@ ORPHANS = """
 
 
 @pytest.mark.parametrize(("sqlalchemy", "left"), [("2.0.36", 5), ("2.0.38", 0)])
-def test_sessions_that_a_cancelled_task_left_are_nobodys(lab: Lab, sqlalchemy: str, left: int) -> None:
+def test_sessions_that_a_cancelled_task_left_have_no_owner(lab: Lab, sqlalchemy: str, left: int) -> None:
     python = environment("3.11", sqlalchemy, "asyncpg==0.30", "anyio==4.8.0", "greenlet")
     lab.start(ORPHANS, python=(str(python),), env={"PYTHONWARNINGS": "ignore"})
     snapshot = lab.snapshot()

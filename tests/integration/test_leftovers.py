@@ -1,4 +1,4 @@
-"""What killed runs leave is found by the next start and removed; what a living run or a stranger has is not touched."""
+"""The next start removes the leftovers of killed runs, and nothing of a living run or of another program."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ with Supervisor() as supervisor:
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state folder of the test's own, for it and all that it starts."""
+    """A state folder for one test and all processes that it starts."""
     monkeypatch.setenv("CONNLEAK_STATE", str(tmp_path / "state"))
     return tmp_path / "state"
 
 
 @contextlib.contextmanager
 def script(text: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """Yields a Python process and the words of its first line; it is killed in the end."""
+    """Yield a Python process and the words of its first line; kill it at the end."""
     with subprocess.Popen([sys.executable, "-c", text, *words], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -66,12 +66,12 @@ def kept(state: Path) -> list[Path]:
 
 
 def test_with_connleak_and_its_supervisor_killed_at_once_the_next_start_removes_all(state: Path) -> None:
-    with script(RUN) as (us, (scratch, memory, supervisor)):
+    with script(RUN) as (runner, (scratch, memory, supervisor)):
         wait_until(lambda: len(sleepers()) == 5, "the family is up")
         assert sum(leftovers.sweep().values()) == 0, "of a living run nothing is left over"
-        os.kill(us.pid, signal.SIGKILL)
+        os.kill(runner.pid, signal.SIGKILL)
         os.kill(int(supervisor), signal.SIGKILL)
-        us.wait()
+        runner.wait()
     wait_until(
         lambda: not Path(f"/proc/{supervisor}").exists() or facts_of(int(supervisor)) is None,
         "the supervisor has ended",
@@ -79,7 +79,7 @@ def test_with_connleak_and_its_supervisor_killed_at_once_the_next_start_removes_
     assert len(sleepers()) >= 3, "those whose parent did not die of the supervisor's end live on"
     assert Path(scratch).exists() and Path(memory).exists()
     removed = leftovers.sweep()
-    folders = 1 if Path(memory).is_relative_to(scratch) else 2  # where there is little memory, one lies in the other
+    folders = 1 if Path(memory).is_relative_to(scratch) else 2  # with little memory, one is inside the other
     assert removed["process"] >= 3 and removed["folder"] == folders
     assert sleepers() == []
     assert not Path(scratch).exists() and not Path(memory).exists()
@@ -87,10 +87,10 @@ def test_with_connleak_and_its_supervisor_killed_at_once_the_next_start_removes_
 
 
 def test_a_run_lives_as_long_as_its_supervisor(state: Path) -> None:
-    with script(RUN) as (us, (scratch, _, supervisor)):
+    with script(RUN) as (runner, (scratch, _, supervisor)):
         os.kill(int(supervisor), signal.SIGSTOP)
-        us.kill()
-        us.wait()
+        runner.kill()
+        runner.wait()
         assert leftovers.sweep() == Counter() and list(leftovers.describe_leftovers()) == []
         assert Path(scratch).exists()
         os.kill(int(supervisor), signal.SIGCONT)
@@ -107,25 +107,25 @@ def test_a_run_that_ends_leaves_no_record(state: Path) -> None:
 
 
 def test_only_processes_of_a_recorded_run_that_ended_are_killed(tmp_path: Path, state: Path) -> None:
-    strange = {**os.environ, MARK: str(tmp_path / "connleak-strange")}  # no record of ours names it
+    strange = {**os.environ, MARK: str(tmp_path / "connleak-strange")}  # it is in no record
     with Supervisor() as living, subprocess.Popen(["sleep", "1000"], env=strange) as stranger:
         try:
             ours = living.start(
                 "it", ["sleep", "1000"], cwd=Path("/"), env=dict(os.environ), log=living.scratch / "log"
             )
-            records.create().close()  # a run that ended without a word
+            records.create().close()  # a run that was killed
             assert leftovers.sweep() == Counter()
             assert stranger.poll() is None and living.exit_code(ours) is None
         finally:
             stranger.kill()
 
 
-def test_a_program_that_wrote_over_its_environment_is_found_by_where_it_is(state: Path, tmp_path: Path) -> None:
+def test_a_program_that_overwrote_its_environment_is_found_by_its_folder(state: Path, tmp_path: Path) -> None:
     record = records.create()
     folder = record.folder(tmp_path)
     record.add(records.ProcessEntry(0, time.time()))
     record.close()
-    shell = subprocess.Popen(["sleep", "1000"], cwd=folder)  # of somebody who looks around in there
+    shell = subprocess.Popen(["sleep", "1000"], cwd=folder)  # of a user in that folder
     blank = subprocess.Popen(["sleep", "1000"], cwd=folder, env={})
     try:
         assert leftovers.sweep() == Counter(process=1, folder=1)
@@ -150,10 +150,10 @@ def test_shared_memory_of_a_killed_run_is_removed_and_no_other(state: Path) -> N
     subprocess.run(["ipcrm", "-m", other], check=True)
 
 
-def test_what_cannot_be_removed_stays_recorded_and_is_told(state: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_removed_stays_recorded_and_is_reported(state: Path, tmp_path: Path) -> None:
     record = records.create()
     record.add(records.CommandEntry("container connleak-1", ("sh", "-c", "test -e gone && echo it"), {}))
-    record.add(records.FolderEntry(str(tmp_path)))  # no name of ours: whoever wrote that, it is not removed
+    record.add(records.FolderEntry(str(tmp_path)))  # not a name of connleak's folders: it is not removed
     record.close()
     assert leftovers.sweep() == Counter() and list(leftovers.describe_leftovers()) == [
         "container connleak-1",
@@ -163,7 +163,7 @@ def test_what_cannot_be_removed_stays_recorded_and_is_told(state: Path, tmp_path
 
 
 def write(state: Path, **owner: object) -> Path:
-    """Writes a record of an owner that ended, with a folder; returns the folder."""
+    """Write a record of an owner that has ended, with a folder; return the folder."""
     state.mkdir(mode=0o700, exist_ok=True)
     folder = state.parent / "connleak-folder"
     folder.mkdir()
@@ -179,7 +179,7 @@ def test_a_record_that_was_cut_short_is_read_as_far_as_it_goes(state: Path) -> N
     assert not folder.exists() and not kept(state)
 
 
-def test_another_machines_record_is_left_alone_and_forgotten_after_a_month(state: Path) -> None:
+def test_another_machines_record_is_kept_for_a_month(state: Path) -> None:
     folder = write(state, node="elsewhere")
     assert leftovers.sweep() == Counter() and folder.exists() and kept(state)
     folder.rmdir()
@@ -187,11 +187,11 @@ def test_another_machines_record_is_left_alone_and_forgotten_after_a_month(state
     assert leftovers.sweep() == Counter() and folder.exists() and not kept(state)
 
 
-def test_a_state_folder_that_others_can_write_to_is_not_obeyed(state: Path) -> None:
+def test_a_state_folder_that_others_can_write_to_is_not_used(state: Path) -> None:
     folder = write(state)
     state.chmod(0o777)
     assert leftovers.sweep() == Counter() and folder.exists()
-    with Supervisor() as supervisor:  # it runs on, and removes what it makes at its end
+    with Supervisor() as supervisor:  # it works without a record, and removes its folder at its end
         scratch = supervisor.scratch
     assert not scratch.exists() and [path.name for path in kept(state)] == ["a.jsonl"]
 
@@ -230,7 +230,7 @@ print("killed" if stranger.poll() is not None else "lives")
 
 
 @pytest.mark.needs("user namespaces")
-def test_the_supervisor_kills_nobody_who_got_the_pid_of_a_child(tmp_path: Path) -> None:
+def test_the_supervisor_kills_no_process_that_got_the_pid_of_a_child(tmp_path: Path) -> None:
     supervisor = Path(leftovers.__file__).parent
     argv = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
     done = subprocess.run(
@@ -272,37 +272,37 @@ with external_mysql(parsed) if parsed.kind == "mysql" else external_postgres(par
 
 
 def killed_with_database(address: str) -> str:
-    """Returns the database that a killed run left on a server."""
+    """Return the database that a killed run left on a server."""
     with subprocess.Popen(
         [sys.executable, "-c", FOREIGN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as us:
-        assert us.stdin is not None and us.stdout is not None
-        us.stdin.write(f"{address}\n")
-        us.stdin.flush()
-        name = us.stdout.readline().strip()
-        us.kill()
+    ) as runner:
+        assert runner.stdin is not None and runner.stdout is not None
+        runner.stdin.write(f"{address}\n")
+        runner.stdin.flush()
+        name = runner.stdout.readline().strip()
+        runner.kill()
     return name
 
 
 def check_sweep(address: str, ask: Callable[[str], list[str]], state: Path, opener: Callable, hold: Callable) -> None:
-    """Checks what the next run at an address does with the databases that are there already."""
+    """Check the handling by the next run at an address of the databases that exist there."""
     left = killed_with_database(address)
     assert left in ask("databases") and left in ask("roles")
-    told = "".join(path.read_text() for path in kept(state))
-    assert left in told and "sesame" not in told and "boss" not in told
-    with opener(parse_database(address, ())) as living:  # while this run lives, its database is its own
+    recorded = "".join(path.read_text() for path in kept(state))
+    assert left in recorded and "sesame" not in recorded and "boss" not in recorded
+    with opener(parse_database(address, ())) as living:  # the database of a living run is not dropped
         assert living.notes == (f"dropped {left}, which a killed run left",)
         with opener(parse_database(address, ())) as second:
             assert second.notes == ()
         assert {name for name in ask("databases") if name.startswith("connleak_")} == {living.dbname}
     assert kept(state) == []
     used = killed_with_database(address)
-    with hold(used), opener(parse_database(address, ())) as server:  # somebody looks at it
+    with hold(used), opener(parse_database(address, ())) as server:  # a client is connected to it
         assert server.notes == () and used in ask("databases")
     with opener(parse_database(address, ())) as server:
         assert server.notes == (f"dropped {used}, which a killed run left",)
     strange = killed_with_database(address)
-    for record in kept(state):  # as of a run on another machine
+    for record in kept(state):  # as if of a run on another machine
         record.unlink()
     with opener(parse_database(address, ())) as server:
         assert server.notes == () and strange in ask("databases"), "it may have begun a moment ago"
@@ -339,7 +339,7 @@ def test_a_killed_runs_database_is_dropped_by_the_next_at_that_postgresql(server
 
 @contextlib.contextmanager
 def monkey_state(folder: Path) -> Iterator[None]:
-    """Another state folder than that of the supervisor that has the server."""
+    """Use another state folder than the supervisor of the server."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONNLEAK_STATE", str(folder))
         yield
@@ -379,22 +379,24 @@ print(records.state_folder())
 
 
 @pytest.mark.needs("root")
-def test_an_account_without_a_home_keeps_its_records_in_tmp_unless_somebody_else_has_that_name(tmp_path: Path) -> None:
+def test_an_account_without_a_home_has_its_records_in_tmp_unless_that_is_not_private(
+    tmp_path: Path,
+) -> None:
     tmp_path.chmod(0o755)
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("CONNLEAK_", "XDG_"))}
 
-    def told() -> str:
+    def state_folder() -> str:
         argv = [sys.executable, "-c", HOMELESS]
         return subprocess.run(
             argv, env={**environ, "HOME": "/nonexistent"}, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     place = Path("/tmp/.connleak-state-65534")
-    assert told() == str(place) and place.stat().st_mode & 0o777 == 0o700
+    assert state_folder() == str(place) and place.stat().st_mode & 0o777 == 0o700
     place.rmdir()
-    place.mkdir(mode=0o777)  # root's: its lines would be obeyed
+    place.mkdir(mode=0o777)  # root's: its commands would be run
     try:
-        assert told() == "None"
+        assert state_folder() == "None"
     finally:
         place.rmdir()
 
@@ -408,7 +410,7 @@ from connleak.model.plan import Database
 from connleak.databases.postgres import open_postgres
 from connleak.processes.supervisor import Supervisor
 with Supervisor() as supervisor:
-    with open_postgres(supervisor, server_plan(database=Database(source="docker")), "", Path(sys.argv[2])):
+    with open_postgres(supervisor, server_plan(database=Database(source="docker")), None, Path(sys.argv[2])):
         print(supervisor._process.pid, flush=True)
         time.sleep(1000)
 """
@@ -416,8 +418,8 @@ with Supervisor() as supervisor:
 
 @pytest.mark.needs("docker")
 def test_a_killed_runs_container_is_removed_once_its_engine_answers(tmp_path: Path, state: Path) -> None:
-    with script(CONTAINER, str(TESTS), str(tmp_path)) as (us, (supervisor,)):
-        os.kill(us.pid, signal.SIGKILL)
+    with script(CONTAINER, str(TESTS), str(tmp_path)) as (runner, (supervisor,)):
+        os.kill(runner.pid, signal.SIGKILL)
         os.kill(int(supervisor), signal.SIGKILL)
     things = [json.loads(line) for path in kept(state) for line in path.read_text().splitlines()]
     (command,) = (thing for thing in things if thing["type"] == "Command")

@@ -1,4 +1,4 @@
-"""A server for one run: it gets another port when one is taken, and is stopped when it does not become ready."""
+"""A server for one run gets another port if its first is in use, and is stopped if it does not become ready."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_after_the_last_attempt_the_error_shows_its_last_lines(supervisor: Super
     assert len(tried) == ATTEMPTS
 
 
-def test_another_failure_is_not_tried_again(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_another_failure_is_not_retried(supervisor: Supervisor, tmp_path: Path) -> None:
     tried: list[int] = []
     scripts = ["echo no such file; exit 3", RUNS]
     words = r"it ended with exit code 3 before it was ready(.|\n)*no such file"

@@ -64,7 +64,7 @@ if os.fork() == 0:
 
 
 @pytest.mark.parametrize(("version", "sqlalchemy"), MATRIX)
-def test_the_probe_tells_the_same_in_every_python_and_sqlalchemy(lab: Lab, version: str, sqlalchemy: str) -> None:
+def test_the_probe_reports_the_same_in_every_python_and_sqlalchemy(lab: Lab, version: str, sqlalchemy: str) -> None:
     python = environment(version, sqlalchemy)
     lab.start(SCRIPT, python=(str(python),))
     wait_until(lambda: len(lab.snapshot().holders) == 5, f"five holders, not {lab.snapshot().holders}")
@@ -100,7 +100,7 @@ def app(environ, start_response):
 
 
 @pytest.mark.parametrize("threads", [(), ("--enable-threads",)])
-def test_a_plain_uwsgi_which_runs_no_threads_between_requests_tells_its_holders(
+def test_a_uwsgi_without_threads_between_requests_reports_its_holders(
     lab: Lab, supervisor: Supervisor, server: Server, threads: tuple[str, ...]
 ) -> None:
     python = environment("3.11", "2.1.9", "pyuwsgi")
@@ -181,7 +181,7 @@ loop.run_until_complete(main())
 """
 
 
-def test_the_drivers_own_pools_keep_idle_sessions_which_nobody_holds(lab: Lab, server: Server) -> None:
+def test_idle_sessions_in_the_drivers_own_pools_have_no_holder(lab: Lab, server: Server) -> None:
     python = environment("3.11", "2.1.9", "psycopg[binary]", "psycopg_pool", "asyncpg", "greenlet")
     lab.start(POOLS, python=(str(python),), env={"PYTHONWARNINGS": "default"})
     lines = [holder.site.line for holder in lab.holders(3)]
@@ -230,8 +230,8 @@ def test_async_sessions_are_joined_to_their_lines_and_their_tasks(lab: Lab, sqla
     python = environment("3.11", sqlalchemy, "psycopg[binary]", "asyncpg<0.31", "greenlet")
     lab.start(ASYNC.replace("DRIVER", driver), python=(str(python),), env={"PYTHONWARNINGS": "ignore"})
     holders = lab.holders(2)
-    told = {(held.site.line, held.site.function, held.task, held.thread_alive) for held in holders}
-    assert told == {(lab.line("here"), "view", True, False)}
+    found = {(held.site.line, held.site.function, held.task, held.thread_alive) for held in holders}
+    assert found == {(lab.line("here"), "view", True, False)}
     wait_until(lambda: known(lab) == backends(lab.server), "every session is known")
 
 

@@ -1,4 +1,4 @@
-"""MariaDB, SQLite and PgBouncer are read behind PostgreSQL's interface, and the probe numbers sessions alike."""
+"""MariaDB, SQLite and PgBouncer have the interface of PostgreSQL, and the probe numbers sessions as they do."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_mariadbs_sessions_show_their_transactions_and_ports(supervisor: Supervi
 
 
 def test_each_mariadb_keeps_its_temporary_tables_to_itself(supervisor: Supervisor, tmp_path: Path) -> None:
-    """In a common folder a server that starts removes those of the others, whose readings then fail."""
+    """In a common folder, a server that starts would remove those of the others, whose queries then fail."""
     with started_database(supervisor, "mysql", tmp_path) as server, pymysql.connect(**server.admin) as admin:
         cursor = admin.cursor()
         cursor.execute("SELECT @@tmpdir, @@datadir")
@@ -84,7 +84,7 @@ def test_sqlites_sessions_are_the_open_handles_of_other_processes(supervisor: Su
         reader = reader_of(server, time.monotonic())
         with contextlib.closing(sqlite3.connect(server.dbname)) as own:
             own.execute("SELECT 1")
-            assert rows(reader) == []  # ours does not count
+            assert rows(reader) == []  # the handle of this process is not counted
             script = f"import sqlite3, sys; a = [sqlite3.connect({server.dbname!r}) for _ in range(3)]; input()"
             app = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)
             try:
@@ -140,7 +140,7 @@ def test_pgbouncers_clients_bear_the_state_of_their_server_session(supervisor: S
         with pytest.raises(psycopg2.Error, match=r"query_wait_timeout|server closed"):
             clients[2].cursor().execute("SELECT 3")
         reading = reader.read(full=True)
-        assert reading.counters["server_sessions"] == 2  # a flat line there, whatever the clients do
+        assert reading.counters["server_sessions"] == 2  # constant on the server's side, for any number of clients
         clients[0].rollback()
         wait_until(lambda: state(reader, ports[0])("idle"), "its transaction is over")
         reader.close()
@@ -167,11 +167,9 @@ def port_of(connection: psycopg2.extensions.connection) -> int:
 
 
 @pytest.mark.needs("redis")
-def test_a_redis_of_the_runs_own_wants_its_password_and_goes_with_the_run(
-    supervisor: Supervisor, tmp_path: Path
-) -> None:
-    with open_services(supervisor, ["redis"], tmp_path) as told:
-        address = told["REDIS_URL"]
+def test_the_redis_of_a_run_requires_its_password_and_ends_with_the_run(supervisor: Supervisor, tmp_path: Path) -> None:
+    with open_services(supervisor, ["redis"], tmp_path) as variables:
+        address = variables["REDIS_URL"]
         port = int(address.rpartition(":")[2].partition("/")[0])
         with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
             client.sendall(b"PING\r\n")

@@ -1,4 +1,4 @@
-"""A server of ours, the system's, and one at an address: roles, limits, a database of the run's own."""
+"""PostgreSQL from the wheel, from the system and at an address: its roles, its limits and the run's database."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_app_is_an_ordinary_role_and_the_sampler_a_superuser(server: Server)
         assert cursor.fetchone()[0] is True
 
 
-def test_it_listens_on_loopback_only_has_our_limits_and_logs_with_sqlstate(server: Server, tmp_path: Path) -> None:
+def test_it_listens_on_loopback_has_the_plans_limits_and_logs_with_sqlstate(server: Server, tmp_path: Path) -> None:
     assert one(server, "SHOW listen_addresses") == "127.0.0.1"
     assert one(server, "SHOW max_connections") == "20"
     assert one(server, "SHOW fsync") == "off"
@@ -50,7 +50,7 @@ def test_it_keeps_its_shared_memory_in_its_own_folder(server: Server) -> None:
     with contextlib.closing(psycopg2.connect(server.url())) as connection:
         maps = Path(f"/proc/{connection.info.backend_pid}/maps").read_text()
     assert pid and "pg_dynshmem/mmap." in maps
-    assert "/dev/shm/PostgreSQL." not in maps  # a kill -9 would leave it
+    assert "/dev/shm/PostgreSQL." not in maps  # SIGKILL would leave it behind
 
 
 def test_the_app_needs_its_password(server: Server) -> None:
@@ -68,21 +68,21 @@ def test_a_full_server_refuses_the_app_but_not_the_sampler(server: Server) -> No
         stack.enter_context(contextlib.closing(connect(server.admin, server.dbname)))
 
 
-def test_a_second_start_takes_well_under_a_second_of_our_own_time(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_a_second_start_is_fast(supervisor: Supervisor, tmp_path: Path) -> None:
     began = time.monotonic()
-    with open_postgres(supervisor, server_plan(), "", tmp_path):
-        assert time.monotonic() - began < 20  # a busy machine; benchmarks hold the figure
+    with open_postgres(supervisor, server_plan(), None, tmp_path):
+        assert time.monotonic() - began < 20  # on a busy machine; the figure is measured in benchmarks/
 
 
 @pytest.mark.needs("postgresql")
-def test_the_systems_server_is_used_when_it_is_asked_for(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_the_systems_server_is_used_on_request(supervisor: Supervisor, tmp_path: Path) -> None:
     plan = server_plan(database=Database(source="system", max_connections=20))
-    with open_postgres(supervisor, plan, "", tmp_path) as server:
+    with open_postgres(supervisor, plan, None, tmp_path) as server:
         assert one(server, "SELECT 1") == 1
         assert server.source == "system"
 
 
-def test_at_an_address_a_database_and_a_role_of_our_own_are_made_and_dropped(
+def test_at_an_address_a_database_and_a_role_are_created_and_dropped(
     server: Server, supervisor: Supervisor, tmp_path: Path
 ) -> None:
     plan = server_plan(database=Database(source="url"))
@@ -99,7 +99,7 @@ def test_at_an_address_a_database_and_a_role_of_our_own_are_made_and_dropped(
         assert cursor.fetchone()[0] == 0
 
 
-def test_at_an_address_with_few_rights_the_database_is_used_as_it_is_and_that_is_said(
+def test_at_an_address_with_few_rights_the_database_is_shared_and_a_note_says_so(
     server: Server, supervisor: Supervisor, tmp_path: Path
 ) -> None:
     plan = server_plan(database=Database(source="url"))
@@ -108,7 +108,7 @@ def test_at_an_address_with_few_rights_the_database_is_used_as_it_is_and_that_is
         assert "may not create a database" in external.notes[0]
 
 
-def test_a_database_that_refuses_is_told_without_the_password(
+def test_a_refused_connection_is_reported_without_the_password(
     supervisor: Supervisor, server: Server, tmp_path: Path
 ) -> None:
     address = f"postgresql://app:guessed-wrong@127.0.0.1:{server.port}/app"
@@ -122,7 +122,7 @@ def test_a_database_that_refuses_is_told_without_the_password(
 
 
 @pytest.mark.needs("root")
-def test_a_folder_that_the_account_cannot_pass_is_known(tmp_path: Path) -> None:
+def test_a_folder_that_the_account_cannot_pass_is_detected(tmp_path: Path) -> None:
     account = server_account()
     assert account is not None
     closed = tmp_path / "closed"
@@ -139,7 +139,7 @@ def test_each_version_of_the_server_runs_and_is_read(
     major: str, supervisor: Supervisor, writer: Writer, tmp_path: Path
 ) -> None:
     plan = server_plan(database=Database(source=major, max_connections=20))
-    with open_postgres(supervisor, plan, "", tmp_path) as server:
+    with open_postgres(supervisor, plan, None, tmp_path) as server:
         assert server.version.split(".")[0] == major
         with (
             contextlib.closing(psycopg2.connect(server.url())) as connection,

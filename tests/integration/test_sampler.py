@@ -1,4 +1,4 @@
-"""The sampler sees every session of the app through refusal and reconnection; it stores changes only."""
+"""The sampler reads all sessions of the app, also while the server refuses others and after a reconnection."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def test_sessions_appear_change_and_leave_with_their_ages_on_one_clock(server: S
 def test_reading_only_what_changed_misses_nothing(
     server: Server, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hundred random steps of ten clients; after each the sampler soon shows what a whole reading shows."""
-    monkeypatch.setattr("connleak.collectors.sampler.FULL_EVERY", 1000.0)  # no later reading mends a miss
+    """After each of a hundred random steps of ten clients, the sampler soon has the rows of a full reading."""
+    monkeypatch.setattr("connleak.collectors.sampler.FULL_EVERY", 1000.0)  # no later full reading repairs an omission
     dice = random.Random(7)
     clients: list[psycopg2.extensions.connection] = []
     with (
@@ -109,7 +109,7 @@ def test_reading_only_what_changed_misses_nothing(
             if len(clients) > 10:
                 clients.pop(0).close()
             if step % 5 == 0:
-                time.sleep(0.6)  # longer than the stretch that is read twice: what is idle is not read again
+                time.sleep(0.6)  # longer than OVERLAP: idle sessions are not read again
                 wait_until(lambda: seen() == there(), f"step {step}: {seen()} is not {there()}")
     for client in clients:
         client.close()
@@ -127,7 +127,7 @@ def test_only_changes_are_stored(server: Server, writer: Writer) -> None:
     assert sum('"rows"' in line for line in lines) < len(lines) / 4
 
 
-def test_it_goes_on_when_the_server_refuses_everybody_else(server: Server, writer: Writer) -> None:
+def test_it_continues_when_the_server_refuses_all_others(server: Server, writer: Writer) -> None:
     with sampling(server, writer, 0.05) as sampler, contextlib.ExitStack() as stack:
         opened = 0
         with pytest.raises(psycopg2.OperationalError, match="remaining connection slots"):
@@ -138,7 +138,7 @@ def test_it_goes_on_when_the_server_refuses_everybody_else(server: Server, write
         wait_until(lambda: len(sampler.latest.backends) == opened, "all are seen")
 
 
-def test_it_comes_back_when_its_own_session_is_ended_and_says_so(server: Server, writer: Writer) -> None:
+def test_it_reconnects_when_its_session_is_ended_with_a_note(server: Server, writer: Writer) -> None:
     with (
         sampling(server, writer, 0.05) as sampler,
         contextlib.closing(connect(server.admin, server.dbname)) as admin,
@@ -159,7 +159,7 @@ def test_it_only_reads(server: Server, writer: Writer, tmp_path: Path) -> None:
         assert cursor.fetchone() == (True,)
 
 
-def test_it_knows_who_has_an_advisory_lock(server: Server, writer: Writer) -> None:
+def test_it_reads_the_sessions_with_an_advisory_lock(server: Server, writer: Writer) -> None:
     with (
         sampling(server, writer, 0.05),
         contextlib.closing(psycopg2.connect(server.url())) as connection,
@@ -171,16 +171,16 @@ def test_it_knows_who_has_an_advisory_lock(server: Server, writer: Writer) -> No
 
 
 class Hanging:
-    """A reader whose server stops answering after the first reading, until it is let go."""
+    """A reader whose server stops answering after the first reading, until it is released."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.readings = 0
         self.let_go = threading.Event()
         self.closed = threading.Event()
 
     def read(self, *, full: bool) -> Reading:
-        self.asked += 1
-        if self.asked > 1:
+        self.readings += 1
+        if self.readings > 1:
             self.let_go.wait()
             raise NotAnswering("it was killed")
         return Reading(t=time.monotonic(), backends={})
@@ -189,13 +189,11 @@ class Hanging:
         self.closed.set()
 
 
-def test_a_server_that_hangs_for_good_is_waited_for_only_so_long_and_told(
-    writer: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_wait_for_a_hung_server_is_bounded_and_noted(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connleak.collectors.sampler.PATIENCE", 0.2)
     reader = Hanging()
     with Sampler(reader, writer, time.monotonic(), 0.02):
-        wait_until(lambda: reader.asked == 2, "it hangs")
+        wait_until(lambda: reader.readings == 2, "it hangs")
         began = time.monotonic()
     assert time.monotonic() - began < 5
     assert not reader.closed.is_set(), "a connection that is waited on cannot be closed by another thread"
@@ -212,12 +210,12 @@ STRANGE = {
     "EUC_JP": ("あ".encode("euc_jp"), "あ"),
     "WIN1252": (b"\x80", "€"),
 }
-"""What a session may say in a database of an encoding, and how a reader in the same database shows it."""
+"""Texts of sessions in databases of an encoding, and the same texts as a reader in such a database returns them."""
 
 
 @pytest.mark.parametrize("encoding", STRANGE)
-def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Server, tmp_path: Path) -> None:
-    said, shown = STRANGE[encoding]
+def test_the_sampler_reads_every_encoding(encoding: str, server: Server, tmp_path: Path) -> None:
+    raw, shown = STRANGE[encoding]
     with contextlib.closing(connect(server.admin, "app")) as admin:
         admin.cursor().execute(f"CREATE DATABASE strange TEMPLATE template0 ENCODING '{encoding}' OWNER app")
     here = {"host": server.host, "port": server.port, "user": server.user, "password": server.password}
@@ -228,7 +226,7 @@ def test_no_encoding_ends_the_sampler_nor_blinds_it(encoding: str, server: Serve
             psycopg.connect(**here, dbname="strange", client_encoding=encoding, autocommit=True) as session,
             sampling(seen_from, writer, 0.02) as sampler,
         ):
-            for statement in (b"SET application_name = '" + said + b"'", b"SELECT 1 -- " + said):
+            for statement in (b"SET application_name = '" + raw + b"'", b"SELECT 1 -- " + raw):
                 assert not session.pgconn.exec_(statement).error_message
             taken = sampler.taken
             wait_until(lambda taken=taken, one=sampler: one.taken > taken + 3, "it goes on")
@@ -249,6 +247,6 @@ def test_a_watched_servers_password_is_in_no_note(server: Server, tmp_path: Path
         ending(journal),
     ):
         session = open_session(made, journal, parts, NO_CALLBACKS)
-        session.note(NoteCode.OTHER, f"the driver said {server.password!r}")
+        session.note(NoteCode.OTHER, f"the driver printed {server.password!r}")
     written = (tmp_path / "run" / "notes.jsonl").read_text()
-    assert "the driver said '***'" in written and server.password not in written
+    assert "the driver printed '***'" in written and server.password not in written

@@ -1,4 +1,4 @@
-"""No child outlives us: stopped with its family, ended with us when we are killed with -9."""
+"""No child outlives connleak: it is stopped with its family, and killed if connleak is killed by SIGKILL."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_child_that_ignores_the_signal_is_killed_after_its_grace(supervisor: S
     wait_until(lambda: not sleepers(), "its child is gone too")
 
 
-def test_exit_codes_and_last_words_are_known(supervisor: Supervisor) -> None:
+def test_exit_codes_and_last_lines_are_reported(supervisor: Supervisor) -> None:
     child = sh(supervisor, "echo first; echo last; exit 7")
     wait_until(lambda: supervisor.exit_code(child) is not None, "it ended")
     assert supervisor.exit_code(child) == 7
@@ -49,18 +49,18 @@ def test_exit_codes_and_last_words_are_known(supervisor: Supervisor) -> None:
     assert "exit code 7" in child_error(child, "it ended with exit code 7").message
 
 
-def test_a_program_that_is_not_there_is_told(supervisor: Supervisor) -> None:
+def test_a_missing_program_is_reported(supervisor: Supervisor) -> None:
     with pytest.raises(Error, match="no-such-program"):
         supervisor.start("it", ["no-such-program"], cwd=Path("/"), env={}, log=supervisor.scratch / "log")
 
 
-def test_a_child_that_dies_before_it_is_ready_is_told_with_its_log(supervisor: Supervisor) -> None:
+def test_a_child_that_ends_before_it_is_ready_is_reported_with_its_log(supervisor: Supervisor) -> None:
     child = sh(supervisor, "echo no such module >&2; exit 3")
     with pytest.raises(Error, match=r"exit code 3 before it was ready(.|\n)*no such module"):
         wait_until_ready(supervisor, child, lambda: False, timeout=5)
 
 
-def test_killed_with_minus_9_nothing_is_left() -> None:
+def test_after_sigkill_nothing_is_left() -> None:
     script = f"""
 import os, sys, time
 from pathlib import Path
@@ -70,13 +70,13 @@ with Supervisor() as supervisor:
     print(supervisor.scratch, flush=True)
     time.sleep(1000)
 """
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as us:
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as runner:
         try:
-            assert us.stdout is not None
-            scratch = Path(us.stdout.readline().strip())
+            assert runner.stdout is not None
+            scratch = Path(runner.stdout.readline().strip())
             wait_until(lambda: len(sleepers()) == 5, "the family is up")
         finally:
-            us.kill()
+            runner.kill()
     wait_until(lambda: not sleepers(), "the family is gone")
     wait_until(lambda: not scratch.exists(), "the scratch folder is gone")
 
@@ -93,7 +93,7 @@ def test_shared_memory_of_a_killed_child_is_removed_and_no_other() -> None:
     subprocess.run(["ipcrm", "-m", other.stdout.strip()], check=True)
 
 
-def test_a_supervisor_that_is_killed_itself_is_told_and_done_without() -> None:
+def test_the_end_of_a_killed_supervisor_is_reported_and_connleak_cleans_up() -> None:
     with pytest.raises(Error, match=r"supervisor process, .* was ended by SIGKILL"), Supervisor() as supervisor:
         sh(supervisor, FAMILY)
         wait_until(lambda: len(sleepers()) == 5, "the family is up")
@@ -101,12 +101,12 @@ def test_a_supervisor_that_is_killed_itself_is_told_and_done_without() -> None:
         supervisor._process.kill()
         supervisor._process.wait()
         supervisor.check()
-        supervisor._ask({"op": "remove", "path": "/nowhere"})
+        supervisor._request({"op": "remove", "path": "/nowhere"})
     assert sleepers() == []
     assert not scratch.exists() and not memory.exists()
 
 
-def test_what_is_needed_is_told_when_it_ends_unless_it_was_stopped(supervisor: Supervisor) -> None:
+def test_a_needed_child_is_reported_when_it_ends_unless_it_was_stopped(supervisor: Supervisor) -> None:
     child, stopped = sh(supervisor, "sleep 0.2; echo gone; exit 7"), sh(supervisor, f"sleep {MINE}")
     supervisor.need(child)
     supervisor.need(stopped)
@@ -117,7 +117,7 @@ def test_what_is_needed_is_told_when_it_ends_unless_it_was_stopped(supervisor: S
         supervisor.check()
 
 
-def test_free_ports_differ_and_are_none_that_an_outgoing_connection_gets() -> None:
+def test_free_ports_differ_and_are_outside_the_range_of_outgoing_connections() -> None:
     ports = {free_port() for _ in range(500)}
     assert len(ports) == 500
     assert max(ports) < first_outgoing_port()

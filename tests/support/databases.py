@@ -20,5 +20,5 @@ def started_database(supervisor: Supervisor, kind: str, folder: Path, **settings
     """Yield a server of that kind; skip the test if it is not installed."""
     need(*OF_DATABASE.get(kind, ()))
     plan = server_plan(database=Database(kind=kind, max_connections=20, settings=settings))
-    with open_database(supervisor, plan, "", folder) as server:
+    with open_database(supervisor, plan, None, folder) as server:
         yield server

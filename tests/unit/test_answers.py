@@ -33,7 +33,7 @@ RECORDINGS = {
     "inconclusive": "golden/watch-fills",
     "clean": "gallery/missing_remove-fixed",
     "watch_leak": "golden/watch-leak",
-    "probe_off": "golden/off-missing_remove-fixed-budget",
+    "probe_off": "golden/off-missing_remove-fixed-max-idle",
 }
 
 

@@ -1,9 +1,9 @@
-"""A leak is recognised by what it looks like."""
+"""A recording is matched with the known leak that it resembles."""
 
 from __future__ import annotations
 
 from connleak.corpus import diagnose
-from connleak.corpus.fingerprint import compare, fingerprint_of, shape
+from connleak.corpus.fingerprint import fingerprint_of, shape, similarity
 from connleak.corpus.gallery import place, read
 from connleak.judging import judge
 from support.builders import SITE, backend, holder, pool, recording
@@ -13,7 +13,7 @@ from support.paths import GALLERY
 
 
 def test_every_kept_recording_is_like_its_own_target() -> None:
-    """Of each target one variant that is not clean; from its recording to its name."""
+    """One variant of each target that is not clean: its recording leads to its name."""
     seen = set()
     for entry in ENTRIES:
         if entry.outcome != "clean" and entry.target not in seen:
@@ -25,7 +25,7 @@ def test_every_kept_recording_is_like_its_own_target() -> None:
     assert len(seen) > 55
 
 
-def test_an_app_of_ones_own_is_told_what_speaks_for_and_against() -> None:
+def test_an_own_app_gets_the_traits_that_agree_and_differ() -> None:
     rows = [backend(n, xact=0.9, state="idle in transaction") for n in range(1, 13)]
     made = recording(
         [rows[:4], rows[:8], rows],
@@ -44,22 +44,22 @@ def test_a_clean_recording_has_nothing_to_diagnose() -> None:
     assert diagnose.diagnose(made, judge(made), ENTRIES) == []
 
 
-def test_likeness_is_one_with_oneself_and_less_for_each_trait_that_differs() -> None:
+def test_similarity_is_one_with_itself_and_less_for_each_trait_that_differs() -> None:
     rows = [backend(n, xact=0.9, state="idle in transaction") for n in range(1, 5)]
     made = recording([rows] * 3, holders=[[holder(n) for n in range(1, 5)]] * 3)
     mine = fingerprint_of(made, judge(made))
-    assert compare(mine, mine)[0] == 1.0
+    assert similarity(mine, mine)[0] == 1.0
     other = type(mine)(outcome="leak", kinds=("growth",), traits={**mine.traits, "state": "idle"})
-    score, agrees, differs = compare(mine, other)
+    score, agrees, differs = similarity(mine, other)
     assert score < 0.8 and "state: idle in transaction, there idle" in differs and "kinds: growth only there" in differs
     assert "database: postgresql" in agrees
 
 
 def test_the_shape_of_the_levels_has_a_word() -> None:
     assert [shape(levels) for levels in ([4, 8, 12], [16, 16, 16], [62, 96, 76], [3])] == [
-        "climbs with each cycle",
-        "stays",
-        "goes up and down",
+        "rises with each cycle",
+        "stays level",
+        "rises and falls",
         "",
     ]
 

@@ -1,4 +1,4 @@
-"""A folder that anybody made: no link in it is followed, nothing that is no file is read, nothing else is written."""
+"""An untrusted folder: no link in it is followed, only regular files are read, and nothing else is overwritten."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def victim(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "message"),
     [
         (lambda path, victim: path.symlink_to(victim), "a symbolic link"),
         (lambda path, victim: path.symlink_to(path.name), "a symbolic link"),
@@ -33,14 +33,14 @@ def victim(tmp_path: Path) -> Path:
     ],
 )
 def test_what_is_no_file_of_its_own_is_not_read_and_written_over_only_when_it_is_no_folder(
-    make, words: str, tmp_path: Path, victim: Path
+    make, message: str, tmp_path: Path, victim: Path
 ) -> None:
     (tmp_path / "run").mkdir()
     path = tmp_path / "run" / "verdict.json"
     make(path, victim)
-    with pytest.raises(Error, match=words):
+    with pytest.raises(Error, match=message):
         folders.read(path)
-    if words == "a folder":
+    if message == "a folder":
         with pytest.raises(Error, match="is a folder"):
             folders.write(path, "new")
     else:
@@ -76,7 +76,7 @@ def test_lines_are_bounded_and_the_next_one_is_read(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["javascript:alert(1)", "//evil", "a b", "#x", "?x", "\udcff", '"><script>'])
-def test_a_link_leads_below_its_page_whatever_a_folder_is_called(name: str) -> None:
+def test_a_link_leads_below_its_page_for_any_name_of_a_folder(name: str) -> None:
     made = index.link(name, "report.html")
     assert made.startswith("./") and made.endswith("/report.html")
     assert not set(made) & set(' :#?"<>') and made.isascii()

@@ -1,4 +1,4 @@
-"""The gallery's recordings, and how a recording is made small without changing what it says."""
+"""The gallery's recordings, and packing a recording without a change of its verdict."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_no_file_of_the_gallery_names_a_path_of_the_machine_that_made_it() -> No
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A recording on disk: 12 held, and 4000 checkouts that came back at once."""
+    """Return the folder of a recording: 12 held, and 4000 checkouts that were returned at once."""
     rows = [backend(n, xact=0.9, state="idle in transaction") for n in range(1, 13)]
     events = []
     for n in range(4000):
@@ -69,7 +69,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(place: Path, made, events) -> None:
-    """Writes a recording made by hand as a run would have."""
+    """Write a hand-made recording as a run writes it."""
     place.mkdir()
     files = {
         "phases": [{"t": p.begin, "name": p.name, "cycle": p.cycle, "facts": p.facts} for p in made.phases],
@@ -91,7 +91,7 @@ def write(place: Path, made, events) -> None:
         (place / f"{name}.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
 
 
-def test_a_packed_recording_is_small_says_the_same_and_names_no_path(folder: Path, tmp_path: Path) -> None:
+def test_a_packed_recording_is_small_has_the_same_verdict_and_no_path(folder: Path, tmp_path: Path) -> None:
     whole = judging.judge(read(folder))
     assert whole.outcome == "leak"
     path = tmp_path / "small.tar.gz"

@@ -1,4 +1,4 @@
-"""The golden verdicts: what the judge says of every stored recording, held against one reviewed file."""
+"""The golden verdicts: the verdict on every stored recording, compared with one reviewed file."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def test_every_field_of_a_verdict_is_declared_as_prose_or_as_a_figure() -> None:
 
 
 class Later(Finding, frozen=True, omit_defaults=True, kw_only=True):
-    """A finding as a later version may have it."""
+    """A finding with a field of a later version."""
 
     blame: str = ""
 
 
 class LaterVerdict(Verdict, frozen=True, kw_only=True):
-    """Its verdict."""
+    """A verdict with such findings."""
 
     findings: tuple[Later, ...] = ()
 

@@ -1,4 +1,4 @@
-"""What the judge says of recordings of a few numbers."""
+"""The judge on small hand-made recordings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.builders import (
 from support.verdicts import check, kinds
 
 
-def test_nothing_out_at_rest_is_clean_and_says_down_to_which_rate() -> None:
+def test_no_outstanding_checkout_is_clean_down_to_a_stated_rate() -> None:
     verdict = judge(recording([idle(3)] * 3, pools=[[pool(idle=(1, 2, 3))]] * 3))
     assert verdict.outcome == "clean"
     assert verdict.sensitivity["value"] == pytest.approx(1000 * 3 / 300)
@@ -69,7 +69,7 @@ def test_a_full_pool_bounds_the_growth() -> None:
 
 def test_a_projection_names_the_first_wall() -> None:
     verdict = judge(leaking([4, 8, 12]))
-    assert verdict.exhaustion["wall"] == "the server"  # 97 for it, 100 for the pool
+    assert verdict.exhaustion["wall"] == "the server"  # the server has 97 connections, the pool 100
     assert verdict.exhaustion["left"]["value"] == pytest.approx((97 - 12) / 0.04)
     assert verdict.exhaustion["left"]["low"] < verdict.exhaustion["left"]["value"] < verdict.exhaustion["left"]["high"]
 
@@ -147,14 +147,14 @@ def test_engines_that_are_disposed_of_each_time_are_churn_not_growth() -> None:
     assert kinds(verdict) == ["churn"]
 
 
-def test_opens_beyond_pool_size_are_no_churn_but_are_told() -> None:
+def test_connections_beyond_pool_size_are_mentioned_but_not_churn() -> None:
     events = tuple(Event(4.0 * k + 1.5, "connect", PROCESS, pool=1, overflow=True) for k in range(3) for _ in range(80))
     verdict = judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events))
     assert verdict.outcome == "clean"
     assert "overflow churn" in check(verdict, "churn").detail
 
 
-def test_a_session_that_no_pool_and_no_holder_knows_is_orphaned() -> None:
+def test_a_session_without_a_reference_in_a_pool_or_holder_is_orphaned() -> None:
     verdict = judge(recording([idle(3)] * 3, pools=[[pool(idle=(1, 2))]] * 3))
     assert kinds(verdict) == ["orphaned"]
     assert verdict.findings[0].backends == (3,)
@@ -200,7 +200,7 @@ def test_callers_that_gave_up_are_exhausted_with_the_arithmetic_of_an_undersized
 @pytest.mark.parametrize(
     ("nested", "state", "cause"), [(True, "active", "nested"), (False, "idle in transaction", "slow-holder")]
 )
-def test_the_cause_of_exhaustion_is_told(nested: bool, state: str, cause: str) -> None:
+def test_the_claim_states_the_cause_of_exhaustion(nested: bool, state: str, cause: str) -> None:
     events = (
         Event(1.1, "checkout", PROCESS, 1, 1, 1, pool=1),
         Event(1.9, "checkin", PROCESS, 1, 1, 1, pool=1),
@@ -218,11 +218,11 @@ def test_an_idle_connection_for_each_open_client_is_per_client() -> None:
     assert "6 clients had a request open" in verdict.sentence
 
 
-def test_what_was_taken_before_the_clients_came_is_none_of_theirs() -> None:
+def test_checkouts_from_before_the_clients_are_not_per_client() -> None:
     assert kinds(judge(streaming(taken=1.0))) == []
 
 
-def test_without_a_probe_a_climbing_level_is_growth_and_a_raised_one_cannot_be_told() -> None:
+def test_without_a_probe_a_rising_level_is_growth_and_a_raised_one_is_inconclusive() -> None:
     climbing = judge(recording([idle(n) for n in (20, 30, 40)], probed=False, users=16))
     assert kinds(climbing) == ["growth"]
     filling = judge(recording([idle(n) for n in (4, 5, 8)], probed=False, users=16))
@@ -246,7 +246,7 @@ def without_phase(made, *names: str):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "name", "words"),
+    ("spoil", "name", "message"),
     [
         (lambda r: msgspec.structs.replace(r, requests=()), "load", "no request"),
         (
@@ -302,12 +302,12 @@ def without_phase(made, *names: str):
         ),
     ],
 )
-def test_evidence_that_cannot_carry_a_clean_is_inconclusive_and_says_why(spoil, name: str, words: str) -> None:
+def test_evidence_that_does_not_support_clean_is_inconclusive_with_the_reason(spoil, name: str, message: str) -> None:
     made = recording([idle(2)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
     assert judge(made).outcome == "clean"
     verdict = judge(spoil(made))
     assert verdict.outcome == "inconclusive"
-    assert words in check(verdict, name).detail
+    assert message in check(verdict, name).detail
 
 
 def test_a_helper_process_without_a_session_may_come_and_go() -> None:
@@ -384,7 +384,7 @@ def test_an_idle_session_with_an_advisory_lock_is_lock_held_but_a_leaders_is_not
     assert judge(with_locks(leader, 2)).outcome == "clean"
 
 
-def test_a_pool_that_counts_connections_nobody_has_has_lost_slots() -> None:
+def test_a_pool_that_counts_connections_without_a_holder_has_lost_slots() -> None:
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,), out=3)]] * 3)
     verdict = judge(made)
     assert (verdict.outcome, kinds(verdict)) == ("fault", ["lost-slots"])
@@ -394,24 +394,24 @@ def test_a_pool_that_counts_connections_nobody_has_has_lost_slots() -> None:
 
 
 def test_a_drivers_own_words_in_the_apps_log_are_refused() -> None:
-    words = Note(
+    note = Note(
         9.0, NoteCode.DRIVER_ERROR, "app.log says", NoteFacts(phrase="another operation is in progress", count=4)
     )
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
-    verdict = judge(msgspec.structs.replace(made, notes=(words,)))
+    verdict = judge(msgspec.structs.replace(made, notes=(note,)))
     assert (verdict.outcome, kinds(verdict)) == ("fault", ["refused"])
     assert "log 4 times: another operation is in progress" in verdict.sentence
 
 
 def test_a_server_that_refused_is_exhausted_bounded_by_the_server() -> None:
-    words = Note(9.0, NoteCode.TOO_MANY_CONNECTIONS, "postgres.log says", NoteFacts(count=7))
+    note = Note(9.0, NoteCode.TOO_MANY_CONNECTIONS, "postgres.log says", NoteFacts(count=7))
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
-    verdict = judge(msgspec.structs.replace(made, notes=(words,)))
+    verdict = judge(msgspec.structs.replace(made, notes=(note,)))
     assert (verdict.outcome, verdict.findings[0].bounded_by) == ("strained", "server")
     assert "refused 7 connections" in verdict.sentence
 
 
-def test_pools_that_may_open_more_than_the_server_has_are_over_budget_as_far_as_threads_were_seen() -> None:
+def test_pools_that_exceed_the_server_are_over_budget_as_far_as_their_threads_can_fill_them() -> None:
     events = tuple(
         Event(1.5, kind, PROCESS, thread, 1, thread, pool=1)
         for thread in range(1, 121)
@@ -422,7 +422,7 @@ def test_pools_that_may_open_more_than_the_server_has_are_over_budget_as_far_as_
     assert (verdict.outcome, kinds(verdict)) == ("strained", ["over-budget"])
     assert "may open 150 connections, 120 with the callers seen; the server has 97" in verdict.sentence
     assert judge(recording([idle(1)] * 3, pools=big, events=events[:100])).outcome == "clean"
-    many = [[pool(number, idle=(1,)) for number in range(1, 60)]] * 3  # engines made again and again: one process
+    many = [[pool(number, idle=(1,)) for number in range(1, 60)]] * 3  # one process that keeps creating engines
     assert "over-budget" not in kinds(judge(recording([idle(1)] * 3, pools=many, events=events[:40])))
 
 
@@ -446,7 +446,7 @@ def test_at_a_rate_that_the_user_names_the_time_to_exhaustion_has_a_band() -> No
 
 @pytest.mark.parametrize(("late", "expected"), [(False, []), (True, ["growth"])])
 def test_a_process_that_begins_late_has_its_own_first_cycle(late: bool, expected: list[str]) -> None:
-    """Two threads make an engine each at their worker's first requests, a race; one begins in the second cycle."""
+    """Two threads race at the first requests of a worker and create an engine each; one worker starts in cycle 2."""
     made = [(1.5, PROCESS), (1.5, PROCESS), (5.5, 101), (5.5, 101), *([(9.5, 101)] if late else [])]
     events = [Event(t, "pool", process, 1, pool=n, site=SITE, stack=(SITE,)) for n, (t, process) in enumerate(made)]
     events += [Event(t, "connect", process, 1, n, pool=n) for n, (t, process) in enumerate(made)]
@@ -461,7 +461,7 @@ def test_a_process_that_begins_late_has_its_own_first_cycle(late: bool, expected
 def test_a_bounded_cache_in_a_worker_that_begins_late_adds_a_level_and_is_no_growth(
     last: int, expected: list[str]
 ) -> None:
-    """Three engines kept in each worker, the rest disposed of; the second worker is asked in the third cycle only."""
+    """Each worker keeps three engines and disposes of the others; the second one has requests only in cycle 3."""
     events: list[Event] = []
     for number in range(60):
         at = 1.1 + 4 * (number // 20) + number % 20 / 30

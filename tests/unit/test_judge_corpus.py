@@ -1,4 +1,4 @@
-"""Rules that the corpus asked for: bounded caches, reloads, ended processes, what a shared session broke, and more."""
+"""Rules that targets of the corpus need: bounded caches, reloads, ended processes, broken shared sessions, and more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NUMBERS = range(2, 12)
 
 
 def pool_events(*, closed: bool, by_collector: bool = False) -> tuple[Event, ...]:
-    """A first pool at a line, then ten more after the first cycle, each with one connection, closed again or not."""
+    """Return events of one pool at a line and ten more after the first cycle, of one connection each, closed or not."""
     events = [Event(1.1, "pool", PROCESS, pool=1, site=SITE, stack=(SITE,))]
     for number in NUMBERS:
         t = 5.0 + number / 10
@@ -49,7 +49,7 @@ def test_the_same_level_that_only_the_collector_keeps_is_growth() -> None:
 
 
 def with_processes(made: Recording, having: list[range]) -> Recording:
-    """Returns the recording with these processes (their numbers above PROCESS) having sessions at each rest."""
+    """Return a recording whose processes, by their numbers above PROCESS, have sessions in each idle window."""
 
     def processes(numbers: range) -> tuple[Process, ...]:
         return tuple(Process(process=PROCESS + n, probe=True, armed=True, ports=(40000 + n,)) for n in numbers)
@@ -61,7 +61,7 @@ def with_processes(made: Recording, having: list[range]) -> Recording:
     return msgspec.structs.replace(made, snapshots=snapshots)
 
 
-def test_old_workers_that_never_end_are_growth_whatever_their_pools_may_keep() -> None:
+def test_idle_workers_that_never_end_are_growth_within_the_limits_of_their_pools() -> None:
     levels = [idle(count) for count in (2, 4, 6)]
     pools = [[pool(1, site=SITE, idle=tuple(row.pid for row in level))] for level in levels]
     verdict = judge(with_processes(recording(levels, pools=pools), [range(2), range(4), range(6)]))
@@ -74,9 +74,9 @@ def test_old_workers_that_never_end_are_growth_whatever_their_pools_may_keep() -
 @pytest.mark.parametrize(
     ("having", "at_work"),
     [
-        ([range(2), range(4), range(6)], range(6)),  # all serve in the last cycle: an app that adds workers
-        ([range(2), range(1, 5), range(4, 10)], range(0)),  # others each time: a server that recycles them
-        ([range(0), range(1), range(2)], range(0)),  # new ones that had served nothing yet, by luck
+        ([range(2), range(4), range(6)], range(6)),  # an app that adds workers: all serve in the last cycle
+        ([range(2), range(1, 5), range(4, 10)], range(0)),  # a server that recycles workers: others in each cycle
+        ([range(0), range(1), range(2)], range(0)),  # new processes without a request so far
     ],
 )
 def test_workers_that_serve_or_end_are_no_growth(having: list[range], at_work: range) -> None:
@@ -88,19 +88,19 @@ def test_workers_that_serve_or_end_are_no_growth(having: list[range], at_work: r
 
 
 def ended(late: int) -> Recording:
-    """A process that ended in the last load, having made `late` of twenty checkouts since it was last asked."""
+    """Return a recording of a process that ended in the last load; `late` of 20 checkouts follow its last snapshot."""
     at = [1.2] * (20 - late) + [9.2] * late
     events = [Event(t, "checkout", PROCESS + 1, backend=1, checkout=n, site=SITE) for n, t in enumerate(at)]
     events += [Event(t + 0.01, "checkin", PROCESS + 1, backend=1, checkout=n) for n, t in enumerate(at)]
     return recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(*events, Event(9.5, "bye", PROCESS + 1)))
 
 
-def test_a_process_that_ended_takes_only_what_it_did_since_it_was_last_asked() -> None:
+def test_a_process_that_ended_takes_only_what_it_did_since_its_last_snapshot() -> None:
     few, many = judge(ended(4)), judge(ended(15))
     assert few.outcome == "clean"
     assert "20% of all checkouts are unobserved" in check(few, "app").detail
     whole = judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3))
-    assert few.sensitivity["value"] > whole.sensitivity["value"]  # it could have seen less
+    assert few.sensitivity["value"] > whole.sensitivity["value"]  # the sensitivity is lower
     assert many.outcome == "inconclusive"
 
 
@@ -122,15 +122,15 @@ def test_a_failed_transaction_is_open_though_the_server_tells_no_begin() -> None
     assert "in an open transaction" in verdict.sentence
 
 
-def test_pools_that_could_not_be_asked_are_not_held_to_a_budget_of_nothing() -> None:
+def test_pools_of_unknown_limits_are_not_limited_to_zero() -> None:
     levels = [idle(count) for count in (2, 3, 4)]
-    unasked = [[pool(0, kind="events", size=0, idle=tuple(row.pid for row in level))] for level in levels]
-    verdict = judge(recording(levels, pools=unasked))
+    unanswered = [[pool(0, kind="events", size=0, idle=tuple(row.pid for row in level))] for level in levels]
+    verdict = judge(recording(levels, pools=unanswered))
     assert "growth" not in kinds(verdict)
     assert "limits of some pools are unknown" in check(verdict, "growth").detail
 
 
-def test_the_rate_that_fills_the_server_in_the_storys_hours_is_told() -> None:
+def test_the_projection_states_the_rate_that_fills_the_server_in_the_targets_hours() -> None:
     verdict = judge(leaking([2, 4, 6], hours=30.0))
     assert verdict.exhaustion is not None
     found = re.search(
@@ -143,7 +143,7 @@ def test_the_rate_that_fills_the_server_in_the_storys_hours_is_told() -> None:
     assert float(found[2]) == pytest.approx(needed / (30 * 3600), rel=0.1)
 
 
-def test_sqlite_handles_that_nobody_knows_are_their_processs_by_their_number() -> None:
+def test_the_number_of_an_orphaned_sqlite_handle_contains_its_process() -> None:
     number = PROCESS * 10_000 + 7
     row = msgspec.structs.replace(backend(number, state="open"), client_port=None)
     made = recording([[row]] * 3, pools=[[pool(idle=())]] * 3, database=Database(kind="sqlite"))
@@ -204,7 +204,7 @@ def test_one_dead_connection_in_a_pool_is_no_second_server_but_many_unknown_ones
             msgspec.structs.replace(phase, facts={**phase.facts, **facts}) if phase.name == "baseline" else phase
             for phase in made.phases
         )
-        if counted:  # by the server, of which the samples show five
+        if counted:  # counted by the server; the samples show five
             first, *others, last = made.samples
             ends = [
                 msgspec.structs.replace(sample, counters={"sessions": n}) for sample, n in ((first, 0), (last, counted))
@@ -217,11 +217,11 @@ def test_one_dead_connection_in_a_pool_is_no_second_server_but_many_unknown_ones
 
 
 def test_sessions_that_are_out_at_one_end_of_the_rest_are_no_idle_ones_that_grow() -> None:
-    """A job's abandoned sessions, of which the collector gives some back during the rest: 5, 6, 7 with a pool of 5."""
+    """A job's abandoned sessions, some of which the collector returns in the idle window: 5, 6, 7 with a pool of 5."""
     levels = [idle(n) for n in (5, 6, 7)]
     out = [[holder(n) for n in range(3, count + 1)] for count in (5, 6, 7)]
     made = recording(levels, holders=out, pools=[[pool(idle=(1, 2), size=5, overflow=60, out=3)]] * 3)
-    *before, last = made.snapshots  # the last is of the end of the quiet window
+    *before, last = made.snapshots  # the last one is from the end of the final idle window
     verdict = judge(msgspec.structs.replace(made, snapshots=(*before, msgspec.structs.replace(last, holders=()))))
     assert "growth" not in kinds(verdict)
     nobody = msgspec.structs.replace(

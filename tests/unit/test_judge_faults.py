@@ -1,4 +1,4 @@
-"""What the judge makes of a run that a fault went through: the fault's doing is not the app's."""
+"""The judge on runs with an injected fault: the effects of the fault are not the app's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WORDS = Note(9.0, NoteCode.CONNECTION_CLOSED, "app.log says", NoteFacts(phrase="
 
 
 def cut(made: Recording) -> Recording:
-    """Returns the recording with requests that were cut at the end of the last cycle, and may still hang."""
+    """Return the recording with requests that were aborted at the end of the last cycle and may still be processed."""
     phases = [
         msgspec.structs.replace(phase, facts={"cut": True}) if phase.name == "drain" else phase for phase in made.phases
     ]
@@ -69,7 +69,7 @@ def test_a_session_is_an_orphan_only_when_no_request_that_was_cut_may_still_be_o
     assert kinds(judge(cut(msgspec.structs.replace(made, events=(opened,))))) == ["orphaned"]
 
 
-def test_a_load_whose_requests_were_all_cut_says_so_and_not_that_none_was_sent() -> None:
+def test_a_load_whose_requests_were_all_aborted_is_not_reported_as_unsent() -> None:
     none = cut(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, requests=0))
     assert "were aborted" in check(judge(none), "load").detail
 
@@ -90,7 +90,7 @@ def test_what_happened_in_one_cycle_alone_is_no_clients_connection() -> None:
     assert "in only one of 3 cycles" in check(once, "per-client").detail
 
 
-def test_a_process_whose_probe_fell_silent_is_told_as_one_without() -> None:
+def test_a_process_whose_probe_disconnected_counts_as_one_without_a_probe() -> None:
     made = recording([idle(3)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
     blind = Process(process=7, command="gunicorn", ports=(40003,))
     snapshots = tuple(

@@ -1,4 +1,4 @@
-"""What the figures of a verdict are made of: who is out, whose rates and walls, and edges of windows."""
+"""The figures of a verdict: outstanding checkouts, rates, limits, and the edges of windows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from support.verdicts import check, found, kinds, str_of
 THIRD = Site("jobs.py", 5, "refresh")
 
 
-# who is out
+# outstanding checkouts
 
 
 @pytest.mark.parametrize(("read", "level"), [(0, 1), (1, 1), (5, 1), (-1, 1), (None, 2)])
@@ -62,7 +62,7 @@ def test_a_checkout_whose_session_is_not_known_is_not_judged_by_anothers_transac
 
 
 @pytest.mark.parametrize(("since", "expected"), [(12.0, 1), (12.01, 0)])
-def test_held_is_what_was_taken_by_the_windows_begin(since: float, expected: int) -> None:
+def test_held_checkouts_are_those_made_before_the_window_begins(since: float, expected: int) -> None:
     made = recording([in_transaction(1)] * 3, holders=[[holder(1, since=since)]] * 3)
     assert len(found(made, "held")) == expected
 
@@ -96,7 +96,7 @@ def test_only_what_is_opened_by_hand_may_be_a_listener_that_a_request_began(sour
     assert bool(found(made, "held")) is (source == "pool")
 
 
-def test_what_lies_in_its_pool_in_a_transaction_is_told_by_the_line_that_had_it_last() -> None:
+def test_a_pooled_session_in_a_transaction_is_reported_with_its_last_checkout() -> None:
     events = tuple(
         Event(1.1 + n / 10, "checkout", PROCESS, 1, 1, n, site, (site,)) for n, site in enumerate((OTHER, THIRD, SITE))
     )
@@ -121,7 +121,7 @@ def test_one_resident_among_many_clients_explains_none_of_them() -> None:
     assert (with_residents(0), with_residents(4), with_residents(5)) == (True, True, False)
 
 
-def test_a_session_that_was_first_taken_after_a_moment_was_not_out_then() -> None:
+def test_a_session_is_not_out_before_its_first_checkout() -> None:
     made = clients()
     late = tuple(msgspec.structs.replace(e, t=e.t + 2.39) if e.kind == "checkout" else e for e in made.events)
     assert found(msgspec.structs.replace(made, events=late), "per-client") == []
@@ -165,7 +165,7 @@ def test_a_pool_without_a_limit_declares_nothing(size: int, overflow: int) -> No
     assert found(held, "held")[0]["bounded_by"] == "unknown"
 
 
-# rates and walls
+# rates and limits
 
 
 def test_one_more_is_a_rate_and_none_more_is_none() -> None:
@@ -188,14 +188,14 @@ def test_where_each_trial_may_leak_more_than_once_the_interval_is_poissons() -> 
 
 @pytest.mark.parametrize(("second", "settled"), [(20, True), (19, False)])
 def test_it_is_settled_by_what_the_same_load_added(second: int, settled: bool) -> None:
-    """Ten in the first 100 requests, and in the 200 after them half as many for each."""
+    """Ten leak in the first 100 requests, and half as many per request in the 200 after them."""
     made = on_one_thread([10, second])
     again = tuple(Request(r.t, 0.01, "/") for r in made.requests if r.t > 5)
     assert is_settled(msgspec.structs.replace(made, requests=(*made.requests, *again))) is settled
 
 
 def test_the_first_wall_counts_each_pools_part_of_the_growth() -> None:
-    """67 are left on the server; a pool of which three of twelve come has 16 or 18 left, which is 64 or 72 in all."""
+    """67 remain on the server; a pool with three of twelve outstanding has 16 or 18 left, that is 64 or 72 in total."""
 
     def wall(size: int) -> dict:
         counts = (4, 8, 12)
@@ -212,7 +212,7 @@ def test_the_first_wall_counts_each_pools_part_of_the_growth() -> None:
 
 
 @pytest.mark.parametrize(("max_connections", "text"), [(500, "minutes"), (1900, "minutes"), (4000, "hours")])
-def test_a_wall_of_a_job_is_told_in_minutes_up_to_two_hours(max_connections: int, text: str) -> None:
+def test_the_limit_of_a_job_is_in_minutes_up_to_two_hours(max_connections: int, text: str) -> None:
     made = with_facts(hourly([4, 8, 12]), "baseline", max_connections=max_connections)
     big = with_snapshots(made, lambda s, _: {"pools": (pool(size=0, out=12),)})
     exhaustion = judge(big).exhaustion
@@ -225,7 +225,7 @@ def test_a_wall_of_a_job_is_told_in_minutes_up_to_two_hours(max_connections: int
 # edges
 
 
-def test_what_one_cycle_alone_left_unsettled_is_told() -> None:
+def test_one_unsettled_cycle_is_reported() -> None:
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
     assert check(judge(with_facts(made, "rest", settled=False, out=1)), "rest").detail.startswith(
         "1 checkout still changing"
@@ -237,7 +237,7 @@ def test_a_process_that_ends_with_the_run_did_not_end_in_it() -> None:
         events = (Event(1.5, "connect", PROCESS, backend=1), Event(t, "bye", PROCESS))
         return Facts(recording([idle(1)] * 3, events=events)).ended
 
-    assert ended(1.0) == ended(13.0) == {}  # the first load begins, the last rest ends
+    assert ended(1.0) == ended(13.0) == {}  # the first load begins, the last idle window ends
     assert (ended(1.01), ended(12.99)) == ({PROCESS: 1.01}, {PROCESS: 12.99})
 
 
@@ -247,7 +247,7 @@ def test_a_pool_of_the_baseline_counts_for_itself_and_a_later_one_once_a_line(cr
     assert Facts(recording([idle(1)] * 3, pools=[pools] * 3)).max_idle_connections == may
 
 
-def test_the_server_was_away_when_it_says_so_and_not_when_the_run_went_through() -> None:
+def test_a_server_that_was_unreachable_had_an_outage() -> None:
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
     away = msgspec.structs.replace(made, notes=(Note(5.0, NoteCode.SERVER_UNREACHABLE, "no"),))
     assert (Facts(made).outage, Facts(away).outage) == (False, True)
@@ -258,13 +258,20 @@ def test_the_server_was_away_when_it_says_so_and_not_when_the_run_went_through()
     assert not Facts(other).outage
 
 
-def test_no_check_fails_where_nothing_came_to_rest_or_nobody_was_asked() -> None:
+def test_no_check_fails_without_idle_windows_or_snapshots() -> None:
     made = recording([idle(2)] * 3, pools=[[pool(idle=(1, 2))]] * 3)
-    restless = msgspec.structs.replace(made, phases=tuple(p for p in made.phases if p.name not in ("rest", "quiet")))
+    without_windows = msgspec.structs.replace(
+        made, phases=tuple(p for p in made.phases if p.name not in ("rest", "quiet"))
+    )
     early = tuple(s for s in made.snapshots if s.cycle == 1)
-    unasked = msgspec.structs.replace(made, snapshots=early)
+    without_snapshots = msgspec.structs.replace(made, snapshots=early)
     blind = msgspec.structs.replace(made, snapshots=(*early, Snapshot(t=12.5, label="asked", cycle=3)))
-    for broken in (restless, unasked, blind, msgspec.structs.replace(restless, snapshots=early)):
+    for broken in (
+        without_windows,
+        without_snapshots,
+        blind,
+        msgspec.structs.replace(without_windows, snapshots=early),
+    ):
         verdict = judge(broken)
         assert verdict.outcome == "inconclusive"
         assert not any("this check failed" in check.detail for check in verdict.checks), verdict.checks
@@ -284,7 +291,7 @@ def test_a_holder_table_tells_no_time_before_it_began() -> None:
     assert (row.state_for, row.transaction_for, row.held_for, row.session_for) == (0.0, 0.75, 12.12, 12.5)
 
 
-def test_a_post_mortem_counts_who_was_out_waited_and_asked_at_each_moment() -> None:
+def test_a_post_mortem_counts_checkouts_waiting_callers_and_requests_at_each_moment() -> None:
     events = (
         Event(4.0, "checkout", PROCESS, 1, 1, 1, SITE),
         Event(5.0, "checkin", PROCESS, 1, 1, 1, SITE),
@@ -304,8 +311,8 @@ def test_a_post_mortem_counts_who_was_out_waited_and_asked_at_each_moment() -> N
 
 
 @pytest.mark.parametrize(("at", "cost", "expected"), [(1.95, 0.6, 1), (2.05, 0.8, 0)])
-def test_a_sample_that_hung_says_so_from_its_middle_on(at: float, cost: float, expected: int) -> None:
-    """The server is well again from a second after that on: at 3.25 s, or at 3.45 s when no sample shows a client."""
+def test_the_time_of_a_slow_read_is_its_middle(at: float, cost: float, expected: int) -> None:
+    """The server is steady again one second after the middle of the slow read: at 3.25 s, or too late at 3.45 s."""
     made = clients()
     slow = tuple(msgspec.structs.replace(s, cost=cost) if round(s.t % 4, 2) == at else s for s in made.samples)
     assert len(found(msgspec.structs.replace(made, samples=slow), "per-client")) == expected
@@ -320,18 +327,18 @@ def test_what_one_cycle_did_alone_counts_where_there_is_only_one() -> None:
 
 
 def test_callers_that_come_one_after_the_other_never_want_more_than_one() -> None:
-    taken = [Event(1.5 + n / 1000, "checkout", PROCESS, 1, 1, n, pool=1) for n in range(120)]
-    back = [Event(1.5005 + n / 1000, "checkin", PROCESS, 1, 1, n, pool=1) for n in range(120)]
+    checkouts = [Event(1.5 + n / 1000, "checkout", PROCESS, 1, 1, n, pool=1) for n in range(120)]
+    checkins = [Event(1.5005 + n / 1000, "checkin", PROCESS, 1, 1, n, pool=1) for n in range(120)]
     big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
-    verdict = judge(recording([idle(1)] * 3, pools=big, events=(*taken, *back)))
+    verdict = judge(recording([idle(1)] * 3, pools=big, events=(*checkouts, *checkins)))
     assert (
         check(verdict, "over-budget").detail
         == "the pools may open 150 connections, 1 with the callers seen; the server has 97"
     )
 
 
-def test_callers_that_wait_want_a_connection_from_when_they_asked_on() -> None:
-    """Three wait at 1.5 s, of whom one had begun to wait when another had already given up."""
+def test_callers_that_wait_count_from_the_start_of_their_wait() -> None:
+    """Three callers wait at 1.5 s; one of them started to wait after another one had timed out."""
     events = (
         Event(1.5, "timeout", PROCESS, 1, seconds=0.3, pool=1),
         Event(1.6, "wait", PROCESS, 1, seconds=0.2, pool=1),
@@ -341,7 +348,7 @@ def test_callers_that_wait_want_a_connection_from_when_they_asked_on() -> None:
     assert "up to 2 concurrent callers need one of 1 connection," in sentence(made)
 
 
-def test_an_app_without_a_session_is_perhaps_elsewhere_also_on_a_database_of_its_own() -> None:
+def test_an_app_without_a_session_may_use_another_server_also_with_an_own_database() -> None:
     made = with_facts(recording([[]] * 3), "baseline", own_database=True)
     assert check(judge(made), "server").outcome == "inconclusive"
     one = msgspec.structs.replace(made.samples[0], counters={"sessions": 3})
@@ -350,7 +357,7 @@ def test_an_app_without_a_session_is_perhaps_elsewhere_also_on_a_database_of_its
     assert check(judge(short), "server").outcome == "clean"
 
 
-def test_a_probe_that_told_of_no_connection_is_as_none() -> None:
+def test_a_probe_without_a_connection_counts_as_no_probe() -> None:
     made = recording([in_transaction(1)] * 3, probed=False, probe="pool")
     assert "Run with the probe to see the line" in judge(made).findings[0].claim
     assert check(judge(recording([idle(1)] * 3, probed=False, probe="pool")), "probe").outcome == "inconclusive"
@@ -358,7 +365,7 @@ def test_a_probe_that_told_of_no_connection_is_as_none() -> None:
     assert check(judge(recording([idle(1)] * 3, probed=False)), "probe").outcome == "clean"
 
 
-def test_what_is_left_until_the_wall_is_told_to_a_thousandth() -> None:
+def test_requests_until_exhaustion_are_rounded_to_a_thousandth() -> None:
     assert judge(leaking([4, 8, 12])).exhaustion["left"] == {"value": 2125.0, "low": 1104.872, "high": 4165.442}
 
 
@@ -379,17 +386,19 @@ def test_a_level_of_a_watch_without_a_third_of_the_windows_is_itself() -> None:
         (Note(5.0, NoteCode.RUN_FAILED, "a job ended"), "clean"),
     ],
 )
-def test_what_was_noted_of_the_server_and_the_run_says_whether_the_app_lived(note: Note, outcome: str) -> None:
+def test_notes_on_the_server_and_the_run_decide_the_app_check(note: Note, outcome: str) -> None:
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3)
     assert check(judge(msgspec.structs.replace(made, notes=(note,))), "app").outcome == outcome
 
 
-def test_without_a_probe_and_a_budget_one_session_that_was_not_there_before_cannot_be_told() -> None:
+def test_without_a_probe_and_max_idle_one_more_idle_session_is_inconclusive() -> None:
     assert judge(recording([idle(1)] * 3, probed=False)).outcome == "inconclusive"
-    assert judge(recording([[]] * 3, probed=False)).outcome == "inconclusive"  # no session: the wrong server?
+    assert (
+        judge(recording([[]] * 3, probed=False)).outcome == "inconclusive"
+    )  # without a session, it may be the wrong server
 
 
-def test_as_many_held_as_four_fifths_of_the_clients_are_said_by_held() -> None:
+def test_held_checkouts_of_four_fifths_of_the_clients_are_not_per_client() -> None:
     def with_held(count: int) -> bool:
         base = clients(5, 5)
         made = with_snapshots(
@@ -412,7 +421,7 @@ def test_a_server_that_reserves_nothing_has_room_for_all() -> None:
     ]
 
 
-def test_the_times_until_the_wall_are_told_to_a_tenth_of_a_second() -> None:
+def test_times_until_exhaustion_are_rounded_to_a_tenth_of_a_second() -> None:
     time = judge(leaking([4, 8, 12], at_rate=3.0)).exhaustion["time"]
     assert (time["low"], time["high"]) == (368.3, 1388.5)
 
@@ -431,7 +440,7 @@ def test_beside_a_session_that_a_cut_request_may_be_opening_others_are_still_orp
     assert [f["backends"] for f in found(cut, "orphaned")] == [[2]]
 
 
-def test_a_process_that_ended_before_anybody_took_a_connection_went_wholly_unasked() -> None:
+def test_a_process_that_ended_before_any_checkout_is_wholly_unobserved() -> None:
     events = (Event(1.5, "connect", PROCESS, backend=1), Event(6.0, "bye", PROCESS))
     assert Facts(recording([idle(1)] * 3, events=events)).unobserved_fraction == 1.0
     assert Facts(recording([idle(1)] * 3)).unobserved_fraction == 0.0
@@ -447,13 +456,13 @@ def test_one_request_is_a_load() -> None:
     assert (rate(1, 1, "1000 requests", 1000.0).value, rate(1, 0, "1000 requests", 1000.0).value) == (1000.0, 0.0)
 
 
-def test_a_return_whose_taking_was_not_seen_says_nothing_of_how_long_one_is_held() -> None:
-    gave_up = Event(1.5, "timeout", PROCESS, 2, pool=1, seconds=0.3)
-    back = Event(1.9, "checkin", PROCESS, 1, 1, 1, pool=1)
-    made = recording([[]] * 3, events=(gave_up, back))
+def test_a_checkin_without_its_checkout_has_no_part_in_the_median_duration() -> None:
+    timeout = Event(1.5, "timeout", PROCESS, 2, pool=1, seconds=0.3)
+    checkin = Event(1.9, "checkin", PROCESS, 1, 1, 1, pool=1)
+    made = recording([[]] * 3, events=(timeout, checkin))
     assert "each checkout takes 0 ms" in sentence(made)
-    taken = Event(1.4, "checkout", PROCESS, 1, 1, 1, pool=1)
-    whole = msgspec.structs.replace(made, events=(taken, gave_up, back))
+    checkout = Event(1.4, "checkout", PROCESS, 1, 1, 1, pool=1)
+    whole = msgspec.structs.replace(made, events=(checkout, timeout, checkin))
     assert "each checkout takes 500 ms" in sentence(whole)
     thinned = Note(1.8, NoteCode.EVENTS_THINNED, "")
     assert "each checkout takes 0 ms" in sentence(msgspec.structs.replace(whole, notes=(thinned,)))
@@ -486,7 +495,7 @@ def test_a_pool_of_one_without_overflow_is_full_with_it_out() -> None:
     assert found(made, "held")[0]["bounded_by"] == "pool"
 
 
-def test_a_process_that_nobody_took_a_connection_in_has_no_callers() -> None:
+def test_a_process_without_a_checkout_has_no_callers() -> None:
     events = tuple(Event(1.5, kind, PROCESS, n, 1, n, pool=1) for n in range(1, 4) for kind in ("checkout", "checkin"))
     pools = [pool(size=50, overflow=0, idle=(1,)), pool(size=60, overflow=0, process=PROCESS + 1)]
     why = check(judge(recording([idle(1)] * 3, pools=[pools] * 3, events=events)), "over-budget").detail
@@ -505,7 +514,7 @@ def test_what_broke_off_at_once_has_no_figures() -> None:
     assert judge(begun).evidence["baseline"] == 0
 
 
-# words that carry figures
+# figures in texts
 
 
 def sentence(made: Recording) -> str:
@@ -519,7 +528,7 @@ def test_a_sensitivity_names_the_rarest_of_several_endpoints() -> None:
     assert judge(rare).sensitivity["text"].endswith("; for GET /rare, with 1 requests, one of 1000 or more")
 
 
-def test_what_was_there_before_the_load_is_told_where_something_was() -> None:
+def test_sessions_before_the_load_are_mentioned_if_there_are_any() -> None:
     made = leaking([4, 4, 4])
     assert "after the load ended. Outstanding" in sentence(made)
     before = tuple(msgspec.structs.replace(s, backends=tuple(idle(2))) if s.t < 1 else s for s in made.samples)
@@ -527,7 +536,7 @@ def test_what_was_there_before_the_load_is_told_where_something_was() -> None:
     assert "in an open transaction throughout the final idle window." in sentence(hourly([4, 4, 4]))
 
 
-def test_the_check_of_growth_names_the_budget_that_was_given() -> None:
+def test_the_growth_check_states_max_idle() -> None:
     without = check(judge(recording([idle(2)] * 3, probed=False)), "growth").detail
     assert without.startswith("idle sessions: 2, 2, 2; before the load: 0; without a probe")
     given = check(judge(recording([idle(2)] * 3, probed=False, max_idle_connections=2)), "growth").detail
@@ -589,21 +598,24 @@ def test_processes_that_ended_are_counted() -> None:
         events += [Event(9.5, "bye", PROCESS + n) for n in range(1, count + 1)]
         return why_of(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=tuple(events)), "app")
 
-    assert ended(1) == "1 process of the app ended during the run, 11% of all checkouts are unobserved"
-    assert ended(2) == "2 processes of the app ended during the run, 20% of all checkouts are unobserved"
+    assert ended(1) == "1 process of the app ended during the run; 11% of all checkouts are unobserved"
+    assert ended(2) == "2 processes of the app ended during the run; 20% of all checkouts are unobserved"
 
 
 def test_refusals_are_counted_by_the_most_frequent_words() -> None:
-    def said(**words: int) -> Recording:
+    def logged(**phrases: int) -> Recording:
         notes = tuple(
-            Note(9.0, NoteCode.DRIVER_ERROR, "", NoteFacts(phrase=word, count=count)) for word, count in words.items()
+            Note(9.0, NoteCode.DRIVER_ERROR, "", NoteFacts(phrase=phrase, count=count))
+            for phrase, count in phrases.items()
         )
         return msgspec.structs.replace(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3), notes=notes)
 
-    assert sentence(said(busy=2)) == "A driver error is in the app's log 2 times: busy"
-    assert sentence(said(busy=2, closed=3)) == "A driver error is in the app's log 3 times: closed (and 1 other error)"
-    assert sentence(said(busy=2, closed=3, gone=1)).endswith("(and 2 other errors)")
-    assert why_of(said(busy=2, closed=3), "refused") == "5 lines of the app's log"
+    assert sentence(logged(busy=2)) == "A driver error is in the app's log 2 times: busy"
+    assert (
+        sentence(logged(busy=2, closed=3)) == "A driver error is in the app's log 3 times: closed (and 1 other error)"
+    )
+    assert sentence(logged(busy=2, closed=3, gone=1)).endswith("(and 2 other errors)")
+    assert why_of(logged(busy=2, closed=3), "refused") == "5 lines of the app's log"
 
 
 def test_what_sharers_hold_is_counted_apart() -> None:

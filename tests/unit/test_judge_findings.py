@@ -1,4 +1,4 @@
-"""What a finding of each kind says as a whole: its rate, sessions, lines, requests and first moment."""
+"""A whole finding of each kind: its rate, sessions, lines, requests and the time of its first sign."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_growth_finding_of_a_level_has_the_rate_beyond_the_pools() -> None:
 
 
 def old_workers(levels: tuple[int, ...] = (1, 2, 3), at_work: tuple[float, ...] = ()) -> Recording:
-    """A process more after each cycle, each with a session of a pool; the first does something at some moments."""
+    """One more process after each cycle, each with a session of a pool; the first one is active at some times."""
     made = recording(
         [idle(level) for level in levels],
         pools=[
@@ -104,7 +104,7 @@ def test_a_growth_finding_of_processes_has_the_rate_of_their_sessions() -> None:
         ((1, 2, 3), (), True),
         ((1, 1, 2), (), False),
         ((1, 2), (), False),
-        ((1, 2, 3), (8.0, 13.0), True),  # the ends of the last cycle are no part of it
+        ((1, 2, 3), (8.0, 13.0), True),  # the last cycle excludes its ends
         ((1, 2, 3), (8.1,), False),
         ((1, 2, 3), (12.9,), False),
     ],
@@ -120,7 +120,7 @@ def test_processes_are_growth_when_one_comes_with_each_cycle_and_the_first_does_
 
 
 def remade(closed_by: str = "") -> Recording:
-    """Two pools at a line in the first cycle, and two more in each later one; one pool may keep five."""
+    """Two pools created at a line in the first cycle, and two more in each later one; one pool may keep five."""
     made = [(1.5, 1), (1.6, 2), (5.5, 3), (5.6, 4), (9.5, 5), (9.6, 6)]
     events = [Event(t, "pool", PROCESS, pool=n, site=SITE, stack=(SITE, OTHER)) for t, n in made]
     events += [Event(t, "connect", PROCESS, backend=n, pool=n) for t, n in made]
@@ -148,7 +148,7 @@ def test_a_growth_finding_of_pools_counts_those_after_the_first_cycle(by: str, b
 def test_a_growth_finding_of_a_full_server_has_the_lines_pools_alone() -> None:
     mine = [pool(n, site=SITE, created=1 + n / 10, idle=tuple(range(5 * n - 4, 5 * n + 1))) for n in range(1, 20)]
     others = [
-        pool(20, site=SITE, created=0.9),  # which has nothing
+        pool(20, site=SITE, created=0.9),  # without sessions
         pool(21, site=OTHER, created=0.8, idle=(96, 97)),
     ]
     made = recording([idle(97)] * 3, pools=[others, others, [*mine, *others]])
@@ -170,7 +170,7 @@ def test_an_orphaned_finding_has_its_sessions_and_how_long_the_oldest_was_there(
     assert "Last query: SELECT 3" in judge(made).sentence
 
 
-def test_orphans_are_told_by_the_line_that_had_them_last_the_more_the_sooner() -> None:
+def test_orphans_are_grouped_by_their_last_line_the_largest_group_first() -> None:
     events = [Event(1.1, "checkout", PROCESS, 1, n, n, OTHER, (OTHER,)) for n in (2, 3)]
     events += [Event(1.2, "checkout", PROCESS, 1, n, n, SITE, (SITE,)) for n in (2, 4)]
     events += [Event(1.3, "connect", PROCESS, backend=5, stack=(THIRD,))]
@@ -219,7 +219,7 @@ def test_a_shared_finding_has_its_sessions_its_opener_and_its_users() -> None:
     assert "2 sessions, opened by process 50, used by 2 other processes" in judge(made).sentence
     gone = Event(1.4, "bye", 50)
     alone = msgspec.structs.replace(made, events=(gone, use(200, 2, 1.4)))
-    assert found(alone, "shared") == []  # its opener had just ended
+    assert found(alone, "shared") == []  # its opener has just ended
     assert len(found(msgspec.structs.replace(made, events=(gone, use(200, 2, 1.3))), "shared")) == 1
 
 
@@ -283,7 +283,7 @@ def test_an_exhausted_finding_is_of_the_pool_and_the_line_that_most_gave_up_at()
     )
 
 
-def test_a_wait_that_ended_well_is_told_and_no_finding() -> None:
+def test_a_wait_that_ended_with_a_connection_is_mentioned_without_a_finding() -> None:
     events = tuple(Event(1.5, "wait", PROCESS, n, pool=1, seconds=n / 10) for n in (1, 3))
     made = recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=events)
     assert check(judge(made), "exhausted").detail == "no caller timed out; 2 callers waited, for 0.30 s at most"

@@ -1,4 +1,4 @@
-"""Every number that decides, from both sides: a judge whose threshold is halved or doubled says something else here."""
+"""Each threshold of the judge from both sides: a threshold that is halved or doubled fails a test here."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def audited(made: Recording, name: str) -> str:
 @pytest.mark.parametrize(
     ("every", "until", "outcome"),
     [
-        (0.1, 5.85, "clean"),  # read at 5.0, and then at 5.9
+        (0.1, 5.85, "clean"),  # read at 5.0 s, then at 5.9 s
         (0.1, 6.05, "inconclusive"),
-        (0.3, 6.35, "clean"),  # five periods of 0.3 s are more than a second
+        (0.3, 6.35, "clean"),  # five periods of 0.3 s exceed one second
         (0.3, 6.65, "inconclusive"),
     ],
 )
@@ -83,7 +83,7 @@ def test_what_the_pool_refused_did_reach_the_app() -> None:
 
 
 def test_the_last_window_takes_five_reads() -> None:
-    """The quiet window lasts from 12 to 13 s."""
+    """The final idle window is from 12 to 13 s."""
 
     def reads(count: int) -> str:
         return audited(with_samples(CLEAN, lambda t: t < 12 or t > 13 or t < 11.95 + count / 10), "rest")
@@ -91,7 +91,7 @@ def test_the_last_window_takes_five_reads() -> None:
     assert (reads(4), reads(5)) == ("inconclusive", "clean")
 
 
-def test_a_quiet_window_of_one_read_says_nothing_and_the_rest_before_it_stands() -> None:
+def test_a_final_idle_window_of_one_read_does_not_replace_the_one_before() -> None:
     def window(count: int) -> float:
         windows = Facts(with_samples(CLEAN, lambda t: t < 12 or t > 13 or t < 11.95 + count / 10)).windows
         return windows[-1].begin
@@ -100,18 +100,18 @@ def test_a_quiet_window_of_one_read_says_nothing_and_the_rest_before_it_stands()
 
 
 def lost(count: int) -> Recording:
-    """A process that ended in the last load, of whose twenty checkouts so many came after it was last asked."""
+    """A process ended in the last load; a number of its 20 checkouts came after its last snapshot."""
     at = [1.2] * (20 - count) + [9.2] * count
     events = [Event(t, "checkout", PROCESS + 1, backend=1, checkout=n, site=SITE) for n, t in enumerate(at)]
     return recording([idle(1)] * 3, pools=POOLED, events=(*events, Event(9.5, "bye", PROCESS + 1)))
 
 
-def test_at_most_half_of_the_checkouts_may_go_unasked() -> None:
+def test_at_most_half_of_the_checkouts_may_be_unobserved() -> None:
     assert (audited(lost(10), "app"), audited(lost(11), "app")) == ("clean", "inconclusive")
     assert Facts(lost(10)).unobserved_fraction == 0.5
 
 
-def test_the_sensitivity_shrinks_by_the_part_that_went_unasked() -> None:
+def test_the_sensitivity_shrinks_by_the_unobserved_fraction() -> None:
     assert judge(lost(10)).sensitivity["value"] == pytest.approx(2 * judge(CLEAN).sensitivity["value"])
 
 
@@ -143,13 +143,13 @@ def test_half_or_more_of_the_known_sessions_unseen_are_another_server() -> None:
 
 @pytest.mark.parametrize(("last", "bounded"), [(14, "threads"), (15, "")])
 def test_growth_that_has_fallen_to_a_quarter_is_bounded(last: int, bounded: str) -> None:
-    """4, then 8 more, then 2 or 3 more."""
+    """Increments of 4, of 8, and of 2 or 3."""
     [finding] = judge(leaking([4, 12, last])).findings
     assert (finding.bounded_by, finding.rate is None) == (bounded, bounded != "")
 
 
 def test_the_quarter_is_of_what_the_same_load_added() -> None:
-    """After 8 more in 100 requests: 3 more in as many, and in twice as many."""
+    """After 8 more in 100 requests: 3 more in 100 or 200 requests."""
     counts = [4, 12, 15]
     double = leaking(counts)
     again = tuple(Request(r.t, 0.01, "/") for r in double.requests if 9 < r.t < 10)
@@ -221,7 +221,7 @@ def test_one_more_after_the_last_cycle_than_after_the_first_is_enough() -> None:
 
 
 def cached(closed: int, *, by_collector: int = 0) -> list[str]:
-    """Ten pools after the first cycle, of one connection each, so many of which are closed again; eight are at rest."""
+    """Ten pools after the first cycle, of one connection each, a number of which are closed; eight are idle."""
     events = [Event(1.1, "pool", PROCESS, pool=1, site=SITE, stack=(SITE,))]
     for number in range(2, 12):
         t = 5.0 + number / 10
@@ -264,11 +264,11 @@ def test_the_rate_of_growth_is_of_what_came_beyond_the_first_rest() -> None:
     assert rate.value == pytest.approx(1000 * 20 / 200)
 
 
-# what an hour and a thousand requests are
+# rates per hour and per 1000 requests
 
 
 def test_a_rate_of_jobs_is_by_the_hour_of_the_time_between_rests() -> None:
-    """8 more in the 8 s between the rests of the first and the last cycle, which begins a second late."""
+    """8 more in the 8 s between the first and the last idle window, which begins one second late."""
     facts = Facts(hourly([4, 8, 12]))
     assert facts.exposures == [3000, 4000, 5000]
     [finding] = judge(hourly([4, 8, 12])).findings
@@ -287,7 +287,7 @@ def test_a_rate_of_requests_is_by_the_thousand() -> None:
 
 
 @pytest.mark.parametrize(("pool_size", "unit"), [(1160, "minutes"), (1170, "minutes"), (9000, "hours")])
-def test_a_wall_within_two_hours_is_told_in_minutes(pool_size: int, unit: str) -> None:
+def test_a_limit_within_two_hours_is_in_minutes(pool_size: int, unit: str) -> None:
     made = hourly([4, 8, 12])
     big = tuple(
         msgspec.structs.replace(s, pools=tuple(msgspec.structs.replace(p, size=pool_size) for p in s.pools))
@@ -304,7 +304,7 @@ def test_a_wall_within_two_hours_is_told_in_minutes(pool_size: int, unit: str) -
 
 
 def test_the_first_wall_is_the_one_that_is_reached_first() -> None:
-    """12 held and 4 more each 100 requests: 85 are left on the server, in a pool of 40 + 0 only 28."""
+    """12 held and 4 more per 100 requests: 85 connections remain on the server, but only 28 in a pool of 40 + 0."""
 
     def wall(size: int, overflow: int) -> tuple[str, int, int, float]:
         made = leaking([4, 8, 12])
@@ -326,11 +326,11 @@ def test_the_times_until_the_wall_are_its_requests_by_the_rate() -> None:
     assert left["time"]["high"] == pytest.approx(left["left"]["high"] / 2, abs=0.1)
 
 
-# what comes back
+# exhausted, per-client, churn
 
 
 def opening(per_cycle: int, *, overflow: int = 0) -> tuple[Event, ...]:
-    """So many opens in each cycle of 100 requests, and so many beyond pool_size."""
+    """A number of opened connections in each cycle of 100 requests, some of them beyond pool_size."""
     return tuple(
         Event(CYCLE * k + 1.5, "connect", PROCESS, pool=1, overflow=n >= per_cycle)
         for k in range(3)
@@ -345,12 +345,12 @@ def test_every_second_request_that_opens_a_connection_is_churn() -> None:
     assert (churned(49), churned(50)) == ([], ["churn"])
 
 
-def test_overflow_is_told_from_fifty_in_a_thousand_requests_on() -> None:
-    def told(overflow: int) -> bool:
+def test_overflow_is_mentioned_from_fifty_in_a_thousand_requests_on() -> None:
+    def mentioned(overflow: int) -> bool:
         made = recording([idle(1)] * 3, pools=POOLED, events=opening(1, overflow=overflow))
         return "overflow churn" in check(judge(made), "churn").detail
 
-    assert (told(4), told(5)) == (False, True)
+    assert (mentioned(4), mentioned(5)) == (False, True)
 
 
 def test_churn_takes_two_cycles_and_what_the_first_opened_is_none() -> None:
@@ -375,12 +375,12 @@ def test_four_idle_connections_for_five_clients_are_enough() -> None:
 
 
 def test_a_request_is_long_and_a_connection_idle_after_a_second() -> None:
-    """A sample shows a client from a second after its request's begin on, and its session idle from a second on."""
+    """A request counts as long one second after its start, and a session as idle after one second."""
     assert (per_client(clients(seconds=1.3)), per_client(clients(seconds=0.98))) == (True, False)
     assert (per_client(clients(since=1.2)), per_client(clients(since=1.55))) == (True, False)
 
 
-def test_a_sample_that_took_half_a_second_says_that_the_server_hangs() -> None:
+def test_a_read_of_more_than_half_a_second_means_a_hung_server() -> None:
     def slow(cost: float) -> Recording:
         made = clients()
         samples = tuple(
@@ -400,10 +400,10 @@ def test_after_a_pause_of_more_than_half_a_second_the_server_must_answer_well_fo
 
     assert per_client(paused(1.92, 2.38))
     assert not per_client(paused(1.92, 2.57))
-    assert per_client(paused(1.62, 2.27))  # well again from 3.3 s on
+    assert per_client(paused(1.62, 2.27))  # the server is steady again from 3.3 s on
 
 
-def test_clients_connections_that_were_not_given_back_are_held_instead() -> None:
+def test_connections_not_returned_after_the_clients_leave_are_held_instead() -> None:
     made = clients()
     out = [h for h in (holder(n, site=OTHER, since=1.2) for n in range(11, 16))]
     last = [idle(5, first=11)] * 3
@@ -413,7 +413,7 @@ def test_clients_connections_that_were_not_given_back_are_held_instead() -> None
 
 @pytest.mark.parametrize(("active", "cause"), [(3, "undersized"), (2, "undersized"), (1, "slow-holder")])
 def test_a_slow_holder_holds_more_than_five_times_as_long_as_its_session_works(active: int, cause: str) -> None:
-    """Of ten samples under load so many show its session at work: a third of five, a fifth, a tenth."""
+    """A number of ten samples under load show an active session: a share above, at and below the threshold."""
     events = (
         Event(1.1, "checkout", PROCESS, 1, 1, 1, pool=1),
         Event(1.9, "checkin", PROCESS, 1, 1, 1, pool=1),
@@ -439,7 +439,7 @@ def test_the_pools_may_open_as_much_as_the_server_has() -> None:
     assert (over(97), over(98)) == ([], ["over-budget"])
 
 
-# the moment before a refusal
+# the post-mortem
 
 
 def test_a_post_mortem_shows_the_five_seconds_before_it_by_quarters() -> None:
@@ -452,14 +452,14 @@ def test_a_post_mortem_shows_the_five_seconds_before_it_by_quarters() -> None:
     assert series[0]["t"] == 0.1
 
 
-# how numbers are written
+# numbers as text
 
 
 @pytest.mark.parametrize(
     ("seconds", "unit"),
     [(119, "s"), (120, "min"), (7199, "min"), (7200, "h"), (172_799, "h"), (172_800, "days")],
 )
-def test_a_time_is_told_in_the_largest_unit_of_which_there_are_two(seconds: float, unit: str) -> None:
+def test_a_time_is_in_the_largest_unit_of_which_it_has_two(seconds: float, unit: str) -> None:
     name, size = time_unit(seconds)
     assert (name, size) == (unit, {"s": 1, "min": 60, "h": 3600, "days": 86_400}[unit])
 
@@ -469,15 +469,15 @@ def test_rates_have_a_digit_after_the_point_from_one_to_a_hundred() -> None:
     assert increments([1, 4, 2]) == [3, -2]
 
 
-def test_the_words_and_numbers_of_a_pool_that_nobody_asked_are_not_its_budget() -> None:
-    def budget(*pools: Pool) -> int:
+def test_max_idle_connections_follow_from_the_sizes_of_used_pools() -> None:
+    def max_idle(*pools: Pool) -> int:
         return Facts(recording([idle(1)] * 3, pools=[list(pools)] * 3)).max_idle_connections
 
-    assert budget(pool(1, size=5), pool(2, size=7)) == 12  # both alive at the baseline
-    assert budget(pool(1, size=5, created=1.5, site=SITE), pool(2, size=7, created=1.5, site=SITE)) == 7
-    assert budget(pool(1, size=5, used=False)) == budget(pool(0, size=5)) == 0
-    assert budget(pool(1, size=-1, idle=(1, 2), out=3)) == 5
-    assert budget(pool(1, size=0, idle=(1, 2), out=3)) == 0
+    assert max_idle(pool(1, size=5), pool(2, size=7)) == 12  # both exist at the baseline
+    assert max_idle(pool(1, size=5, created=1.5, site=SITE), pool(2, size=7, created=1.5, site=SITE)) == 7
+    assert max_idle(pool(1, size=5, used=False)) == max_idle(pool(0, size=5)) == 0
+    assert max_idle(pool(1, size=-1, idle=(1, 2), out=3)) == 5
+    assert max_idle(pool(1, size=0, idle=(1, 2), out=3)) == 0
 
 
 def test_the_baseline_is_the_most_that_was_there_before_the_load() -> None:

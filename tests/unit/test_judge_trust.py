@@ -1,4 +1,4 @@
-"""Sessions in two hands, planted leaks, holder tables, and how far a verdict can be trusted, on small recordings."""
+"""Shared sessions, planted leaks, holder tables and the audit, on small recordings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_session_inherited_by_one_process_from_one_that_ended_is_not_shared() 
     assert kinds(two) == ["shared"]
 
 
-def test_two_threads_on_one_session_are_shared_and_without_queries_the_check_says_that_it_cannot_see_them() -> None:
+def test_two_threads_on_one_session_are_shared_and_visible_only_with_probe_queries() -> None:
     event = Event(1.5, "shared", PROCESS, 7, 1, site=OTHER, stack=(OTHER,), detail="used by a thread in turns")
     found = judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, events=(event,), probe="queries"))
     assert kinds(found) == ["shared"]
@@ -60,9 +60,9 @@ def test_a_planted_leak_that_is_seen_is_no_finding() -> None:
 
 def test_the_name_of_the_apps_class_that_was_planted_is_no_word_of_an_end() -> None:
     made = planted(seen=True)
-    words = "canary: ExtendedConnection, interrupted"
+    text = "canary: ExtendedConnection, interrupted"
     made = msgspec.structs.replace(
-        made, notes=(Note(1.5, NoteCode.CANARY, words, NoteFacts(canary="ExtendedConnection")),)
+        made, notes=(Note(1.5, NoteCode.CANARY, text, NoteFacts(canary="ExtendedConnection")),)
     )
     assert judge(made).outcome == "clean"
     ended = msgspec.structs.replace(made, notes=(*made.notes, Note(1.6, NoteCode.PROCESS_ENDED, "the app ended")))
@@ -89,15 +89,15 @@ def test_a_planted_leak_does_not_hide_the_apps_own() -> None:
     assert check(verdict, "canary").outcome == "clean"
 
 
-def test_clean_is_given_only_when_the_asked_sensitivity_was_reached() -> None:
-    def asked(rate: float):
+def test_clean_requires_the_requested_sensitivity() -> None:
+    def audited(rate: float):
         return judge(recording([idle(1)] * 3, pools=[[pool(idle=(1,))]] * 3, requests=100, sensitivity=rate))
 
-    assert asked(0.01).outcome == "clean"
-    assert asked(0.001).outcome == "inconclusive"
+    assert audited(0.01).outcome == "clean"
+    assert audited(0.001).outcome == "inconclusive"
     assert (
         "300 requests reached the app, but a sensitivity of 1/1000 needs 3000"
-        in check(asked(0.001), "sensitivity").detail
+        in check(audited(0.001), "sensitivity").detail
     )
     assert requests_for(1 / 10000) == 30000
 
@@ -120,7 +120,7 @@ def test_a_task_that_ended_holds_nothing_on_purpose_and_one_that_goes_on_may() -
     assert len(with_task(alive=True).evidence["residents"]) == 1
 
 
-def test_the_holder_table_joins_who_has_it_with_what_the_server_says() -> None:
+def test_the_holder_table_joins_owners_with_the_servers_rows() -> None:
     (row, *_) = judge(leaking([2, 2, 2])).holders
     assert (row.backend, row.state, row.query, row.site) == (1, "idle in transaction", "SELECT 1", SITE)
     assert row.held_for == pytest.approx(13 - 0.9)
@@ -128,7 +128,7 @@ def test_the_holder_table_joins_who_has_it_with_what_the_server_says() -> None:
     assert row.session_for == pytest.approx(13 - 0.5)
 
 
-def test_the_first_refusal_is_told_with_its_holders_and_the_seconds_before() -> None:
+def test_the_first_refusal_has_its_holders_and_the_seconds_before() -> None:
     made = recording([idle(2)] * 3, pools=[[pool(idle=(1, 2))]] * 3, events=(
         Event(1.1, "checkout", PROCESS, 1, 1, 1, SITE, (SITE,), 1),
         Event(1.8, "timeout", PROCESS, 2, seconds=0.5, pool=1, site=OTHER, stack=(OTHER,)),
@@ -156,21 +156,21 @@ def test_sessions_of_others_on_a_shared_server_matter_only_where_no_probe_tells_
     assert check(shared_server(False), "others").outcome == "inconclusive"
 
 
-def test_without_a_probe_a_budget_of_the_users_lets_pooled_sessions_be_clean() -> None:
+def test_without_a_probe_max_idle_makes_pooled_sessions_clean() -> None:
     assert judge(recording([idle(5)] * 3, probed=False)).outcome == "inconclusive"
     assert judge(recording([idle(5)] * 3, probed=False, max_idle_connections=5)).outcome == "clean"
     assert judge(recording([idle(6)] * 3, probed=False, max_idle_connections=5)).outcome == "inconclusive"
 
 
 def test_callers_that_are_tasks_of_one_thread_count_as_many_as_wanted_a_connection_at_once() -> None:
-    taken = [Event(1.5 + n / 1000, "checkout", PROCESS, 1, n, n, pool=1) for n in range(1, 121)]
-    back = [Event(1.8, "checkin", PROCESS, 1, n, n, pool=1) for n in range(1, 121)]
+    checkouts = [Event(1.5 + n / 1000, "checkout", PROCESS, 1, n, n, pool=1) for n in range(1, 121)]
+    checkins = [Event(1.8, "checkin", PROCESS, 1, n, n, pool=1) for n in range(1, 121)]
     big = [[pool(size=100, overflow=50, idle=(1,))]] * 3
-    verdict = judge(recording([idle(1)] * 3, pools=big, events=(*taken, *back)))
+    verdict = judge(recording([idle(1)] * 3, pools=big, events=(*checkouts, *checkins)))
     assert kinds(verdict) == ["over-budget"]
 
 
-def test_an_orphan_is_told_with_the_process_that_has_its_socket() -> None:
+def test_an_orphan_is_reported_with_the_process_that_has_its_socket() -> None:
     made = recording([idle(2)] * 3, pools=[[pool(idle=(1,))]] * 3)
     with_ports = [
         msgspec.structs.replace(s, processes=tuple(msgspec.structs.replace(p, ports=(40002,)) for p in s.processes))
@@ -181,7 +181,7 @@ def test_an_orphan_is_told_with_the_process_that_has_its_socket() -> None:
     assert f"process {PROCESS} has 1 of their sockets" in verdict.sentence
 
 
-def test_an_orphan_is_told_with_the_line_that_had_its_session_last() -> None:
+def test_an_orphan_is_reported_with_the_line_of_its_last_checkout() -> None:
     events = (
         Event(1.2, "checkout", PROCESS, 1, 2, 1, SITE, (SITE,), 1),
         Event(1.3, "checkin", PROCESS, 1, 2, 1, SITE, (SITE,), 1),

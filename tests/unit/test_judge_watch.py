@@ -1,4 +1,4 @@
-"""What the judge says of a server that was only watched: windows under a load that is not ours, in place of rests."""
+"""The judge on watches of a live server: windows under a foreign load take the place of idle windows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def open_for_good(count: int, first: int = 1) -> list[Backend]:
 
 
 def renewed(read: int) -> list[Backend]:
-    """One session that is in a transaction at each read, another one each time."""
+    """One session that is in a different transaction in each read."""
     return [backend(1, xact=read / 5, state="idle in transaction", since=read / 5)]
 
 
 def at_work(read: int) -> list[Backend]:
-    """One session in one transaction, which runs statement after statement."""
+    """One session in one transaction that runs one statement after another."""
     return [backend(1, xact=0.9, state="idle in transaction", since=read / 5)]
 
 
@@ -55,11 +55,11 @@ def test_a_verdict_takes_three_whole_windows(windows: int, outcome: str) -> None
     assert f"{windows} " in check(verdict, "rest").detail
 
 
-def test_a_clean_watch_says_for_how_long_nothing_stayed_out() -> None:
+def test_a_clean_watch_states_its_window_and_sensitivity() -> None:
     verdict = judge(watched([idle(2)] * 3, before=idle(2)))
     assert verdict.sentence.startswith("No connection was held throughout a window of 2 s: a leak of ")
     assert verdict.sensitivity == {
-        "value": pytest.approx(3 / (7.0 / 3600), abs=0.1),  # three in the seconds up to the last window's end
+        "value": pytest.approx(3 / (7.0 / 3600), abs=0.1),  # the rule of three, until the end of the last window
         "per": "hour",
         "seconds": 7.0,
         "confidence": 0.95,
@@ -107,7 +107,7 @@ def test_a_statement_that_works_all_through_a_window_is_not_held() -> None:
     assert kinds(judge(watched([idles] * 3, before=idles))) == ["held"]
 
 
-def test_only_the_last_window_says_what_is_held() -> None:
+def test_only_the_last_window_decides_on_held() -> None:
     verdict = judge(watched([open_for_good(1), open_for_good(1), idle(1)], before=idle(1)))
     assert verdict.outcome == "clean"
 
@@ -137,20 +137,20 @@ def test_a_checkout_of_a_request_is_not_held_for_that_since_the_request_may_go_o
     )
 
 
-@pytest.mark.parametrize(("task", "words"), [(False, "by threads that have ended"), (True, "by tasks that have ended")])
-def test_a_checkout_whose_thread_or_task_has_ended_is_held(task: bool, words: str) -> None:
+@pytest.mark.parametrize(("task", "state"), [(False, "by threads that have ended"), (True, "by tasks that have ended")])
+def test_a_checkout_whose_thread_or_task_has_ended_is_held(task: bool, state: str) -> None:
     mine = [msgspec.structs.replace(each, task=task) for each in held_at(1, alive=False)]
     verdict = judge(watched([idle(1)] * 3, holders=[mine] * 3, pools=[[pool(out=1)]] * 3, probed=True))
     assert kinds(verdict) == ["held"]
-    assert words in verdict.sentence
+    assert state in verdict.sentence
 
 
 @pytest.mark.parametrize(
     ("counts", "expected"),
     [
         ((1, 2, 3), ["held"]),
-        ((1, 1, 2), []),  # a window in which none came
-        ((2, 3, 3), []),  # none came in the last
+        ((1, 1, 2), []),  # a window without an increase
+        ((2, 3, 3), []),  # no increase in the last window
         ((5, 1, 2, 3), ["held"]),  # the last three windows count
         ((1, 2, 3, 3), []),
         ((1, 2), []),
@@ -192,24 +192,24 @@ def test_one_for_each_living_thread_is_kept_for_the_thread_though_they_rise() ->
 # growth
 
 
-def test_the_baseline_is_what_may_stay_where_neither_probe_nor_user_says_more() -> None:
+def test_without_a_probe_and_max_idle_the_baseline_is_allowed() -> None:
     assert judge(watched([idle(3)] * 3, before=idle(3))).outcome == "clean"
     raised = judge(watched([idle(3)] * 3, before=idle(2)))
     assert (raised.outcome, kinds(raised)) == ("inconclusive", [])
     assert "watch the app with --listen and connleak probe" in raised.sentence and "--max-idle N" in raised.sentence
 
 
-def test_however_high_it_climbs_without_a_probe_and_a_budget_it_may_be_a_pool_that_fills() -> None:
+def test_without_a_probe_and_max_idle_any_rise_may_be_a_pool_that_fills() -> None:
     verdict = judge(watched([idle(n) for n in (10, 40, 80)], before=idle(1), users=1))
     assert (verdict.outcome, kinds(verdict)) == ("inconclusive", [])
 
 
 @pytest.mark.parametrize(
-    ("budget", "expected"),
+    ("max_idle", "expected"),
     [(3, ("leak", ["growth"])), (4, ("leak", ["growth"])), (5, ("inconclusive", [])), (6, ("clean", []))],
 )
-def test_a_level_that_climbs_beyond_the_users_budget_is_growth(budget: int, expected: tuple) -> None:
-    verdict = judge(watched([idle(n) for n in (4, 5, 6)], max_idle_connections=budget))
+def test_a_level_that_climbs_beyond_max_idle_is_growth(max_idle: int, expected: tuple) -> None:
+    verdict = judge(watched([idle(n) for n in (4, 5, 6)], max_idle_connections=max_idle))
     assert (verdict.outcome, kinds(verdict)) == expected
 
 
@@ -219,8 +219,8 @@ def test_a_level_that_climbs_beyond_the_users_budget_is_growth(budget: int, expe
         ((3, 4, 5), (3, 4, 5), ["growth"]),
         ((5, 3, 9, 4, 5, 9), (3, 4, 5), ["growth"]),
         ((3, 4, 3, 6, 5, 8), (3, 3, 5), []),
-        ((3, 9, 3, 9, 3, 9), (3, 3, 3), []),  # what comes and goes is given up again
-        ((3, 4, 9, 4, 9, 5, 6), (3, 4, 5), ["growth"]),  # of seven windows the first, third and last two
+        ((3, 9, 3, 9, 3, 9), (3, 3, 3), []),  # sessions that come and go are closed
+        ((3, 4, 9, 4, 9, 5, 6), (3, 4, 5), ["growth"]),  # the first, third and last two of seven windows
     ],
 )
 def test_growth_is_what_is_never_given_up_in_each_third_of_the_time(
@@ -232,7 +232,7 @@ def test_growth_is_what_is_never_given_up_in_each_third_of_the_time(
         assert f"in each third of the watch: {', '.join(map(str, least))}, beyond the 1" in verdict.sentence
 
 
-def test_growth_in_a_watch_is_told_by_the_hour_and_by_thirds() -> None:
+def test_growth_in_a_watch_is_per_hour_and_by_thirds() -> None:
     verdict = judge(watched([idle(n) for n in (2, 3, 3, 4, 4, 5)], max_idle_connections=1))
     [finding] = verdict.findings
     assert (finding.rate.per, finding.rate.value) == ("hour", pytest.approx(2 / (10 / 3600), abs=0.01))
@@ -248,18 +248,18 @@ def test_with_a_probe_the_pools_say_what_may_stay() -> None:
     assert kinds(filling(1)) == ["growth"]
 
 
-# whose sessions they are
+# sessions of other clients
 
 
 def watched_beside_others(ports: tuple[int, ...], events: tuple[Event, ...] = (), **changes: object):
-    """Session 1 is the app's; session 2 is known to nobody."""
+    """Session 1 is the app's; nothing refers to session 2."""
     mine = Process(process=PROCESS, probe=True, armed=True, ports=ports)
     made = watched([idle(2)] * 3, pools=[[pool(size=5, idle=(1,))]] * 3, probed=True, events=events, **changes)
     alone = tuple(msgspec.structs.replace(snapshot, processes=(mine,)) for snapshot in made.snapshots)
     return judge(msgspec.structs.replace(made, snapshots=alone))
 
 
-def test_a_session_that_no_probe_knows_is_somebody_elses_on_a_server_that_is_watched() -> None:
+def test_an_unknown_session_on_a_watched_server_belongs_to_another_client() -> None:
     verdict = watched_beside_others(ports=(40001,))
     assert (verdict.outcome, kinds(verdict)) == ("clean", [])
 
@@ -270,13 +270,13 @@ def test_a_session_whose_socket_a_probed_process_has_is_the_apps_and_orphaned() 
 
 
 @pytest.mark.parametrize("kind", ["checkout", "connect"])
-def test_a_session_that_a_probe_saw_taken_or_opened_is_the_apps_and_orphaned(kind: str) -> None:
-    taken = Event(1.2, kind, PROCESS, backend=2, checkout=1, site=OTHER, stack=(OTHER,))
-    verdict = watched_beside_others(ports=(40001,), events=(taken,))
+def test_a_session_that_a_probe_saw_checked_out_or_opened_is_orphaned(kind: str) -> None:
+    event = Event(1.2, kind, PROCESS, backend=2, checkout=1, site=OTHER, stack=(OTHER,))
+    verdict = watched_beside_others(ports=(40001,), events=(event,))
     assert (kinds(verdict), verdict.findings[0].sites) == (["orphaned"], (OTHER,))
 
 
-def test_on_a_server_or_a_database_of_the_apps_own_nobodys_session_is_the_apps() -> None:
+def test_an_unknown_session_on_a_server_or_database_of_the_run_is_the_apps() -> None:
     assert kinds(watched_beside_others(ports=(40001,), server={"own_database": True})) == ["orphaned"]
     assert kinds(watched_beside_others(ports=(40001,), kind="app", app="gunicorn app:app")) == ["orphaned"]
 
@@ -338,5 +338,5 @@ def test_a_lock_that_an_idle_session_keeps_through_a_window_is_left_behind() -> 
     assert (kinds(verdict), verdict.findings[0].backends) == (["lock-held"], (2,))
 
 
-def test_the_windows_length_is_what_the_plan_says() -> None:
+def test_the_length_of_a_window_follows_from_the_plan() -> None:
     assert Facts(watched([idle(1)])).watched and Facts(watched([idle(1)])).plan.window == WINDOW

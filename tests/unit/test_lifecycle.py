@@ -12,7 +12,7 @@ import pytest
 from connleak.databases.server import Server
 from connleak.model.addresses import HostPort
 from connleak.model.errors import Error, Unusable
-from connleak.model.plan import Kind
+from connleak.model.plan import PlanKind
 from connleak.model.recording import NoteCode, Sample
 from connleak.plan.options import Secrets
 from connleak.processes.app import RemoteApp
@@ -28,7 +28,7 @@ from connleak.runner.phases import Cycles
 from connleak.runner.preflight import answers_without_errors, sessions_are_on_this_server
 from connleak.runner.record import record
 from connleak.runner.session import Session
-from connleak.runner.settling import rest_at_once, rest_when_settled
+from connleak.runner.settling import idle_at_once, idle_when_settled
 from connleak.runner.watch import Windows
 from support.plans import plan
 
@@ -42,7 +42,7 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", get_args(PlanKind))
 def test_each_kind_has_its_composition(kind: str) -> None:
     made = compose(plan(kind=kind), Secrets())
     assert type(made.schedule) is SCHEDULES[kind]
@@ -51,9 +51,9 @@ def test_each_kind_has_its_composition(kind: str) -> None:
 
 def test_only_an_app_of_the_users_is_checked_before_it_is_judged() -> None:
     found = {kind: compose(plan(kind=kind), Secrets()).schedule for kind in ("target", "app", "remote")}
-    assert [(len(made.early), len(made.at_rest)) for made in found.values()] == [(0, 0), (1, 1), (0, 1)]
+    assert [(len(made.early), len(made.late)) for made in found.values()] == [(0, 0), (1, 1), (0, 1)]
     assert found["app"].early == (answers_without_errors,)
-    assert found["app"].at_rest == found["remote"].at_rest == (sessions_are_on_this_server,)
+    assert found["app"].late == found["remote"].late == (sessions_are_on_this_server,)
     assert compose(plan(kind="app", url=""), Secrets()).schedule.early == ()
 
 
@@ -66,22 +66,24 @@ def test_hosts_are_expected_where_probes_come_in_and_a_load_is_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "load", "rest"),
+    ("changes", "load", "idle_window"),
     [
-        ({}, LocustLoad, rest_when_settled),
-        ({"load": "none"}, NoLoad, rest_at_once),
-        ({"listens": "load"}, ServingLoad, rest_when_settled),
-        ({"openapi": "http://127.0.0.1:1/openapi.json"}, DeferredLoad, rest_when_settled),
-        ({"openapi": "/tmp/openapi.json"}, LocustLoad, rest_when_settled),
+        ({}, LocustLoad, idle_when_settled),
+        ({"load": "none"}, NoLoad, idle_at_once),
+        ({"listens": "load"}, ServingLoad, idle_when_settled),
+        ({"openapi": "http://127.0.0.1:1/openapi.json"}, DeferredLoad, idle_when_settled),
+        ({"openapi": "/tmp/openapi.json"}, LocustLoad, idle_when_settled),
     ],
 )
-def test_the_load_and_the_rest_are_those_of_the_plan(changes: dict, load: type, rest: object, tmp_path: Path) -> None:
+def test_the_load_and_the_idle_window_are_those_of_the_plan(
+    changes: dict, load: type, idle_window: object, tmp_path: Path
+) -> None:
     from types import SimpleNamespace
 
     made = compose(plan(**changes), Secrets())
     journal = SimpleNamespace(folder=tmp_path, origin=0.0, note=lambda *_: None)
     assert type(made.load(SimpleNamespace(), journal, {})) is load
-    assert made.schedule.rest is rest
+    assert made.schedule.idle_window is idle_window
 
 
 LOG: list[str] = []
@@ -197,6 +199,15 @@ def test_an_error_after_which_nothing_can_be_judged_is_raised_with_a_note(record
         recorded(replace(made_of(end), judged_after_error=False))
     assert notes(recorded.folder)[NoteCode.RUN_FAILED] == end.message
     assert LOG[-1] == "server stops"
+
+
+def test_an_interruption_before_the_session_is_open_has_the_exit_code_of_sigint(recorded) -> None:
+    def interrupted(*_: object) -> Part:
+        raise KeyboardInterrupt
+
+    assert recorded(replace(made_of(), app=interrupted)) == 130
+    assert notes(recorded.folder)[NoteCode.INTERRUPTED] == "interrupted in phase start of cycle 0"
+    assert LOG == ["server starts", "server stops"]
 
 
 def test_an_interruption_is_a_note_with_the_phase(recorded) -> None:

@@ -67,11 +67,11 @@ def test_a_set_up_that_took_long_is_no_silence_of_locusts(tmp_path) -> None:
     ours, theirs = socket.socketpair()
     load = connected(tmp_path, ours)
     with ours, theirs:
-        load._heard -= 2 * parts.SILENT
+        load._last_message_at -= 2 * parts.SILENT
         theirs.sendall(b'{"say":"waiting","workers":1,"wanted":2}\n{"say":"ready"}\n')
         assert load._connected()
         load.check()
-        load._heard -= 2 * parts.SILENT
+        load._last_message_at -= 2 * parts.SILENT
         with pytest.raises(Error, match="sent no message"):
             load.check()
 
@@ -81,7 +81,7 @@ def test_half_a_line_is_no_silence(tmp_path) -> None:
     load = connected(tmp_path, ours)
     load.ready = True
     with ours, theirs:
-        load._heard -= 2 * parts.SILENT
+        load._last_message_at -= 2 * parts.SILENT
         theirs.sendall(b'{"say":')
         load._receive(1.0)
 

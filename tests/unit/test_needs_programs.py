@@ -1,4 +1,4 @@
-"""What becomes of tests whose program is missing: skipped by name and counted, or failed where none may skip."""
+"""A test whose program is missing is skipped by name and counted, or fails where skipping is forbidden."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ MODULE = "import pytest\npytest.importorskip('no_such_module')\ndef test_it(): .
 
 
 def run(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Runs the suite on a PATH without any program."""
+    """Run the suite with a PATH without any program."""
     (folder / "bin").mkdir(exist_ok=True)
     (folder / "test_suite.py").write_text(SUITE)
     (folder / "test_module.py").write_text(MODULE)

@@ -15,12 +15,11 @@ from typing import Any
 
 import pytest
 from connleak.model.errors import Error
-from connleak.plan import locustfile as made_load
-from connleak.plan import openapi_document
+from connleak.plan import locustfile, openapi_document
 from connleak.plan.locustfile import parse_request
 from connleak.plan.openapi import ALL_TEXT, LONGEST_STRING, OPERATIONS, VALUES, Budget, requests_from_openapi
 from connleak.plan.openapi_document import read_document
-from connleak.runner.made_load import locustfile_of
+from connleak.runner.session_locustfile import locustfile_of
 from support.plans import plan
 
 
@@ -104,7 +103,7 @@ def test_a_parameter_makes_no_address_of_a_path(value: str) -> None:
     given = [{"name": "a", "in": "path", "required": True, "example": value}]
     for path in ("/{a}/x", "/{a}", "/{a}{a}/x", "/x/{a}"):
         (request,) = requests_from_openapi({"paths": {path: {"get": {"parameters": given}}}})
-        assert made_load.PATH.fullmatch(request.path) and "example.org/" not in request.path.partition("/x")[0]
+        assert locustfile.PATH.fullmatch(request.path) and "example.org/" not in request.path.partition("/x")[0]
 
 
 @pytest.mark.parametrize("text", ["http://example.org/x", "//example.org/x", "GET //example.org", "POST ///x {}"])

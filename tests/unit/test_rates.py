@@ -1,4 +1,4 @@
-"""Intervals against their published values."""
+"""The intervals of rates equal published values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recording's folder: what is written is read, after any ending, and anything else gets a clear sentence."""
+"""The recording's folder is readable after any ending; anything else is a clear error."""
 
 from __future__ import annotations
 
@@ -61,25 +61,25 @@ def test_a_recording_cut_at_any_byte_is_read_and_judged(folder: Path) -> None:
         path.write_bytes(whole)
 
 
-def test_lines_that_cannot_be_read_are_told(folder: Path) -> None:
+def test_unreadable_lines_are_noted(folder: Path) -> None:
     with (folder / "events.jsonl").open("a") as file:
         file.write('{"t": 1.0, "kind"')
     assert "1 line(s) of events.jsonl could not be read" in [note.text for note in read(folder).notes]
 
 
 @pytest.mark.parametrize(
-    ("version", "words"),
+    ("version", "message"),
     [
         (FORMAT + 1, "newer than this connleak can read"),
         (None, "has no format version"),
         (0, "which this connleak cannot read"),
     ],
 )
-def test_an_unknown_format_is_told(folder: Path, version: int | None, words: str) -> None:
+def test_an_unknown_format_is_an_error(folder: Path, version: int | None, message: str) -> None:
     data = json.loads((folder / "plan.json").read_text())
     data["format"] = version
     (folder / "plan.json").write_text(json.dumps(data))
-    with pytest.raises(Error, match=words):
+    with pytest.raises(Error, match=message):
         read(folder)
 
 
@@ -88,7 +88,7 @@ def test_a_folder_without_plan_is_no_recording(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_a_damaged_plan_is_told_with_its_path(folder: Path) -> None:
+def test_a_damaged_plan_is_an_error_with_its_path(folder: Path) -> None:
     (folder / "plan.json").write_text('{"format": 1, "target": 5}')
     with pytest.raises(Error, match=r"plan\.json is damaged"):
         read(folder)
@@ -105,28 +105,28 @@ def test_two_runs_in_one_second_get_two_folders(tmp_path: Path) -> None:
     assert (tmp_path / "latest").resolve() == max(made).resolve()
 
 
-def test_on_a_full_disk_only_last_words_are_taken_and_nothing_raises_but_the_check(tmp_path: Path) -> None:
+def test_on_a_full_disk_only_phases_and_notes_are_written_and_nothing_raises_but_the_check(tmp_path: Path) -> None:
     with Writer(tmp_path / "run", plan(), Machine()) as writer:
         writer.append("samples", SampleLine(t=0.1, full=True, rows=(backend(1),)))
         writer.check()
-        room = writer._files["samples"]
+        file = writer._files["samples"]
         with contextlib.suppress(OSError), Path("/dev/full").open("ab", buffering=1 << 16) as writer._files["samples"]:
             writer.append("samples", SampleLine(t=0.2))
         with contextlib.suppress(OSError):
             writer._files["samples"].raw.close()
-        writer._files["samples"] = room
+        writer._files["samples"] = file
         writer.append("samples", SampleLine(t=0.3))
         with pytest.raises(Error, match=f"cannot write to {tmp_path}/run: No space left on device"):
             writer.check()
         assert writer._reserve.closed is False
         writer.append("notes", Note(0.4, NoteCode.OTHER, "no room"))
-        assert writer._reserve.closed  # its room is for these
+        assert writer._reserve.closed  # the reserve is for these
     made = read(tmp_path / "run")
     assert [sample.t for sample in made.samples] == [0.1]
     assert [note.text for note in made.notes] == ["no room"]
 
 
-def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Error, match=r"cannot write to .*file/run: Not a directory"):
         Writer(tmp_path / "file" / "run", plan(), Machine())
@@ -180,15 +180,13 @@ def test_samples_that_refer_to_more_sessions_than_memory_has_are_an_error(tmp_pa
     ("stored", "expected"),
     [("", None), ("10.0.0.1:7700", HostPort("10.0.0.1", 7700)), ("7700", HostPort("127.0.0.1", 7700)), ("x:y", None)],
 )
-def test_a_plan_that_was_stored_under_former_names_is_read(
-    folder: Path, stored: str, expected: HostPort | None
-) -> None:
+def test_a_plan_of_format_1_is_read_by_its_former_names(folder: Path, stored: str, expected: HostPort | None) -> None:
     path = folder / "plan.json"
     raw = json.loads(path.read_text())
     for present, former in (("requests", "asks"), ("max_idle_connections", "budget")):
         del raw[present]
         raw[former] = {"asks": [{"method": "GET", "path": "/a", "name": "/a"}], "budget": 7}[former]
-    path.write_text(json.dumps({**raw, "listen": stored}))
+    path.write_text(json.dumps({**raw, "format": 1, "listen": stored}))
     found = reader.read_plan(folder)
     assert [request.path for request in found.requests] == ["/a"]
     assert (found.max_idle_connections, found.listen) == (7, expected)

@@ -1,4 +1,4 @@
-"""Which variants a build runs: all that a change touches, and a sample that the commit's hash decides."""
+"""The variants that a build runs: those that a change affects, and a sample that the commit's hash determines."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_others_are_drawn_by_the_seed_and_never_twice() -> None:
     assert select(pairs, [], 10_000, "a") == pairs
 
 
-def test_what_changed_is_told_by_git_uncommitted_files_included(tmp_path: Path) -> None:
+def test_changed_files_include_uncommitted_ones(tmp_path: Path) -> None:
     def git(*words: str) -> None:
         subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
 
@@ -76,7 +76,7 @@ def test_a_revision_that_is_none_is_named(revision: str) -> None:
         changed_files(ROOT, revision)
 
 
-def test_git_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_git_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     for call in (lambda: changed_files(ROOT, "HEAD"), lambda: git(ROOT, "rev-parse", "HEAD")):
         with pytest.raises(Error, match="git is not installed"):

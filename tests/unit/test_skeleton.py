@@ -1,4 +1,4 @@
-"""A new target's skeleton is a target already."""
+"""The skeleton of a new target is a complete target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings of format 1 get codes in place of their sentences, and no verdict depends on a sentence."""
+"""Recordings of format 1 are upgraded to codes in place of sentences; no verdict depends on a sentence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GARBAGE = "xxx"
 
 
 def garbled(recording: Recording) -> Recording:
-    """Return a recording whose notes, events and requests have no sentence left that a verdict could depend on."""
+    """Return a recording without the sentences of its notes, events and requests."""
 
     def note(old: Note) -> Note:
         return replace(old, text=GARBAGE, facts=replace(old.facts, phrase=old.facts.phrase and GARBAGE))
@@ -55,7 +55,7 @@ def test_no_verdict_on_a_stored_recording_depends_on_a_sentence() -> None:
 
 
 def test_garbled_recordings_have_no_sentence_left() -> None:
-    """The test above compares something: there are notes, details and errors, and none survives."""
+    """The test above replaces existing notes, details and errors."""
     with archive.unpacked(recordings()["golden/queries-shared"]) as folder:
         made = garbled(read(folder))
     assert {note.text for note in made.notes} == {GARBAGE}

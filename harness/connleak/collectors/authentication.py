@@ -1,6 +1,6 @@
 """The secret that a collector and the relays on other hosts share.
 
-Both ends prove that they know it by authenticating their role and a random challenge of each end; the secret itself
+Both ends prove that they have it by authenticating their role and a random challenge of each end; the secret itself
 is never sent.
 """
 
@@ -31,7 +31,7 @@ def need_secret() -> str:
 
 
 def mac(secret: str, role: Role, collector_challenge: str, relay_challenge: str) -> str:
-    """Return the proof that one end knows the secret, for the challenges of both.
+    """Return the proof that one end has the secret, for the challenges of both.
 
     It includes the role, so that an impostor cannot reflect one end's proof back as the other's.
     """

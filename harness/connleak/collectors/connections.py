@@ -25,10 +25,10 @@ MAX_IN_A_ROW = 50
 
 
 class ProbeConnections(ProbeRegistry):
-    """Listens on a socket in the scratch folder, in a thread of its own, until it is closed.
+    """A registry that listens on a socket in the scratch folder, in a thread of its own, until it is closed.
 
-    The registry's callbacks run in that thread; `on_failure` when an error has ended it, so that nothing is received
-    any more.
+    The registry's callbacks run in that thread; `on_failure` when an error has ended it: then no message is
+    received any more.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ MAX_STACKS = 200_000
 
 
 class MessageDecoder:
-    """Numbers the stacks of a recording, and decodes messages into events, holders and pools.
+    """A decoder of messages into events, holders and pools, which numbers the stacks of a recording.
 
     Files inside the app's folder are named relative to it. `on_limit` is called with a process and the name of its
     table that is full.

@@ -13,11 +13,11 @@ from typing import Any
 HEAD = struct.Struct(">II")
 MAX_FRAME = 1 << 20
 MAX_UNAUTHENTICATED_FRAME = 4096
-"""Bytes of a frame from an end that has not proved yet that it knows the secret."""
+"""Bytes of a frame from an end that has not proved yet that it has the secret."""
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames of at most `max_frame` bytes."""
+    """A reader that cuts a stream of bytes into frames of at most `max_frame` bytes."""
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self.max_frame = max_frame

@@ -69,7 +69,7 @@ class Listener:
         self._authenticated.discard(connection)
 
     def overdue(self) -> list[socket.socket]:
-        """Return the connections to close, because they waited too long or are too many; end a pause that is over."""
+        """Return the connections to close, which waited too long or are too many; end a pause whose time is over."""
         now = time.monotonic()
         if self._resume_at and now >= self._resume_at:
             self._resume_at = 0.0

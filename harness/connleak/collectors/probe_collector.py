@@ -24,7 +24,7 @@ from connleak.recording.writer import Writer
 
 
 class FirstExhaustion(Struct, frozen=True):
-    """The first pool timeout or refused connection: when, in which process, and by what."""
+    """The first pool timeout or refused connection: its time, process and cause."""
 
     t: float
     process: int
@@ -49,7 +49,7 @@ class Collector:
         self.first_exhaustion: FirstExhaustion | None = None
 
     def environment(self, plan: Plan | None = None) -> dict[str, str]:
-        """Return the variables that make a probe connect to this collector, and do what the plan says."""
+        """Return the variables that make a probe connect to this collector, with the settings of the plan."""
         variables = {"CONNLEAK_SOCKET": str(self.connections.path), "CONNLEAK_TOKEN": self.connections.token}
         if plan is not None:
             variables |= {"CONNLEAK_PROBE": plan.probe, "CONNLEAK_GC": plan.gc}
@@ -176,7 +176,7 @@ class Collector:
     # called by the connections' thread
 
     def _on_failure(self) -> None:
-        """Nothing is received any more: end all waiting for answers."""
+        """No message is received any more: stop waiting for answers."""
         for query in self._pending():
             query.done.set()
 

@@ -34,7 +34,7 @@ class ProbeConnection:
     invalid: int = 0
     unwatched: tuple[str, ...] = ()
     threadless: bool = False
-    """Whether no thread of the probe runs there between requests: it answers no query, so its events must do."""
+    """Whether no thread of the probe runs there between requests: instead of its answers, its events are used."""
     checkouts: dict[int, EventLine] = field(default_factory=dict)
     sessions: set[int] = field(default_factory=set)
     stacks: dict[int, int] = field(default_factory=dict)

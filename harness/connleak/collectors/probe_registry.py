@@ -1,6 +1,6 @@
 """The processes of the app whose probes are connected: authenticating them, and passing on their messages.
 
-What is rejected is counted, and noted once per kind.
+Rejections are counted, and noted once per kind.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class ProbeRegistry:
     def _authenticate(self, channel: Channel, hello: Hello) -> bool:
         """Add a process after its first message; return False if its token is wrong."""
         pid, command = hello.hello, redact_input(hello.command[:MAX_TEXT])
-        if isinstance(channel, RemoteProbe):  # its relay checks the token, and has proved that it knows the secret
+        if isinstance(channel, RemoteProbe):  # its relay checks the token, and has proved that it has the secret
             relay = channel.relay
             probe = ProbeConnection(relay.process_of(pid), command, channel, host=relay.host, relay=relay)
         elif matches(self.token, hello.token):

@@ -42,7 +42,7 @@ class CollectorMessage(Struct, frozen=True, kw_only=True):
 
     challenge: str = ""
     welcome: str = ""
-    """Its proof that it knows the secret."""
+    """Its proof that it has the secret."""
     probe: Literal["pool", "queries", "off"] = "pool"
     gc: Literal["normal", "off", "eager"] = "normal"
     ping: Seconds | None = None
@@ -109,7 +109,7 @@ class RelayClient:
         self._probes.close()
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that make a probe connect to this relay, and watch as the collector has configured."""
+        """Return the variables that make a probe connect to this relay, with the collector's settings."""
         return {
             "CONNLEAK_SOCKET": str(self.path),
             "CONNLEAK_TOKEN": self._token,
@@ -118,13 +118,13 @@ class RelayClient:
         }
 
     def _handshake(self, deadline: float) -> None:
-        """Prove that this end knows the secret, and verify the collector's proof."""
-        mine, theirs = secrets.token_hex(16), self._control_message(deadline).challenge
-        proof = mac(self._secret, "relay", theirs, mine)
-        self._connection.sendall(control_frame(mac=proof, host=self._name, challenge=mine, cwd=str(Path.cwd())))
+        """Prove that this end has the secret, and verify the collector's proof."""
+        collectors, own = self._control_message(deadline).challenge, secrets.token_hex(16)
+        proof = mac(self._secret, "relay", collectors, own)
+        self._connection.sendall(control_frame(mac=proof, host=self._name, challenge=own, cwd=str(Path.cwd())))
         self._welcome = self._control_message(deadline)
-        if not matches(mac(self._secret, "collector", theirs, mine), self._welcome.welcome):
-            raise ValueError("it does not know the secret")
+        if not matches(mac(self._secret, "collector", collectors, own), self._welcome.welcome):
+            raise ValueError("it does not have the secret")
 
     def _control_message(self, deadline: float) -> CollectorMessage:
         """Return the next message of the control channel, without reading a byte beyond it."""

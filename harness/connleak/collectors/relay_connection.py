@@ -1,4 +1,4 @@
-"""The connection of one relay: its authentication, its clock's offset, and the processes that it speaks for."""
+"""The connection of one relay: its authentication, the offset of its clock, and its processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEND_TIMEOUT = 2.0
 CLOCK_INTERVAL = 30.0
 """Seconds until a relay's clock is read again."""
 MAX_PROCESSES = 10_000
-"""Processes that one relay may speak for at once."""
+"""Processes of one relay at once."""
 Ports = Annotated[
     dict[Pid, Annotated[list[Annotated[int, Meta(ge=0, lt=65536)]], Meta(max_length=65536)]],
     Meta(max_length=MAX_PROCESSES),
@@ -37,7 +37,7 @@ class ControlMessage(Struct, frozen=True, kw_only=True):
     """A relay's message on the control channel."""
 
     mac: str | None = None
-    """The proof that it knows the secret."""
+    """The proof that it has the secret."""
     host: str = ""
     challenge: str = ""
     cwd: str = "/"
@@ -110,7 +110,7 @@ class RelayConnection:
     def receive(self, number_of: Callable[[str], int]) -> list[tuple[RemoteProbe, bytes]]:
         """Return its processes' messages; an empty one means that the process has ended.
 
-        Raises OSError at the end of the connection, and ValueError or InvalidMessage if the protocol is violated.
+        Raise OSError at the end of the connection, and ValueError or InvalidMessage if the protocol is violated.
         `number_of` numbers a host that has authenticated.
         """
         data = self.socket.recv(1 << 18 if self.host else MAX_UNAUTHENTICATED_FRAME)

@@ -16,7 +16,7 @@ MAX_RELAYS = 256
 
 
 class Received(NamedTuple):
-    """A relay's data: its processes' messages (empty: ended), whether it is gone, and why the collector closed it."""
+    """The messages of a relay's processes (empty: ended), whether it has ended, and why the collector closed it."""
 
     messages: list[tuple[RemoteProbe, bytes]]
     ended: bool = False

@@ -82,7 +82,7 @@ def essence(verdict: Verdict) -> tuple[object, ...]:
 
 
 def verdict_in(folder: Path) -> Verdict:
-    """Return the verdict on an unpacked recording: its stored one, else a new one."""
+    """Return the verdict on an unpacked recording: the stored one, or else a new one."""
     if folders.is_file(folder / "verdict.json"):
         return reader.read_json(folder / "verdict.json", Verdict, "connleak gallery --record")
     return judging.judge(reader.read(folder))
@@ -90,7 +90,7 @@ def verdict_in(folder: Path) -> Verdict:
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """Yield a folder with the recording that a file holds; raise Error when it holds anything else."""
+    """Yield a folder with the recording in a packed file; raise Error when the file contains anything else."""
     with recorded() as record:
         scratch = record.folder(Path(tempfile.gettempdir()), "packed-")
         for name, data in members(path):
@@ -111,10 +111,10 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
 def members_of(archive: gzip.GzipFile) -> Iterator[tuple[str, bytes]]:
     """Yield the members of an archive in the form that `compressed` writes; raise TarError for any other form.
 
-    `tarfile` gets one header at a time: on its own it follows everything that a header announces, such as links
-    and names of any length.
+    `tarfile` gets one header at a time, because otherwise it processes everything that a header announces, such as
+    links and names of any length.
     """
-    left = UNPACKED
+    remaining = UNPACKED
     missing = set(MEMBERS)
     while (header := archive.read(tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):
         member = tarfile.TarInfo.frombuf(header, "utf-8", "replace")
@@ -124,16 +124,16 @@ def members_of(archive: gzip.GzipFile) -> Iterator[tuple[str, bytes]]:
             reason = "occurs twice" if member.name in MEMBERS else "is not one of a recording's files"
             raise tarfile.TarError(f"its member {member.name!r} {reason}")
         missing.remove(member.name)
-        left -= member.size
-        if member.size < 0 or left < 0:
+        remaining -= member.size
+        if member.size < 0 or remaining < 0:
             raise tarfile.TarError(f"its content is larger than {UNPACKED / 1e6:.0f} MB")
         data = archive.read(member.size)
         if len(data) < member.size:
             raise tarfile.TarError(f"it is cut off in {member.name}")
         archive.read(-member.size % tarfile.BLOCKSIZE)
         yield member.name, data
-    rest = archive.read(tarfile.RECORDSIZE + 1)  # to the end, where gzip verifies the checksum
-    if len(rest) > tarfile.RECORDSIZE or rest.strip(b"\0"):
+    padding = archive.read(tarfile.RECORDSIZE + 1)  # to the end, where gzip verifies the checksum
+    if len(padding) > tarfile.RECORDSIZE or padding.strip(b"\0"):
         raise tarfile.TarError("there is data after its end")
 
 
@@ -184,9 +184,9 @@ def compressed(files: Files, *roots: Path) -> bytes:
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, text in files.items():
             data = anonymized(text, *roots).encode()
-            about = tarfile.TarInfo(name)
-            about.size, about.mode = len(data), 0o644
-            tar.addfile(about, io.BytesIO(data))
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o644
+            tar.addfile(member, io.BytesIO(data))
     return gzip.compress(plain.getvalue(), 9, mtime=0)
 
 

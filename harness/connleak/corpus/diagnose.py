@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Group
 from rich.text import Text
 
-from connleak.corpus.fingerprint import Match, compare, fingerprint_of
+from connleak.corpus.fingerprint import Match, fingerprint_of, similarity
 from connleak.corpus.gallery import Entry
 from connleak.model.errors import Error
 from connleak.model.recording import Recording
@@ -37,7 +37,7 @@ def diagnose(recording: Recording, verdict: Verdict, entries: list[Entry]) -> li
     for entry in entries:
         if entry.outcome == "clean":
             continue
-        score, agrees, differs = compare(mine, entry.signature)
+        score, agrees, differs = similarity(mine, entry.fingerprint)
         if score > (best[entry.target].score if entry.target in best else LEAST):
             best[entry.target] = Match(
                 target=entry.target,

@@ -17,15 +17,15 @@ WEIGHTS = {
     "database": 1.0,
     "bounded": 1.0,
     "state": 1.5,
-    "worker": 1.5,
-    "taken by": 1.0,
+    "owner": 1.5,
+    "checked out by": 1.0,
     "source": 1.0,
     "last statement": 1.0,
     "how often": 1.0,
     "failures": 1.0,
     "refusals": 1.0,
     "shape": 1.0,
-    "kind of worker": 1.0,
+    "owner type": 1.0,
     "served by": 0.5,
 }
 """The weight of each trait; `kinds` has the largest, since it is a verdict already."""
@@ -59,16 +59,16 @@ def fingerprint_of(recording: Recording, verdict: Verdict) -> Fingerprint:
         "database": recording.plan.database.kind,
         "bounded": next((f.bounded_by for f in verdict.findings if f.bounded_by), "not bounded"),
         "state": most_common([state_of(row) for row in rows]),
-        "worker": most_common(["goes on" if row.alive else "has ended" for row in rows]),
-        "taken by": most_common([work_of(row) for row in rows]),
+        "owner": most_common(["running" if row.alive else "ended" for row in rows]),
+        "checked out by": most_common([work_of(row) for row in rows]),
         "source": most_common([row.source for row in rows]),
         "last statement": most_common([verb(row.query) for row in rows]),
         "how often": how_often(verdict),
         "failures": failures(recording),
         "shape": shape([window.level for window in facts.windows]),
-        "kind of worker": most_common([kind_of_worker(row.worker) for row in rows]),
+        "owner type": most_common([owner_type(row.worker) for row in rows]),
         "served by": server_of(recording.plan.app),
-        "refusals": "callers are turned away" if facts.events("timeout", "refused") else "none is turned away",
+        "refusals": "some callers get no connection" if facts.events("timeout", "refused") else "none",
     }
     kinds = tuple(sorted({finding.kind for finding in verdict.findings}))
     return Fingerprint(outcome=verdict.outcome, kinds=kinds, traits={k: v for k, v in traits.items() if v})
@@ -90,8 +90,8 @@ def work_of(row: HolderRow) -> str:
     return "a job" if row.request.split()[0] in ("task", "job", "message") else "a request"
 
 
-def kind_of_worker(name: str) -> str:
-    """Return whether a worker is a task, a greenlet or a thread, by its name."""
+def owner_type(name: str) -> str:
+    """Return whether an owner is a task, a greenlet or a thread, by its name."""
     return "a task" if name.startswith("Task-") else "a greenlet" if "reenlet" in name else "a thread"
 
 
@@ -102,12 +102,12 @@ def server_of(command: str) -> str:
 
 
 def shape(levels: list[int]) -> str:
-    """Return how the number of sessions at rest develops from cycle to cycle."""
+    """Return the trend of the number of idle sessions over the cycles."""
     if len(levels) < 2:
         return ""
     if all(after > before for before, after in pairwise(levels)):
-        return "climbs with each cycle"
-    return "stays" if max(levels) - min(levels) <= 0.2 * max(levels) else "goes up and down"
+        return "rises with each cycle"
+    return "stays level" if max(levels) - min(levels) <= 0.2 * max(levels) else "rises and falls"
 
 
 def verb(query: str) -> str:
@@ -117,13 +117,13 @@ def verb(query: str) -> str:
 
 
 def how_often(verdict: Verdict) -> str:
-    """Return how often a request leaks: nearly each time, now and then, rarely; empty without a rate."""
+    """Return the share of the requests that leak: nearly every, some or few; empty without a rate."""
     rate = next(
         (f.rate for f in verdict.findings if f.rate and not f.bounded_by and KINDS[f.kind].outcome == "leak"), None
     )
     if rate is None or rate.per != "1000 requests":
         return ""
-    return "nearly each time" if rate.value > 700 else "now and then" if rate.value > 30 else "rarely"
+    return "nearly every request" if rate.value > 700 else "some requests" if rate.value > 30 else "few requests"
 
 
 def failures(recording: Recording) -> str:
@@ -135,8 +135,8 @@ def failures(recording: Recording) -> str:
     return "requests fail" if share > 0.02 else "requests succeed"
 
 
-def compare(mine: Fingerprint, known: Fingerprint) -> tuple[float, list[str], list[str]]:
-    """Return the score of two fingerprints, from 0 to 1, the traits that agree and those that differ."""
+def similarity(mine: Fingerprint, known: Fingerprint) -> tuple[float, list[str], list[str]]:
+    """Return the similarity of two fingerprints: a score from 0 to 1, the traits that agree and those that differ."""
     agrees, differs = [], []
     union, both = set(mine.kinds) | set(known.kinds), set(mine.kinds) & set(known.kinds)
     total = WEIGHTS["kinds"]

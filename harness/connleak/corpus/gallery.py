@@ -10,7 +10,7 @@ from connleak.corpus.fingerprint import Fingerprint, fingerprint_of
 from connleak.model.errors import Error
 from connleak.model.recording import Recording
 from connleak.model.struct import Struct
-from connleak.model.target import Target, Variant
+from connleak.model.target import Pair, Target, Variant
 from connleak.model.verdict import Verdict
 from connleak.plan import catalog
 from connleak.recording import folders, reader
@@ -35,7 +35,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     sentence: str
     at_rest: tuple[int, ...]
     peak: int
-    signature: Fingerprint
+    fingerprint: Fingerprint
 
 
 def place(gallery: Path, target: str, variant: str) -> Path:
@@ -44,7 +44,7 @@ def place(gallery: Path, target: str, variant: str) -> Path:
 
 
 def record(
-    wanted: list[tuple[Target, Variant]],
+    wanted: list[Pair],
     gallery: Path,
     source: Path | None,
     work: Path,
@@ -55,23 +55,23 @@ def record(
     The recordings are made in `work`, or come from `source`, the folder of an earlier corpus run. A recording whose
     verdict differs from its target's expectation is not packed.
     """
-    problems = []
+    found: list[str] = []
     for target, variant in wanted:
         name = f"{target.name}:{variant.name}"
         folder = (source or work) / grading.folder_name(name, 0)
         if source is None:
             row = grading.run_variant(name, folder)
-            found = row.problems
+            problems = row.problems
         else:
-            found = tuple(problems_of(folder, variant, target))
-        if not found:
+            problems = tuple(problems_of(folder, variant, target))
+        if not problems:
             try:
                 archive.pack(folder, place(gallery, target.name, variant.name), root_of(folder))
             except Error as error:
-                found = (error.message,)
-        report(name, "; ".join(found))
-        problems += [f"{name}: {problem}" for problem in found]
-    return problems
+                problems = (error.message,)
+        report(name, "; ".join(problems))
+        found += [f"{name}: {problem}" for problem in problems]
+    return found
 
 
 def problems_of(folder: Path, variant: Variant, target: Target) -> list[str]:
@@ -145,7 +145,7 @@ def entry(target: Target, name: str, made: Recording, verdict: Verdict) -> Entry
         sentence=first_line(verdict.sentence),
         at_rest=tuple(verdict.evidence.get("at_rest", ())),
         peak=verdict.evidence.get("peak", 0),
-        signature=fingerprint_of(made, verdict),
+        fingerprint=fingerprint_of(made, verdict),
     )
 
 

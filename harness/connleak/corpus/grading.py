@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from connleak.model.errors import Error
 from connleak.model.outcomes import KINDS
 from connleak.model.struct import Struct
-from connleak.model.target import Target, Variant
+from connleak.model.target import Pair, Variant
 from connleak.model.verdict import Finding, Verdict
 from connleak.plan import catalog
 from connleak.plan.options import RunOptions
@@ -45,7 +45,7 @@ class Graded(Struct, frozen=True, kw_only=True):
     folder: str = ""
 
 
-def choose(expression: str) -> list[tuple[Target, Variant]]:
+def choose(expression: str) -> list[Pair]:
     """Return the variants whose TARGET:VARIANT contains one of the words of an expression; all for an empty one."""
     words = expression.split()
     found = [
@@ -60,7 +60,7 @@ def choose(expression: str) -> list[tuple[Target, Variant]]:
 
 
 def run_corpus(
-    pairs: Sequence[tuple[Target, Variant]], repeat: int, jobs: int, folder: Path, done: Callable[[Graded], None]
+    pairs: Sequence[Pair], repeat: int, jobs: int, folder: Path, done: Callable[[Graded], None]
 ) -> list[Graded]:
     """Run the variants into `folder`, `jobs` at a time, and return their grades in the order of `pairs`."""
     names = [(f"{t.name}:{v.name}", number) for number in range(repeat) for t, v in pairs]
@@ -96,9 +96,9 @@ def run_in_parallel(runs: list[tuple[str, Path]], jobs: int, done: Callable[[Gra
 
 
 def prepare_worker() -> None:
-    """Let a worker end at SIGTERM and with its parent, and leave Ctrl-C to the parent, so that no further run starts.
+    """Let a worker end at SIGTERM or with its parent, and leave Ctrl-C to the parent, so that no further run starts.
 
-    A worker does not notice by itself that its parent was killed.
+    Without the thread, a worker would wait for a killed parent forever.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -118,8 +118,8 @@ def second_try(rows: list[Graded], done: Callable[[Graded], None]) -> list[Grade
     after = []
     for row in rows:
         if row.problems:
-            again = run_variant(f"{row.target}:{row.variant}", Path(f"{row.folder}-again"))
-            row = replace(again, first_try=row.problems)
+            second = run_variant(f"{row.target}:{row.variant}", Path(f"{row.folder}-again"))
+            row = replace(second, first_try=row.problems)
             done(row)
         after.append(row)
     return after
@@ -138,8 +138,8 @@ def run_variant(name: str, folder: Path) -> Graded:
     began = time.monotonic()
     folder.mkdir(mode=0o700, parents=True)
     try:
-        made, private = resolve(RunOptions(target=name))
-        record(made, private, folder)
+        plan, secrets = resolve(RunOptions(target=name))
+        record(plan, secrets, folder)
         _, verdict = report.judge_whole(folder)
     except Error as error:
         return replace(row, problems=(error.message,), seconds=round(time.monotonic() - began, 1))
@@ -155,7 +155,7 @@ def run_variant(name: str, folder: Path) -> Graded:
 
 
 def problems_of(variant: Variant, verdict: Verdict, folder: Path) -> Iterator[str]:
-    """Yield what differs from target.toml: the outcome, the kinds, the line of a leak."""
+    """Yield the differences from target.toml: in the outcome, the kinds, or the line of a leak."""
     kinds = [finding.kind for finding in verdict.findings]
     if verdict.outcome != variant.expect:
         yield f"outcome {verdict.outcome}, expected {variant.expect}"
@@ -198,9 +198,9 @@ def markdown(graded: list[Graded]) -> str:
     """Return the grades as a Markdown table."""
     lines = ["| target | variant | promised | got | kinds | line | s | |", "|---|---|---|---|---|---|---:|---|"]
     for row in graded:
-        verdict = "; ".join(row.problems).replace("|", "\\|").splitlines()[0] if row.problems else "right"
+        grade = "; ".join(row.problems).replace("|", "\\|").splitlines()[0] if row.problems else "right"
         if row.first_try:
-            verdict += f" (first try: {'; '.join(row.first_try)})".replace("|", "\\|").splitlines()[0]
+            grade += f" (first try: {'; '.join(row.first_try)})".replace("|", "\\|").splitlines()[0]
         cells = (row.target, row.variant, row.expect, row.outcome, ", ".join(row.kinds), row.site)
-        lines.append(f"| {' | '.join(cells)} | {row.seconds:.0f} | {verdict} |")
+        lines.append(f"| {' | '.join(cells)} | {row.seconds:.0f} | {grade} |")
     return "\n".join([summary(graded), "", *lines]) + "\n"

@@ -9,11 +9,9 @@ from functools import partial
 from connleak.databases.registry import find_server
 from connleak.model.errors import Error
 from connleak.model.struct import Struct
-from connleak.model.target import Target, Variant
+from connleak.model.target import Pair
 from connleak.processes.services import find_service
 from connleak.processes.venv import environment
-
-Pair = tuple[Target, Variant]
 
 
 class Prerequisite(Struct, frozen=True):

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from connleak.model.errors import Error
-from connleak.model.target import Target, Variant
+from connleak.model.target import Pair, Target, Variant
 from connleak.runner.revisions import call_git
-
-Pair = tuple[Target, Variant]
 
 AREAS: tuple[tuple[str, Callable[[Target, Variant], bool]], ...] = (
     ("harness/connleak/databases/mysql/", lambda target, variant: target.database == "mysql"),
@@ -53,7 +51,7 @@ def is_affected(target: Target, variant: Variant, files: Iterable[str]) -> bool:
 def select(pairs: Sequence[Pair], files: Sequence[str], count: int, seed: str) -> list[Pair]:
     """Return the variants that `files` affect and a sample of `count` others, in the order of `pairs`.
 
-    The same seed gives the same sample.
+    The same seed selects the same sample.
     """
     needed = [pair for pair in pairs if is_affected(*pair, files)]
     others = [pair for pair in pairs if pair not in needed]

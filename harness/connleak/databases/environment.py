@@ -1,4 +1,4 @@
-"""What an app of the user's own needs besides its start: its database's address, its set-up, and whether it works."""
+"""The address of a session's database in the environment of an app of the user's, in the form that the app reads."""
 
 from __future__ import annotations
 
@@ -12,35 +12,31 @@ from pathlib import Path
 from connleak.databases.server import SCHEMES, Server
 from connleak.model.plan import Plan
 
-SCHEME = {
+ADDRESS = {
     "postgresql": re.compile(r"^((?:postgres|postgresql|postgis|psql)(?:\+\w+)?)://", re.I),
     "mysql": re.compile(r"^((?:mysql2?|mariadb)(?:\+\w+)?)://", re.I),
 }
+"""The beginning of an address, up to its scheme, by the scheme without a driver."""
 ASYNC = {"postgresql": "asyncpg", "mysql": "aiomysql"}
-FORMS = re.compile(r"\{(url|sqlalchemy_url|async_url|host|port|user|password|dbname)\}")
-SCHEME_ASKED = """
+PLACEHOLDER = re.compile(r"\{(url|sqlalchemy_url|async_url|host|port|user|password|dbname)\}")
+PRINT_SCHEME = """
 from importlib.metadata import version
 from importlib.util import find_spec
 new = find_spec("sqlalchemy") and tuple(map(int, version("sqlalchemy").split(".")[:2])) >= (2, 1)
 print("postgresql+psycopg2" if new and find_spec("psycopg2") and not find_spec("psycopg") else "postgresql")
 """
+"""A program that prints the scheme for the packages of the interpreter that runs it."""
 SCHEME_TIME = 30.0
-SETUP_TIME = 300.0
-LARGEST_DOCUMENT = 10_000_000
-DOCUMENT_TIME = 10.0
-REDIRECTS = 5
-TOO_MANY_ERRORS = 0.2
-LONGEST_TRACEBACK = 30
-"""Lines of the app's first traceback that an error shows."""
+"""Seconds that it may take."""
 
 
 def plain_scheme(server: Server) -> str:
-    """Returns the scheme of the server's addresses without a driver: postgresql or mysql."""
+    """Return the scheme of the server's addresses without a driver: postgresql or mysql."""
     return SCHEMES[server.kind].partition("+")[0]
 
 
-def addresses(server: Server) -> dict[str, str]:
-    """Returns what stands for the database in a value of --env, by name."""
+def placeholders(server: Server) -> dict[str, str]:
+    """Return the values of the placeholders in --env, by name."""
     plain = plain_scheme(server)
     return {
         "url": server.url(plain),
@@ -55,39 +51,39 @@ def addresses(server: Server) -> dict[str, str]:
 
 
 def filled(env: Mapping[str, str], server: Server) -> dict[str, str]:
-    """Returns the variables of --env with the database's parts in the place of {url} and the like."""
-    known = addresses(server)
-    return {name: FORMS.sub(lambda match: known[match[1]], value) for name, value in env.items()}
+    """Return the variables of --env with the parts of the database's address in place of {url} and the like."""
+    values = placeholders(server)
+    return {name: PLACEHOLDER.sub(lambda match: values[match[1]], value) for name, value in env.items()}
 
 
 def redirected(environ: Mapping[str, str], server: Server, scheme: str = "postgresql") -> dict[str, str]:
-    """Returns the variables that already hold an address of such a database, with ours in its scheme.
+    """Return DATABASE_URL, and the variables that hold an address of such a database, with the server's address.
 
-    psycopg2 and asyncpg refuse SQLAlchemy's `postgresql+driver://`, and SQLAlchemy's async engines need it; so the
-    scheme that is there is kept. `scheme` is that of DATABASE_URL where the app has none.
+    Each keeps its scheme: psycopg2 and asyncpg refuse SQLAlchemy's `postgresql+driver://`, and SQLAlchemy's async
+    engines need it. `scheme` is that of a DATABASE_URL that is not set yet.
     """
-    known = SCHEME[plain_scheme(server)]
+    address = ADDRESS[plain_scheme(server)]
     found = {"DATABASE_URL": server.url(scheme)}
     for name, value in environ.items():
-        match = known.match(value) if name.upper().endswith(("_URL", "_URI", "_DSN")) else None
+        match = address.match(value) if name.upper().endswith(("_URL", "_URI", "_DSN")) else None
         if match:
             found[name] = server.url(match[1])
     return found
 
 
 def scheme_for(plan: Plan) -> str:
-    """Returns the scheme of an address that most of what an app's environment has can read.
+    """Return the scheme that the packages in the app's environment most likely accept.
 
-    That is plain `postgresql://`, which drivers and SQLAlchemy take; but SQLAlchemy 2.1 then wants psycopg, and where
-    only psycopg2 is there it must be told so.
+    That is plain `postgresql://`, which drivers and SQLAlchemy accept; but SQLAlchemy 2.1 then uses psycopg, so if only
+    psycopg2 is installed, the scheme must name it.
     """
     if plan.database.kind == "mysql":
         return SCHEMES["mysql"]
     first = shlex.split(plan.app)[0]
     interpreter = plan.interpreter or (first if Path(first).name.startswith("python") else "") or sys.executable
-    argv = [interpreter, "-c", SCHEME_ASKED]
+    argv = [interpreter, "-c", PRINT_SCHEME]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=SCHEME_TIME)
-    except (OSError, ValueError, subprocess.TimeoutExpired):  # what is wrong with it, the app's start says
+    except (OSError, ValueError, subprocess.TimeoutExpired):  # the start of the app reports the cause
         return "postgresql"
     return done.stdout.strip() if done.returncode == 0 else "postgresql"

@@ -1,4 +1,4 @@
-"""All kinds of database, and what each can do."""
+"""All kinds of database, with the functions of each."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class DatabaseKind:
     """The functions of one kind of database."""
 
     open: Callable[[Supervisor, Plan, DatabaseAddress | None, Path], contextlib.AbstractContextManager[Server]]
-    """Opens the database of a plan, at an address if there is one, with logs in a folder."""
+    """Open the database of a plan, at an address if there is one, with logs in a folder."""
     reader: Callable[[Server, float], Reader]
     run_sql: Callable[[Server, Path], None]
     check_programs: Callable[[], object]
-    """Raises Error with the package to install when this machine has no such server."""
+    """Raise Error with the package to install when this machine has no such server."""
 
 
 KINDS = {

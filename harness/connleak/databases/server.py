@@ -40,7 +40,7 @@ class Server:
     own_server: bool
     """Whether this run started the server: then all sessions on it are the app's."""
     own_database: bool
-    """Whether this run created the database: then all sessions in it are the app's."""
+    """Whether this run created the database: then all sessions of it are the app's."""
     kind: str = "postgresql"
     """postgresql, pgbouncer, mysql or sqlite."""
     notes: tuple[str, ...] = ()

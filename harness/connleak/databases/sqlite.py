@@ -75,9 +75,9 @@ class SqliteReader:
 
 def handles(path: str) -> Iterator[int]:
     """Yield a number for each open descriptor of a file in other processes."""
-    mine = str(os.getpid())
+    own = str(os.getpid())
     for process in os.listdir("/proc"):
-        if not process.isdigit() or process == mine:
+        if not process.isdigit() or process == own:
             continue
         folder = f"/proc/{process}/fd"
         try:

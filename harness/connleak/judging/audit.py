@@ -1,11 +1,11 @@
-"""Whether the evidence can carry a verdict: each check ends clean, or inconclusive with what to change."""
+"""The audit: checks that the evidence supports a verdict; an inconclusive one states the change to make."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
 
-from connleak.judging.claims import plural
+from connleak.judging.claims import no_probe_in, plural
 from connleak.judging.facts import Facts
 from connleak.judging.policy import (
     FEWEST_READS,
@@ -26,7 +26,7 @@ DISTURBANCES = (
     NoteCode.SERVER_UNREACHABLE,
     NoteCode.CLOCK_JUMP,
 )
-"""Notes on what keeps a run from being observed as planned."""
+"""Notes on conditions that keep a run from being observed as planned."""
 QUOTED = 80
 """Characters of an error that a check quotes."""
 NAMES = 5
@@ -34,7 +34,7 @@ NAMES = 5
 
 
 def load_landed(facts: Facts) -> Check:
-    """Did the requests reach the app, and did most of them succeed?"""
+    """Check that the requests reached the app, and that most of them succeeded."""
     if facts.job_only:
         return Check("load", "clean", "the app runs without requests")
     requests = facts.recording.requests
@@ -61,7 +61,7 @@ def load_landed(facts: Facts) -> Check:
 
 
 def sensitive_enough(facts: Facts) -> Check:
-    """Did enough requests reach the app for the requested sensitivity?"""
+    """Check that enough requests reached the app for the requested sensitivity."""
     sensitivity = facts.plan.sensitivity
     if not sensitivity:
         return Check("sensitivity", "clean", "none requested")
@@ -76,7 +76,7 @@ def sensitive_enough(facts: Facts) -> Check:
 
 
 def became_idle(facts: Facts) -> Check:
-    """Did the run end as planned, with an idle app?"""
+    """Check that the run ended as planned, with an idle app."""
     if facts.watched:
         return watched_long_enough(facts)
     names = [phase.name for phase in facts.recording.phases]
@@ -97,7 +97,7 @@ def became_idle(facts: Facts) -> Check:
 
 
 def watched_long_enough(facts: Facts) -> Check:
-    """Were there enough whole windows to see what lasts, and whether it grows?"""
+    """Check that there are enough whole windows to show lasting sessions and their growth."""
     count, window = len(facts.windows), facts.plan.window
     if count < FEWEST_WINDOWS:
         detail = f"{plural(count, 'whole window')} of {window:g} s, but growth needs {FEWEST_WINDOWS}: watch for longer"
@@ -106,13 +106,13 @@ def watched_long_enough(facts: Facts) -> Check:
 
 
 def sampler_kept_up(facts: Facts) -> Check:
-    """Was the server read all the time?"""
+    """Check that the server was read without gaps."""
     samples = facts.recording.samples
     if len(samples) < 2:
         return Check("sampler", "inconclusive", "the server was read less than twice")
     every = facts.plan.sample_every
     times = [sample.t for sample in samples]
-    times += [max(times[-1], ended_at(facts))]  # a sampler that stops early misses the rest
+    times += [max(times[-1], ended_at(facts))]  # a sampler that stops early misses what follows
     intended = [facts.interval(sample) for sample in (*samples[1:], samples[-1])]
     gaps = [(b - a - interval, b - a, a) for (a, b), interval in zip(pairwise(times), intended, strict=True)]
     beyond, worst, at = max(gaps)
@@ -126,13 +126,13 @@ def sampler_kept_up(facts: Facts) -> Check:
 
 
 def ended_at(facts: Facts) -> float:
-    """Return the end of the last phase, or its begin if the recording ends in it."""
+    """Return the end of the last phase, or its start if the recording ends in it."""
     phases = facts.recording.phases
     return (phases[-1].begin if phases[-1].end is None else phases[-1].end) if phases else 0.0
 
 
 def observers_ran(facts: Facts) -> Check:
-    """Did every observing thread of connleak run until the end?"""
+    """Check that every observing thread of connleak ran until the end."""
     for note in facts.recording.notes:
         if note.code == NoteCode.OBSERVER_STOPPED:
             return Check("threads", "inconclusive", f"{note.text}: what followed was not observed")
@@ -140,7 +140,7 @@ def observers_ran(facts: Facts) -> Check:
 
 
 def other_clients(facts: Facts) -> Check:
-    """Did other clients use the server, whose sessions look like the app's?"""
+    """Check that no session of another client can be mistaken for one of the app."""
     others: dict[str, int] = {}
     for note in facts.recording.notes:
         others |= note.facts.others
@@ -154,14 +154,13 @@ def other_clients(facts: Facts) -> Check:
 
 
 def probe_attached(facts: Facts) -> Check:
-    """Did a probe answer in every process that has a session?"""
+    """Check that a probe answered in every process that has a session."""
     if facts.plan.probe == "off":
         return Check("probe", "clean", "switched off: the verdict rests on the server's side alone")
     last = facts.last
     for snapshot in last.snapshots if last else ():
         for process in snapshot.processes:
-            detail = probe_problem(facts, process)
-            if detail:
+            if detail := probe_problem(facts, process):
                 return Check("probe", "inconclusive", detail)
     if not facts.probed and last is not None and any(window.level for window in facts.windows):
         return Check("probe", "inconclusive", "no probe reported a connection, but the server has sessions")
@@ -175,19 +174,19 @@ def probe_problem(facts: Facts, process: Process) -> str:
         lost = process.process in facts.disconnected
         why = "the probe disconnected" if lost else "is Python started with -I or -E?"
         sessions = plural(len(process.ports), "session")
-        return f"no probe in pid {name} ({process.command[:60]}), which has {sessions}: {why}"
+        return f"{no_probe_in(process)}, which has {sessions}: {why}"
     if process.probe and not process.answered:
         return f"the probe in pid {name} did not answer"
     return f"the probe in pid {name} dropped {plural(process.dropped, 'event')}" if process.dropped else ""
 
 
 def same_server(facts: Facts) -> Check:
-    """Are the app's sessions on the observed server?"""
+    """Check that the app's sessions are on the observed server."""
     here = {row.pid for sample in facts.recording.samples for row in sample.backends}
     opened = {event.backend for event in facts.events("connect") if event.backend is not None}
     if not here and not short_sessions(facts):
-        elsewhere = f", but {len(opened)} on another" if opened else ""
-        detail = f"the app opened no session on this server{elsewhere}: make it use the address in DATABASE_URL"
+        others = f", but {len(opened)} on another" if opened else ""
+        detail = f"the app opened no session on this server{others}: make it use the address in DATABASE_URL"
         return Check("server", "inconclusive", detail)
     closed_by_others = {event.backend for event in facts.events("shared")}  # the opener's pool still refers to it
     missing = facts.known_to_app - here - closed_by_others if facts.probed else set()
@@ -202,7 +201,7 @@ def same_server(facts: Facts) -> Check:
 
 
 def short_sessions(facts: Facts) -> float:
-    """Return how many sessions the server counted in a database of the run, shown by a read or too short for it."""
+    """Return how many sessions the server counted in a database of the run, including those too short for a read."""
     if not facts.server.get("own_database"):
         return 0.0
     counted = [sample.counters["sessions"] for sample in facts.recording.samples if "sessions" in sample.counters]
@@ -210,21 +209,21 @@ def short_sessions(facts: Facts) -> float:
 
 
 def app_ran(facts: Facts) -> Check:
-    """Did the app, its processes and the server run until the end?"""
+    """Check that the app, its processes and the server ran until the end."""
     for note in facts.recording.notes:
         if note.code in DISTURBANCES:
             return Check("app", "inconclusive", next(iter(note.text.splitlines()), note.code.value))
     if not facts.ended:
         return Check("app", "clean", "its processes ran until the end")
     count = "1 process" if len(facts.ended) == 1 else f"{len(facts.ended)} processes"
-    detail = f"{count} of the app ended during the run, {facts.unobserved_fraction:.0%} of all checkouts are unobserved"
+    detail = f"{count} of the app ended during the run; {facts.unobserved_fraction:.0%} of all checkouts are unobserved"
     if facts.unobserved_fraction > UNOBSERVED:
         return Check("app", "inconclusive", f"{detail}: keep its workers running, or record more cycles")
     return Check("app", "clean", detail)
 
 
 def ceiling(facts: Facts) -> Check:
-    """Could the server have had more sessions? If it is full, growth is invisible."""
+    """Check that the server was not full, because growth is invisible on a full server."""
     available, peak = facts.available_connections, facts.peak
     if facts.windows and facts.windows[-1].level >= available:
         level = facts.windows[-1].level
@@ -248,8 +247,9 @@ AUDIT = (
     app_ran,
     ceiling,
 )
+"""The checks in the order in which a reader needs them."""
 
 
 def audit(facts: Facts) -> Iterator[Check]:
-    """Yield the results of the audit in the order in which a reader needs them."""
+    """Yield the results of the audit in the order of AUDIT."""
     return (check(facts) for check in AUDIT)

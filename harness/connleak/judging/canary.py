@@ -1,4 +1,4 @@
-"""The canary: the judge must see the leak that --canary planted."""
+"""The canary: the judge must find the leak that --canary planted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from connleak.model.verdict import Check
 
 
 def canary_seen(recording: Recording) -> Check:
-    """Return whether the judge sees the planted leak by the rules for all others."""
+    """Check that the judge finds the planted leak by the same rules as any other leak."""
     planted = [note.facts.canary for note in recording.notes if note.code == NoteCode.CANARY]
     if not any(planted):
         return Check("canary", "inconclusive", "no leak was planted: no process of the app was reachable")
@@ -23,4 +23,4 @@ def canary_seen(recording: Recording) -> Check:
     for finding in found:
         if finding.sites and is_canary(finding.sites[0]):
             return Check("canary", "clean", f"the planted leak was found: session {finding.backends[0]}, held")
-    return Check("canary", "inconclusive", "the planted leak was not found, so a clean verdict means nothing here")
+    return Check("canary", "inconclusive", "the planted leak was not found, so a clean verdict would prove nothing")

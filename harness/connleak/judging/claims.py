@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from connleak.judging.facts import Facts
-from connleak.model.outcomes import Outcome, docs_anchor
+from connleak.model.outcomes import Outcome
+from connleak.model.recording import Process, process_name
 from connleak.model.verdict import Check, Finding, Rate
 
 QUERY = 80
 """Characters of a statement that a claim quotes."""
-
-__all__ = ["docs_anchor", "format_number", "format_rate", "joined", "plural", "quoted", "sentence", "time_unit"]
+COMMAND = 60
+"""Characters of a command line that a check quotes."""
 
 
 def sentence(
@@ -27,6 +28,11 @@ def sentence(
     return f"Every connection was returned: {sensitivity['text']}"
 
 
+def no_probe_in(process: Process) -> str:
+    """Return the reason that a process without a probe is not observed."""
+    return f"no probe in pid {process_name(process.process)} ({process.command[:COMMAND]})"
+
+
 def plural(count: int, word: str) -> str:
     """Return a count with its noun."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
@@ -38,17 +44,17 @@ def were(count: int) -> str:
 
 
 def joined(numbers: list[int]) -> str:
-    """Return numbers as a list in text."""
+    """Return numbers as text, separated by commas."""
     return ", ".join(map(str, numbers))
 
 
 def quoted(query: str) -> str:
-    """Return the begin of a statement, as a claim quotes it."""
+    """Return the start of a statement, as a claim quotes it."""
     return query[:QUERY] or "(none)"
 
 
 def time_unit(seconds: float) -> tuple[str, float]:
-    """Return (name, seconds) of the largest unit of time that a duration has at least two of."""
+    """Return (name, seconds) of the largest unit of time of which a duration has at least two."""
     units = (("days", 86400.0), ("h", 3600.0), ("min", 60.0))
     return next((unit for unit in units if seconds >= 2 * unit[1]), ("s", 1.0))
 

@@ -1,4 +1,4 @@
-"""What the checks share: idle windows, outstanding checkouts, and the load between windows, each computed once."""
+"""The facts of a recording that the checks share: windows, outstanding checkouts and loads, each computed once."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class Facts:
         self.recording = recording
         self.plan = recording.plan
         self.canary = canary
-        """Whether to look at the leak planted by --canary in place of the app's checkouts."""
+        """Whether the checkouts are those planted by --canary in place of the app's."""
 
     @cached_property
     def windows(self) -> list[IdleWindow]:
         """The idle window of each cycle; for the last cycle the final idle window, if the run reached it."""
-        taken: dict[tuple[int, str], list[Snapshot]] = {}
+        snapshots: dict[tuple[int, str], list[Snapshot]] = {}
         for snapshot in self.recording.snapshots:
-            taken.setdefault((snapshot.cycle, snapshot.label), []).append(snapshot)
+            snapshots.setdefault((snapshot.cycle, snapshot.label), []).append(snapshot)
         phases = [phase for phase in self.recording.phases if self.is_idle_window(phase)]
-        windows = {phase.cycle: IdleWindow(self.recording, phase, taken) for phase in phases}
+        windows = {phase.cycle: IdleWindow(self.recording, phase, snapshots) for phase in phases}
         for phase in self.recording.phases:
             if phase.name == "quiet":
-                final = IdleWindow(self.recording, phase, taken)
+                final = IdleWindow(self.recording, phase, snapshots)
                 if len(final.samples) >= FEWEST_FINAL_READS:
                     if phase.cycle in windows:
                         final.settled, final.facts = windows[phase.cycle].settled, windows[phase.cycle].facts
@@ -89,7 +89,7 @@ class Facts:
 
     @cached_property
     def peak(self) -> int:
-        """Most sessions that one server read shows."""
+        """The most sessions in one server read."""
         return max((len(sample.backends) for sample in self.recording.samples), default=0)
 
     @cached_property
@@ -189,7 +189,7 @@ class Facts:
 
     @property
     def known_to_app(self) -> set[int]:
-        """Sessions that a holder or a pool of the app has in the last window."""
+        """Sessions to which a holder or a pool of the app refers in the last window."""
         snapshots = self.last.snapshots if self.last else []
         return {
             pid
@@ -249,7 +249,7 @@ class Facts:
         return lost / len(checkouts) if checkouts else 1.0 if self.ended else 0.0
 
     def cycle_end(self, t: float) -> float:
-        """Return the end of the first idle window that ends at a moment or later."""
+        """Return the end of the first idle window that ends at time `t` or later."""
         return next((window.end for window in self.windows if window.end >= t), float("inf"))
 
     def after_first_cycle(self) -> float:
@@ -262,7 +262,7 @@ def key_of(holder: Holder) -> Key:
 
 
 CANARY = "probe/agent/canary.py"
-"""The file that makes the checkout of --canary."""
+"""The end of the path of the file that makes the checkout of --canary."""
 
 
 def is_canary(site: Site | None) -> bool:

@@ -60,7 +60,7 @@ def row_of(holder: Holder, backend: Backend | None, t: float, host: str) -> Hold
 
 
 def sample_at(recording: Recording, t: float) -> Sample | None:
-    """Return the newest sample at a moment; the first one if there is none yet."""
+    """Return the latest sample before a moment; the first sample if there is none."""
     samples = recording.samples
     if not samples:
         return None
@@ -84,10 +84,9 @@ def postmortem(facts: Facts) -> PostMortem | None:
 def series_before(facts: Facts, t: float) -> list[dict[str, float]]:
     """Return the last seconds before a moment: sessions by state, checkouts that are out, waiting callers, requests."""
     recording = facts.recording
-    taken = [event.t for event in facts.events("checkout")]
-    returned = sorted(event.t for event in facts.events("checkin"))
+    checkouts = sorted(event.t for event in facts.events("checkout"))
+    checkins = sorted(event.t for event in facts.events("checkin"))
     waits = [(event.t - event.seconds, event.t) for event in facts.events("wait", "timeout")]
-    taken.sort()
     rows: list[dict[str, float]] = []
     for step in range(int(BEFORE / STEP), -1, -1):
         moment = t - step * STEP
@@ -101,7 +100,7 @@ def series_before(facts: Facts, t: float) -> list[dict[str, float]]:
             {
                 "t": round(moment, 2),
                 **states,
-                "out": bisect_right(taken, moment) - bisect_right(returned, moment),
+                "out": bisect_right(checkouts, moment) - bisect_right(checkins, moment),
                 "waiting": sum(begin <= moment < end for begin, end in waits),
                 "requests": sum(r.t <= moment < r.t + r.seconds for r in recording.requests),
             }

@@ -66,5 +66,5 @@ class IdleWindow:
 
 
 def in_transaction(row: Backend) -> bool:
-    """Return whether a session is in a transaction; a failed one has no begin, only the state shows it."""
+    """Return whether a session is in a transaction; a failed one has no start time, only its state shows it."""
     return row.xact_since is not None or (row.state or "").startswith("idle in transaction")

@@ -8,7 +8,7 @@ from __future__ import annotations
 # Idle windows
 
 SHORTEST_WINDOW = 0.95
-"""Share of a watch window's planned length that is observed. Origin: a choice, for a watch may end in mid-window."""
+"""Share of a watch window's planned length that is observed. Origin: a choice; a watch may end within a window."""
 FEWEST_FINAL_READS = 2
 """Server reads with which the final idle window replaces the last cycle's. Origin: one read shows no duration."""
 FEWEST_READS = 5

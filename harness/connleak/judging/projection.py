@@ -17,7 +17,7 @@ HOURS_SHOWN_IN_MINUTES = 2
 
 
 class Limit(Struct, frozen=True):
-    """Where connections run out: a process's pool or the server, and the share of the growth that it takes."""
+    """A limit of connections: a process's pool or the server, and the share of the growth that reaches it."""
 
     name: str
     connections: int

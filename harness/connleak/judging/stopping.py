@@ -14,7 +14,7 @@ from connleak.model.recording import Recording
 def is_settled(recording: Recording) -> bool:
     """Return whether another cycle cannot change the verdict: a leak is certain, and so is whether it still grows.
 
-    Growth is certain if every later cycle adds a good part of what the first one added for the same load.
+    Growth is certain if every later cycle adds at least STEADY_GROWTH of the first one's increment for the same load.
     """
     facts = Facts(recording)
     if len(facts.windows) < 2:

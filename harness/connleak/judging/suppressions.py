@@ -69,31 +69,31 @@ def matches(finding: Finding, suppression: Suppression) -> bool:
 
 def gate(verdict: Verdict, suppressions: Iterable[Suppression], today: datetime.date) -> Gate:
     """Return the verdict on the findings that no valid suppression covers."""
-    left, passed, expired, unseen = list(verdict.findings), [], [], []
+    remaining, passed, expired, unseen = list(verdict.findings), [], [], []
     for one in suppressions:
-        covered = [finding for finding in left if matches(finding, one)]
+        covered = [finding for finding in remaining if matches(finding, one)]
         if not covered:
             unseen.append(str(one))
         elif today > one.expires:
             expired.append(str(one))
         else:
             passed.append(str(one))
-            left = [finding for finding in left if finding not in covered]
-    gone = {finding.kind for finding in verdict.findings} - {finding.kind for finding in left}
-    checks = tuple(without(check, gone) for check in verdict.checks)
-    outcome = merge([*(KINDS[finding.kind].outcome for finding in left), *(check.outcome for check in checks)])
+            remaining = [finding for finding in remaining if finding not in covered]
+    covered_kinds = {finding.kind for finding in verdict.findings} - {finding.kind for finding in remaining}
+    checks = tuple(without_findings(check, covered_kinds) for check in verdict.checks)
+    outcome = merge([*(KINDS[finding.kind].outcome for finding in remaining), *(check.outcome for check in checks)])
     sentence = verdict.sentence
     if passed:
-        sentence = left[0].claim if left else f"Only suppressed findings: {'; '.join(passed)}"
-    remaining = msgspec.structs.replace(
-        verdict, outcome=outcome, findings=tuple(left), checks=checks, sentence=sentence
+        sentence = remaining[0].claim if remaining else f"Only suppressed findings: {'; '.join(passed)}"
+    without_suppressed = msgspec.structs.replace(
+        verdict, outcome=outcome, findings=tuple(remaining), checks=checks, sentence=sentence
     )
-    return Gate(verdict=remaining, passed=tuple(passed), expired=tuple(expired), unseen=tuple(unseen))
+    return Gate(verdict=without_suppressed, passed=tuple(passed), expired=tuple(expired), unseen=tuple(unseen))
 
 
-def without(check: Check, gone: set[str]) -> Check:
+def without_findings(check: Check, kinds: set[str]) -> Check:
     """Return the result that a check has without the findings of the given kinds."""
-    if check.name in gone and check.outcome in ("leak", "fault", "strained"):
+    if check.name in kinds and check.outcome in ("leak", "fault", "strained"):
         return msgspec.structs.replace(check, outcome="clean", detail=f"suppressed: {check.detail}")
     return check
 
@@ -103,9 +103,9 @@ STATES = (
     ("expired", "red", "suppression expired"),
     ("unseen", "yellow", "unused suppression, not seen in this run; remove it once the leak is fixed"),
 )
-"""The lists of a gate with their colour and their words in a terminal."""
+"""The lists of a gate with their colour and their label in a terminal."""
 
 
 def summary(made: Gate) -> list[tuple[str, str]]:
     """Return (style, sentence) of each suppression's state, for a terminal."""
-    return [(style, f"{words}: {one}") for name, style, words in STATES for one in getattr(made, name)]
+    return [(style, f"{label}: {one}") for name, style, label in STATES for one in getattr(made, name)]

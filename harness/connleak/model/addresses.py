@@ -5,7 +5,7 @@ from __future__ import annotations
 from connleak.model.struct import Struct
 
 MYSQL_TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
-"""The TLS options of a MySQL address, which the app gets, too."""
+"""The TLS options of a MySQL address; the app's address contains them, too."""
 
 
 class HostPort(Struct, frozen=True):

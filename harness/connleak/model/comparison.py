@@ -29,7 +29,7 @@ class Metric(Struct, frozen=True, kw_only=True):
 
 METRICS = (
     Metric(name="left", title="sessions not returned", unit="sessions", floor=0.5),
-    Metric(name="at_rest", title="sessions at rest", unit="sessions", floor=0.5),
+    Metric(name="at_rest", title="idle sessions", unit="sessions", floor=0.5),
     Metric(name="peak", title="peak sessions", unit="sessions", is_cost=True, floor=0.5),
     Metric(name="open_transactions", title="transactions left open", unit="sessions", floor=0.5),
     Metric(name="errors", title="failed requests", unit="%", is_cost=True, floor=0.5),
@@ -97,7 +97,7 @@ class Arm(Struct, frozen=True, kw_only=True):
     sensitivity: float = 0.0
     pool_limit: int | None = None
     summary: str = ""
-    """What the arm does relative to the first one."""
+    """A sentence on the arm, relative to the first one."""
     runs: tuple[Run, ...] = ()
 
 
@@ -118,7 +118,7 @@ class Effect(Struct, frozen=True, kw_only=True):
 
 
 class DifferingCondition(Struct, frozen=True, kw_only=True):
-    """A condition that differs between runs beside what is compared, such as the number of users."""
+    """A condition other than the compared ones that differs between runs, such as the number of users."""
 
     name: str
     values: dict[str, tuple[str, ...]]

@@ -1,4 +1,4 @@
-"""The outcomes of a verdict and the kinds of finding: each list stands here once.
+"""The outcomes of a verdict and the kinds of finding: the only list of each.
 
 Exit codes, help texts, colours, SARIF levels, the merge order and the anchors in docs/findings.md derive from these.
 """
@@ -13,7 +13,7 @@ Outcome = Literal["leak", "fault", "strained", "inconclusive", "clean"]
 
 
 class OutcomeRow(Struct, frozen=True, kw_only=True):
-    """An outcome as users meet it; `colour` is a colour of the terminal's sixteen, `level` is SARIF's."""
+    """An outcome as shown to users; `colour` is a colour of the terminal's sixteen, `level` is SARIF's."""
 
     exit_code: int
     colour: str
@@ -38,11 +38,11 @@ OUTCOMES: dict[Outcome, OutcomeRow] = {
     ),
     "clean": OutcomeRow(exit_code=0, colour="green", help="no leak down to the stated sensitivity"),
 }
-"""In merge order: the verdict's outcome is the first of these that any check gives."""
+"""In merge order: the verdict's outcome is the first of these that any check returns."""
 
 
 class Kind(Struct, frozen=True, kw_only=True):
-    """A kind of finding: the outcome that it gives, and a title.
+    """A kind of finding: its outcome and its title.
 
     `at_line` is true if it names the checkout's line, `from_log` if its evidence is the app's log.
     """
@@ -71,5 +71,5 @@ KINDS: dict[str, Kind] = {
 
 
 def docs_anchor(kind: str) -> str:
-    """Return where a kind of finding is explained."""
+    """Return the section of the docs that explains a kind of finding."""
     return f"docs/findings.md#{kind}"

@@ -11,13 +11,13 @@ FORMAT = 2
 """Version of the recording's folder; raised when an older reader would misread a newer recording."""
 
 
-Kind = Literal["target", "app", "remote", "watch", "follow", "probe"]
-"""What a session is made of: a target of the corpus, an app of the user's, an app on other hosts, a live server that is
-watched, another tool's load that is followed, or a command with the probe alone. See runner/compose.py."""
+PlanKind = Literal["target", "app", "remote", "watch", "follow", "probe"]
+"""The kinds of sessions: a target of the corpus, the user's app, an app on other hosts, a live server that is watched,
+the load of another tool that is followed, or a command with the probe only. See runner/compose.py."""
 
 
 class Database(Struct, frozen=True, kw_only=True):
-    """Where the database comes from; it contains no address and no password."""
+    """The source of the database; it contains no address and no password."""
 
     source: str = "auto"
     kind: str = "postgresql"
@@ -51,7 +51,7 @@ class RequestSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """Everything that is needed to repeat a run, without its secrets."""
 
-    kind: Kind
+    kind: PlanKind
     target: str
     variant: str
     app: str
@@ -75,7 +75,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Without a probe: how many idle connections the app's pools may keep."""
     load: Literal["locust", "none"] = "locust"
     listens: Literal["http", "tcp", "load"] = "http"
-    """What answers: the app by HTTP or TCP, or the load, which the app calls."""
+    """The side that answers requests: the app by HTTP or TCP, or the load, which the app calls."""
     services: tuple[str, ...] = ()
     sql: str = ""
     requirements: tuple[str, ...] = ()
@@ -107,10 +107,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Local Locust workers, in addition to a master."""
     expect_workers: int = 0
     master_bind: HostPort | None = None
-    """Where the Locust master listens for workers on other hosts."""
+    """The address at which the Locust master listens for workers on other hosts."""
     expect_apps: int = 1
     listen: HostPort | None = None
-    """Where probes on other hosts connect."""
+    """The address to which probes on other hosts connect."""
     remote: tuple[str, ...] = ()
     """Hosts other than this machine that the user allowed."""
     argv: tuple[str, ...] = ()

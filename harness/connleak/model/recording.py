@@ -14,7 +14,7 @@ import msgspec
 from connleak.model.plan import FORMAT, Plan
 from connleak.model.struct import Seconds, Struct
 
-Words = Annotated[str, msgspec.Meta(max_length=100_000)]
+Text = Annotated[str, msgspec.Meta(max_length=100_000)]
 """Text of an app, a server or a path; a row with a longer text is not read."""
 
 HOST = 10_000_000
@@ -30,11 +30,11 @@ def process_name(process: int) -> str:
 
 
 class Site(Struct, frozen=True):
-    """A line of the app's own code that made a checkout; `file` is relative to the app's folder if it is in there."""
+    """A line of the app that made a checkout; a `file` in the app's folder is relative to it."""
 
-    file: Words
+    file: Text
     line: int
-    function: Words
+    function: Text
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} in {self.function}"
@@ -45,14 +45,14 @@ class Backend(Struct, frozen=True, array_like=True):
 
     pid: int
     started: Seconds
-    application_name: Words = ""
+    application_name: Text = ""
     client_port: int | None = None
-    state: Words | None = None
+    state: Text | None = None
     state_since: Seconds | None = None
     xact_since: Seconds | None = None
-    wait_event: Words | None = None
-    query: Words = ""
-    usename: Words | None = None
+    wait_event: Text | None = None
+    query: Text = ""
+    usename: Text | None = None
 
 
 class Sample(Struct, frozen=True):
@@ -102,15 +102,15 @@ class Holder(Struct, frozen=True, omit_defaults=True, kw_only=True):
     site: Site | None
     stack: tuple[Site, ...] = ()
     thread: int = 0
-    thread_name: Words = ""
+    thread_name: Text = ""
     thread_alive: bool = True
-    """Whether the thread that took it is alive; with `task`, the greenlet or asyncio task."""
+    """Whether the thread that made it is alive; with `task`, the greenlet or asyncio task."""
     task: bool = False
     now: Site | None = None
     pool: int = 0
     source: str = "pool"
-    request: Words = ""
-    """Method and route of the request that took it, where the framework is supported; at rest the request has ended."""
+    request: Text = ""
+    """Method and route of the request that made it, if the framework is supported; in an idle window it has ended."""
 
 
 class Pool(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -118,7 +118,7 @@ class Pool(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     process: int
     pool: int
-    kind: Words
+    kind: Text
     size: int
     max_overflow: int = 0
     timeout: Seconds = 0.0
@@ -133,9 +133,9 @@ class Process(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One process of the app, and whether its probe answered."""
 
     process: int
-    host: Words = ""
+    host: Text = ""
     """The host that it runs on; empty: this machine."""
-    command: Words = ""
+    command: Text = ""
     probe: bool = False
     answered: bool = True
     armed: bool = False
@@ -148,12 +148,12 @@ class Snapshot(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The holder tables of all processes at one moment: verdicts rest on these, timelines on events."""
 
     t: Seconds
-    label: Words
+    label: Text
     cycle: int
     holders: tuple[Holder, ...] = ()
     pools: tuple[Pool, ...] = ()
     processes: tuple[Process, ...] = ()
-    reason: Words = ""
+    reason: Text = ""
     """For `exhausted`: the cause of the first refusal."""
 
 
@@ -162,10 +162,10 @@ class Request(Struct, frozen=True, omit_defaults=True):
 
     t: Seconds
     seconds: Seconds
-    name: Words
-    method: Words = "GET"
+    name: Text
+    method: Text = "GET"
     ok: bool = True
-    error: Words = ""
+    error: Text = ""
     unsent: bool = False
     """Whether the request failed before it reached the app."""
 
@@ -234,9 +234,9 @@ class NoteCode(StrEnum):
 class NoteFacts(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The figures of a note; see the code for those that it has."""
 
-    canary: Words = ""
-    thread: Words = ""
-    phrase: Words = ""
+    canary: Text = ""
+    thread: Text = ""
+    phrase: Text = ""
     count: int = 0
     clock_jump: float = 0.0
     gap: float = 0.0
@@ -244,8 +244,8 @@ class NoteFacts(Struct, frozen=True, omit_defaults=True, kw_only=True):
     samples: int = 0
     seconds: float = 0.0
     failures: int = 0
-    others: dict[Words, int] = {}
-    elsewhere: dict[Words, int] = {}
+    others: dict[Text, int] = {}
+    elsewhere: dict[Text, int] = {}
 
 
 NO_FACTS = NoteFacts()
@@ -256,7 +256,7 @@ class Note(Struct, frozen=True, omit_defaults=True):
 
     t: Seconds
     code: NoteCode
-    text: Words
+    text: Text
     facts: NoteFacts = NO_FACTS
 
 

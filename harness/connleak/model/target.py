@@ -1,4 +1,4 @@
-"""The corpus, frozen: targets with their variants. These are the keys of target.toml, once each."""
+"""The corpus, frozen: targets with their variants. The fields are the keys of target.toml."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Variant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     load_seconds: float = 1.5
     max_connections: int = 100
     listens: Literal["http", "tcp", "load"] = "http"
-    """Its protocol: http, tcp (one of its own), or load (the app calls the scenario, which listens)."""
+    """Its protocol: http, tcp (any other), or load (the app calls the scenario, which listens)."""
     requirements: tuple[str, ...] = ()
-    """Packages, as pip takes them, of the environment that it runs in; none: connleak's own environment."""
+    """Packages of the environment that it runs in, in pip's notation; none: connleak's environment."""
     python: str = ""
-    """The Python version of that environment; empty: connleak's own."""
+    """The Python version of that environment; empty: that of connleak."""
 
 
 class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +49,9 @@ class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hours: float = 0.0
     """Hours until connections ran out in the story, which a run compresses."""
     variants: dict[str, Variant]
+
+
+Pair = tuple[Target, Variant]
 
 
 OWN_KEYS = {"name", "module", "expect", "kinds", "may", "title"}

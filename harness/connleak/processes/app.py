@@ -1,4 +1,4 @@
-"""The app under test: a child process with the database's address and the probe in its environment, or elsewhere."""
+"""The app under test: a child process with the database's address and the probe in its environment, or remote."""
 
 from __future__ import annotations
 
@@ -18,26 +18,23 @@ from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.recording import Backend
 from connleak.probe import ENTRY
+from connleak.processes.part import Part
 from connleak.processes.supervisor import Child, Supervisor, wait_until_done, wait_until_ready
 from connleak.processes.variables import LIBPQ_SERVICE
 from connleak.processes.venv import environment
 from connleak.recording.redaction import expand_references, redact_input
 
 READY_PATH = "/connleak-is-it-up"
-"""Requested until any answer comes: a 404 will do, since it shows that the app answers and not only its port."""
+"""Requested until there is a response: a 404 will do, since only the app can send it."""
 SETUP_TIME = 300.0
 """Seconds that one command of --setup may take."""
 
 
-class AppPart(Protocol):
+class AppPart(Part, Protocol):
     """The app's place in a session, with the processes that it consists of."""
 
     @property
     def started(self) -> bool: ...
-    def __enter__(self) -> Self: ...
-    def wait_until_ready(self, timeout: float = 30) -> None: ...
-    def check(self) -> None: ...
-    def __exit__(self, *exc: object) -> None: ...
 
     def processes(self) -> dict[int, str]:
         """Return {pid: command} of the living processes on this host."""
@@ -46,7 +43,7 @@ class AppPart(Protocol):
         """Return {local TCP port: pid} of these processes."""
 
     def owns(self, backend: Backend) -> bool:
-        """Tell if the client port of a session is a socket of one of these processes."""
+        """Return whether the client port of a session is a socket of one of these processes."""
 
 
 class App:
@@ -138,7 +135,7 @@ class App:
         return found
 
     def owns(self, backend: Backend) -> bool:
-        """Tell if a session's client port is a socket of one of the app's processes."""
+        """Return whether a session's client port is a socket of one of the app's processes."""
         if backend.client_port is None or self.child is None:
             return False
         if backend.pid not in self._owned:  # once per session: a scan of all sockets takes milliseconds
@@ -179,7 +176,7 @@ def words_of(command: str, env: Mapping[str, str]) -> list[str]:
 
 
 def answers(url: str) -> bool:
-    """Tell if an HTTP server gives any answer at this address."""
+    """Return whether an HTTP server gives any answer at this address."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=2)
     try:
@@ -193,7 +190,7 @@ def answers(url: str) -> bool:
 
 
 def accepts(url: str) -> bool:
-    """Tell if anything accepts connections at this address."""
+    """Return whether anything accepts connections at this address."""
     parts = urlsplit(url)
     with socket.socket() as probe:
         probe.settimeout(2)

@@ -167,7 +167,7 @@ class Guard:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine's loopback, or a socket's folder; the network is not asked."""
+    """Return whether a host is this machine's loopback, or a socket's folder; the network is not used."""
     return host.startswith("/") or Guard().may_reach(plain(host))
 
 

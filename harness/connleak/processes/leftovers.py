@@ -190,7 +190,6 @@ KINDS: dict[type[Entry], EntryKind] = {
     FolderEntry: EntryKind("folder", remove_folder),
     CommandEntry: EntryKind("container", run_command),
     ProcessEntry: EntryKind("process", lambda _: (False, True)),  # `end_processes` has ended it
-    DatabaseEntry: EntryKind(
-        "database", lambda _: (False, False)
-    ),  # needs the server's password: `databases/external.py`
+    # its removal needs the server's password: `databases/external.py`
+    DatabaseEntry: EntryKind("database", lambda _: (False, False)),
 }

@@ -1,4 +1,4 @@
-"""The load of a session: what every load can do, its counts, and the load of a session that sends no requests."""
+"""The load of a session: its protocol, its counts, and the null object of a session that sends no requests."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from msgspec import Meta
 
 from connleak.model.struct import Struct
 from connleak.processes.decoding import Count
+from connleak.processes.part import Part
 
-Hosts = Annotated[dict[Annotated[str, Meta(max_length=300)], Count], Meta(max_length=100)]
+HostCounts = Annotated[dict[Annotated[str, Meta(max_length=300)], Count], Meta(max_length=100)]
 
 
 class Outside(Struct, frozen=True):
-    """Other hosts that the load was kept from, each with a count: by a redirect of the app, by a request."""
+    """The other hosts of redirects that were not followed and of requests that were refused, each with a count."""
 
-    redirects: Hosts = {}
-    refused: Hosts = {}
+    redirects: HostCounts = {}
+    refused: HostCounts = {}
 
 
 class LoadStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,15 +32,10 @@ class LoadStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether the last stop interrupted requests."""
 
 
-class Load(Protocol):
+class Load(Part, Protocol):
     """The load's place in a session."""
 
     status: LoadStatus
-
-    def __enter__(self) -> Self: ...
-    def wait_until_ready(self, timeout: float = 30) -> None: ...
-    def check(self) -> None: ...
-    def __exit__(self, *exc: object) -> None: ...
 
     def start(self) -> None:
         """Start all users at once."""

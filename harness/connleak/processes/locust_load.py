@@ -1,4 +1,4 @@
-"""Locust as a child process: one for the whole session, told over a socket to start and stop its users once a cycle.
+"""Locust as a child process, one for the whole session: commands over a socket start and stop its users in each cycle.
 
 A child, since an import of Locust patches the sockets of its process, and a sampler beside the users would delay them.
 """
@@ -32,13 +32,13 @@ from connleak.processes.supervisor import Child, Supervisor, wait_until_ready
 PLUGIN = Path(__file__).parent.parent / "locust_plugin.py"
 LOCUST = (sys.executable, "-P", "-m", "connleak.locust_guard")
 STOP_TIMEOUT = 10.0
-"""Seconds that requests in progress get to end; more if one took longer before."""
+"""Seconds that requests in progress get to end; more after a request that took longer."""
 STOPPING = 120.0
 """Seconds after which Locust must have stopped its users."""
 SILENT = 30.0
 """Seconds without a message after which Locust counts as hung: it reports five times a second."""
 LONGEST = 1 << 20
-"""Bytes of a message from Locust."""
+"""Maximum size of a message from Locust, in bytes."""
 
 
 class Message(LoadStatus, frozen=True, kw_only=True, omit_defaults=True):
@@ -76,7 +76,7 @@ class LocustLoad:
         self._env = env
         self._locustfile = locustfile
         self._buffer = b""
-        self._heard = time.monotonic()
+        self._last_message_at = time.monotonic()
         """The moment of the last message from Locust."""
         self._child: Child | None = None
         self._channel: socket.socket | None = None
@@ -181,7 +181,7 @@ class LocustLoad:
             if message.say == "stopped":
                 self._stopped = message
         self._supervisor.check()
-        if self.ready and time.monotonic() - self._heard > SILENT:
+        if self.ready and time.monotonic() - self._last_message_at > SILENT:
             raise self._failed(f"has sent no message for {SILENT:.0f} s")
 
     def _failed(self, how: str) -> Error:
@@ -220,7 +220,7 @@ class LocustLoad:
         except OSError:
             data = b""
         if data:
-            self._heard = time.monotonic()
+            self._last_message_at = time.monotonic()
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         try:
             if len(self._buffer) > LONGEST:
@@ -231,7 +231,7 @@ class LocustLoad:
 
 
 class ServingLoad(LocustLoad):
-    """A load that the app calls, as a bot does its platform: it is ready before the app starts."""
+    """A load that the app connects to, as a bot to its platform: it is ready before the app starts."""
 
     def __enter__(self) -> Self:
         self._spawn()

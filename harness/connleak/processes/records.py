@@ -2,7 +2,7 @@
 
 A record is a file in the state folder with one line of JSON for each thing that its owner makes. The owner holds a
 lock (flock) on it, which the kernel releases when the owner ends, however it ends. So a record that can be locked has
-no owner, and what it names is left over. A pid cannot prove that: pids are reused, in containers soon.
+no owner, and what it names is left over. A pid cannot prove that: pids are reused, soon so in containers.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Supervisor:
         self._buffer = b""
         self._key = 0
         self._needed: dict[int, Child] = {}
-        self._hurried = False
+        self._interrupted = False
         self.stopped: deque[tuple[str, BaseException]] = deque(maxlen=100)
         """Threads that an error ended and that have no access to the recording, with their errors."""
         self.scratch = Path()
@@ -99,7 +99,7 @@ class Supervisor:
     def remove_at_end(self, folder: Path) -> None:
         """Register a folder that does not exist yet for removal at the end, also after a kill -9 of connleak."""
         self._record.add(records.FolderEntry(str(folder)))
-        self._ask({"op": "remove", "path": str(folder)})
+        self._request({"op": "remove", "path": str(folder)})
 
     def scratch_in_memory(self, name: str) -> Path:
         """Return a new folder for files that need not outlive the run, in /dev/shm when it has room.
@@ -126,7 +126,7 @@ class Supervisor:
         log = str(self.scratch / "end.log")
         docker = {name: value for name, value in os.environ.items() if name in DOCKER}
         self._record.add(records.CommandEntry(removes, tuple(argv), docker))
-        self._ask({"op": "at end", "argv": list(argv), "cwd": "/", "env": dict(os.environ), "log": log})
+        self._request({"op": "at end", "argv": list(argv), "cwd": "/", "env": dict(os.environ), "log": log})
 
     def start(
         self,
@@ -151,7 +151,7 @@ class Supervisor:
             "gid": account[1] if account else None,
         }
         began = time.time()
-        pid, error = self._ask(request)
+        pid, error = self._request(request)
         if not pid:
             raise Error(f"{name} cannot be started: {argv[0]}: {error}", "connleak doctor", exit_code=4)
         self._record.add(records.ProcessEntry(pid, began))
@@ -164,7 +164,7 @@ class Supervisor:
             return self._exits.get(child.pid)
 
     def need(self, child: Child) -> None:
-        """Have `check` fail once this child has ended, until it is stopped."""
+        """Make `check` fail once this child has ended, until it is stopped."""
         self._needed[child.pid] = child
 
     def check(self) -> None:
@@ -177,14 +177,14 @@ class Supervisor:
     def stop(self, child: Child, grace: float = 5.0) -> int | None:
         """Signal the child to stop, kill it and its descendants after `grace` seconds, and return its exit code."""
         self._needed.pop(child.pid, None)
-        grace = 0.0 if self._hurried else grace
+        grace = 0.0 if self._interrupted else grace
         with self._lock:
             self._send({"op": "stop", "pid": child.pid, "signal": int(child.signal), "grace": grace})
             try:
                 with contextlib.suppress(poll.TimedOut):
                     poll.until(lambda: self._ended(child), grace + STOP_MARGIN, f"{child.name} to end", every=0)
             except KeyboardInterrupt:
-                self._hurried = True  # the children that are stopped next get no grace either
+                self._interrupted = True  # the children that are stopped next get no grace either
                 raise
             return self._exits.get(child.pid)
 
@@ -194,7 +194,7 @@ class Supervisor:
             self._read(0.1)
         return child.pid in self._exits
 
-    def _ask(self, request: dict[str, object]) -> tuple[int, str]:
+    def _request(self, request: dict[str, object]) -> tuple[int, str]:
         with self._lock:
             self._key += 1
             key = self._key

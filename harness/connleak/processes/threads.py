@@ -8,17 +8,17 @@ from collections.abc import Callable
 from connleak.model.recording import Note, NoteCode, NoteFacts
 from connleak.recording.redaction import redact_passwords
 
-Tell = Callable[[str, BaseException], None]
+Report = Callable[[str, BaseException], None]
 """A function that takes a thread's name and the exception that ended it."""
 
 
 class Supervised(threading.Thread):
     """A daemon thread that reports the exception that ends it; `failed` is True after one."""
 
-    def __init__(self, name: str, observe: Callable[[], None], tell: Tell) -> None:
+    def __init__(self, name: str, observe: Callable[[], None], report: Report) -> None:
         super().__init__(name=name, daemon=True)
         self._observe = observe
-        self._tell = tell
+        self._report = report
         self.failed = False
 
     def run(self) -> None:
@@ -26,7 +26,7 @@ class Supervised(threading.Thread):
             self._observe()
         except BaseException as error:
             self.failed = True
-            self._tell(self.name, error)
+            self._report(self.name, error)
 
 
 def stopped(t: float, thread: str, error: BaseException | str) -> Note:

@@ -60,10 +60,10 @@ def decode(
 ) -> Iterator[Sample]:
     """Yield the samples of stored lines; equal rows are the same object in all samples.
 
-    `default_interval` gives the interval of a line that has none, by its time.
+    `default_interval` returns the interval of a line that states none, by its time.
     Raises Error when the samples have more than MAX_ROWS rows: one changed row makes a line, but all rows a sample.
     """
-    left = MAX_ROWS
+    remaining = MAX_ROWS
     now: dict[int, Backend] = {}
     rows: tuple[Backend, ...] = ()
     counters: dict[str, float] = {}
@@ -77,8 +77,8 @@ def decode(
         for row in line.rows:
             now[row.pid] = share_fields(row, now.get(row.pid))
         if line.full or line.gone or line.rows:
-            left -= len(now)
-            if left < 0:
+            remaining -= len(now)
+            if remaining < 0:
                 raise Error(
                     f"{source} is too large to be read: its samples have more than {MAX_ROWS:,} sessions in total",
                     "connleak watch ... --every 1",

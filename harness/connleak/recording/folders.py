@@ -1,7 +1,7 @@
 """Files of a folder that an untrusted person may have made: a recording attached to an issue, a folder of reports.
 
 A name is read only when it is a regular file in that very folder.
-No link is followed, no FIFO or device is opened for waiting, and no file is read beyond a fixed size.
+No link is followed, no read blocks on a FIFO or device, and no file is read beyond a fixed size.
 Writing creates a new file that replaces the name, so the file that the name led to stays unchanged.
 """
 
@@ -45,7 +45,7 @@ def follow_link(name: str | Path) -> Path:
 
 
 def child(folder: Path, name: str) -> Path:
-    """Return the path of a name that a file gives for something in its folder; raise Error for one outside of it."""
+    """Return the path of an entry of a folder that a file names; raise Error for a name that leads out of it."""
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise Error(f"{folder} names a folder outside of it: {name!r}", list_command(folder))
     return folder / name
@@ -74,13 +74,13 @@ def read_text(path: Path) -> str:
 
 
 def lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file, of a longer line its first MAX_LINE bytes."""
+    """Yield the lines of a file, each cut to MAX_LINE bytes."""
     with open_file(path, MAX_STREAM) as file:
         while line := file.readline(MAX_LINE):
             yield line
-            rest = line if len(line) == MAX_LINE else b""
-            while rest and not rest.endswith(b"\n"):
-                rest = file.readline(CHUNK)
+            part = line if len(line) == MAX_LINE else b""
+            while part and not part.endswith(b"\n"):
+                part = file.readline(CHUNK)
 
 
 @contextlib.contextmanager
@@ -90,7 +90,7 @@ def open_file(path: Path, limit: int) -> Iterator[BinaryIO]:
         need_regular_file(path, os.stat(path.name, dir_fd=at, follow_symlinks=False), limit)
         file = os.fdopen(os.open(path.name, READ, dir_fd=at), "rb")
     with file:
-        need_regular_file(path, os.fstat(file.fileno()), limit)  # the name may have changed its meaning meanwhile
+        need_regular_file(path, os.fstat(file.fileno()), limit)  # the name may refer to another file by now
         yield file
 
 
@@ -102,7 +102,7 @@ def need_regular_file(path: Path, found: os.stat_result, limit: int) -> None:
         kind = kinds.get(stat.S_IFMT(found.st_mode), "a device or socket")
         raise Error(f"{path} is {kind}, not a file: it is not read", command)
     if found.st_nlink > 1:
-        raise Error(f"{path} is a hard link to a file that lies elsewhere, too: it is not read", command)
+        raise Error(f"{path} is a hard link to a file with another name: it is not read", command)
     if found.st_size > limit:
         raise too_large(path, limit)
 
@@ -163,7 +163,7 @@ def append(path: Path) -> BinaryIO:
 
 
 def folder_for(out: str | None, stem: str) -> Path:
-    """Return the folder of --out, else a new one in reports/."""
+    """Return the folder of --out, or a new one in reports/."""
     return empty_folder(out) if out else new_folder(Path("reports"), stem)
 
 
@@ -180,7 +180,7 @@ def empty_folder(name: str) -> Path:
 
 
 def new_folder(reports: Path, stem: str) -> Path:
-    """Create and return `reports/<time>-<stem>`, with a number at the end when that name is taken."""
+    """Create and return `reports/<time>-<stem>`, with a number at the end if that name exists."""
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{stem}"
     for number in range(1, 1000):
         folder = reports / (name if number == 1 else f"{name}-{number}")
@@ -191,11 +191,11 @@ def new_folder(reports: Path, stem: str) -> Path:
         except OSError as error:
             raise Error(f"cannot write to {reports}: {error.strerror}", "connleak run ... --out DIR") from None
         return folder
-    raise Error(f"{reports} has a thousand runs of this second", "connleak run ... --out DIR")
+    raise Error(f"{reports} has 1000 runs of the same second", "connleak run ... --out DIR")
 
 
 def point_latest(folder: Path) -> None:
-    """Let the link `latest` beside a folder point to it; does nothing on a file system without links."""
+    """Point the link `latest` beside a folder to it; do nothing on a file system without links."""
     link = folder.parent / "latest"
     part = folder.parent / f".latest-{os.getpid()}"
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The files of a recording's folder, and what one line of each holds. docs/recording.md describes every field.
+"""The files of a recording's folder and the types of their lines. docs/recording.md describes every field.
 
 plan.json and machine.json are written first.
 All other files hold JSON lines, one file for each kind of fact, one line for each fact.
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from connleak.model.recording import Backend, Note, Request, Snapshot, Words
+from connleak.model.recording import Backend, Note, Request, Snapshot, Text
 from connleak.model.struct import Seconds, Struct
 
 
@@ -36,14 +36,14 @@ class StackLine(Struct, frozen=True):
     """A call stack, app frames only, innermost first; events and holders refer to it by its number."""
 
     id: int
-    stack: tuple[tuple[Words, int, Words], ...]
+    stack: tuple[tuple[Text, int, Text], ...]
 
 
 class EventLine(Struct, frozen=True, omit_defaults=True):
     """An event as stored: the fields of `Event`, with the number of its stack in `at`."""
 
     t: Seconds
-    kind: Words
+    kind: Text
     process: int
     thread: int = 0
     backend: int | None = None
@@ -54,17 +54,17 @@ class EventLine(Struct, frozen=True, omit_defaults=True):
     overflow: bool = False
     nested: bool = False
     seconds: Seconds = 0.0
-    detail: Words = ""
-    request: Words = ""
+    detail: Text = ""
+    request: Text = ""
     other: int = 0
-    action: Words = ""
+    action: Text = ""
 
 
 class PhaseLine(Struct, frozen=True, omit_defaults=True):
     """The start of a phase, which ends the phase before it. A phase named `end` closes the recording."""
 
     t: Seconds
-    name: Words
+    name: Text
     cycle: int
     facts: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""Read a recording's folder, after any ending: a line that was cut off is left out, and a note counts it."""
+"""Read a recording's folder after any ending: a line that was cut off is left out and counted in a note."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 def read(folder: Path) -> Recording:
-    """Return the recording in a folder, as far as it goes; raise Error when there is none or its format is unknown."""
+    """Return the recording in a folder, complete or not; raise Error when there is none, or its format is unknown."""
     plan = read_plan(folder)
     unreadable: dict[str, int] = {}
 
     def stored(name: str, kind: type[T], /) -> Iterator[T]:
         return read_lines(folder / f"{name}.jsonl", kind, unreadable)
 
-    lines = upgrade.current(plan.format, stored)
+    lines = upgrade.with_upgrade(stored) if plan.format == 1 else stored
     stacks = {line.id: tuple(Site(*frame) for frame in line.stack) for line in lines("stacks", StackLine)}
     notes = list(lines("notes", Note))
     samples = delta.decode(lines("samples", SampleLine), folder / "samples.jsonl", default_interval(plan))
@@ -80,7 +80,7 @@ def read_plan(folder: Path) -> Plan:
     try:
         raw = msgspec.json.decode(data, type=dict[str, Any])
         need_known_format(raw.get("format"), path, command)
-        return msgspec.convert(upgrade.with_present_names(raw), Plan)
+        return msgspec.convert(upgrade.plan(raw) if raw["format"] == 1 else raw, Plan)
     except DAMAGED as error:
         raise Error(f"{path} is damaged: {error}", command) from None
 

@@ -18,7 +18,7 @@ ADDRESS = re.compile(r"""(?<![^\s@"'<>])(?>[^\s@"'<>]*?://)[^\s@"'<>]*+@""")
 """A word with an address in it, up to an `@`. Each word is scanned once, so the time is linear in a line's length."""
 ACCOUNT = re.compile(r"[a-zA-Z0-9+.-]://[^:/@]*+:")
 """The part of such a word before its password."""
-WORDS = re.compile(
+ASSIGNED_PASSWORD = re.compile(
     r"((?:PGPASSWORD|PASSWORD|password|PASSWD|passwd)=)"
     r"""(?:[^\s;&"'<>]++"""
     r"""|'(?:[^'"\\\r\n]|\\.)*+'?"""  # libpq's quoted form; no `"`, which would end a string of JSON around it
@@ -33,26 +33,27 @@ ALWAYS = ("secret", "token", "passw", "passphrase", "passcode", "credential", "a
 AS_WORD = {"pass", "pwd", "key", "keys", "auth", "oauth", "pin", "otp", "sig", "signature", "sessionid"}
 """Parts that mark a value as secret only as a whole word of its name."""
 AT_END = ("pass", "pwd", "key")
-PLACES = {"file", "path", "dir"}
+PATH_ENDINGS = {"file", "path", "dir"}
 """Last words of names whose values are paths, not secrets."""
 NAME_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 HARMLESS = re.compile(r"(?i)true|false|yes|no|on|off|none|null|[01]?")
 PLAIN_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^@?#]*")
 REFERENCE = re.compile(r"\$\{(\w+)\}")
 """`${NAME}`: a variable of the environment, expanded when the value is used."""
-PLACE = re.compile(r"\$?\{\w+\}")
-OPEN = re.compile(r"(\$?\{\w+\}|^(?:Bearer|Basic|Token|Digest)[ \t]+)", re.I)
+PLACEHOLDER = re.compile(r"\$?\{\w+\}")
+"""A reference, or `{NAME}`, which connleak fills in: neither is secret."""
+PUBLIC_PARTS = re.compile(r"(\$?\{\w+\}|^(?:Bearer|Basic|Token|Digest)[ \t]+)", re.I)
 
 VALUE = re.compile(r""""([^"]*)"|'([^']*)'|([^\s;&"'<>]+)""")
 LINE = re.compile(r"""([^\r\n"']+)""")
-NAMED = (
+NAME_FORMS = (
     (re.compile(r"(?<![\w.-])-{0,2}([A-Za-z_][\w.-]*+)="), VALUE),  # NAME=value, --name=value, form=fields
     (re.compile(r'"([^"\\\s]{1,100})"\s*+:\s*+'), re.compile(r'"((?:[^"\\]|\\.)*+)"|([^\s",}\]]+)')),  # JSON
     (re.compile(r"(?<!\S)--?([A-Za-z](?!o-)[\w-]*+)[ \t]++(?!-)"), VALUE),  # --name value, not --no-name
     (re.compile(r"(?<![\w-])([A-Za-z][\w-]*+):[ \t]++"), LINE),  # Name: value
 )
 """The forms of a name and its value in what a user types; the name decides whether the value is secret."""
-SHAPES = re.compile(
+SECRET_FORMS = re.compile(
     r"(?i:(?<![\w-])(?:bearer|basic)[ \t]++)([\w.~+/=-]{6,})"
     r"|(?<![\w-])(eyJ[\w-]{8,}+\.[\w-]{8,}+(?:\.[\w-]*+)?)"  # a JSON web token
     r"|(?<![\w-])((?:gh[pousr]_|github_pat_|sk-|sk_live_|xox[abpr]-|glpat-|AKIA)[\w-]{16,})"
@@ -63,7 +64,7 @@ SHAPES = re.compile(
 
 def redact_passwords(text: str) -> str:
     """Return text with `***` for the passwords in its addresses and for those that are assigned by name."""
-    return WORDS.sub(r"\1***", ADDRESS.sub(redact_password, text) if "@" in text else text)
+    return ASSIGNED_PASSWORD.sub(r"\1***", ADDRESS.sub(redact_password, text) if "@" in text else text)
 
 
 def redact_password(word: re.Match[str]) -> str:
@@ -75,7 +76,7 @@ def is_secret_name(name: str) -> bool:
     """Return whether a name marks its value as secret."""
     words = [word.lower() for word in NAME_WORDS.findall(name)]
     flat = "".join(words)
-    if not words or words[-1] in PLACES:
+    if not words or words[-1] in PATH_ENDINGS:
         return False
     return any(part in flat for part in ALWAYS) or not AS_WORD.isdisjoint(words) or flat.endswith(AT_END)
 
@@ -96,9 +97,9 @@ def is_random(word: str) -> bool:
 
 
 def secret_spans(text: str) -> list[tuple[int, int]]:
-    """Return the spans of the secrets in what a user typed: by name, by the account of an address, or by their form."""
+    """Return the spans of the secrets in user input: by name, by the account of an address, or by their form."""
     found = []
-    for lead, value in NAMED:
+    for lead, value in NAME_FORMS:
         position = 0
         while name := lead.search(text, position):
             position = name.end()
@@ -111,9 +112,9 @@ def secret_spans(text: str) -> list[tuple[int, int]]:
         account = ACCOUNT.search(word[0])
         if account and account.end() < len(word[0]) - 1:
             found.append((word.start() + account.end(), word.end() - 1))
-    for look in SHAPES.finditer(text):
-        if look.lastindex and (look.lastindex < 4 or is_random(look[4])):
-            found.append(look.span(look.lastindex))
+    for form in SECRET_FORMS.finditer(text):
+        if form.lastindex and (form.lastindex < 4 or is_random(form[4])):
+            found.append(form.span(form.lastindex))
     return merge_spans(found)
 
 
@@ -129,7 +130,7 @@ def merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def replace_secrets(text: str, stand_in: Callable[[str], str]) -> str:
-    """Return what a user typed with each secret replaced; see `replace_secret`."""
+    """Return user input with each secret replaced; see `replace_secret`."""
     found, position = [], 0
     for begin, end in secret_spans(text):
         found += [text[position:begin], replace_secret(text[begin:end], stand_in)]
@@ -139,12 +140,12 @@ def replace_secrets(text: str, stand_in: Callable[[str], str]) -> str:
 
 def replace_secret(secret: str, stand_in: Callable[[str], str]) -> str:
     """Return a secret replaced, except for its public parts: `${NAME}` and the scheme of an Authorization header."""
-    parts = OPEN.split(secret)
+    parts = PUBLIC_PARTS.split(secret)
     return "".join(part if n % 2 or not part.strip() else stand_in(part) for n, part in enumerate(parts))
 
 
 def redact_input(text: str) -> str:
-    """Return what a user typed with `***` for each secret."""
+    """Return user input with `***` for each secret."""
     return replace_secrets(text, lambda _: "***")
 
 
@@ -152,15 +153,15 @@ def redact_value(name: str, value: str) -> str:
     """Return the value of a variable or a header with `***` for each secret."""
     if not is_secret_name(name) or is_harmless(value):
         return redact_input(value)
-    return replace_secret(value, lambda _: "***") if PLACE.search(value) else "***"
+    return replace_secret(value, lambda _: "***") if PLACEHOLDER.search(value) else "***"
 
 
 def find_secrets(*texts: str) -> set[str]:
-    """Return the secrets in what a user typed that are long enough to search for in other texts."""
+    """Return the secrets in user input that are long enough to search for in other texts."""
     found: set[str] = set()
     for text in texts:
         for begin, end in secret_spans(text):
-            found |= set(OPEN.split(text[begin:end])[::2])
+            found |= set(PUBLIC_PARTS.split(text[begin:end])[::2])
     forms = {form for secret in found for form in (secret, unquote(secret), secret.replace('\\"', '"'))}
     return {form for form in forms if len(form) >= SHORTEST}
 
@@ -223,7 +224,7 @@ def lines_of(path: Path) -> Iterator[str]:
 
 
 def redact_plan(plan: Plan) -> Plan:
-    """Return a plan with `***` for each secret in what the user typed."""
+    """Return a plan with `***` for each secret in its user input."""
     requests = tuple(
         msgspec.structs.replace(one, path=redact_input(one.path), body=redact_input(one.body)) for one in plan.requests
     )

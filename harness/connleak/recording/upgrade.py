@@ -1,4 +1,4 @@
-"""Upgrade of recordings in format 1: sentences instead of codes, and a plan without a kind."""
+"""Upgrade of recordings in format 1, which has sentences in place of codes, and a plan without a kind."""
 
 from __future__ import annotations
 
@@ -8,17 +8,37 @@ from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
-from connleak.model.plan import Kind
-from connleak.model.recording import Note, NoteCode, NoteFacts, Request, Words
+from connleak.model.plan import PlanKind
+from connleak.model.recording import Note, NoteCode, NoteFacts, Request, Text
 from connleak.model.struct import Seconds, Struct
 from connleak.recording.format import EventLine
 
 T = TypeVar("T")
 
 
-def kind_of_old_plan(fields: dict[str, Any]) -> Kind:
-    """Derive the kind of a plan that was written before plans had one."""
-    kinds: tuple[tuple[object, Kind], ...] = (
+FORMER_NAMES = {"asks": "requests", "budget": "max_idle_connections"}
+"""Fields of a plan that have another name in format 2."""
+HOST_PORTS = ("listen", "master_bind")
+"""Fields of a plan that format 1 stores as text."""
+LONGEST_PORT = 5
+"""Digits of a TCP port."""
+
+
+def plan(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a plan of format 1 with their present names and types: addresses were HOST:PORT."""
+    found = {FORMER_NAMES.get(name, name): value for name, value in fields.items()}
+    found.setdefault("kind", plan_kind(found))
+    for name in HOST_PORTS:
+        if isinstance(found.get(name), str):
+            host, _, port = found[name].rpartition(":")
+            port = port[:LONGEST_PORT]
+            found[name] = {"host": host.strip("[]") or "127.0.0.1", "port": int(port)} if port.isdecimal() else None
+    return found
+
+
+def plan_kind(fields: dict[str, Any]) -> PlanKind:
+    """Return the kind of a plan of format 1, from its other fields."""
+    kinds: tuple[tuple[object, PlanKind], ...] = (
         (fields.get("window"), "watch"),
         (fields.get("target") == "probe" and fields.get("load") == "none", "probe"),
         (fields.get("target") == "locust" and not fields.get("app"), "follow"),
@@ -29,7 +49,7 @@ def kind_of_old_plan(fields: dict[str, Any]) -> Kind:
 
 
 class Lines(Protocol):
-    """Yield the rows of one of the recording's files."""
+    """A function that yields the rows of one of the recording's files."""
 
     def __call__(self, name: str, kind: type[T], /) -> Iterator[T]: ...
 
@@ -38,15 +58,13 @@ class FormatOneNote(Struct, frozen=True):
     """A note as format 1 stores it."""
 
     t: Seconds
-    about: Words
-    text: Words
+    about: Text
+    text: Text
     facts: dict[str, Any] = {}
 
 
-def current(version: int, lines: Lines) -> Lines:
-    """Return a reader of lines in the current format, for a recording of any readable format."""
-    if version != 1:
-        return lines
+def with_upgrade(lines: Lines) -> Lines:
+    """Return a reader that yields the rows of format 1 as rows of the current format."""
 
     def upgraded(name: str, kind: type[T], /) -> Iterator[T]:
         if name not in UPGRADES:
@@ -97,7 +115,7 @@ def note(old: FormatOneNote) -> Note:
 
 
 def code_of(old: FormatOneNote) -> NoteCode:
-    """Return the code that the writer of format 1 would have given."""
+    """Return the code of the condition that a note of format 1 reports."""
     for code, about, pattern, fact in CODES:
         if about in ("", old.about) and (not fact or fact in old.facts) and re.search(pattern, text_of(old, fact)):
             return code
@@ -105,12 +123,12 @@ def code_of(old: FormatOneNote) -> NoteCode:
 
 
 def text_of(old: FormatOneNote, fact: str) -> str:
-    """Return what the pattern of a row is matched against: the phrase that was found in a log, else the text."""
+    """Return the text that the pattern of a row is matched against: a phrase found in a log, else the note's text."""
     return str(old.facts["words"]) if fact == "words" else old.text
 
 
 def facts_of(old: dict[str, Any]) -> dict[str, Any]:
-    """Return those facts of a note that format 2 has, without values of another type."""
+    """Return the facts of a note that format 2 has, without values of another type."""
     found: dict[str, Any] = {}
     for name, value in old.items():
         now = RENAMED.get(name, name)
@@ -126,20 +144,21 @@ ACTION = re.compile(r"(\w+) in process \d+, opened in process \d+")
 
 
 def event(old: EventLine) -> EventLine:
-    """Return an event with the action that format 1 has in its detail."""
+    """Return an event with the action that format 1 stores in its detail."""
     found = ACTION.match(old.detail) if old.kind == "shared" else None
     return msgspec.structs.replace(old, action=found[1]) if found else old
 
 
 UNSENT = ("ConnectionRefused", "refused", "RetriesExceeded")
+"""Parts of the error of a request that never reached the app."""
 PLUGIN = "connleak: "
 """The prefix of the errors that the Locust plug-in writes."""
 
 
 def request(old: Request) -> Request:
-    """Return a request with the mark that it never reached the app, from its error."""
-    own = old.error.startswith(PLUGIN)
-    unsent = "is not loopback" in old.error if own else any(words in old.error for words in UNSENT)
+    """Return a request, marked as unsent if its error shows that it never reached the app."""
+    from_plugin = old.error.startswith(PLUGIN)
+    unsent = "is not loopback" in old.error if from_plugin else any(phrase in old.error for phrase in UNSENT)
     return msgspec.structs.replace(old, unsent=True) if unsent else old
 
 
@@ -149,22 +168,3 @@ UPGRADES: dict[str, tuple[type[Struct], Callable[[Any], Struct]]] = {
     "requests": (Request, request),
 }
 """By file: the type of a line in format 1, and the function that upgrades it."""
-
-
-FORMER_NAMES = {"asks": "requests", "budget": "max_idle_connections"}
-"""Fields of a plan under the names that they had before."""
-HOST_PORTS = ("listen", "master_bind")
-LONGEST_PORT = 5
-"""Digits of a TCP port."""
-
-
-def with_present_names(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored plan's fields by their present names and types: addresses were HOST:PORT."""
-    found = {FORMER_NAMES.get(name, name): value for name, value in raw.items()}
-    found.setdefault("kind", kind_of_old_plan(found))
-    for name in HOST_PORTS:
-        if isinstance(found.get(name), str):
-            host, _, port = found[name].rpartition(":")
-            port = port[:LONGEST_PORT]
-            found[name] = {"host": host.strip("[]") or "127.0.0.1", "port": int(port)} if port.isdecimal() else None
-    return found

@@ -1,4 +1,4 @@
-"""Append to a recording's folder during the run, so that after any ending it holds what was recorded until then."""
+"""Append to a recording's folder during the run, so that it is readable up to its end, however the run ends."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class Writer:
         try:
             file.write(self._encoder.encode_lines(list(rows)))  # given a tuple, msgspec 0.22 leaks the iterator
             file.flush()
-        except OSError as error:  # what was not written stays in the buffer until the next write
+        except OSError as error:  # rows that were not written stay in the buffer until the next write
             self.failed = self.failed or error
-        except ValueError:  # a thread that was given up: a note says so before the files are closed
+        except ValueError:  # of a thread that outlives the session, which is noted before the files are closed
             if not file.closed:
                 raise
 

@@ -1,4 +1,4 @@
-"""Plan -> Composition: what a session of each kind is made of. Pure: nothing is opened here."""
+"""Plan -> Composition: the parts of a session of each kind. Pure: nothing is opened here."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from connleak.recording.format import FILES
 from connleak.runner.follow import Followed
 from connleak.runner.foreground import ForegroundApp, UntilExit
 from connleak.runner.journal import Journal
-from connleak.runner.made_load import locustfile_of
 from connleak.runner.parts import NO_SERVER, ExpectedHosts, Hosts, NoHosts, NoSampler, SamplerPart
 from connleak.runner.phases import Cycles
 from connleak.runner.preflight import answers_without_errors, sessions_are_on_this_server
 from connleak.runner.session import Session
-from connleak.runner.settling import rest_at_once, rest_when_settled
+from connleak.runner.session_locustfile import locustfile_of
+from connleak.runner.settling import IdleWindow, idle_at_once, idle_when_settled
 from connleak.runner.watch import Windows
 
 Variables = Mapping[str, str]
@@ -49,7 +49,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class Composition:
-    """What a session is made of."""
+    """The functions that construct the parts of a session, and its schedule."""
 
     database: Callable[[Supervisor, Path], contextlib.AbstractContextManager[Server]]
     environment: Callable[[Server], Variables]
@@ -64,7 +64,7 @@ class Composition:
     files: Collection[str] = tuple(FILES)
     """The files of the recording."""
     judged_after_error: bool = False
-    """Whether the recording up to an error of the app or the load is still judged."""
+    """Whether the recording before an error of the app or the load is judged."""
 
 
 def compose(plan: Plan, secrets: Secrets) -> Composition:
@@ -80,7 +80,7 @@ def compose(plan: Plan, secrets: Secrets) -> Composition:
 
 
 def target(plan: Plan, secrets: Secrets) -> Composition:
-    """A target of the corpus under load, on a database of its own."""
+    """A target of the corpus under load, on a database for this run."""
     return Composition(
         database=lambda supervisor, folder: open_database(supervisor, plan, secrets.database, folder),
         environment=Server.environment,
@@ -89,21 +89,21 @@ def target(plan: Plan, secrets: Secrets) -> Composition:
         load=load_of(plan, secrets),
         hosts=ExpectedHosts if plan.listen else NoHosts,
         sampler=sampler_of_app,
-        schedule=Cycles(rest_of(plan)),
+        schedule=Cycles(idle_window_of(plan)),
         judged_after_error=True,
     )
 
 
 def user_app(plan: Plan, secrets: Secrets) -> Composition:
-    """An app of the user's under load: its own addresses lead to the database, and it is checked in the first cycle."""
+    """An app of the user's under load: its addresses are redirected to the database, and the first cycle checks it."""
     return replace(
         target(plan, secrets),
         environment=lambda server: server.environment() | redirected(os.environ, server, scheme_for(plan)),
         app_environment=lambda server: filled(secrets.env, server),
         schedule=Cycles(
-            rest_of(plan),
+            idle_window_of(plan),
             early=(answers_without_errors,) if plan.url else (),
-            at_rest=(sessions_are_on_this_server,),
+            late=(sessions_are_on_this_server,),
         ),
     )
 
@@ -115,12 +115,12 @@ def remote_apps(plan: Plan, secrets: Secrets) -> Composition:
         database=lambda *_: contextlib.nullcontext(watched(address_of(secrets), plan.remote)),
         app=lambda *_: RemoteApp(),
         sampler=sampler_of_server,
-        schedule=Cycles(rest_of(plan), at_rest=(sessions_are_on_this_server,)),
+        schedule=Cycles(idle_window_of(plan), late=(sessions_are_on_this_server,)),
     )
 
 
 def watch(plan: Plan, secrets: Secrets) -> Composition:
-    """A live server, under a load that connleak knows nothing of."""
+    """A live server under its own load."""
     return replace(
         remote_apps(plan, secrets),
         load=lambda *_: NoLoad(),
@@ -131,7 +131,7 @@ def watch(plan: Plan, secrets: Secrets) -> Composition:
 
 
 def follow(plan: Plan, secrets: Secrets) -> Composition:
-    """A live server, under another tool's load that tells when it begins and ends."""
+    """A live server under the load of another tool, which sends its start and its end."""
     return replace(watch(plan, secrets), schedule=Followed())
 
 
@@ -151,13 +151,13 @@ def probe(plan: Plan, secrets: Secrets) -> Composition:
 
 
 def address_of(secrets: Secrets) -> DatabaseAddress:
-    """Return the address of a server that connleak does not start; the plan was refused without one."""
+    """Return the address of a server that connleak does not start; a plan without one was rejected."""
     assert secrets.database is not None
     return secrets.database
 
 
 def load_of(plan: Plan, secrets: Secrets) -> Callable[[Supervisor, Journal, Variables], Load]:
-    """Return what opens the load of a plan."""
+    """Return the function that constructs the load of a plan."""
     if plan.load == "none":
         return lambda *_: NoLoad()
     served = "://" in plan.openapi
@@ -178,13 +178,13 @@ def load_of(plan: Plan, secrets: Secrets) -> Callable[[Supervisor, Journal, Vari
     return locust
 
 
-def rest_of(plan: Plan) -> Callable[[Session], None]:
-    """Return how the rest of a cycle begins: a job-only app has no requests to drain."""
-    return rest_at_once if plan.load == "none" else rest_when_settled
+def idle_window_of(plan: Plan) -> IdleWindow:
+    """Return how the idle window of a cycle begins: a job-only app has no requests to drain."""
+    return idle_at_once if plan.load == "none" else idle_when_settled
 
 
 def sampler_of_app(server: Server, journal: Journal, is_of_app: Callable[[Backend], bool]) -> Sampler:
-    """Return the sampler of the app's sessions, which are all there are in a database of its own."""
+    """Return the sampler of the app's sessions, which are all sessions of a database that the run created."""
     return sampler(server, journal, None if server.own_database else is_of_app)
 
 

@@ -21,10 +21,9 @@ from connleak.plan.options import RunOptions
 from connleak.plan.resolve import resolve
 from connleak.processes.supervisor import Supervisor
 from connleak.recording import folders, reader
-from connleak.runner import report as results
 from connleak.runner.parts import Callbacks, Progress
 from connleak.runner.record import record
-from connleak.runner.report import Judged
+from connleak.runner.report import Judged, judge_folder, judge_whole
 from connleak.runner.revisions import check_out, git
 
 HINT = "connleak compare missing_remove:buggy missing_remove:fixed"
@@ -62,7 +61,7 @@ def unwatched(_: Plan) -> contextlib.AbstractContextManager[Callable[[Progress],
 
 
 def contenders(names: tuple[str, ...], options: RunOptions) -> list[Contender]:
-    """Return the arms of all variants of a target, or of those named; a later name may be that of a variant alone."""
+    """Return the arms of the named variants, or of a target's; later names may be those of variants alone."""
     found: list[Contender] = []
     seen = Counter[str]()
     first, _ = catalog.find(names[0])
@@ -73,9 +72,9 @@ def contenders(names: tuple[str, ...], options: RunOptions) -> list[Contender]:
         full = f"{first.name}:{name}" if ":" not in name and name in first.variants else name
         target, variant = catalog.find(full)
         short = variant.name if target.name == first.name else f"{target.name}:{variant.name}"
-        again = seen[short]
+        repeats = seen[short]
         seen[short] += 1
-        arm = short if not again else f"{short} again" + (f" {again}" if again > 1 else "")
+        arm = short if not repeats else f"{short} again" + (f" {repeats}" if repeats > 1 else "")
         found.append(Contender(name=arm, options=replace(options, target=f"{target.name}:{variant.name}")))
     if len(found) < 2:
         raise Error(f"compare {names[0]}: a comparison takes two variants or more", f"connleak compare {names[0]} ...")
@@ -86,18 +85,19 @@ def contenders(names: tuple[str, ...], options: RunOptions) -> list[Contender]:
 @contextlib.contextmanager
 def revisions(refs: tuple[str, ...], options: RunOptions) -> Iterator[list[Contender]]:
     """Yield the arms of revisions, each in a work tree; a single revision is compared with the working tree."""
-    again = next((ref for number, ref in enumerate(refs) if ref in refs[:number]), "")
-    if again:
-        raise Error(f"--git-ref {again} is given twice", "connleak compare --app ... --git-ref main --git-ref my-fix")
+    twice = next((ref for number, ref in enumerate(refs) if ref in refs[:number]), "")
+    if twice:
+        raise Error(f"--git-ref {twice} is given twice", "connleak compare --app ... --git-ref main --git-ref my-fix")
     cwd = Path(options.cwd or ".").resolve()
     top = Path(git(cwd, "rev-parse", "--show-toplevel"))
     kept = Path(top, git(top, "rev-parse", "--git-common-dir")) / "worktrees"
     arms = []
-    with Supervisor() as keeper:
+    with Supervisor() as supervisor:
         for number, ref in enumerate(refs):
-            tree = keeper.scratch / f"{keeper.scratch.name}-{number}"  # unique, since git registers the tree under it
-            keeper.remove_at_end(kept / tree.name)
-            check_out(keeper, top, tree, ref)
+            # git registers the tree under its folder's name, so that must be unique
+            tree = supervisor.scratch / f"{supervisor.scratch.name}-{number}"
+            supervisor.remove_at_end(kept / tree.name)
+            check_out(supervisor, top, tree, ref)
             arms.append(Contender(name=ref, options=replace(options, cwd=str(tree / cwd.relative_to(top)))))
         if len(refs) == 1:
             arms.append(Contender(name=WORKING, options=replace(options, cwd=str(cwd))))
@@ -127,7 +127,7 @@ def run_rounds(
     try:
         while number < rounds or (not compare(done).clear and has_time(began, number, limit)):
             number += 1
-            for index, arm in enumerate(arms, 1):  # fix/a and fix-a are two
+            for index, arm in enumerate(arms, 1):  # the index distinguishes fix/a and fix-a
                 place = folder / f"{number}-{index}-{arm.name.replace('/', '-').replace(':', '-').replace(' ', '-')}"
                 start = time.monotonic()
                 done[arm.name].append(run_one(arm, arms, place, watch))
@@ -145,11 +145,11 @@ def run_one(arm: Contender, arms: list[Contender], place: Path, watch: Watch) ->
     made = with_shared_load(made, arms)
     with watch(made) as report:
         record(made, secrets, place, Callbacks(progress=report))
-    return results.judge_whole(place)
+    return judge_whole(place)
 
 
 def has_time(began: float, rounds: int, limit: float) -> bool:
-    """Tell if there is time for one more round."""
+    """Return whether there is time for one more round."""
     elapsed = time.monotonic() - began
     return elapsed + elapsed / rounds <= limit
 
@@ -188,11 +188,11 @@ def need_one_load(arms: list[Contender]) -> None:
 
 def read_arms(arms: dict[str, list[Path]]) -> dict[str, list[Judged]]:
     """Return the runs in folders, judged again."""
-    return {name: [results.judge_folder(place) for place in places] for name, places in arms.items()}
+    return {name: [judge_folder(place) for place in places] for name, places in arms.items()}
 
 
 def is_recorded(name: str) -> bool:
-    """Tell if an argument is the folder of a run or of a comparison."""
+    """Return whether an argument is the folder of a run or of a comparison."""
     return any(folders.is_file(folders.follow_link(name) / file) for file in ("plan.json", "compare.json"))
 
 

@@ -1,4 +1,4 @@
-"""Recording a live server under another tool's load, which tells on stdin when it begins and ends."""
+"""Record a live server under another tool's load, whose start and end are commands on stdin."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import select
 import sys
 
 from connleak.runner.live_view import View
-from connleak.runner.phases import be_quiet, begin_baseline
+from connleak.runner.phases import begin_baseline, final_idle_window
 from connleak.runner.session import Session, poll, take_snapshot
-from connleak.runner.settling import rest_when_settled
+from connleak.runner.settling import idle_when_settled
 
 
 class Followed:
-    """A schedule with the load and the rest of each cycle as the commands on stdin give them."""
+    """A schedule whose loads begin and end with the commands on stdin."""
 
     def walk(self, session: Session) -> int:
         """Record the cycles until the command to quit, or Ctrl-C."""
@@ -34,9 +34,9 @@ class Followed:
                     session.begin("load", session.cycle + 1)
                 elif command in ("stop", "quit") and session.phase == "load":
                     session.begin("drain", session.cycle)
-                    rest_when_settled(session)
+                    idle_when_settled(session)
                 if command == "quit":
-                    be_quiet(session)
+                    final_idle_window(session)
                     return
 
 

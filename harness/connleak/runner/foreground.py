@@ -23,7 +23,7 @@ TICK = 0.1
 
 
 class ForegroundApp(RemoteApp):
-    """The command in the foreground; it is not the supervisor's child, and its processes are not looked at."""
+    """The command in the foreground; it is not the supervisor's child, and its processes are not observed."""
 
     def __init__(self, _: Supervisor, plan: Plan, __: Path, environment: Mapping[str, str]) -> None:
         self._command = shlex.split(plan.app)
@@ -54,8 +54,8 @@ class UntilExit:
             session.journal.note_stopped_threads()
             if session.callbacks.snapshot_requested():
                 take_snapshot(session, "asked", 0)
-            if session.probes.first_exhaustion and not session.refusal_seen:
-                session.refusal_seen = True
+            if session.probes.first_exhaustion and not session.exhaustion_seen:
+                session.exhaustion_seen = True
                 take_snapshot(session, "exhausted", 0)
         return code
 
@@ -83,7 +83,7 @@ def start(command: Sequence[str], variables: Mapping[str, str]) -> subprocess.Po
 
 @contextlib.contextmanager
 def own_signals() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells if SIGUSR2 has come since its last call; restore all signal handlers at the end."""
+    """Yield a function that returns whether SIGUSR2 came since its last call; restore all handlers at the end."""
     before = {number: signal.getsignal(number) for number in (*PASSED_ON, signal.SIGUSR2)}
     requests: list[int] = []
     signal.signal(signal.SIGUSR2, lambda *_: requests.append(1))

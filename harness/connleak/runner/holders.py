@@ -1,4 +1,4 @@
-"""The holder table of a folder: of now while a session records into it, else of its first timeout or its end."""
+"""The holder table of a folder: the current one of a running session, else that of the first timeout or the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABELS = {"now": ("asked",), "exhausted": ("exhausted",), "quiet": ("quiet", "re
 def table(folder: Path, at: str | None = None) -> Table:
     """Return the requested table; by default the first that exists of now, exhausted, quiet."""
     command = f"connleak holders {folder} --at quiet"
-    answer = control.ask(folder) if at in (None, "now") else None
+    answer = control.request_table(folder) if at in (None, "now") else None
     if answer is not None and answer.error:
         raise Error(f"{folder}: {answer.error}", command)
     if answer is not None and answer.table is not None:

@@ -1,4 +1,4 @@
-"""Run a command with the probe injected, without a load and without a look at the server.
+"""Run a command with the probe injected, without a load or a connection to the server.
 
 Holder tables are written to a folder of this host on request (`connleak holders`, SIGUSR2) and at the first pool
 timeout, or the probe's messages are sent to a collector on another host.
@@ -23,7 +23,7 @@ from connleak.version import __version__
 
 
 def plan_of(command: Sequence[str], probe: str) -> Plan:
-    """Return the plan of a command with the probe and no load."""
+    """Return the plan of a command with the probe alone."""
     return Plan(
         kind="probe",
         target="probe",

@@ -22,7 +22,7 @@ from connleak.runner.log_patterns import record_log_errors
 
 
 class Journal:
-    """What a session writes down of itself: its phases and notes."""
+    """The phases and notes of a session, as it writes them."""
 
     def __init__(self, plan: Plan, folder: Path, secrets: set[str]) -> None:
         self.plan = plan
@@ -73,7 +73,7 @@ def open_journal(plan: Plan, secrets: Secrets, folder: Path, files: Collection[s
 
 @contextlib.contextmanager
 def closing(journal: Journal) -> Iterator[contextlib.ExitStack]:
-    """Yield the stack of the session's parts; what fails while they close is a note with the command to type."""
+    """Yield the stack of the session's parts; an error while they close becomes a note with the next command."""
     parts = contextlib.ExitStack()
     try:
         yield parts

@@ -1,4 +1,4 @@
-"""The live view of a watched server: what is displayed of each moment, and how often the recording is judged."""
+"""The live view of a watched server: the contents of each moment, and how often the recording is judged."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from connleak.model.verdict import HolderRow, Verdict
 from connleak.runner.parts import Moment
 from connleak.runner.session import Session
 
-ASK_EVERY = 5.0
-"""Seconds between two requests for the probes' holder tables."""
+QUERY_EVERY = 5.0
+"""Seconds between two queries of the probes for their holder tables."""
 JUDGE = """
 import sys
 from pathlib import Path
@@ -32,7 +32,7 @@ SHARE = 0.05
 def judged_apart(folder: Path) -> Verdict | None:
     """Return the verdict on a recording that is still written, by a process of its own; None if that process fails.
 
-    Judging reads the whole recording, which grows: in this process it would delay the sampler and keep the memory.
+    Judging reads the whole recording, which grows: in this process it would delay the sampler and keep memory.
     """
     argv = [sys.executable, "-P", "-c", JUDGE, str(folder)]
     done = subprocess.run(argv, stdout=subprocess.PIPE, check=False, start_new_session=True)
@@ -45,14 +45,14 @@ class View:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._shown = 0.0
-        self._asked = 0.0
+        self._queried = 0.0
         self._judge_at = 0.0
         self._holders: tuple[HolderRow, ...] = ()
         self.levels: tuple[int, ...] = ()
         self.verdict: Verdict | None = None
 
     def judge(self) -> None:
-        """Judge the recording up to now, unless that takes long and was done a moment ago."""
+        """Judge the recording up to now, unless judging takes long and was done a moment ago."""
         began = time.monotonic()
         if began < self._judge_at:
             return
@@ -70,7 +70,7 @@ class View:
             self._session.callbacks.moment(self.moment())
 
     def moment(self) -> Moment:
-        """Return the moment as the server and the probes show it."""
+        """Return the current state of the server and the probes."""
         session, sample = self._session, self._session.sampler.latest
         server, probes = session.server, session.probes
         begun = [row.xact_since for row in sample.backends if row.xact_since is not None]
@@ -93,11 +93,11 @@ class View:
         )
 
     def holders(self) -> tuple[HolderRow, ...]:
-        """Return the holder table as the probes gave it a few seconds ago at most."""
+        """Return the probes' holder table, at most a few seconds old."""
         now = time.monotonic()
         session = self._session
-        if session.probes.living() and now - self._asked >= ASK_EVERY:
-            self._asked = now
+        if session.probes.living() and now - self._queried >= QUERY_EVERY:
+            self._queried = now
             snapshot = session.probes.snapshot("asked", session.cycle)
             self._holders = rows_of(snapshot, {row.pid: row for row in session.sampler.latest.backends})
         return self._holders

@@ -13,13 +13,13 @@ CLOSED = "server closed the connection unexpectedly"
 DRIVER_ERRORS = dict.fromkeys((*ERRORS, "concurrent operations are not permitted"), NoteCode.DRIVER_ERROR) | {
     CLOSED: NoteCode.CONNECTION_CLOSED
 }
-"""Errors of the drivers that the probe knows and of SQLAlchemy, with the code of the note on each."""
+"""Errors of SQLAlchemy and of the drivers that the probe observes, with the code of the note on each."""
 TOO_MANY = " 53300 "
 """PostgreSQL's SQLSTATE for `too many connections`, as log_line_prefix (%e) writes it on a server of the run."""
 LOGS = {"app.log": DRIVER_ERRORS, "postgres.log": {TOO_MANY: NoteCode.TOO_MANY_CONNECTIONS}}
 """The phrases that are counted in each log, with the code of the note on them."""
 LARGEST = 64 << 20
-"""Bytes of a log that are searched."""
+"""Bytes at the start of a log that are searched."""
 
 
 def count_matches(log: Path, phrases: Iterable[str]) -> dict[str, int]:

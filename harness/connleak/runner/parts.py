@@ -1,4 +1,4 @@
-"""The protocols of a session's parts, their null objects, and the callbacks of a session's caller."""
+"""The parts that not every session has, with their null objects, and the callbacks of a session's caller."""
 
 from __future__ import annotations
 
@@ -18,21 +18,6 @@ from connleak.model.verdict import HolderRow, Verdict
 
 COMING = 120.0
 """Seconds in which hosts and workers that the user starts must connect."""
-
-
-class Part(Protocol):
-    """A part of a session, such as the app or the load."""
-
-    def __enter__(self) -> Self:
-        """Start; the part may be ready only later."""
-
-    def wait_until_ready(self, timeout: float = 30) -> None:
-        """Wait until the part can be used; raise Error if it fails or takes longer than `timeout` seconds."""
-
-    def check(self) -> None:
-        """Raise Error if the part has failed."""
-
-    def __exit__(self, *exc: object) -> None: ...
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -77,7 +62,7 @@ def ignore(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """The functions by which the caller of a session follows it and has a say in it."""
+    """The functions that a session calls: its caller displays its progress, and may request a snapshot."""
 
     progress: Callable[[Progress], None] = ignore
     """Called a few times a second in a session with cycles."""
@@ -86,7 +71,7 @@ class Callbacks:
     opened: Callable[[Path, float], None] = ignore
     """Called with the folder and the clock's origin once `connleak holders` gets an answer."""
     snapshot_requested: Callable[[], bool] = lambda: False
-    """Tells if a holder table was requested since the last call (SIGUSR2)."""
+    """Return whether a holder table was requested since the last call (SIGUSR2)."""
 
 
 NO_CALLBACKS = Callbacks()
@@ -165,7 +150,7 @@ class ExpectedHosts:
         self._show = show
 
     def wait_until_ready(self, timeout: float = COMING) -> None:
-        """Wait until probes of as many hosts as are expected have connected; raise Error if they do not come."""
+        """Wait until probes of as many hosts as are expected have connected; raise Error if they do not."""
         deadline = time.monotonic() + timeout
         while len({peer.host for peer in self._probes.living() if peer.host}) < self._plan.expect_apps:
             self._show()

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 from connleak.model.recording import NoteCode, NoteFacts
 from connleak.runner.session import PROBE_ANSWERS, Session, take_snapshot, wait
-from connleak.runner.settling import Rest, rest_when_settled
+from connleak.runner.settling import IdleWindow, idle_when_settled
 from connleak.runner.stopping import another_cycle
 
 Preflight = Callable[[Session], None]
-"""A check in the first cycle; raises Unusable if no verdict on the session could mean anything."""
+"""A check in the first cycle; raises Unusable if a verdict on the session would mean nothing."""
 EARLY = 1.0
 """Seconds after the start of the first load at which the app must work."""
 
 
 @dataclass(frozen=True)
 class Cycles:
-    """A schedule of load cycles, each with a rest at its end."""
+    """A schedule of load cycles, each with an idle window at its end."""
 
-    rest: Rest = rest_when_settled
+    idle_window: IdleWindow = idle_when_settled
     early: tuple[Preflight, ...] = ()
     """Checks during the first load."""
-    at_rest: tuple[Preflight, ...] = ()
-    """Checks at the rest of the first cycle."""
+    late: tuple[Preflight, ...] = ()
+    """Checks after the first cycle's idle window."""
 
     def walk(self, session: Session) -> int:
         """Go through the phases."""
@@ -33,12 +33,12 @@ class Cycles:
         take_snapshot(session, "baseline", 0)
         while another_cycle(session):
             self.cycle(session, session.cycle + 1)
-        be_quiet(session)
+        final_idle_window(session)
         collect(session)
         return 0
 
     def cycle(self, session: Session, cycle: int) -> None:
-        """Go through one cycle: the load, its drain, and the rest at its end."""
+        """Go through one cycle: the load, its drain, and the idle window at its end."""
         first = cycle == 1
         self.load(session, cycle, first)
         if first and session.plan.canary:
@@ -47,12 +47,11 @@ class Cycles:
             session.note(NoteCode.CANARY, text, NoteFacts(canary=planted))
         status = session.load.stop()
         if status.estimated:
-            words = "requests are of workers without connleak's plug-in: their times are accurate to three seconds"
-            facts = NoteFacts(count=status.estimated)
-            session.note(NoteCode.REQUESTS_ESTIMATED, f"{status.estimated} {words}", facts)
+            text = f"{status.estimated} requests are of workers without connleak's plug-in, with times accurate to 3 s"
+            session.note(NoteCode.REQUESTS_ESTIMATED, text, NoteFacts(count=status.estimated))
         session.begin("drain", cycle, cut=status.cut, requests=status.requests)
-        self.rest(session)
-        for check in self.at_rest if first else ():
+        self.idle_window(session)
+        for check in self.late if first else ():
             check(session)
 
     def load(self, session: Session, cycle: int, first: bool) -> None:
@@ -83,7 +82,7 @@ def begin_baseline(session: Session) -> None:
     )
 
 
-def be_quiet(session: Session) -> None:
+def final_idle_window(session: Session) -> None:
     """Record the final idle window, with the holder tables of its start and its end."""
     session.begin("quiet", session.cycle)
     take_snapshot(session, "quiet", session.cycle)
@@ -92,7 +91,7 @@ def be_quiet(session: Session) -> None:
 
 
 def collect(session: Session) -> None:
-    """Run the cyclic garbage collector in every process; record what is left after it."""
+    """Run the cyclic garbage collector in every process; record the holders that are left after it."""
     session.begin("collect", session.cycle)
     if session.plan.probe == "off":
         return

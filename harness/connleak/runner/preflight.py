@@ -1,4 +1,4 @@
-"""Checks of an app of the user's in the first cycle: it answers without errors, and its sessions are on this server."""
+"""Checks of a user's app in the first cycle: it answers without errors, and its sessions are on this server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from connleak.runner.session import Session
 TOO_MANY_ERRORS = 0.2
 """The share of server errors among the first responses above which the app does not work."""
 FEWEST = 10
-"""Responses below which no share is taken."""
+"""Responses below which the share means nothing."""
 LONGEST_TRACEBACK = 30
 """Lines of the app's first traceback that an error shows."""
 
@@ -69,13 +69,13 @@ def first_traceback(log: Path) -> list[str]:
 
 
 def saw_sessions(folder: Path) -> bool:
-    """Tell if the server has shown a session of the app, or counted one too short to be sampled."""
+    """Return whether the server has shown a session of the app, or counted one too short to be sampled."""
     facts = Facts(reader.read(folder))
     return short_sessions(facts) > 0 or any(sample.backends for sample in facts.recording.samples)
 
 
 def where_instead(session: Session) -> str:
-    """Return in words which other servers the app's sockets are connected to."""
+    """Return a clause on the other servers that the app's sockets are connected to."""
     app = set(session.app.processes())
     known = {session.server.port, *(int(port) for port in re.findall(r":(\d+)", session.plan.url))}
     peers = {

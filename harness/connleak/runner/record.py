@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,33 +17,37 @@ from connleak.runner.opening import open_session
 from connleak.runner.parts import NO_CALLBACKS, Callbacks
 from connleak.runner.session import Session
 
-OUTSIDE = {
+WITHHELD = {
     "redirects": "redirects to other hosts were not followed",
     "refused": "requests to other hosts were refused",
 }
-"""What a load does not do, by the plug-in's name for it."""
+"""The notes on requests that the load did not send, by the plug-in's name for them."""
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def record(plan: Plan, secrets: Secrets, folder: Path, callbacks: Callbacks = NO_CALLBACKS) -> int:
     """Leave a recording in `folder`; return the exit code of a command in the foreground, 0 for every other kind.
 
-    Raise Error if nothing could be run, with all processes ended.
+    Return INTERRUPTED if the session was interrupted before it was open. Raise Error if nothing could be run, after
+    all processes have ended.
     """
     made = compose(plan, secrets)
+    code = INTERRUPTED
     with (
         open_journal(plan, secrets, folder, made.files) as journal,
         closing(journal) as parts,
         ending(journal),
     ):
         session = open_session(made, journal, parts, callbacks)
+        code = 0
         with walking(session, made):
-            return made.schedule.walk(session)
-    return 0
+            code = made.schedule.walk(session)
+    return code
 
 
 @contextlib.contextmanager
 def walking(session: Session, made: Composition) -> Iterator[None]:
-    """Note an error of the app or the load on the way, if what was recorded before it can be judged."""
+    """Note an error of the app or the load instead of raising it, if the recording before it is judged."""
     try:
         yield
     except Unusable:
@@ -57,10 +62,10 @@ def walking(session: Session, made: Composition) -> Iterator[None]:
 
 
 def note_refused_hosts(session: Session) -> None:
-    """Note the other hosts that the load was kept from."""
-    outside = session.load.status.elsewhere
-    for found, kind in ((outside.redirects, "redirects"), (outside.refused, "refused")):
+    """Note the other hosts to which requests were withheld."""
+    withheld = session.load.status.elsewhere
+    for found, kind in ((withheld.redirects, "redirects"), (withheld.refused, "refused")):
         if found:
             allow = f"; to allow it: --allow-remote {next(iter(found))}" if kind == "refused" else ""
-            text = f"{sum(found.values())} {OUTSIDE[kind]}: {', '.join(found)}{allow}"
+            text = f"{sum(found.values())} {WITHHELD[kind]}: {', '.join(found)}{allow}"
             session.note(NoteCode.REQUESTS_WITHHELD, text, NoteFacts(elsewhere=found))

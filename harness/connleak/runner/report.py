@@ -47,7 +47,7 @@ def judge_own(folder: Path) -> Judged:
 def judge_whole(folder: Path) -> Judged:
     """Judge one run of many that was made just now; raise KeyboardInterrupt if the run was interrupted.
 
-    An interrupted run returns normally with its recording, so the next run would begin without this.
+    `record` returns normally after an interruption, so without this the next run would begin.
     """
     read, verdict = judge_own(folder)
     if any(note.code == NoteCode.INTERRUPTED for note in read.notes):
@@ -107,7 +107,7 @@ def write_pictures(stem: Path, spec: dict[str, Any]) -> None:
     folders.write(stem.with_suffix(".png"), charts.to_png(svg))
 
 
-def in_format(form: str, runs: list[Judged], folders: list[Path], strict: bool) -> str:
+def in_format(form: str, runs: list[Judged], places: list[Path], strict: bool) -> str:
     """Return verdicts as a draft of an issue (md), JUnit XML or SARIF."""
     if form == "junit":
         return redact_passwords(junit.junit(runs, strict))
@@ -115,7 +115,7 @@ def in_format(form: str, runs: list[Judged], folders: list[Path], strict: bool) 
         root = Path(os.environ.get("GITHUB_WORKSPACE", ".")).resolve()
         return redact_passwords(json_text(sarif.sarif(runs, str(root))))
     return "\n".join(
-        issue.issue(read, verdict, excerpts(folder)) for (read, verdict), folder in zip(runs, folders, strict=True)
+        issue.issue(read, verdict, excerpts(folder)) for (read, verdict), folder in zip(runs, places, strict=True)
     )
 
 
@@ -136,12 +136,12 @@ def render_comparison(folder: Path, found: Comparison, runs: dict[str, list[Judg
     """Write compare.html and the charts of a comparison, and the missing reports of its runs."""
     first = next(iter(runs.values()))[0][0]
     heading = f"{first.plan.target}: {compared.format_list(list(runs))}"
-    words = compared.subtitle(found.conclusion)
+    subtitle = compared.subtitle(found.conclusion)
     still = {
-        "overlay": charts.overlay_chart(runs, f"{heading}: {found.outcome}", words),
+        "overlay": charts.overlay_chart(runs, f"{heading}: {found.outcome}", subtitle),
         "multiples": charts.multiples_chart(runs, heading),
     }
-    live = {**still, "overlay": charts.overlay_chart(runs, heading, words, interactive=True)}
+    live = {**still, "overlay": charts.overlay_chart(runs, heading, subtitle, interactive=True)}
     links = {run.folder: relative(folder, Path(run.folder)) for arm in found.arms for run in arm.runs}
     html = page.comparison(found, heading, live, diffs, links, rerun_command(first.plan), kept_library())
     folders.write(folder / "compare.html", html)

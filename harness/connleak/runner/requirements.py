@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from connleak.model.errors import Error
 
 
 def need_lab(load: str, *, comparing: bool = False) -> None:
     """Raise Error with the command to install them if packages for running, or for comparing, are missing."""
-    from importlib.util import find_spec
-
     needed = {"altair": "altair", "vl_convert": "vl-convert-python"} | ({"locust": "locust"} if load != "none" else {})
     needed |= {"scipy": "scipy"} if comparing else {}
-    missing = [package for module, package in needed.items() if find_spec(module) is None]
+    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
     if missing:
         purpose = "comparing" if comparing else "running"
         raise Error(

@@ -13,9 +13,9 @@ CHECKOUT = 600.0
 """Seconds that git may take for a work tree."""
 
 
-def call_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def call_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run git in a folder; raise Error when it is not installed."""
-    argv = ["git", "-C", str(folder), *words]
+    argv = ["git", "-C", str(folder), *arguments]
     try:
         return subprocess.run(argv, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -23,7 +23,7 @@ def call_git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def check_out(supervisor: Supervisor, top: Path, tree: Path, ref: str) -> None:
-    """Make a work tree of a revision; git is a child of the supervisor, which ends git's own children, too."""
+    """Make a work tree of a revision; git is a child of the supervisor, which also ends the children of git."""
     git(top, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", message=f"there is no revision {ref}")
     argv = ["git", "-C", str(top), "worktree", "add", "--detach", str(tree), ref]
     log = supervisor.scratch / "git.log"
@@ -31,10 +31,10 @@ def check_out(supervisor: Supervisor, top: Path, tree: Path, ref: str) -> None:
     wait_until_done(supervisor, child, CHECKOUT)
 
 
-def git(folder: Path, *words: str, message: str = "") -> str:
+def git(folder: Path, *arguments: str, message: str = "") -> str:
     """Return the output of git in a folder; raise Error with its last line, or with `message`, if it fails."""
-    done = call_git(folder, *words)
+    done = call_git(folder, *arguments)
     if done.returncode:
         message = message or (done.stderr.strip().splitlines() or ["git failed"])[-1]
-        raise Error(f"git {words[0]} in {folder}: {message}", "git log --oneline")
+        raise Error(f"git {arguments[0]} in {folder}: {message}", "git log --oneline")
     return done.stdout.strip()

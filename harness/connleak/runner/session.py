@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -20,6 +19,7 @@ from connleak.model.recording import NO_FACTS, Backend, NoteCode, NoteFacts, Pro
 from connleak.model.verdict import Table
 from connleak.processes.app import AppPart
 from connleak.processes.load import Load
+from connleak.processes.part import Checked
 from connleak.processes.supervisor import Supervisor
 from connleak.runner.control import Control
 from connleak.runner.journal import Journal
@@ -29,13 +29,6 @@ PROBE_ANSWERS = 0.6
 """Seconds until the server shows the connections that a garbage collection closed."""
 UNDER_LOAD = ("load", "watch")
 """Phases without a bound on their length, of which not every sample is needed."""
-
-
-class Checked(Protocol):
-    """A part of a session whose failure ends the session."""
-
-    def check(self) -> None:
-        """Raise Error if the part has failed."""
 
 
 @dataclass
@@ -56,8 +49,10 @@ class Session:
     """The length of the next load."""
     loaded: float = 0.0
     """Seconds of load up to now."""
-    refusal_seen: bool = False
+    exhaustion_seen: bool = False
+    """Whether the holder table of the first pool timeout has been written."""
     last_snapshot: Snapshot | None = None
+    """The last one of a phase."""
 
     @property
     def plan(self) -> Plan:
@@ -92,7 +87,7 @@ class Session:
         self.journal.note(code, text, facts)
 
     def is_of_app(self, backend: Backend) -> bool:
-        """Tell if a session on a shared server is the app's: by its name, by the probe, or by its client port."""
+        """Return whether a session of a shared server is the app's: by its name, the probe, or its client port."""
         named = backend.application_name == self.server.app_name
         return named or self.probes.saw(backend.pid) or self.app.owns(backend)
 
@@ -149,8 +144,8 @@ def poll(session: Session, every: float) -> Iterator[None]:
         for part in session.parts:
             part.check()
         session.journal.note_stopped_threads()
-        if session.probes.first_exhaustion and not session.refusal_seen:
-            session.refusal_seen = True
+        if session.probes.first_exhaustion and not session.exhaustion_seen:
+            session.exhaustion_seen = True
             take_snapshot(session, "exhausted", session.cycle)
         if time.monotonic() - shown > 0.2:
             shown = time.monotonic()

@@ -1,4 +1,4 @@
-"""The rest after a load: it begins once all requests and checkouts that were in progress have ended."""
+"""The idle window after a load: it begins once all requests and checkouts that were in progress have ended."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from connleak.runner.session import Session, poll, take_snapshot, wait
 
-Rest = Callable[[Session], None]
-"""Waits out a drain, and records the rest that ends it."""
+IdleWindow = Callable[[Session], None]
+"""Wait until a drain is over, and record the idle window at its end."""
 
 
-def rest_when_settled(session: Session) -> None:
-    """Wait until nothing changes any more; record the rest after it."""
+def idle_when_settled(session: Session) -> None:
+    """Wait until requests and checkouts have settled; record that time as the idle window."""
     settled = wait_until_settled(session)
     begin = session.now() - session.plan.phases.settle
     out, waiting = session.probes.out, session.probes.waiting
@@ -20,8 +20,8 @@ def rest_when_settled(session: Session) -> None:
     take_snapshot(session, "rest", session.cycle)
 
 
-def rest_at_once(session: Session) -> None:
-    """Record a rest that begins with the drain, of an app without requests: its jobs continue."""
+def idle_at_once(session: Session) -> None:
+    """Record an idle window that begins with the drain: an app without requests has only jobs, which continue."""
     begin = session.now()
     wait(session, session.plan.phases.settle)
     session.begin("rest", session.cycle, begin, settled=True)
@@ -29,7 +29,7 @@ def rest_at_once(session: Session) -> None:
 
 
 def wait_until_settled(session: Session) -> bool:
-    """Return True once nothing has changed for a while, False if the drain's time is over before."""
+    """Return True once nothing has changed for the settle time, False if the drain's time is over before."""
     deadline = time.monotonic() + max(session.plan.phases.drain, longest_pool_timeout(session) + 5)
     level = in_flight(session)
     since = time.monotonic()

@@ -1,6 +1,6 @@
-"""Recording a live server: connleak starts and changes nothing, and another program loads the app.
+"""Record a live server: connleak starts and changes nothing, and other programs load the app.
 
-Each window is judged like a rest.
+Each window is judged like an idle window.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The MySQL driver, which only a run on MySQL or MariaDB needs, and what a run sets up through it for the app."""
+"""The MySQL driver, which only a run on MySQL or MariaDB needs, and the SQL file of a run."""
 
 from __future__ import annotations
 

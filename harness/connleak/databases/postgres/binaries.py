@@ -1,4 +1,4 @@
-"""PostgreSQL's programs on this machine, and the cache of what a start needs: an initialised data folder as template.
+"""PostgreSQL's programs on this machine, and the template of each start in the cache: an initialised data folder.
 
 For root the server runs as an unprivileged account; programs that it cannot reach are copied to the cache.
 """

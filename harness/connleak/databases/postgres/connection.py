@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL with the sampler's rights, and what a run sets up through them for the app."""
+"""Connections to PostgreSQL with the sampler's rights; the app's role, database and SQL file."""
 
 from __future__ import annotations
 

@@ -141,8 +141,8 @@ def create_database(admin: dict[str, Any], name: str) -> Server:
         cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(identifier))
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
         facts = server_facts(cursor)
-    mine = {**admin, "user": name, "password": password, "dbname": name}
-    return replace(shared_server(mine, facts), admin={**admin, "dbname": name}, own_database=True)
+    app = {**admin, "user": name, "password": password, "dbname": name}
+    return replace(shared_server(app, facts), admin={**admin, "dbname": name}, own_database=True)
 
 
 def tls_of(admin: dict[str, Any]) -> dict[str, str]:

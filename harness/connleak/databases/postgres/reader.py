@@ -36,7 +36,6 @@ class PostgresReader:
         self._server = server
         self._origin = origin
         self._offset: float | None = None
-        self._jump = 0.0
         self._known: dict[int, Backend] = {}
         self._since: float | None = None
         self._counted_at = -COUNTERS_EVERY

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from connleak.judging.checks import NEEDS_PROBE, skipped
-from connleak.judging.claims import docs_anchor, format_number
+from connleak.judging.claims import format_number
 from connleak.judging.facts import Facts
 from connleak.judging.policy import CHURN, FEWEST_CHURN_CYCLES, OVERFLOW_CHURN
+from connleak.model.outcomes import docs_anchor
 from connleak.model.verdict import Check, Finding
 
 

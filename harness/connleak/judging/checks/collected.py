@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from connleak.judging.checks import NEEDS_PROBE, skipped
 from connleak.judging.checks.shared import across_processes
-from connleak.judging.claims import docs_anchor, format_rate, plural, were
+from connleak.judging.claims import format_rate, plural, were
 from connleak.judging.facts import Facts, per_site, unit
 from connleak.judging.rates import rate
+from connleak.model.outcomes import docs_anchor
 from connleak.model.recording import Event, Site
 from connleak.model.verdict import Check, Finding
 
 
 def collected(facts: Facts) -> tuple[list[Finding], Check]:
-    """Return a finding for each line with checkouts that came back only through the cyclic garbage collector."""
+    """Return a finding for each line with checkouts that only the cyclic garbage collector returned."""
     if not facts.probed:
         return skipped("collected", NEEDS_PROBE)
     events = [event for event in facts.events("checkin") if event.gc]

@@ -7,15 +7,16 @@ from statistics import median
 
 from connleak.judging.checks import NEEDS_PROBE, skipped
 from connleak.judging.checks.over_budget import concurrent_callers
-from connleak.judging.claims import docs_anchor, plural
+from connleak.judging.claims import plural
 from connleak.judging.facts import Facts
 from connleak.judging.policy import SLOW_HOLDER
+from connleak.model.outcomes import docs_anchor
 from connleak.model.recording import Event, NoteCode, Pool, Sample
 from connleak.model.verdict import Check, Finding
 
 
 def exhausted(facts: Facts) -> tuple[list[Finding], Check]:
-    """Return a finding if callers got no connection, with the cause."""
+    """Return a finding with the cause if callers did not get a connection."""
     refused = refused_by_server(facts)
     if refused:
         return refused, Check("exhausted", "strained", "the server refused connections")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
-from connleak.judging.claims import docs_anchor, format_rate, joined, plural
+from connleak.judging.claims import format_rate, joined, plural
 from connleak.judging.facts import Facts, unit
 from connleak.judging.policy import CLOSED_BY_APP, FEWEST_WINDOWS
 from connleak.judging.rates import increments, rate
+from connleak.model.outcomes import docs_anchor
 from connleak.model.recording import Event, Site
 from connleak.model.verdict import Check, Finding
 
@@ -31,7 +32,7 @@ def growth(facts: Facts) -> tuple[list[Finding], Check]:
 
 
 def limit_of(facts: Facts) -> str:
-    """Return what the idle sessions are compared with."""
+    """Return the limit with which the idle sessions are compared, as text."""
     if not facts.probed:
         given = "" if facts.plan.max_idle_connections is None else f"; --max-idle {facts.plan.max_idle_connections}"
         return f"before the load: {facts.baseline}{given}"
@@ -83,7 +84,7 @@ def recreated_pools(facts: Facts) -> list[Finding]:
 def level_stays(facts: Facts, site: Site) -> bool:
     """Return whether no process has more idle sessions of the line in the last window than one had before.
 
-    Per process, because a process that starts late adds a level of its own.
+    Per process, because a process that starts late adds a level.
     """
     most = []
     for window in facts.windows:

@@ -6,10 +6,11 @@ from collections import Counter
 from typing import Any
 
 from connleak.judging.checks.shared import across_processes
-from connleak.judging.claims import docs_anchor, format_rate, joined, plural, quoted, were
+from connleak.judging.claims import format_rate, joined, plural, quoted, were
 from connleak.judging.facts import Facts, per_site, unit
 from connleak.judging.policy import FEWEST_WINDOWS, LEVELLING_OFF
 from connleak.judging.rates import has_stopped, increments, rate
+from connleak.model.outcomes import docs_anchor
 from connleak.model.recording import Backend, Holder, Site
 from connleak.model.verdict import Check, Finding, Rate
 
@@ -102,7 +103,7 @@ def reason(facts: Facts, holder: Holder) -> str:
 
 
 def reason_under_load(facts: Facts, holder: Holder) -> str:
-    """Return the same for a watched server, where a request may take long and only an idle transaction is certain."""
+    """Return the reason on a watched server, where a request may take long and only an idle transaction is certain."""
     assert facts.last is not None
     if facts.last.idle_in_transaction(holder.backend):
         return "open transaction"
@@ -155,7 +156,7 @@ def finding(facts: Facts, site: Site | None, holders: list[Holder]) -> Finding:
 def claim_of(
     facts: Facts, site: Site | None, holders: list[Holder], counts: list[int], found: Rate | None, bounded: str
 ) -> str:
-    """Return what is not returned, where it was checked out, in which state it is, and whether it grows."""
+    """Return the claim: the number of checkouts, their line and state, and whether the number grows."""
     where = f"Checked out at {site}" if site else "Checked out where no line of the app is on the stack"
     names = Counter(holder.request for holder in holders if holder.request).most_common(1)
     where += f" ({names[0][0]})" if names else ""
@@ -182,8 +183,8 @@ def when(facts: Facts) -> str:
 def by_request(facts: Facts, holders: list[Holder]) -> tuple[dict[str, Any], ...]:
     """Return the requests that the checkouts were made for: {name, held, of}, where `of` counts its checkouts."""
     held_for = Counter(holder.request for holder in holders if holder.request)
-    taken_for = Counter(event.request for event in facts.events("checkout") if event.request in held_for)
-    return tuple({"name": name, "held": count, "of": taken_for[name]} for name, count in held_for.most_common())
+    checkouts = Counter(event.request for event in facts.events("checkout") if event.request in held_for)
+    return tuple({"name": name, "held": count, "of": checkouts[name]} for name, count in held_for.most_common())
 
 
 BOUNDS = {
@@ -205,7 +206,7 @@ def slope(facts: Facts, counts: list[int]) -> Rate | None:
 
 
 def bounded_by(facts: Facts, site: Site | None, holders: list[Holder], counts: list[int]) -> str:
-    """Return what ended the growth: pool, server, collector, threads or unknown; empty if it may continue."""
+    """Return the bound that ended the growth: pool, server, collector, threads or unknown; empty if it may continue."""
     steps = increments(counts)
     if not steps:
         return ""
@@ -243,13 +244,13 @@ def states(facts: Facts, holders: list[Holder]) -> str:
     assert facts.last is not None
     total = len(holders)
     parts = []
-    for count, words in (
+    for count, state in (
         (sum(facts.last.in_transaction(holder.backend) for holder in holders), "in an open transaction"),
         (sum(not holder.thread_alive and not holder.task for holder in holders), "by threads that have ended"),
         (sum(not holder.thread_alive and holder.task for holder in holders), "by tasks that have ended"),
     ):
         if count:
-            parts.append(words if count == total else f"{count} {words}")
+            parts.append(state if count == total else f"{count} {state}")
     return ", ".join(parts) or ("with an open file handle" if facts.kind == "sqlite" else "idle without a transaction")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from connleak.judging.claims import docs_anchor, plural, quoted, were
+from connleak.judging.claims import plural, quoted, were
 from connleak.judging.facts import Facts
+from connleak.model.outcomes import docs_anchor
 from connleak.model.verdict import Check, Finding
 
 SHOWN = 5

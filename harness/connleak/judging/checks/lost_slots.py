@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from connleak.judging.checks import NEEDS_PROBE, NEEDS_WINDOW, skipped
-from connleak.judging.claims import docs_anchor, plural
+from connleak.judging.claims import plural
 from connleak.judging.facts import Facts
+from connleak.model.outcomes import docs_anchor
 from connleak.model.recording import Snapshot, process_name
 from connleak.model.verdict import Check, Finding
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from connleak.judging.checks import NEEDS_PROBE, skipped
-from connleak.judging.claims import docs_anchor, plural, quoted
+from connleak.judging.claims import no_probe_in, plural, quoted
 from connleak.judging.facts import Facts
+from connleak.model.outcomes import docs_anchor
 from connleak.model.recording import HANDLES, HOST, Backend, Event, Site, process_name
 from connleak.model.verdict import Check, Finding
 
@@ -95,7 +96,7 @@ def blind_spot(facts: Facts, unknown: list[int]) -> str:
     for snapshot in facts.last.snapshots:
         for process in snapshot.processes:
             if not process.probe and ports & set(process.ports):
-                return f"no probe in pid {process_name(process.process)} ({process.command[:60]})"
+                return no_probe_in(process)
             if not process.answered:
                 return f"the probe in pid {process_name(process.process)} did not answer"
             if process.unwatched and ports & set(process.ports):

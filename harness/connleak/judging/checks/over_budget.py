@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from connleak.judging.checks import NEEDS_PROBE, NEEDS_WINDOW, skipped
-from connleak.judging.claims import docs_anchor
 from connleak.judging.facts import Facts
+from connleak.model.outcomes import docs_anchor
 from connleak.model.verdict import Check, Finding
 
 

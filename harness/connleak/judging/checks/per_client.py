@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from operator import attrgetter
 
-from connleak.judging.claims import docs_anchor
 from connleak.judging.facts import Facts
 from connleak.judging.policy import (
     CONNECTIONS_PER_CLIENT,
@@ -15,12 +14,13 @@ from connleak.judging.policy import (
     LONG_REQUEST,
     SAMPLE_GAP_PERIODS,
 )
+from connleak.model.outcomes import docs_anchor
 from connleak.model.recording import Request, Sample
 from connleak.model.verdict import Check, Finding
 
 
 def per_client(facts: Facts) -> tuple[list[Finding], Check]:
-    """Return a finding if, under load, there are as many idle checkouts as long requests, and all come back."""
+    """Return a finding if, under load, there are as many idle checkouts as long requests, and all are returned."""
     best: dict[float, tuple[int, int, float]] = {}  # the most clients by the end of the cycle
     for sample, begins in with_long_requests(facts):
         clients = len(begins)
@@ -54,14 +54,14 @@ def per_client(facts: Facts) -> tuple[list[Finding], Check]:
 
 def with_long_requests(facts: Facts) -> Iterator[tuple[Sample, list[float]]]:
     """Yield the samples in which enough requests have been open for long, with the start of each request."""
-    coming = [request for request in reversed(facts.recording.requests) if request.seconds > LONG_REQUEST]
-    there: list[Request] = []
+    later = [request for request in reversed(facts.recording.requests) if request.seconds > LONG_REQUEST]
+    open_now: list[Request] = []
     for sample in steady(facts):
-        while coming and coming[-1].t + LONG_REQUEST <= sample.t:
-            there.append(coming.pop())
-        there = [request for request in there if sample.t <= request.t + request.seconds]
-        if len(there) >= FEWEST_CLIENTS:
-            yield sample, [request.t for request in there]
+        while later and later[-1].t + LONG_REQUEST <= sample.t:
+            open_now.append(later.pop())
+        open_now = [request for request in open_now if sample.t <= request.t + request.seconds]
+        if len(open_now) >= FEWEST_CLIENTS:
+            yield sample, [request.t for request in open_now]
 
 
 def steady(facts: Facts) -> Iterator[Sample]:
@@ -79,7 +79,7 @@ def steady(facts: Facts) -> Iterator[Sample]:
 
 
 def long_idle(facts: Facts, sample: Sample, since: float) -> list[int]:
-    """Return the sessions that have not been active for long, and were checked out since the first client came.
+    """Return the sessions that have not been active for long, and were checked out since the first client connected.
 
     Without a probe the checkouts are unknown: all sessions that have not been active for long.
     """
@@ -90,7 +90,7 @@ def long_idle(facts: Facts, sample: Sample, since: float) -> list[int]:
     ]
     if not facts.probed:
         return pids
-    return [pid for pid in pids if (taken := checked_out_since(facts, pid, sample.t)) is not None and taken >= since]
+    return [pid for pid in pids if (out := checked_out_since(facts, pid, sample.t)) is not None and out >= since]
 
 
 def checked_out_since(facts: Facts, pid: int, moment: float) -> float | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from connleak.judging.claims import docs_anchor, plural
+from connleak.judging.claims import plural
 from connleak.judging.facts import Facts
+from connleak.model.outcomes import docs_anchor
 from connleak.model.recording import NoteCode
 from connleak.model.verdict import Check, Finding
 

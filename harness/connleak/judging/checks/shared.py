@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from connleak.judging.checks import NEEDS_PROBE, skipped
-from connleak.judging.claims import docs_anchor, plural
+from connleak.judging.claims import plural
 from connleak.judging.facts import Facts
+from connleak.model.outcomes import docs_anchor
 from connleak.model.recording import Event, Site, process_name
 from connleak.model.verdict import Check, Finding
 
@@ -20,7 +21,7 @@ def shared(facts: Facts) -> tuple[list[Finding], Check]:
     findings = by_line(between, "of another process") + by_line(within, "in use")
     if findings:
         uses = plural(len(between) + len(within), "use")
-        return findings, Check("shared", "fault", f"{uses} of a session that was in use elsewhere")
+        return findings, Check("shared", "fault", f"{uses} of a session that another process, thread or task had")
     detail = "no two processes used one session"
     if facts.plan.probe == "queries":
         detail += ", and no two threads or tasks; raw driver connections are not observed"

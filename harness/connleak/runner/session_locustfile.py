@@ -17,7 +17,7 @@ NAME = "locustfile.py"
 def locustfile_of(plan: Plan, folder: Path, note: Callable[[NoteCode, str], None]) -> Locustfile:
     """Return the plan's locustfile; one that is made is written into the recording, without its secrets."""
     requests, secrets = locustfile.with_references(plan.requests)
-    variables = locustfile.references_in(requests)  # those that the user named: a document reads none
+    variables = locustfile.references_in(requests)  # of --request alone: a document has no references
     if plan.openapi:
         budget = openapi.Budget()
         requests, variables = openapi.requests_from_openapi(read_document(plan.openapi, plan.remote), budget), set()

@@ -1,4 +1,4 @@
-"""A long recording leaves out what does not matter later, and no session's opening and closing."""
+"""Downsampling of a long recording keeps the start and the end of each session."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_whole_rows_and_windows_become_rarer() -> None:
 
 
 class Server:
-    """A reader of sessions that come, change their state and go, in a time of its own."""
+    """A reader of sessions that start, change their state and end, with its own clock."""
 
     def __init__(self) -> None:
         self.t = 0.0
@@ -136,11 +136,11 @@ def test_the_first_sample_after_a_load_states_the_pause_that_downsampling_left_b
 
 
 def pair(number: int, t: float, seconds: float, **facts: object) -> list[EventLine]:
-    taken = EventLine(t, "checkout", 7, checkout=number)
-    return [taken, EventLine(t + seconds, "checkin", 7, checkout=number, **facts)]
+    checkout = EventLine(t, "checkout", 7, checkout=number)
+    return [checkout, EventLine(t + seconds, "checkin", 7, checkout=number, **facts)]
 
 
-def test_of_many_checkouts_those_that_came_back_at_once_are_left_out_and_counted(
+def test_of_many_checkouts_those_returned_at_once_are_left_out_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(downsampling, "MAX_EVENTS", 4)

@@ -1,4 +1,4 @@
-"""How a variant's verdict is graded against what its target promises."""
+"""Grading: a variant's verdict against the promise of its target."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_variant_that_cannot_be_run_is_graded_as_that(tmp_path: Path, monkeypa
     assert (row.outcome, row.problems) == ("could not run", ("no server here",))
 
 
-def test_the_table_says_first_whether_all_held() -> None:
+def test_the_table_starts_with_the_summary() -> None:
     good = Graded(target="a", variant="b", expect="leak", outcome="leak", kinds=("held",), site="app.py:2 in view")
     bad = msgspec.structs.replace(good, outcome="clean", problems=("outcome clean, expected leak",))
     assert summary([good]) == "1 runs, all as promised (1 leak)"

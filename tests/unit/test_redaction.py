@@ -1,4 +1,4 @@
-"""Secrets in logs of any length."""
+"""Redaction of secrets in command lines, variables and logs of any length."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def test_a_line_takes_time_in_proportion_to_its_length(form: str) -> None:
             tries.append(time.thread_time() - began)
         return min(tries)
 
-    assert seconds(200_000) < 100 * seconds(10_000)  # 20 times as long; it was 400
+    assert seconds(200_000) < 100 * seconds(
+        10_000
+    )  # the text is 20 times as long; quadratic time would be 400 times as long
 
 
 def test_addresses_in_many_forms_lose_their_passwords() -> None:
@@ -109,7 +111,7 @@ def seconds(function: Callable[[str], object], text: str) -> float:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_crafted_text_takes_time_in_proportion_to_its_length_and_not_much_more_than_ordinary_text(name: str) -> None:
-    """Eight times the text: 8 times as long where it is linear, 64 times where it is quadratic."""
+    """Eight times the text takes 8 times as long if time is linear, 64 times if it is quadratic."""
     function = FUNCTIONS[name]
     ordinary = max(seconds(one, (ORDINARY * 2000)[:60_000]) for one in (function, redact_input))
     for piece in CRAFTED:

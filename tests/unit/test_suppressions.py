@@ -6,8 +6,7 @@ import datetime
 from pathlib import Path
 
 import pytest
-from connleak.judging import judge
-from connleak.judging import suppressions as gate
+from connleak.judging import judge, suppressions
 from connleak.judging.suppressions import Suppression
 from connleak.model.errors import Error
 from connleak.plan import project_file as project
@@ -33,28 +32,28 @@ def suppression(**changes: object) -> Suppression:
 
 def test_a_suppressed_finding_passes_until_its_last_day() -> None:
     assert leaking().outcome == "leak"
-    passed = gate.gate(leaking(), [suppression(function="list_users")], TODAY)
+    passed = suppressions.gate(leaking(), [suppression(function="list_users")], TODAY)
     assert (passed.verdict.outcome, passed.verdict.findings) == ("clean", ())
     assert "SHOP-12" in passed.verdict.sentence
-    late = gate.gate(leaking(), [suppression()], TODAY + datetime.timedelta(days=1))
+    late = suppressions.gate(leaking(), [suppression()], TODAY + datetime.timedelta(days=1))
     assert (late.verdict.outcome, len(late.expired)) == ("leak", 1)
 
 
 @pytest.mark.parametrize("other", [{"kind": "growth"}, {"file": "other.py"}, {"function": "elsewhere"}])
 def test_another_finding_does_not_pass_and_an_unused_suppression_is_reported(other: dict) -> None:
-    made = gate.gate(leaking(), [suppression(**other)], TODAY)
+    made = suppressions.gate(leaking(), [suppression(**other)], TODAY)
     assert made.verdict.outcome == "leak"
     assert len(made.unseen) == 1
-    assert "not seen in this run" in gate.summary(made)[0][1]
+    assert "not seen in this run" in suppressions.summary(made)[0][1]
 
 
 def test_an_inconclusive_check_does_not_pass_by_a_suppression() -> None:
     verdict = judge(recording([[]] * 3, requests=0))
-    assert gate.gate(verdict, [suppression()], TODAY).verdict.outcome == verdict.outcome == "inconclusive"
+    assert suppressions.gate(verdict, [suppression()], TODAY).verdict.outcome == verdict.outcome == "inconclusive"
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ('[[suppressions]]\nkind = "held"\nfile = "a.py"\nreason = "x"', "missing required field `expires`"),
         ('[[suppressions]]\nkind = "hold"\nfile = "a.py"\nreason = "x"\nexpires = 2027-01-01', "unknown kind hold"),
@@ -69,9 +68,9 @@ def test_an_inconclusive_check_does_not_pass_by_a_suppression() -> None:
         ),
     ],
 )
-def test_an_incomplete_suppression_is_an_error(tmp_path: Path, text: str, words: str) -> None:
+def test_an_incomplete_suppression_is_an_error(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "connleak.toml").write_text('app = "x"\n' + text)
-    with pytest.raises(Error, match=words):
+    with pytest.raises(Error, match=message):
         project.suppressions(tmp_path)
     assert project.read(tmp_path) is not None, "a run ignores them"
 
