@@ -73,7 +73,7 @@ def test_the_line_of_an_app_that_somebody_else_runs(server: Server, tmp_path: Pa
         shop.visit("/keep", 0.7)
         verdict = json.loads(watcher.communicate(timeout=60)[0])
         assert watcher.returncode == 1, verdict
-        shop.ask("/ok")  # the watch has ended, the app continues
+        shop.get("/ok")  # the watch has ended, the app continues
     found = verdict["findings"][0]
     assert (found["kind"], found["sites"][0]["file"], found["sites"][0]["line"]) == ("held", "shop.py", LINE)
     assert {row["host"] for row in verdict["holders"]} == {"web1"}
@@ -82,7 +82,7 @@ def test_the_line_of_an_app_that_somebody_else_runs(server: Server, tmp_path: Pa
 
 def test_without_a_probe_an_open_transaction_is_still_seen(server: Server, tmp_path: Path) -> None:
     with opened(Shop(tmp_path, server, [])) as shop:
-        shop.ask("/keep")
+        shop.get("/keep")
         code, verdict, _ = watch(tmp_path, server.url(), *QUICK, "--for", "30", "--until-leak")
     assert (code, verdict["outcome"]) == (1, "leak")
     assert "stayed in the same transaction" in verdict["sentence"]
@@ -209,8 +209,8 @@ def test_a_command_with_the_probe_alone(server: Server, tmp_path: Path) -> None:
     out = tmp_path / "probe"
     shop = Shop(tmp_path, server, command("probe", "--out", str(out), "--"))
     with opened(shop):
-        shop.ask("/keep")
-        shop.ask("/ok")
+        shop.get("/keep")
+        shop.get("/ok")
         asked = subprocess.run(command("holders", str(out), "--json"), capture_output=True, text=True, check=True)
         [row] = json.loads(asked.stdout)["holders"]
         assert (row["site"]["file"], row["site"]["function"]) == ("shop.py", "keep")
@@ -237,7 +237,7 @@ def test_a_commands_exit_code_and_signals_are_its_own(tmp_path: Path) -> None:
 
 def test_a_live_database_is_diagnosed(server: Server, tmp_path: Path) -> None:
     with opened(Shop(tmp_path, server, [])) as shop:
-        shop.ask("/keep")
+        shop.get("/keep")
         argv = command("diagnose", server.url(), "--for", "8", "--json")
         done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     told = json.loads(done.stdout)

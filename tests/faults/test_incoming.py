@@ -24,7 +24,7 @@ from connleak.recording.reader import read
 from support.paths import TESTS
 from support.plans import plan
 from support.poll import wait_until
-from support.probes import Probe, collecting, is_heard, notes
+from support.probes import Probe, collecting, is_served, notes
 
 SECRET = "a secret of sixteen or more"
 DEEP = b"[" * 100_000
@@ -80,7 +80,7 @@ def test_a_process_that_says_nonsense_is_counted_and_others_are_heard(
     wait_until(
         lambda: [probe for probe in collector.living() if probe.out == 5], "what it says afterwards is understood"
     )
-    snapshot = is_heard(collector)
+    snapshot = is_served(collector)
     [process] = [process for process in snapshot.processes if process.process == 4711]
     assert process.dropped == (0 if name == "a huge text" else 3)
     assert len([text for text in notes(tmp_path) if text.startswith("an invalid ")]) <= 1
@@ -97,7 +97,7 @@ def test_a_stranger_that_says_nonsense_is_sent_away(collector: Collector, tmp_pa
             stranger.send(NASTY[name])
             assert stranger.recv(100) == b"", "it is closed"
     assert [probe.pid for probe in collector.living()] == []
-    is_heard(collector)
+    is_served(collector)
     assert len(notes(tmp_path)) == 1
 
 
@@ -146,7 +146,7 @@ def test_a_process_that_says_nothing_but_nonsense_is_let_go_with_two_notes(
         for _ in range(10 * probe_registry.MAX_INVALID):
             hostile.socket.send(b"nonsense")
     wait_until(lambda: not collector.living(), "it is let go")
-    is_heard(collector)
+    is_served(collector)
     assert len(notes(tmp_path)) == 2
     assert "process 4711 was disconnected" in notes(tmp_path)[1]
     hostile.close()
@@ -162,7 +162,7 @@ def test_silent_connections_are_closed_and_make_room(
             silent.append(stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)))
             silent[-1].settimeout(10)
             silent[-1].connect(collector.environment()["CONNLEAK_SOCKET"])
-        is_heard(collector)
+        is_served(collector)
         assert [line.recv(1) for line in silent] == [b""] * 3
     assert len(notes(tmp_path)) == 1
 
@@ -171,7 +171,7 @@ EMFILE = """
 import json, os, resource, socket, sys, time
 sys.path[:0] = {path!r}
 from pathlib import Path
-from support.probes import collecting, is_heard, notes
+from support.probes import collecting, is_served, notes
 
 folder = Path({folder!r})
 with collecting(folder) as collector:
@@ -187,7 +187,7 @@ with collecting(folder) as collector:
     spun = time.process_time() - before
     for line in mine:
         line.close()
-    is_heard(collector)
+    is_served(collector)
     print(json.dumps({{"spun": spun, "notes": notes(folder)}}))
 """
 
@@ -217,7 +217,7 @@ def test_a_stranger_over_tcp_is_sent_away(collector: Collector, port: int, tmp_p
             stranger.sendall(data)
             while stranger.recv(1000):
                 pass
-    is_heard(collector)
+    is_served(collector)
     assert len([text for text in notes(tmp_path) if "relay" in text]) == 1
     assert relayed(collector, port)
 
@@ -249,7 +249,7 @@ def test_a_stranger_that_says_a_byte_a_second_is_sent_away_in_time(
                 stranger.sendall(bytes([byte]))
                 time.sleep(0.1)
                 assert time.monotonic() - began < 20, "it is still let in"
-        is_heard(collector)
+        is_served(collector)
     assert relayed(collector, port)
     assert len(notes(tmp_path)) == 1
 
@@ -259,7 +259,7 @@ def test_five_hundred_connections_keep_nobody_out(collector: Collector, port: in
         for _ in range(500):
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
         assert relayed(collector, port)
-        is_heard(collector)
+        is_served(collector)
         assert collector.relays is not None
         wait_until(lambda: len(collector.relays.relays) <= listener.MAX_WAITING, "those that wait are few")
     assert len(notes(tmp_path)) == 1
@@ -283,7 +283,7 @@ def test_a_relay_that_does_not_read_is_sent_away(
             for _ in range(10_000):
                 relay.send(control_frame(ping=1.0, x="x" * 10_000))
         wait_until(lambda: not collector.relays.hosts(), "it is sent away")
-    is_heard(collector)
+    is_served(collector)
 
 
 # limits of the tables
@@ -329,7 +329,7 @@ def test_five_hundred_short_processes_leave_nothing_behind(
     pass_by(2000, 400)
     assert sizes(collector) == before
     assert len([event for event in read(tmp_path / "run").events if event.kind == "bye"]) == 500
-    is_heard(collector)
+    is_served(collector)
 
 
 def test_what_one_process_can_have_kept_is_bounded(
@@ -346,8 +346,8 @@ def test_what_one_process_can_have_kept_is_bounded(
             checkouts=[value for number in numbers for value in (1, number, 1, number, 1, number, number)],
             checkins=[], collected=[], events=[], out=0, waiting=0, dropped=0,
         )  # fmt: skip
-    wait_until(lambda: [probe for probe in collector.living() if probe.armed], "it is heard")
-    is_heard(collector)
+    wait_until(lambda: [probe for probe in collector.living() if probe.armed], "the probe is served")
+    is_served(collector)
     # the end of the other one may not have been noticed yet
     [probe] = [probe for probe in collector.living() if probe.pid == 4711]
     wait_until(lambda: probe.lost > 4000, "what is not kept counts as dropped")
@@ -401,5 +401,5 @@ def test_no_more_processes_are_let_in_than_are_listened_to(
     assert len(collector.living()) == 5
     for probe in there:
         probe.close()
-    is_heard(collector)
+    is_served(collector)
     assert notes(tmp_path)[0] == "a connection could not be accepted: 5 connections"

@@ -130,7 +130,7 @@ def leak(folder: Path) -> Path:
 
 def until_leak(folder: Path) -> Path:
     with server_in(folder) as server, opened(Shop(folder, server, [])) as shop:
-        shop.ask("/keep")
+        shop.get("/keep")
         return watch(server.url(), folder, "--for", "30", "--until-leak")
 
 

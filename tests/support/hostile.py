@@ -1,4 +1,4 @@
-"""Hostile recordings: folders such as an attacker may attach to an issue.
+"""Hostile recordings, of both formats: folders such as an attacker may attach to an issue.
 
 Each function of ATTACKS turns a good recording into an attack; hostile_archives.py has the packed ones.
 """
@@ -85,7 +85,7 @@ def make_victim(folder: Path) -> None:
     folder.mkdir()
     (folder / "secret.py").write_text("".join(f"password = '{SECRET}'  # {n}\n" for n in range(60)))
     (folder / "events.jsonl").write_text(f'{{"t":1,"kind":"refused","process":1,"detail":"{SECRET}"}}\n')
-    (folder / "notes.jsonl").write_text(f'{{"t":1,"about":"run","text":"{SECRET}"}}\n')
+    (folder / "notes.jsonl").write_text(f'{{"t":1,"about":"run","code":"other","text":"{SECRET}"}}\n')
     lines = [SECRET] * 11
     (folder / "excerpts.json").write_text(json.dumps({"buggy.py:27": {"first": 22, "lines": lines}}))
     (folder / "machine.json").write_text(json.dumps({"system": SECRET}))
@@ -234,14 +234,16 @@ def NAME_is_nested_deep(place: Place, name: str) -> None:
     if name.endswith(".json"):
         (place.folder / name).write_text(f'{{"format":1,"facts":{deep}}}')
     else:
-        place.add(name, f'{{"t":1,"name":"rest","about":"run","text":"x","cycle":1,"facts":{{"a":{deep}}}}}\n')
+        place.add(
+            name, f'{{"t":1,"name":"rest","about":"run","code":"other","text":"x","cycle":1,"facts":{{"a":{deep}}}}}\n'
+        )
 
 
 @attack
 def numbers_have_a_hundred_thousand_digits(place: Place) -> None:
     nines = "9" * 100_000
     place.add("events.jsonl", f'{{"t":1,"kind":"checkout","process":{nines},"backend":{nines}}}\n')
-    place.add("notes.jsonl", f'{{"t":1,"about":"run","text":"x","facts":{{"canary":{nines}}}}}\n')
+    place.add("notes.jsonl", f'{{"t":1,"about":"run","code":"other","text":"x","facts":{{"canary":{nines}}}}}\n')
     place.add("samples.jsonl", f'{{"t":{nines},"rows":[[{nines},{nines}]]}}\n')
 
 
@@ -350,7 +352,7 @@ def names_are_a_megabyte_long(place: Place) -> None:
     place.sites(long + ".py")
     place.plan(target=long, variant=long, app=long, argv=[long], cwd=f"/{long}", scenario=long)
     place.add("requests.jsonl", f'{{"t":3,"seconds":1,"name":"{long}","error":"{long}","ok":false}}\n')
-    place.add("notes.jsonl", f'{{"t":1,"about":"app","text":"{long}"}}\n')
+    place.add("notes.jsonl", f'{{"t":1,"about":"app","code":"other","text":"{long}"}}\n')
 
 
 @attack
@@ -370,7 +372,7 @@ def words_speak_to_the_terminal(place: Place) -> None:
     place.replace("buggy.py", f"{words}.py")
     place.replace('"GET"', f'"{words}"')
     place.plan(target=ESCAPES, variant=ESCAPES, app=ESCAPES, argv=[ESCAPES, "run"], scenario=ESCAPES)
-    place.add("notes.jsonl", f'{{"t":1,"about":"app","text":"{words}"}}\n')
+    place.add("notes.jsonl", f'{{"t":1,"about":"app","code":"other","text":"{words}"}}\n')
     place.add("requests.jsonl", f'{{"t":3,"seconds":1,"name":"{words}","error":"{words}","ok":false}}\n')
 
 
@@ -384,6 +386,19 @@ def words_are_html(place: Place) -> None:
     (place.folder / "excerpts.json").write_text(
         json.dumps({f"{HTML}:27": {"first": 27, "lines": ["</pre><script>alert(1)</script>"] * 9999}})
     )
+
+
+@attack
+def words_of_format_two_speak_to_the_terminal(place: Place) -> None:
+    place.plan(format=2)
+    words_speak_to_the_terminal(place)
+
+
+@attack
+def words_of_format_two_are_html(place: Place) -> None:
+    place.plan(format=2)
+    words_are_html(place)
+    place.add("notes.jsonl", f'{{"t":1,"code":"other","text":{json.dumps(HTML)}}}\n')
 
 
 @attack
@@ -414,8 +429,8 @@ def folder_is_named_with_bytes_that_are_no_text(place: Place) -> None:
 
 @attack
 def text_is_no_text(place: Place) -> None:
-    place.add("notes.jsonl", b'{"t":1,"about":"run","text":"\xff\xfe\xc3("}\n')
-    place.add("notes.jsonl", b'{"t":1,"about":"run","text":"\\ud800 \\udfff"}\n')
+    place.add("notes.jsonl", b'{"t":1,"about":"run","code":"other","text":"\xff\xfe\xc3("}\n')
+    place.add("notes.jsonl", b'{"t":1,"about":"run","code":"other","text":"\\ud800 \\udfff"}\n')
     place.add("events.jsonl", b"\xff" * 10_000)
     (place.folder / "spark.txt").write_bytes(b"\xff\xfe")
 
@@ -443,7 +458,7 @@ def kept_documents_are_of_other_types(place: Place) -> None:
 
 
 FACTS = """max_connections reserved kind version settled cut requests out waiting estimated canary words count ours
-own_database others"""
+own_database others elsewhere gap samples seconds process phrase thread clock_jump failures"""
 
 
 @attack
@@ -452,7 +467,7 @@ def facts_are_of_other_types(place: Place) -> None:
         facts = ",".join(f'"{name}":{value}' for name in FACTS.split())
         place.add("phases.jsonl", f'{{"t":2,"name":"baseline","cycle":0,"facts":{{{facts}}}}}\n')
         place.add("phases.jsonl", f'{{"t":9,"name":"rest","cycle":3,"facts":{{{facts}}}}}\n')
-        place.add("notes.jsonl", f'{{"t":1,"about":"app","text":"","facts":{{{facts}}}}}\n')
+        place.add("notes.jsonl", f'{{"t":1,"about":"app","code":"other","text":"","facts":{{{facts}}}}}\n')
     path = place.folder / "phases.jsonl"
     path.write_text("\n".join(reversed(path.read_text().splitlines())) + "\n")
 

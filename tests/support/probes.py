@@ -62,13 +62,15 @@ def notes(folder: Path) -> list[str]:
     return [note.text for note in read(folder / "run").notes]
 
 
-def is_heard(collector: Collector, pid: int = 4712) -> Snapshot:
+def is_served(collector: Collector, pid: int = 4712) -> Snapshot:
     """Connect a good probe, let it send and answer, and disconnect it; return its snapshot."""
     probe = Probe(collector, pid)
     thread = threading.Thread(target=probe.answer, daemon=True)
     thread.start()
     probe.events()
-    wait_until(lambda: [peer for peer in collector.living() if peer.pid == pid and peer.armed], "a good probe is heard")
+    wait_until(
+        lambda: [peer for peer in collector.living() if peer.pid == pid and peer.armed], "a good probe is served"
+    )
     snapshot = collector.snapshot("test", 1, timeout=1.0)
     assert [holder.request for holder in snapshot.holders if holder.process == pid] == ["GET /"]
     assert [process.answered for process in snapshot.processes if process.process == pid] == [True]

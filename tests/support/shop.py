@@ -72,7 +72,7 @@ class Shop:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def ask(self, path: str) -> None:
+    def get(self, path: str) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
             answer.read()
 
@@ -87,7 +87,7 @@ class Shop:
 
         def repeat() -> None:
             while not self._stop.wait(every):
-                self.ask(path)
+                self.get(path)
 
         self._threads.append(threading.Thread(target=repeat))
         self._threads[-1].start()

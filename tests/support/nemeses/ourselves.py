@@ -18,7 +18,7 @@ QUICK = 8.0
 """Seconds in which a second Ctrl-C has ended everything, on a machine that is busy with other runs."""
 
 
-def asked(number: signal.Signals):
+def signalled(number: signal.Signals):
     def attack(arena: Arena) -> None:
         arena.start_target()
         arena.moment()
@@ -27,7 +27,7 @@ def asked(number: signal.Signals):
     return attack
 
 
-def asked_twice(arena: Arena) -> None:
+def signalled_twice(arena: Arena) -> None:
     arena.start_target()
     arena.moment()
     numbers = [arena.random.choice((signal.SIGINT, signal.SIGTERM)) for _ in range(2)]
@@ -151,10 +151,10 @@ def resumed(arena: Arena) -> None:
 STOPPED = r"interrupted|stopped; "
 NO_END = "ended early|reached an idle window|is not a recording"
 OURSELVES = (
-    Nemesis("sigint", "us", "Ctrl-C once", asked(signal.SIGINT), STOPPED),
-    Nemesis("sigterm", "us", "SIGTERM", asked(signal.SIGTERM), STOPPED),
-    Nemesis("sighup", "us", "SIGHUP", asked(signal.SIGHUP), STOPPED),
-    Nemesis("sigint-twice", "us", "Ctrl-C or SIGTERM, twice within two seconds", asked_twice, STOPPED),
+    Nemesis("sigint", "us", "Ctrl-C once", signalled(signal.SIGINT), STOPPED),
+    Nemesis("sigterm", "us", "SIGTERM", signalled(signal.SIGTERM), STOPPED),
+    Nemesis("sighup", "us", "SIGHUP", signalled(signal.SIGHUP), STOPPED),
+    Nemesis("sigint-twice", "us", "Ctrl-C or SIGTERM, twice within two seconds", signalled_twice, STOPPED),
     Nemesis("terminal-closed", "us", "the terminal that it runs in is closed", terminal_closed, STOPPED),
     Nemesis("connleak-killed", "us", "kill -9", killed, NO_END),
     Nemesis(
