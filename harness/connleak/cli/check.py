@@ -19,7 +19,7 @@ from connleak.recording import folders
 from connleak.runner import chart_process, report
 
 
-@click.command(epilog=exit_codes())
+@click.command(epilog=exit_codes("--strict"))
 @options.run_options("check")
 @options.strict
 @options.out("reports/<time>-app-<command>")

@@ -13,7 +13,7 @@ from connleak.recording.folders import follow_link
 from connleak.runner import report
 
 
-@click.command(epilog=exit_codes())
+@click.command(epilog=exit_codes("--strict", "--expect"))
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
 @options.table_options(options.JUDGING, at_rate="", expect="")
 @options.strict

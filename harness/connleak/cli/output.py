@@ -29,15 +29,16 @@ COULD_NOT_RUN = 4
 RERENDER = "connleak render FOLDER"
 
 
-def exit_codes() -> str:
-    """Return the help text on exit codes."""
+def exit_codes(*options: str) -> str:
+    """Return the help text on exit codes, with the effect of those of --strict and --expect that a command has."""
     codes: dict[int, list[str]] = {}
     for outcome, row in OUTCOMES.items():
         codes.setdefault(row.exit_code, []).append(outcome)
     meanings = {code: " or ".join(names) for code, names in codes.items()}
     meanings |= {2: "wrong usage", COULD_NOT_RUN: "could not run"}
     listed = ", ".join(f"{code} {meaning}" for code, meaning in sorted(meanings.items()))
-    return f"Exit codes: {listed}. --strict: 1 for strained. --expect OUTCOME: 0 for that outcome, else 1."
+    effects = {"--strict": "1 for strained", "--expect": "0 for the expected outcome, else 1"}
+    return " ".join([f"Exit codes: {listed}.", *(f"{option}: {effects[option]}." for option in options)])
 
 
 err = Console(stderr=True, emoji=False, highlight=False, soft_wrap=True)

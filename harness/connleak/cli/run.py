@@ -37,7 +37,7 @@ from connleak.runner.signals import terminating
 INTERRUPTED = "interrupted: stopping all processes, then judging what was recorded; interrupt again to stop at once"
 
 
-@click.command(epilog=exit_codes())
+@click.command(epilog=exit_codes("--strict", "--expect"))
 @click.argument("target", required=False)
 @options.run_options("run")
 @options.strict

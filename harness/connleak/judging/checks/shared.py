@@ -11,6 +11,9 @@ from connleak.model.outcomes import docs_anchor
 from connleak.model.recording import Event, Site, process_name
 from connleak.model.verdict import Check, Finding
 
+USES = {"taken": "checkout", "used": "statement", "closed": "close"}
+"""Names of what another process did with a session, by `Event.action`."""
+
 
 def shared(facts: Facts) -> tuple[list[Finding], Check]:
     """Return a finding for each line that used a session while another process, thread or task had it."""
@@ -62,7 +65,7 @@ def by_line(uses: list[Event], whose: str) -> list[Finding]:
 def finding(site: Site | None, events: list[Event], whose: str) -> Finding:
     """Return the finding of one line."""
     backends = tuple(sorted({event.backend for event in events if event.backend is not None}))
-    how = Counter(event.action or event.detail for event in events).most_common(1)[0][0]
+    how = Counter(USES.get(event.action) or event.detail for event in events).most_common(1)[0][0]
     openers = Counter(event.other for event in events if event.other)
     users = {event.process for event in events}
     claim = f"A session {whose} was used {plural(len(events), 'time')} at {site or 'no line of the app'} ({how})"
