@@ -81,3 +81,20 @@ def test_missing_git_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     for call in (lambda: changed_files(ROOT, "HEAD"), lambda: git(ROOT, "rev-parse", "HEAD")):
         with pytest.raises(Error, match="git is not installed"):
             call()
+
+
+def test_a_module_with_other_words_and_the_same_code_is_not_changed_unless_it_is_a_targets(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    git("init", "--quiet")
+    for folder in ("scenarios", "targets"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "load.py").write_text('"""Old."""\n\ndef f():\n    """Old."""\n    return 1  # old\n')
+    (tmp_path / "scenarios" / "other.py").write_text("def f():\n    return 1\n")
+    git("add", "--all")
+    git("-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "--quiet", "--message", "first")
+    for folder in ("scenarios", "targets"):
+        (tmp_path / folder / "load.py").write_text('"""New."""\n\ndef f():\n    """New."""\n    return 1  # new\n')
+    (tmp_path / "scenarios" / "other.py").write_text("def f():\n    return 2\n")
+    assert changed_files(tmp_path, "HEAD") == ["scenarios/other.py", "targets/load.py"]

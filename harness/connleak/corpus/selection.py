@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -27,7 +28,8 @@ The other files run in every variant: the sample covers them.
 def changed_files(repository: Path, since: str) -> list[str]:
     """Return the files that differ from a revision, uncommitted and untracked ones too, relative to the repository.
 
-    Raises Error for an unknown revision.
+    Modules of which only comments and docstrings differ are left out, except in targets, whose comments mark lines.
+    Raise Error for an unknown revision.
     """
     if since.startswith("-"):
         raise Error(f"--since {since}: a revision cannot begin with a dash", "connleak corpus --since main")
@@ -38,7 +40,30 @@ def changed_files(repository: Path, since: str) -> list[str]:
             reason = done.stderr.strip().splitlines() or ["git failed"]
             raise Error(f"--since {since}: {reason[-1]}", f"git -C {repository} log --oneline")
         names += [name for name in done.stdout.split("\0") if name]
-    return names
+    return [name for name in names if not is_reworded(repository, since, name)]
+
+
+def is_reworded(repository: Path, since: str, name: str) -> bool:
+    """Return whether a module outside the targets has the same code as at a revision."""
+    path = repository / name
+    if not name.endswith(".py") or name.startswith("targets/") or not path.is_file():
+        return False
+    done = call_git(repository, "show", f"{since}:{name}")
+    return done.returncode == 0 and code_of(done.stdout) == code_of(path.read_text(encoding="utf-8"))
+
+
+def code_of(text: str) -> str:
+    """Return a module's syntax tree as text, without docstrings and other strings that stand alone."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [one for one in body if not is_text(one)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def is_text(node: ast.AST) -> bool:
+    """Return whether a statement is a string alone."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def is_affected(target: Target, variant: Variant, files: Iterable[str]) -> bool:
