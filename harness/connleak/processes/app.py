@@ -18,7 +18,7 @@ from connleak.model.errors import Error
 from connleak.model.plan import Plan
 from connleak.model.recording import Backend
 from connleak.probe import ENTRY
-from connleak.processes.part import Part
+from connleak.processes.part import NullPart, Part
 from connleak.processes.supervisor import Child, Supervisor, wait_until_done, wait_until_ready
 from connleak.processes.variables import LIBPQ_SERVICE
 from connleak.processes.venv import environment
@@ -143,22 +143,10 @@ class App:
         return self._owned[backend.pid]
 
 
-class RemoteApp:
+class RemoteApp(NullPart):
     """An app that connleak does not start: its processes are known only through their probes."""
 
     started = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def wait_until_ready(self, timeout: float = 30) -> None:
-        pass
-
-    def check(self) -> None:
-        pass
 
     def processes(self) -> dict[int, str]:
         return {}

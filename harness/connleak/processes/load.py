@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Protocol
 
 from msgspec import Meta
 
 from connleak.model.struct import Struct
 from connleak.processes.decoding import Count
-from connleak.processes.part import Part
+from connleak.processes.part import NullPart, Part
 
 HostCounts = Annotated[dict[Annotated[str, Meta(max_length=300)], Count], Meta(max_length=100)]
 
@@ -44,23 +44,11 @@ class Load(Part, Protocol):
         """End the load without interrupting a request; return its counts."""
 
 
-class NoLoad:
+class NoLoad(NullPart):
     """The load of a session in which connleak sends no requests."""
 
     def __init__(self) -> None:
         self.status = LoadStatus()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def wait_until_ready(self, timeout: float = 30) -> None:
-        pass
-
-    def check(self) -> None:
-        pass
 
     def start(self) -> None:
         pass

@@ -15,6 +15,7 @@ from connleak.model.moment import Moment
 from connleak.model.plan import Plan
 from connleak.model.recording import Sample
 from connleak.model.struct import Struct
+from connleak.processes.part import NullPart
 
 COMING = 120.0
 """Seconds in which hosts and workers that the user starts must connect."""
@@ -65,18 +66,12 @@ class SamplerPart(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
-class NoSampler:
+class NoSampler(NullPart):
     """The sampler of a session that reads no server."""
 
     def __init__(self) -> None:
         self.latest = Sample(0.0, ())
         self.thins = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 NO_SERVER = Server(
