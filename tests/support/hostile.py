@@ -316,17 +316,18 @@ def a_hundred_thousand_stacks_and_events(place: Place) -> None:
 @attack
 def samples_of_a_hundred_thousand_sessions_change_one_at_a_time(place: Place) -> None:
     """A few MB that would be tens of GB: each line makes a sample of all sessions."""
-    rows = ",".join(f'[{n},0.0,"a",{n},"idle"]' for n in range(100_000))
-    place.add("samples.jsonl", f'{{"t":5,"full":true,"rows":[{rows}]}}\n')
-    for n in range(10_000):
-        place.add("samples.jsonl", f'{{"t":5.{n:05},"rows":[[1,0.0,"a",1,"{"active" if n % 2 else "idle"}"]]}}\n')
+    change_one_of_a_hundred_thousand_sessions(place, 10_000)
 
 
 @attack
 def samples_of_a_hundred_thousand_sessions_are_just_as_many_as_are_read(place: Place) -> None:
+    change_one_of_a_hundred_thousand_sessions(place, 198)
+
+
+def change_one_of_a_hundred_thousand_sessions(place: Place, times: int) -> None:
     rows = ",".join(f'[{n},0.0,"a",{n},"idle"]' for n in range(100_000))
     place.add("samples.jsonl", f'{{"t":5,"full":true,"rows":[{rows}]}}\n')
-    for n in range(198):
+    for n in range(times):
         place.add("samples.jsonl", f'{{"t":5.{n:05},"rows":[[1,0.0,"a",1,"{"active" if n % 2 else "idle"}"]]}}\n')
 
 
