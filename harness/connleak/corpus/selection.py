@@ -23,12 +23,14 @@ AREAS: tuple[tuple[str, Callable[[Target, Variant], bool]], ...] = (
 
 The other files run in every variant: the sample covers them.
 """
+RUN_BY_SOME = ("scenarios/", *(path for path, _ in AREAS))
+"""Files outside the targets that select variants when they change."""
 
 
 def changed_files(repository: Path, since: str) -> list[str]:
     """Return the files that differ from a revision, uncommitted and untracked ones too, relative to the repository.
 
-    Modules of which only comments and docstrings differ are left out, except in targets, whose comments mark lines.
+    Scenarios and modules of AREAS in which only comments and docstrings differ are left out.
     Raise Error for an unknown revision.
     """
     if since.startswith("-"):
@@ -44,9 +46,9 @@ def changed_files(repository: Path, since: str) -> list[str]:
 
 
 def is_reworded(repository: Path, since: str, name: str) -> bool:
-    """Return whether a module outside the targets has the same code as at a revision."""
+    """Return whether a module has the same code as at a revision; not of a target, whose comments mark its lines."""
     path = repository / name
-    if not name.endswith(".py") or name.startswith("targets/") or not path.is_file():
+    if not (name.endswith(".py") and name.startswith(RUN_BY_SOME) and path.is_file()):
         return False
     done = call_git(repository, "show", f"{since}:{name}")
     return done.returncode == 0 and code_of(done.stdout) == code_of(path.read_text(encoding="utf-8"))
