@@ -66,7 +66,7 @@ def run(target: str | None, given: dict[str, Any], strict: bool, out: str | None
 def with_project_file(given: dict[str, Any], needs: str) -> RunOptions:
     """Return the options of the project's file, overridden by those of the command line.
 
-    `needs` begins the message of the error that is raised if there is no such file.
+    Without such a file, raise Error with a message that starts with `needs`.
     """
     found = project_file.read(Path.cwd())
     if found is None:
